@@ -1,0 +1,153 @@
+//! The one error type, what it prints, and the exit code it ends the process with.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use tokio_postgres::error::ErrorPosition;
+
+/// A `Result` whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in one paragraph, with the remedy apart.
+///
+/// The message is a lower-case fragment that names the file, line, column or statement it is about; the help
+/// says what to do next. Branch on [`Error::kind`], never on the text.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    help: Option<String>,
+}
+
+/// What an [`Error`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line or the environment asks for something that cannot be done.
+    Usage,
+    /// `config.toml` is missing, malformed or names something unknown.
+    Config,
+    /// The input file is missing, or a record of it is not what the table takes.
+    Input,
+    /// An output file cannot be written.
+    Output,
+    /// No connection: the server is down, refuses the login or is not there.
+    Connect,
+    /// The server that we start ourselves cannot be found, initialised or started.
+    Launch,
+    /// The server refused a statement.
+    Database,
+    /// Ctrl-C or a termination signal.
+    Interrupted,
+}
+
+impl Kind {
+    /// The process exit code for an error of this kind; the README lists them.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Input | Kind::Output | Kind::Database => 1,
+            Kind::Usage | Kind::Config => 2,
+            Kind::Connect | Kind::Launch => 4,
+            Kind::Interrupted => 130,
+        }
+    }
+}
+
+impl Error {
+    /// An error of `kind`; prefer the named constructors.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), help: None }
+    }
+
+    /// [`Kind::Usage`].
+    pub fn usage(message: impl Into<String>) -> Self {
+        Error::new(Kind::Usage, message)
+    }
+
+    /// [`Kind::Config`].
+    pub fn config(message: impl Into<String>) -> Self {
+        Error::new(Kind::Config, message)
+    }
+
+    /// [`Kind::Input`].
+    pub fn input(message: impl Into<String>) -> Self {
+        Error::new(Kind::Input, message)
+    }
+
+    /// [`Kind::Output`].
+    pub fn output(message: impl Into<String>) -> Self {
+        Error::new(Kind::Output, message)
+    }
+
+    /// [`Kind::Connect`].
+    pub fn connect(message: impl Into<String>) -> Self {
+        Error::new(Kind::Connect, message)
+    }
+
+    /// [`Kind::Launch`].
+    pub fn launch(message: impl Into<String>) -> Self {
+        Error::new(Kind::Launch, message)
+    }
+
+    /// [`Kind::Interrupted`].
+    pub fn interrupted() -> Self {
+        Error::new(Kind::Interrupted, "interrupted")
+    }
+
+    /// An I/O failure on `path`: "failed to {action} {path}: {source}".
+    pub fn io(kind: Kind, action: &str, path: &Path, source: &std::io::Error) -> Self {
+        Error::new(kind, format!("failed to {action} {}: {source}", path.display()))
+    }
+
+    /// A failure of the driver or the server while `doing` something ("create table persons").
+    ///
+    /// The driver displays server errors as "db error", so message, detail, constraint and SQLSTATE are taken
+    /// out of it here, and the server's hint becomes the help.
+    pub fn database(doing: &str, source: &tokio_postgres::Error) -> Self {
+        let Some(db) = source.as_db_error() else {
+            let kind = if source.is_closed() { Kind::Connect } else { Kind::Database };
+            let mut message = format!("failed to {doing}: {source}");
+            if let Some(cause) = std::error::Error::source(source) {
+                let _ = write!(message, ": {cause}");
+            }
+            let error = Error::new(kind, message);
+            return match kind {
+                Kind::Connect => error.with_help("the server closed the connection; its log says why"),
+                _ => error,
+            };
+        };
+        let mut message = format!("failed to {doing}: {} (SQLSTATE {}", db.message(), db.code().code());
+        if let Some(constraint) = db.constraint() {
+            let _ = write!(message, ", constraint {constraint}");
+        }
+        message.push(')');
+        if let Some(detail) = db.detail() {
+            let _ = write!(message, "; {}", detail.trim_end_matches('.'));
+        }
+        if let Some(ErrorPosition::Original(position)) = db.position() {
+            let _ = write!(message, "; at character {position} of the statement");
+        }
+        let error = Error::new(Kind::Database, message);
+        match db.hint() {
+            Some(hint) => error.with_help(hint),
+            None => error,
+        }
+    }
+
+    /// The same error with its remedy.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// What the error is about.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What to do about it, when something can be said.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+}

@@ -1,0 +1,1 @@
+//! Every test here runs against a real PostgreSQL server.
