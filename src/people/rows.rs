@@ -21,8 +21,8 @@ const AGES: std::ops::RangeInclusive<u8> = 22..=65;
 /// Rows of a block. Part of what the seed means: another size gives other people.
 pub(super) const BLOCK_ROWS: u64 = 4096;
 
-/// Room for a block without growing; a row has about 55 bytes.
-const BLOCK_BYTES: usize = BLOCK_ROWS as usize * 64;
+/// Room for a block without growing; a row has about 60 bytes, and a few more where ids are long.
+const BLOCK_BYTES: usize = BLOCK_ROWS as usize * 72;
 
 /// Two blocks a thread: it fills one while the other waits for its turn to be written.
 const BUFFERS_PER_THREAD: usize = 2;
