@@ -1,0 +1,164 @@
+//! The three facts about a server certificate that rustls does not tell: the hash that channel binding uses,
+//! the common name, and whether there are alternative names.
+
+use sha2::{Digest, Sha256, Sha384, Sha512};
+
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const OID: u8 = 0x06;
+const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 1.2.840.113549.1.1: the RSA signatures of PKCS #1; the last byte names the hash.
+const PKCS1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+/// 1.2.840.10045.4: ECDSA signatures; the last byte names the hash.
+const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
+
+/// Elements of DER, one after the other. Malformed bytes end the iteration: every caller then finds nothing.
+struct Der<'a>(&'a [u8]);
+
+impl<'a> Iterator for Der<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&tag, rest) = self.0.split_first()?;
+        let (&first, mut rest) = rest.split_first()?;
+        let mut length = usize::from(first);
+        if first & 0x80 != 0 {
+            // More than four bytes of length is no certificate.
+            let (bytes, after) =
+                rest.split_at_checked(usize::from(first & 0x7f)).filter(|(b, _)| b.len() <= 4)?;
+            length = bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+            rest = after;
+        }
+        let (content, after) = rest.split_at_checked(length)?;
+        self.0 = after;
+        Some((tag, content))
+    }
+}
+
+impl<'a> Der<'a> {
+    /// The content of the next element, if it has this tag.
+    fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|&(found, _)| found == tag).map(|(_, content)| content)
+    }
+}
+
+/// The `tls-server-end-point` channel binding of RFC 5929: the certificate hashed with its signature's own hash,
+/// where MD5 and SHA-1 give way to SHA-256. `None` for signatures without such a hash, as Ed25519.
+pub(super) fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
+    let mut fields = Der(Der(certificate).element(SEQUENCE)?);
+    fields.element(SEQUENCE)?;
+    let algorithm = Der(fields.element(SEQUENCE)?).element(OID)?;
+    let sha256 = || Some(Sha256::digest(certificate).to_vec());
+    let sha384 = || Some(Sha384::digest(certificate).to_vec());
+    let sha512 = || Some(Sha512::digest(certificate).to_vec());
+    if let Some(hash) = algorithm.strip_prefix(PKCS1) {
+        return match hash {
+            [4 | 5 | 11] => sha256(),
+            [12] => sha384(),
+            [13] => sha512(),
+            _ => None,
+        };
+    }
+    match algorithm.strip_prefix(ECDSA)? {
+        [1] | [3, 2] => sha256(),
+        [3, 3] => sha384(),
+        [3, 4] => sha512(),
+        _ => None,
+    }
+}
+
+/// The subject's common name, of a certificate that has no alternative names at all.
+///
+/// Such certificates are what `openssl req -x509 -subj /CN=…` makes; libpq compares their common name with the
+/// host, and so do we.
+pub(super) fn sole_common_name(certificate: &[u8]) -> Option<String> {
+    let mut fields = Der(Der(Der(certificate).element(SEQUENCE)?).element(SEQUENCE)?);
+    if fields.0.first() == Some(&VERSION) {
+        fields.next();
+    }
+    // serial number, signature algorithm, issuer, validity; then the subject, then the public key
+    let subject = Der(fields.nth(4).filter(|&(tag, _)| tag == SEQUENCE)?.1);
+    if let Some((_, extensions)) = fields.find(|&(tag, _)| tag == EXTENSIONS) {
+        let named = |(_, extension)| Der(extension).element(OID) == Some(SUBJECT_ALT_NAME);
+        if Der(Der(extensions).element(SEQUENCE)?).any(named) {
+            return None;
+        }
+    }
+    subject.filter(|&(tag, _)| tag == SET).flat_map(|(_, set)| Der(set)).find_map(|(_, attribute)| {
+        let mut attribute = Der(attribute);
+        attribute.element(OID).filter(|&oid| oid == COMMON_NAME)?;
+        let (_, name) = attribute.next()?;
+        String::from_utf8(name.to_vec()).ok()
+    })
+}
+
+/// Whether `pattern`, a common name, stands for `host`: equal but for case, or `*.` for exactly one first label.
+pub(super) fn name_matches(pattern: &str, host: &str) -> bool {
+    let tail = |name: &str| name.split_once('.').map(|(_, tail)| tail.to_owned());
+    match pattern.strip_prefix("*.") {
+        Some(domain) => {
+            domain.contains('.') && tail(host).is_some_and(|tail| tail.eq_ignore_ascii_case(domain))
+        }
+        None => !pattern.is_empty() && pattern.eq_ignore_ascii_case(host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    fn certificate(common_name: Option<&str>, alternative: &[&str], key: &KeyPair) -> Vec<u8> {
+        let names: Vec<String> = alternative.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "ACME");
+        if let Some(name) = common_name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        params.self_signed(key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn the_common_name_counts_only_without_alternative_names() {
+        let key = KeyPair::generate().unwrap();
+        assert_eq!(sole_common_name(&certificate(Some("db.example"), &[], &key)).unwrap(), "db.example");
+        assert_eq!(sole_common_name(&certificate(Some("db.example"), &["other.example"], &key)), None);
+        assert_eq!(sole_common_name(&certificate(None, &[], &key)), None);
+    }
+
+    #[test]
+    fn the_end_point_hash_follows_the_signature() {
+        let hash = |algorithm| {
+            let key = KeyPair::generate_for(algorithm).unwrap();
+            end_point_hash(&certificate(Some("db"), &[], &key)).map(|hash| hash.len())
+        };
+        assert_eq!(hash(&rcgen::PKCS_ECDSA_P256_SHA256), Some(32));
+        assert_eq!(hash(&rcgen::PKCS_ECDSA_P384_SHA384), Some(48));
+        assert_eq!(hash(&rcgen::PKCS_ED25519), None);
+    }
+
+    #[test]
+    fn malformed_certificates_give_nothing() {
+        let whole = certificate(Some("db.example"), &[], &KeyPair::generate().unwrap());
+        for length in 0..whole.len() {
+            assert_eq!(end_point_hash(&whole[..length]), None);
+            assert_eq!(sole_common_name(&whole[..length]), None);
+        }
+        assert_eq!(sole_common_name(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+    }
+
+    #[test]
+    fn wildcards_stand_for_one_label() {
+        assert!(name_matches("DB.example.com", "db.example.com"));
+        assert!(name_matches("*.example.com", "db.example.com"));
+        assert!(!name_matches("*.example.com", "a.db.example.com"));
+        assert!(!name_matches("*.example.com", "example.com"));
+        assert!(!name_matches("*.com", "example.com"));
+        assert!(!name_matches("", ""));
+    }
+}
