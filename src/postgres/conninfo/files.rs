@@ -1,0 +1,158 @@
+//! The two files that libpq looks settings up in: the connection service file and the password file.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::text::Pairs;
+
+/// The settings of `[service]` in a service file, or `None` if it has no such section.
+pub(super) fn service(path: &Path, service: &str) -> Result<Option<Pairs>, String> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|error| error.to_string())?,
+    };
+    let mut found: Option<Pairs> = None;
+    for (line, number) in text.lines().map(str::trim).zip(1..) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            if found.is_some() {
+                break;
+            }
+            found = (name == service).then(Pairs::new);
+        } else if let Some(pairs) = &mut found {
+            let (key, value) = line.split_once('=').ok_or(format!("line {number} is not key=value"))?;
+            if key == "service" {
+                return Err(format!("line {number} names another service, which may not be"));
+            }
+            // libpq takes the first of two, elsewhere the last
+            if !pairs.iter().any(|(known, _)| known == key) {
+                pairs.push((key.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whose password is looked for.
+pub(super) struct Login<'a> {
+    /// The host names that will do: a Unix socket answers to its directory and to `localhost`.
+    pub(super) hosts: &'a [&'a str],
+    pub(super) port: &'a str,
+    pub(super) dbname: &'a str,
+    pub(super) user: &'a str,
+}
+
+/// The text of a password file; empty, with a warning, when others can read it, and when there is none.
+pub(super) fn read_passwords(path: &Path) -> String {
+    match fs::metadata(path) {
+        Ok(file) if !file.is_file() => {
+            tracing::warn!("password file {} is not a plain file; it is not used", path.display());
+        }
+        Ok(file) if file.mode() & 0o077 != 0 => {
+            let path = path.display();
+            tracing::warn!("password file {path} is open to others, so it is not used; chmod 600 {path}");
+        }
+        Ok(_) => match fs::read_to_string(path) {
+            Ok(text) => return text,
+            Err(error) => tracing::warn!("failed to read password file {}: {error}", path.display()),
+        },
+        Err(_) => {}
+    }
+    String::new()
+}
+
+/// The password of the first line `host:port:database:user:password` that fits.
+pub(super) fn password(text: &str, login: &Login<'_>) -> Option<String> {
+    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let (host, rest) = field(line)?;
+        let (port, rest) = field(rest)?;
+        let (dbname, rest) = field(rest)?;
+        let (user, password) = field(rest)?;
+        let fits = |pattern: &str, value: &str| pattern == "*" || unescape(pattern) == value;
+        let all = login.hosts.iter().any(|name| fits(host, name))
+            && fits(port, login.port)
+            && fits(dbname, login.dbname)
+            && fits(user, login.user);
+        all.then(|| unescape(password)).filter(|password| !password.is_empty())
+    })
+}
+
+/// The text up to the first colon that no backslash escapes, and the text after it.
+fn field(text: &str) -> Option<(&str, &str)> {
+    let mut escaped = false;
+    let end = text.find(|c| {
+        let colon = c == ':' && !escaped;
+        escaped = c == '\\' && !escaped;
+        colon
+    })?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        plain.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_fits_gives_the_password() {
+        let text = "# db:5432:shop:ann:comment\n\
+                    db:5432:shop:bob:one\n\
+                    broken line\n\
+                    db:*:shop:ann:two:with colon\n\
+                    \\:\\:1:5432:*:ann:th\\\\ree\\:\n\
+                    localhost:5432:*:*:socket\n\
+                    *:*:*:*:any\n";
+        let find = |hosts: &[&str], port, user| {
+            password(text, &Login { hosts, port, dbname: "shop", user }).unwrap()
+        };
+        assert_eq!(find(&["db"], "5432", "bob"), "one");
+        assert_eq!(find(&["db"], "1", "ann"), "two:with colon");
+        assert_eq!(find(&["::1"], "5432", "ann"), "th\\ree:");
+        assert_eq!(find(&["/run/postgresql", "localhost"], "5432", "eve"), "socket");
+        assert_eq!(find(&["db"], "5432", "eve"), "any");
+        let login = Login { hosts: &["db"], port: "1", dbname: "shop", user: "ann" };
+        assert_eq!(password("db:1:shop:bob:x", &login), None);
+    }
+
+    #[test]
+    fn a_password_file_open_to_others_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pgpass");
+        fs::write(&path, "*:*:*:*:secret\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(read_passwords(&path), "");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(read_passwords(&path), "*:*:*:*:secret\n");
+        assert_eq!(read_passwords(dir.path()), "");
+    }
+
+    #[test]
+    fn a_service_is_the_section_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pg_service.conf");
+        fs::write(
+            &path,
+            "# none\n[a]\nhost=a\n\n[b]\n host=b\nhost=c\ndbname=x=y\n[c]\nport\n[d]\nservice=a\n",
+        )
+        .unwrap();
+        let pairs = service(&path, "b").unwrap().unwrap();
+        assert_eq!(pairs, [("host".into(), "b".into()), ("dbname".into(), "x=y".into())]);
+        assert_eq!(service(&path, "e"), Ok(None));
+        assert_eq!(service(&path, "c").unwrap_err(), "line 10 is not key=value");
+        assert_eq!(service(&path, "d").unwrap_err(), "line 12 names another service, which may not be");
+        assert_eq!(service(&dir.path().join("none"), "a"), Ok(None));
+    }
+}
