@@ -1,1 +1,3 @@
 //! Every test here runs against a real PostgreSQL server.
+
+mod conninfo;
