@@ -34,6 +34,10 @@ fn url(text: &str) -> Result<Pairs, String> {
     let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (path, query) = split_once(tail, '?');
     hosts(&mut pairs, authority)?;
+    if path.contains('@') {
+        // libpq takes it for a part of the database's name; it is far more often the end of a password.
+        return Err("there is an @ after the first /".to_owned());
+    }
     push(&mut pairs, "dbname", path.strip_prefix('/').unwrap_or(path))?;
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (key, value) =
@@ -168,6 +172,7 @@ mod tests {
         for (text, error) in [
             ("mysql://u:secret@h/d", "unknown scheme mysql://"),
             ("postgres://u:sec/ret@h/d", "the port is not a number"),
+            ("postgres://u:12/34@h/d", "there is an @ after the first /"),
             ("postgres://u:sec@ret@h/d", "there is more than one @ before the host"),
             ("postgres://u:secret%4@h/d", "a % is not followed by two hexadecimal digits of UTF-8"),
             ("postgres://h/d%ff", "a % is not followed by two hexadecimal digits of UTF-8"),
