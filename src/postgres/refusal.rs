@@ -81,7 +81,8 @@ fn of_socket(conninfo: &Conninfo, error: &io::Error) -> Error {
     };
     let start = format!("start the server, or {or_embedded} to use the one that postgres-etl starts itself");
     if text.contains("lookup address") || text.contains("resolve any") {
-        return failed(conninfo, "the host name is not known").with_help("check the spelling of the host");
+        return failed(conninfo, "the host name cannot be resolved")
+            .with_help("check its spelling, and this machine's name service");
     }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
@@ -132,10 +133,16 @@ fn of_tls(conninfo: &Conninfo, cause: &str, error: Option<&rustls::Error>) -> Er
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 ("the server's certificate has expired".to_owned(), "renew it, and reload the server")
             }
-            other => (
-                format!("the server's certificate is not valid: {other}"),
-                "reissue it as X.509 version 3 with a subjectAltName for the host",
-            ),
+            other => {
+                let what = match other {
+                    CertificateError::Other(other) => other.0.to_string(),
+                    other => other.to_string(),
+                };
+                (
+                    format!("the server's certificate is not valid: {what}"),
+                    "reissue it as X.509 version 3 with a subjectAltName for the host",
+                )
+            }
         },
         rustls::Error::AlertReceived(alert) => (
             format!("the server broke off the TLS handshake: {alert:?}"),

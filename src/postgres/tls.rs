@@ -25,7 +25,9 @@ use std::task::{Context, Poll};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -218,9 +220,8 @@ impl Verifier {
 
     /// Whether the certificate itself, and not only its issuer, is one of the trusted. In date is known by now.
     fn is_trusted_itself(&self, certificate: &CertificateDer<'_>, error: &CertificateError) -> bool {
-        let CertificateError::Other(error) = error else { return false };
         // `openssl req -x509` marks what it signs as an authority, which webpki never accepts from a server.
-        matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+        webpki_error(error) == Some(&webpki::Error::CaUsedAsEndEntity)
             && self.trusted.iter().any(|trusted| trusted == certificate)
     }
 
@@ -240,6 +241,23 @@ impl Verifier {
         let parsed = rustls::server::ParsedCertificate::try_from(certificate)?;
         rustls::client::verify_server_name(&parsed, name)?;
         Ok(ServerCertVerified::assertion())
+    }
+}
+
+/// webpki's own error, where rustls has none for it.
+fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
+    match error {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+fn is_version_1(error: &rustls::Error) -> bool {
+    match error {
+        rustls::Error::InvalidCertificate(error) => {
+            webpki_error(error) == Some(&webpki::Error::UnsupportedCertVersion)
+        }
+        _ => false,
     }
 }
 
@@ -284,7 +302,15 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        match verify_tls13_signature(message, certificate, signature, algorithms) {
+            // webpki parses no version 1 certificate, which `openssl x509 -req` made for years. Where nothing else
+            // of it is checked, its key is enough; prefer would otherwise fall back to plain text.
+            Err(error) if self.issuers.is_none() && is_version_1(&error) => {
+                let key = certificate::public_key(certificate).ok_or(error)?;
+                verify_tls13_signature_with_raw_key(message, &key.into(), signature, algorithms)
+            }
+            other => other,
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

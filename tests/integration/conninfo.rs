@@ -332,6 +332,62 @@ async fn a_self_signed_certificate_with_only_a_common_name_can_be_its_own_root()
 }
 
 #[tokio::test]
+async fn version_1_certificates_encrypt_but_prove_nothing() {
+    let server = Server::start(true);
+    let key = KeyPair::generate().unwrap();
+    let pem = version_1_certificate(&key);
+    fs::write(server.path("server.crt"), &pem).unwrap();
+    fs::write(server.path("server.key"), key.serialize_pem()).unwrap();
+    server.execute("SELECT pg_reload_conf()").await;
+    let checked = server.settings(&format!("sslmode=verify-ca sslrootcert={}", server.path("ca.crt")));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut refusal = outcome(&checked).await;
+    while refusal == "tls" {
+        assert!(Instant::now() < deadline, "the server never took the new certificate");
+        refusal = outcome(&checked).await;
+    }
+    assert!(refusal.contains("UnsupportedCertVersion / reissue it as X.509 version 3"), "{refusal}");
+    for mode in ["prefer", "require", "require channel_binding=require"] {
+        assert_eq!(outcome(&server.settings(&format!("sslmode={mode}"))).await, "tls", "{mode}");
+    }
+}
+
+/// What `openssl x509 -req` made for years, and rcgen does not: a certificate without version and extensions.
+fn version_1_certificate(key: &KeyPair) -> String {
+    use rcgen::SigningKey as _;
+    let element = |tag: u8, content: &[u8]| {
+        let length = match u8::try_from(content.len()) {
+            Ok(length @ ..0x80) => vec![length],
+            Ok(length) => vec![0x81, length],
+            Err(_) => [&[0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes()].concat(),
+        };
+        [&[tag], &length[..], content].concat()
+    };
+    // Splits the elements of a sequence whose own header is already off.
+    let elements = |mut rest: &[u8]| {
+        let mut elements = Vec::new();
+        while !rest.is_empty() {
+            let (header, length) = match rest[1] {
+                0x82 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+                0x81 => (3, usize::from(rest[2])),
+                short => (2, usize::from(short)),
+            };
+            elements.push((header, rest[..header + length].to_vec()));
+            rest = &rest[header + length..];
+        }
+        elements
+    };
+    let inside = |(header, bytes): &(usize, Vec<u8>)| elements(&bytes[*header..]);
+    let certificate = CertificateParams::new([]).unwrap().self_signed(key).unwrap();
+    let parts = inside(&elements(certificate.der())[0]);
+    let kept = inside(&parts[0]).into_iter().filter(|(_, bytes)| ![0xa0, 0xa3].contains(&bytes[0]));
+    let body = element(0x30, &kept.flat_map(|(_, bytes)| bytes).collect::<Vec<u8>>());
+    let signature = [vec![0], key.sign(&body).unwrap()].concat();
+    let whole = element(0x30, &[body, parts[1].1.clone(), element(0x03, &signature)].concat());
+    pem::encode(&pem::Pem::new("CERTIFICATE", whole))
+}
+
+#[tokio::test]
 async fn allow_and_prefer_try_again_when_the_server_insists() {
     let server = Server::with_tls();
     let roles = format!(
@@ -419,7 +475,10 @@ async fn refusals_say_why_and_what_to_do() {
              pg_hba.conf, and reload it",
         ),
         ("dbname=absent", "database \"absent\" does not exist (SQLSTATE 3D000) / createdb absent"),
-        ("host=absent.invalid", "the host name is not known / check the spelling of the host"),
+        (
+            "host=absent.invalid",
+            "the host name cannot be resolved / check its spelling, and this machine's name service",
+        ),
         (
             "host=/nowhere",
             "there is no such socket, so no server listens there / start the server, or leave --database-url out \

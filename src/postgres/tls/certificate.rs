@@ -1,5 +1,5 @@
-//! The three facts about a server certificate that rustls does not tell: the hash that channel binding uses,
-//! the common name, and whether there are alternative names.
+//! The facts about a server certificate that rustls does not tell: the hash that channel binding uses, the common
+//! name where there is no other, and the public key of a certificate that webpki will not parse.
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
@@ -71,15 +71,31 @@ pub(super) fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// The public key, as the whole `SubjectPublicKeyInfo` element.
+pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let mut fields = fields(certificate)?;
+    // serial number, signature algorithm, issuer, validity, subject
+    fields.nth(4)?;
+    let from_key = fields.0;
+    fields.element(SEQUENCE)?;
+    Some(&from_key[..from_key.len() - fields.0.len()])
+}
+
+/// What is signed, from the serial number on.
+fn fields(certificate: &[u8]) -> Option<Der<'_>> {
+    let mut fields = Der(Der(Der(certificate).element(SEQUENCE)?).element(SEQUENCE)?);
+    if fields.0.first() == Some(&VERSION) {
+        fields.next();
+    }
+    Some(fields)
+}
+
 /// The subject's common name, of a certificate that has no alternative names at all.
 ///
 /// Such certificates are what `openssl req -x509 -subj /CN=…` makes; libpq compares their common name with the
 /// host, and so do we.
 pub(super) fn sole_common_name(certificate: &[u8]) -> Option<String> {
-    let mut fields = Der(Der(Der(certificate).element(SEQUENCE)?).element(SEQUENCE)?);
-    if fields.0.first() == Some(&VERSION) {
-        fields.next();
-    }
+    let mut fields = fields(certificate)?;
     // serial number, signature algorithm, issuer, validity; then the subject, then the public key
     let subject = Der(fields.nth(4).filter(|&(tag, _)| tag == SEQUENCE)?.1);
     if let Some((_, extensions)) = fields.find(|&(tag, _)| tag == EXTENSIONS) {
@@ -143,11 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn the_public_key_is_the_one_that_signed() {
+        use rcgen::PublicKeyData as _;
+        let key = KeyPair::generate().unwrap();
+        let expected = key.subject_public_key_info();
+        assert_eq!(public_key(&certificate(None, &["db.example"], &key)), Some(&expected[..]));
+    }
+
+    #[test]
     fn malformed_certificates_give_nothing() {
         let whole = certificate(Some("db.example"), &[], &KeyPair::generate().unwrap());
         for length in 0..whole.len() {
             assert_eq!(end_point_hash(&whole[..length]), None);
             assert_eq!(sole_common_name(&whole[..length]), None);
+            assert_eq!(public_key(&whole[..length]), None);
         }
         assert_eq!(sole_common_name(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }
