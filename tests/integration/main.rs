@@ -1,3 +1,5 @@
 //! Every test here runs against a real PostgreSQL server.
 
 mod conninfo;
+mod launcher;
+mod support;
