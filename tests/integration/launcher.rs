@@ -75,6 +75,17 @@ fn spawn(mut command: Command) -> (Child, BufReader<ChildStdout>) {
     (child, lines)
 }
 
+/// Runs a child that is another user to its end, if that user can reach this binary at all.
+fn runs_through(mut command: Command) -> bool {
+    let Ok(mut child) = command.spawn() else {
+        eprintln!("skipped: an ordinary user cannot reach this test binary");
+        return false;
+    };
+    let lines = BufReader::new(child.stdout.take().unwrap());
+    finish(child, lines);
+    true
+}
+
 /// Closes the child's standard input, which tells it to go on, and waits for its end.
 fn finish(mut child: Child, mut lines: BufReader<ChildStdout>) {
     drop(child.stdin.take());
@@ -115,6 +126,11 @@ fn in_another_process() {
             server.release().unwrap();
         }
         "live" => a_whole_life(&dir),
+        "be nameless" => {
+            let error = start_error(&Options { dir: Some(dir), ..Options::default() });
+            assert!(error.to_string().contains("user id 54321 has no name"), "{error}");
+            assert!(error.help().unwrap().contains("/etc/passwd"), "{error:?}");
+        }
         other => panic!("nobody taught me to {other}"),
     }
 }
@@ -167,11 +183,7 @@ fn serves_an_ordinary_user_too() {
     let mut command = fixture.child("live");
     let dir = home.join("server");
     command.uid(nobody).gid(nobody).current_dir("/").env(CHILD_DIR, &dir);
-    if let Ok(mut child) = command.spawn() {
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        finish(child, lines);
-    } else {
-        eprintln!("skipped: an ordinary user cannot reach this test binary");
+    if !runs_through(command) {
         return;
     }
     // Root may use what that user made, and leaves it usable for them.
@@ -181,6 +193,18 @@ fn serves_an_ordinary_user_too() {
     for entry in fs::read_dir(&dir).unwrap().flatten() {
         assert_eq!(entry.metadata().unwrap().uid(), nobody, "{:?}", entry.path());
     }
+}
+
+#[test]
+fn a_user_without_a_name_is_told_so() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can become such a user");
+        return;
+    }
+    let fixture = Fixture::new();
+    let mut command = fixture.child("be nameless");
+    command.uid(54321).gid(54321).current_dir("/");
+    runs_through(command);
 }
 
 #[test]

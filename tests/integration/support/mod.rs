@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -98,9 +98,10 @@ fn guardian() {
     flock(&lock, FlockOperation::LockShared).unwrap();
     let options = Options { dir: Some(directory()), keep: false, ..Options::default() };
     let server = embedded::start(&options, &mut |_| ()).unwrap_or_else(|e| panic!("{e}; {:?}", e.help()));
-    println!("\nurl {}", server.url());
+    // Not println, which panics when the tests were killed meanwhile, and would leave the server running.
+    let _ = writeln!(std::io::stdout(), "\nurl {}", server.url());
 
-    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
     server.release().unwrap();
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
         std::fs::remove_dir_all(directory()).unwrap();
