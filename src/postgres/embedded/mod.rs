@@ -171,7 +171,7 @@ pub struct Status {
 /// that cannot be written to, or a server that does not come up, in which case its own log lines are quoted.
 pub fn start(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Server> {
     let place = Place::find(options.dir.as_deref())?;
-    let config = settings::render(&place.socket_dir, settings::memory(), &options.settings)?;
+    let config = settings::render(&place, settings::memory(), &options.settings)?;
     if place.socket_is_private() {
         let in_use = Lock::shared(&place)?;
         if let Answer::Ready(version) = probe(&place.socket()) {
@@ -203,12 +203,12 @@ pub fn start(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Server> {
     }
     place.create_socket_dir(&user)?;
     // Rendered again: the socket's directory depends on the real path, which may only exist since just now.
-    let config = settings::render(&place.socket_dir, settings::memory(), &options.settings)?;
+    let config = settings::render(&place, settings::memory(), &options.settings)?;
     place.write("server.conf", &config)?;
     place.write("pg_hba.conf", settings::HBA)?;
     place.write("pg_ident.conf", &settings::ident(&user.name))?;
     say(&format!("starting PostgreSQL {}", binaries.version));
-    let version = boot(&place, &binaries, &user)?;
+    let version = boot(&place, &binaries, &user, say)?;
     Ok(server(place, options, version, origin, in_use))
 }
 
@@ -321,8 +321,14 @@ fn settled(place: &Place) -> Result<Option<Option<String>>> {
 }
 
 /// Runs the postmaster until it takes connections, and returns its version.
-fn boot(place: &Place, binaries: &Binaries, user: &ServerUser) -> Result<Option<String>> {
+fn boot(
+    place: &Place,
+    binaries: &Binaries,
+    user: &ServerUser,
+    say: &mut dyn FnMut(&str),
+) -> Result<Option<String>> {
     let mut orphans = Backoff::slow(ORPHANS);
+    let mut waiting = false;
     loop {
         process::disown_recycled_pid(place)?;
         let (log, from) = process::open_log(place)?;
@@ -334,15 +340,21 @@ fn boot(place: &Place, binaries: &Binaries, user: &ServerUser) -> Result<Option<
         }
         let said = process::log_since(place, from);
         if said.contains("pre-existing shared memory block") {
-            // Backends of a postmaster that was killed; those that are idle notice at once, busy ones later.
+            // Backends of a postmaster that was killed: idle ones notice at once, busy ones after their query.
+            if !waiting {
+                say("waiting for the backends of a killed server to end");
+                waiting = true;
+            }
             if orphans.pause() {
                 continue;
             }
-            return Err(process::did_not_start(
-                place,
-                "cannot start while its predecessor's backends live",
-                &said,
-            ));
+            let error =
+                process::did_not_start(place, "cannot start while a killed server's backends live", &said);
+            let pids: Vec<_> = process::orphans(place).iter().map(ToString::to_string).collect();
+            return Err(error.with_help(match pids.as_slice() {
+                [] => "wait for their queries to end, or end these processes".to_owned(),
+                pids => format!("wait for their queries to end, or end them with `kill {}`", pids.join(" ")),
+            }));
         }
         // A postmaster whose starter was killed before it could see it come up has beaten ours to the cluster.
         return match settled(place)? {

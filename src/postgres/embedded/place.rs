@@ -49,7 +49,10 @@ impl Place {
             let digest = Sha256::digest(dir.as_os_str().as_bytes());
             socket_dir = PathBuf::from(format!("/tmp/postgres-etl-{}", hex(&digest[..8])));
         }
-        Place { data: dir.join("data"), log: dir.join("server.log"), socket_dir, dir }
+        // Somebody may have moved the data to another disk and left a link.
+        let data = dir.join("data");
+        let data = fs::canonicalize(&data).unwrap_or(data);
+        Place { data, log: dir.join("server.log"), socket_dir, dir }
     }
 
     /// Creates the directory if need be, and returns the place under its real path.

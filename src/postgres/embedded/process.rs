@@ -76,17 +76,35 @@ pub(super) fn calls_itself_ready(place: &Place) -> bool {
     text.lines().nth(7).is_some_and(|status| status.trim() == "ready")
 }
 
-/// Postgres works inside its data directory, which is how to recognise it; a zombie is nowhere.
+/// Whether that process is a postgres of this cluster; a zombie is not.
 fn serves(pid: Pid, place: &Place) -> bool {
+    let number = pid.as_raw_nonzero();
     if cfg!(target_os = "linux") {
-        let cwd = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
-        return cwd.is_ok_and(|cwd| cwd == place.data);
+        // It works inside its data directory. Where root may not look into other users' processes, as in most
+        // containers, what the postmaster was started with has to do.
+        return match fs::read_link(format!("/proc/{number}/cwd")) {
+            Ok(cwd) => cwd == place.data,
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                let arguments = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+                arguments
+                    .split(|&b| b == 0)
+                    .any(|argument| argument == place.data.as_os_str().as_encoded_bytes())
+            }
+            Err(_) => false,
+        };
     }
     if test_kill_process(pid).is_err() {
         return false;
     }
-    let ps = Command::new("ps").args(["-o", "command=", "-p", &pid.as_raw_nonzero().to_string()]).output();
+    let ps = Command::new("ps").args(["-o", "command=", "-p", &number.to_string()]).output();
     ps.is_ok_and(|ps| String::from_utf8_lossy(&ps.stdout).contains(&*place.data.to_string_lossy()))
+}
+
+/// Backends that outlive their postmaster, as far as this system lets us see them.
+pub(super) fn orphans(place: &Place) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(|&pid| serves(pid, place)).collect()
 }
 
 /// Makes the cluster: `initdb` into `data.new`, renamed once it is whole.

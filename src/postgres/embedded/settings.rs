@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
+use super::place::Place;
 use super::{PORT, USER};
 use crate::{Error, Result};
 
@@ -19,17 +19,17 @@ const RESERVED: [&str; 7] = [
 ];
 
 /// The text of `server.conf`: what `initdb` wrote, then ours, then the user's, the last one winning.
-pub(super) fn render(socket_dir: &Path, memory: u64, user: &BTreeMap<String, String>) -> Result<String> {
+pub(super) fn render(place: &Place, memory: u64, user: &BTreeMap<String, String>) -> Result<String> {
     let shared_buffers = (memory / 4).clamp(16 << 20, 1 << 30) >> 20;
     // The value is a list of directories; double quotes keep commas and spaces inside one name.
-    let socket_dirs = format!("\"{}\"", socket_dir.display().to_string().replace('"', "\"\""));
+    let socket_dirs = format!("\"{}\"", place.socket_dir.display().to_string().replace('"', "\"\""));
     let mut text = String::from(
         "# Written anew by postgres-etl at every start. Change [server.settings] in config.toml instead.\n\
          include 'data/postgresql.conf'\n",
     );
     let ours = [
-        ("hba_file", "../pg_hba.conf".to_owned()),
-        ("ident_file", "../pg_ident.conf".to_owned()),
+        ("hba_file", place.dir.join("pg_hba.conf").display().to_string()),
+        ("ident_file", place.dir.join("pg_ident.conf").display().to_string()),
         ("listen_addresses", String::new()),
         ("port", PORT.to_string()),
         ("unix_socket_directories", socket_dirs),
@@ -114,25 +114,29 @@ mod tests {
         pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
+    fn place(dir: &str) -> Place {
+        Place::find(Some(dir.as_ref())).unwrap()
+    }
+
     #[test]
     fn the_users_settings_come_last_and_quoted() {
         let user = settings(&[("fsync", "off"), ("my.note", "it's a\\b\nc")]);
-        let text = render(Path::new("/a b,c"), 64 << 30, &user).unwrap();
+        let text = render(&place("/a b,c"), 64 << 30, &user).unwrap();
         assert!(text.ends_with("fsync = 'off'\nmy.note = 'it''s a\\\\b\\nc'\n"), "{text}");
-        assert!(text.contains("unix_socket_directories = '\"/a b,c\"'\n"), "{text}");
+        assert!(text.contains("unix_socket_directories = '\"/a b,c/socket\"'\n"), "{text}");
         assert!(text.contains("shared_buffers = '1024MB'\n"), "{text}");
     }
 
     #[test]
     fn names_that_would_break_out_or_break_us_are_refused() {
         for name in ["", "a b", "x='y'\nfsync", "include 'x'", "Port", "data_directory"] {
-            assert!(render(Path::new("/s"), 1 << 30, &settings(&[(name, "1")])).is_err(), "{name:?}");
+            assert!(render(&place("/s"), 1 << 30, &settings(&[(name, "1")])).is_err(), "{name:?}");
         }
     }
 
     #[test]
     fn shared_buffers_are_a_quarter_of_a_small_machine() {
-        let text = render(Path::new("/s"), 1 << 30, &BTreeMap::new()).unwrap();
+        let text = render(&place("/s"), 1 << 30, &BTreeMap::new()).unwrap();
         assert!(text.contains("shared_buffers = '256MB'\n"), "{text}");
     }
 }
