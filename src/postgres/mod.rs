@@ -5,3 +5,4 @@ pub mod embedded;
 pub mod pool;
 pub mod refusal;
 pub mod tls;
+pub mod window;

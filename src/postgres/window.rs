@@ -1,0 +1,84 @@
+//! Statements on the way: sent one after the other, answered in the same order.
+//!
+//! tokio-postgres sends a statement when its future is first polled, and pipelines whatever is polled
+//! together. Since PostgreSQL answers in order, the answers need no set of futures: a queue will do, and it
+//! costs less. The queue is bounded because the driver's own is not.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+/// Up to `depth` futures, each polled once when it came in; the front one is awaited first.
+pub struct Window<F: Future> {
+    waiting: VecDeque<Sent<F>>,
+    depth: usize,
+}
+
+enum Sent<F: Future> {
+    Pending(Pin<Box<F>>),
+    Done(F::Output),
+}
+
+impl<F: Future> fmt::Debug for Window<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Window").field("waiting", &self.waiting.len()).field("depth", &self.depth).finish()
+    }
+}
+
+impl<F: Future> Window<F> {
+    /// A window for `depth` futures; at least 1.
+    pub fn new(depth: usize) -> Self {
+        Window { waiting: VecDeque::with_capacity(depth), depth: depth.max(1) }
+    }
+
+    /// Whether the front one has to be awaited before another may be pushed.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= self.depth
+    }
+
+    /// Send `future`: poll it once, and keep it.
+    pub async fn push(&mut self, future: F) {
+        let mut future = Some(Box::pin(future));
+        let sent = poll_fn(|cx| {
+            let mut future = future.take().expect("polled once, because it is ready at once");
+            Poll::Ready(match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Sent::Done(output),
+                Poll::Pending => Sent::Pending(future),
+            })
+        })
+        .await;
+        self.waiting.push_back(sent);
+    }
+
+    /// Await the answer to the one that was sent first; `None` when none is on the way.
+    pub async fn pop(&mut self) -> Option<F::Output> {
+        match self.waiting.pop_front()? {
+            Sent::Done(output) => Some(output),
+            Sent::Pending(future) => Some(future.await),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_come_in_the_order_of_sending() {
+        let mut window = Window::new(2);
+        assert!(window.pop().await.is_none());
+        let (first_answer, first) = tokio::sync::oneshot::channel();
+        let (second_answer, second) = tokio::sync::oneshot::channel();
+        window.push(first).await;
+        assert!(!window.is_full());
+        window.push(second).await;
+        assert!(window.is_full());
+        second_answer.send(2).unwrap();
+        first_answer.send(1).unwrap();
+        assert_eq!(window.pop().await, Some(Ok(1)));
+        assert_eq!(window.pop().await, Some(Ok(2)));
+        assert!(window.pop().await.is_none());
+    }
+}
