@@ -1,6 +1,7 @@
 //! How we reach a PostgreSQL server: connection settings, TLS, the pool, and the server that starts itself.
 
 pub mod conninfo;
+pub mod database;
 pub mod embedded;
 pub mod pool;
 pub mod refusal;

@@ -1,0 +1,66 @@
+//! `generate`: write the CSV of people.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{Context, until_interrupted};
+use crate::Result;
+use crate::cli;
+use crate::config::GenerateSettings;
+use crate::people;
+use crate::postgres::database::blocking;
+use crate::progress::{Counters, Progress};
+
+/// What was generated.
+#[derive(Debug, Clone, Serialize)]
+pub struct GenerateReport {
+    /// `generate`.
+    pub command: &'static str,
+    /// The file.
+    pub path: String,
+    /// Rows, without the header.
+    pub rows: u64,
+    /// Bytes, with the header.
+    pub bytes: u64,
+    /// From opening the file to its last byte.
+    pub seconds: f64,
+}
+
+/// Run the command.
+///
+/// # Errors
+/// When the flags are wrong or the file cannot be written.
+pub async fn run(context: &Context<'_>, flags: &cli::Generate) -> Result<u8> {
+    let settings = context.config.generate(flags)?;
+    let to_standard_output = settings.output == Path::new("-");
+    let report = generate(context, settings).await?;
+    if to_standard_output {
+        context.note(&crate::report::Report::text(&report));
+    } else {
+        context.print(&report)?;
+    }
+    Ok(0)
+}
+
+/// Write the file, drawing progress.
+pub(super) async fn generate(context: &Context<'_>, settings: GenerateSettings) -> Result<GenerateReport> {
+    let counters = Arc::new(Counters::default());
+    let progress = Progress::draw(context.draws(), "generating", &counters, Some(settings.plan.rows), None);
+    let started = Instant::now();
+    let path = settings.output.display().to_string();
+    let work = {
+        let counters = Arc::clone(&counters);
+        blocking(move || match settings.output.as_os_str().as_encoded_bytes() {
+            b"-" => people::write_to(&settings.plan, &mut std::io::stdout().lock(), &counters),
+            _ => people::write_csv(&settings.plan, &settings.output, &counters),
+        })
+    };
+    let written = until_interrupted(&counters, None, work).await;
+    progress.finish();
+    let people::Written { rows, bytes } = written?;
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(GenerateReport { command: "generate", path, rows, bytes, seconds })
+}

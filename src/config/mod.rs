@@ -1,0 +1,298 @@
+//! What a command is to do, resolved once: flags, then environment, then `config.toml`, then defaults.
+//!
+//! Each `*Settings` is complete and checked: a command needs to look nowhere else.
+
+pub mod file;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use file::{Arg, Bound, Drawn, Mode, Setting, Workload};
+
+use crate::cli;
+use crate::people;
+use crate::postgres::conninfo::{self, Conninfo};
+use crate::postgres::embedded;
+use crate::postgres::pool::Timeouts;
+use crate::table::TableSpec;
+use crate::{Error, Result};
+
+/// The file that is read when `--config` names none.
+const DEFAULT_FILE: &str = "config.toml";
+
+/// Reads an environment variable; a function so that tests need not change the process's own.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The configuration file and where its relative paths start.
+#[derive(Debug)]
+pub struct Config {
+    file: file::File,
+    base: PathBuf,
+}
+
+/// Which server to use, and how to reach it.
+#[derive(Debug)]
+pub struct DatabaseSettings {
+    /// The server that somebody named, or ours.
+    pub server: ServerChoice,
+    /// Connections that the pool may hold.
+    pub pool_size: usize,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
+}
+
+/// Which server to use.
+#[derive(Debug)]
+pub enum ServerChoice {
+    /// One that was named by flag, environment or file.
+    Named(Box<Conninfo>),
+    /// The one that we start.
+    Embedded(embedded::Options),
+}
+
+/// What `generate` is to do.
+#[derive(Debug)]
+pub struct GenerateSettings {
+    /// What to write.
+    pub plan: people::Plan,
+    /// Where to; `-` is standard output.
+    pub output: PathBuf,
+}
+
+/// What `load` is to do.
+#[derive(Debug)]
+pub struct LoadSettings {
+    /// The CSV file.
+    pub input: PathBuf,
+    /// Set when the input may be generated because it is the output of `[generate]`.
+    pub generate: Option<GenerateSettings>,
+    /// The table to fill.
+    pub table: TableSpec,
+    /// How to write.
+    pub mode: Mode,
+    /// Empty the table first.
+    pub truncate: bool,
+    /// Rows in each INSERT of mode `batch`; at least 1.
+    pub batch_size: usize,
+    /// Statements on the way at once on each connection; at least 1.
+    pub pipeline_depth: usize,
+    /// Commit every row by itself.
+    pub autocommit: bool,
+    /// Connections to write over; at least 1.
+    pub connections: usize,
+}
+
+/// What `query` is to do.
+#[derive(Debug)]
+pub struct QuerySettings {
+    /// The workload's name.
+    pub name: String,
+    /// The workload.
+    pub workload: Workload,
+    /// The table whose rows are counted first.
+    pub table: TableSpec,
+    /// How many queries; at least 1.
+    pub queries: u64,
+    /// Connections; at least 1.
+    pub connections: usize,
+    /// Queries on the way at once on each connection; at least 1.
+    pub pipeline_depth: usize,
+    /// Where the arguments start.
+    pub seed: u64,
+}
+
+impl Config {
+    /// Read the file that `flags` name, or `./config.toml`, or nothing when that is not there.
+    ///
+    /// # Errors
+    /// When the file is named and missing, cannot be read, or is not valid.
+    pub fn read(flags: &cli::Global) -> Result<Self> {
+        let path = match &flags.config {
+            Some(path) if !path.exists() => {
+                return Err(Error::config(format!("there is no configuration file {}", path.display()))
+                    .with_help(
+                        "leave --config out to use ./config.toml, or the defaults if that is missing",
+                    ));
+            }
+            Some(path) => path.as_path(),
+            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+            None => return Ok(Config { file: file::File::default(), base: PathBuf::new() }),
+        };
+        let base = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Config { file: file::read(path)?, base })
+    }
+
+    /// Which server: the flag, then `DATABASE_URL` and the `PG*` variables, then the file, then our own.
+    ///
+    /// # Errors
+    /// When what names the server cannot be understood.
+    pub fn database(&self, flags: &cli::Global, env: Environment<'_>) -> Result<DatabaseSettings> {
+        let file = &self.file.database;
+        at_least_one("[database] pool_size", file.pool_size)?;
+        let database_url = env("DATABASE_URL").filter(|url| !url.is_empty());
+        let url = match (&flags.database_url, &database_url) {
+            (Some(url), _) => Some((url.as_str(), "--database-url")),
+            (None, Some(url)) => Some((url.as_str(), "DATABASE_URL")),
+            (None, None) => None,
+        };
+        let mut named = conninfo::resolve(url, env)?;
+        if named.is_none() && !file.url.is_empty() {
+            named = conninfo::resolve(Some((&file.url, "config.toml [database] url")), env)?;
+        }
+        let server = match named {
+            Some(conninfo) => ServerChoice::Named(Box::new(conninfo)),
+            None => ServerChoice::Embedded(self.embedded(env)),
+        };
+        let timeouts = Timeouts {
+            connect: Some(Duration::from_secs(file.connect_timeout_s.max(1))),
+            wait: Duration::from_secs(file.wait_timeout_s.max(1)),
+            ..Timeouts::default()
+        };
+        Ok(DatabaseSettings { server, pool_size: file.pool_size, timeouts })
+    }
+
+    /// The server of our own, whether or not another is named.
+    pub fn embedded(&self, env: Environment<'_>) -> embedded::Options {
+        let file = &self.file.server;
+        let directory = match env("POSTGRES_ETL_SERVER_DIR").filter(|dir| !dir.is_empty()) {
+            Some(directory) => PathBuf::from(directory),
+            None => self.path(&file.directory),
+        };
+        let settings: BTreeMap<_, _> =
+            file.settings.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        embedded::Options {
+            dir: Some(directory).filter(|dir| !dir.as_os_str().is_empty()),
+            bin_dir: Some(self.path(&file.bin_directory)).filter(|dir| !dir.as_os_str().is_empty()),
+            settings,
+            keep: file.keep,
+            search: None,
+        }
+    }
+
+    /// # Errors
+    /// When a value is out of range.
+    pub fn generate(&self, flags: &cli::Generate) -> Result<GenerateSettings> {
+        let file = self.file.generate.clone().unwrap_or_default();
+        let rows = flags.rows.unwrap_or(file.rows);
+        if rows == 0 {
+            return Err(Error::usage("-n 0 asks for no people").with_help("give a number from 1 up"));
+        }
+        Ok(GenerateSettings {
+            plan: people::Plan {
+                rows,
+                seed: flags.seed.unwrap_or(file.seed),
+                unicode: flags.unicode || file.unicode,
+                threads: None,
+            },
+            output: flags.output.clone().unwrap_or_else(|| self.path(&file.output)),
+        })
+    }
+
+    /// # Errors
+    /// When a value is out of range, or flags contradict each other.
+    pub fn load(&self, flags: &cli::Load) -> Result<LoadSettings> {
+        let file = &self.file.load;
+        let input = flags.file.clone().unwrap_or_else(|| self.path(&file.input));
+        let mode = flags.mode.unwrap_or(file.mode);
+        let autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
+        let connections = flags.connections.unwrap_or(if autocommit { file.connections } else { 1 });
+        let batch_size = flags.batch_size.unwrap_or(file.batch_size);
+        let pipeline_depth = flags.pipeline_depth.unwrap_or(file.pipeline_depth);
+        at_least_one("--batch-size", batch_size)?;
+        at_least_one("--pipeline-depth", pipeline_depth)?;
+        self.fits_the_pool(connections)?;
+        if autocommit && mode != Mode::Rows {
+            return Err(Error::usage(format!("--autocommit commits row by row, which mode {mode} cannot"))
+                .with_help("use --mode rows with it, or leave it out"));
+        }
+        if connections > 1 && !autocommit {
+            return Err(Error::usage(format!(
+                "--connections {connections} needs --autocommit: one transaction runs on one connection"
+            ))
+            .with_help("add --mode rows --autocommit, or leave --connections out"));
+        }
+        let generated = self.file.generate.as_ref().filter(|generate| self.path(&generate.output) == input);
+        let no_flags = cli::Generate { rows: None, seed: None, output: None, unicode: false };
+        Ok(LoadSettings {
+            generate: generated.map(|_| self.generate(&no_flags)).transpose()?,
+            input,
+            table: self.table()?,
+            mode,
+            truncate: flags.truncate || (file.truncate && !flags.append),
+            batch_size,
+            pipeline_depth,
+            autocommit,
+            connections,
+        })
+    }
+
+    /// # Errors
+    /// When there is no such workload, or a value is out of range.
+    pub fn query(&self, flags: &cli::Query) -> Result<QuerySettings> {
+        let file = &self.file.query;
+        let name = flags.name.clone().unwrap_or_else(|| file.workload.clone());
+        let Some(workload) = file.workloads.get(&name) else {
+            let known = || file.workloads.keys().map(String::as_str);
+            let list = known().collect::<Vec<_>>().join(", ");
+            let help = match file::nearest(&name, known()) {
+                Some(near) => format!("did you mean `{near}`? There are: {list}"),
+                None => format!("there are: {list}; add [query.{name}] to config.toml for another"),
+            };
+            return Err(Error::usage(format!("there is no workload `{name}`")).with_help(help));
+        };
+        let queries = flags.queries.unwrap_or(file.queries);
+        if queries == 0 {
+            return Err(Error::usage("-n 0 asks for no queries").with_help("give a number from 1 up"));
+        }
+        let connections = flags.connections.unwrap_or(file.connections);
+        let pipeline_depth = flags.pipeline_depth.unwrap_or(file.pipeline_depth);
+        self.fits_the_pool(connections)?;
+        at_least_one("--pipeline-depth", pipeline_depth)?;
+        Ok(QuerySettings {
+            name,
+            workload: workload.clone(),
+            table: self.table()?,
+            queries,
+            connections,
+            pipeline_depth,
+            seed: flags.seed.unwrap_or(file.seed),
+        })
+    }
+
+    /// Every workload, by name.
+    pub fn workloads(&self) -> &BTreeMap<String, Workload> {
+        &self.file.query.workloads
+    }
+
+    /// The configured table.
+    ///
+    /// # Errors
+    /// When a name in it is not one.
+    pub fn table(&self) -> Result<TableSpec> {
+        TableSpec::from_config(&self.file.table)
+    }
+
+    fn fits_the_pool(&self, connections: usize) -> Result<()> {
+        at_least_one("--connections", connections)?;
+        let pool_size = self.file.database.pool_size;
+        if connections > pool_size {
+            return Err(Error::usage(format!(
+                "--connections {connections} is more than the pool holds, {pool_size}"
+            ))
+            .with_help("ask for fewer, or raise [database] pool_size in config.toml"));
+        }
+        Ok(())
+    }
+
+    fn path(&self, path: &Path) -> PathBuf {
+        if path.as_os_str().is_empty() { PathBuf::new() } else { self.base.join(path) }
+    }
+}
+
+fn at_least_one(what: &str, value: usize) -> Result<()> {
+    match value {
+        0 => Err(Error::usage(format!("{what} is 0")).with_help("give a number from 1 up")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,215 @@
+//! Reports for people.
+
+use super::Report;
+use crate::command::check::CheckReport;
+use crate::command::generate::GenerateReport;
+use crate::command::server::ServerReport;
+use crate::load::LoadReport;
+use crate::postgres::database::ServerFacts;
+use crate::query::QueryReport;
+
+impl Report for GenerateReport {
+    fn text(&self) -> String {
+        format!(
+            "generated {} people, {}, into {} in {}",
+            count(self.rows),
+            bytes(self.bytes),
+            self.path,
+            seconds(self.seconds)
+        )
+    }
+}
+
+impl Report for LoadReport {
+    fn text(&self) -> String {
+        let mut lines = vec![format!(
+            "loaded {} rows into {} in {}: {} rows/s",
+            count(self.rows_loaded),
+            self.table,
+            seconds(self.seconds),
+            rate(self.rows_per_second)
+        )];
+        lines.push(format!(
+            "  rows    {} read = {} loaded + {} rejected",
+            count(self.rows_read),
+            count(self.rows_loaded),
+            count(self.rows_rejected)
+        ));
+        lines.push(format!("  file    {}, {}", self.path, bytes(self.bytes_read)));
+        let transactions = if self.autocommit { "a transaction a row" } else { "one transaction" };
+        let connections = match self.connections {
+            1 => "1 connection".to_owned(),
+            more => format!("{more} connections"),
+        };
+        lines.push(format!("  mode    {}, {transactions}, {connections}", self.mode));
+        let table = match (self.created, self.truncated) {
+            (true, _) => "created",
+            (false, true) => "emptied first",
+            (false, false) => "added to",
+        };
+        lines.push(format!("  table   {table}"));
+        if !self.columns_defaulted.is_empty() {
+            lines.push(format!("  default {}: not in the file", self.columns_defaulted.join(", ")));
+        }
+        lines.push(format!("  server  {}", server(&self.server)));
+        lines.join("\n")
+    }
+}
+
+impl Report for QueryReport {
+    fn text(&self) -> String {
+        let latency = &self.latency_us;
+        let mut lines = vec![
+            format!(
+                "{} queries in {}: {} queries/s",
+                count(self.queries),
+                seconds(self.seconds),
+                rate(self.queries_per_second)
+            ),
+            format!("  query    {}: {}", self.workload, self.sql),
+            format!("  errors   {}", count(self.errors)),
+            format!(
+                "  latency  mean {}, p50 {}, p90 {}, p95 {}, p99 {}, p99.9 {}, max {}",
+                micros(latency.mean),
+                micros(latency.p50),
+                micros(latency.p90),
+                micros(latency.p95),
+                micros(latency.p99),
+                micros(latency.p999),
+                micros(latency.max)
+            ),
+            format!(
+                "  load     {} connections, up to {} queries on the way on each, seed {}",
+                self.connections, self.pipeline_depth, self.seed
+            ),
+            format!(
+                "  table    {}, {} rows, counted in {}",
+                self.table,
+                count(self.table_rows),
+                seconds(self.count_seconds)
+            ),
+            format!("  server   {}", server(&self.server)),
+        ];
+        if let Some(error) = &self.first_error {
+            lines.push(format!("  first    {error}"));
+        }
+        lines.join("\n")
+    }
+}
+
+impl Report for CheckReport {
+    fn text(&self) -> String {
+        let mut lines = vec![format!("server     ok   {}, {}", self.address, server(&self.server))];
+        let mut line = |what: &str, name: &str, problem: &Option<String>, fine: &str| {
+            let (verdict, detail) = match problem {
+                Some(problem) => ("BAD", problem.as_str()),
+                None => ("ok ", fine),
+            };
+            lines.push(format!(
+                "{what:<10} {verdict}  {name}{}{detail}",
+                if detail.is_empty() { "" } else { ": " }
+            ));
+        };
+        line("table", &self.table.name, &self.table.problem, &self.table.detail);
+        for query in &self.queries {
+            line("query", &query.name, &query.problem, &query.detail);
+        }
+        lines.join("\n")
+    }
+}
+
+impl Report for ServerReport {
+    fn text(&self) -> String {
+        match self {
+            ServerReport::Started { url, log, .. } => format!("running at {url}\n  log  {log}"),
+            ServerReport::Stopped { was_running: true } => "stopped".into(),
+            ServerReport::Stopped { was_running: false } => "it was not running".into(),
+            ServerReport::Status(status) => {
+                let mut lines = vec![if status.running { "running" } else { "not running" }.to_owned()];
+                let mut line = |name: &str, value: Option<String>| {
+                    lines.extend(value.map(|value| format!("  {name:<8} {value}")));
+                };
+                line("version", status.version.clone());
+                line("pid", status.pid.map(|pid| pid.to_string()));
+                line("url", Some(status.url.clone()));
+                line("data", Some(status.data_directory.display().to_string()));
+                line("log", Some(status.log.display().to_string()));
+                lines.join("\n")
+            }
+            ServerReport::Url { url } => url.clone(),
+        }
+    }
+}
+
+fn server(server: &ServerFacts) -> String {
+    let ServerFacts {
+        version, fsync, synchronous_commit, full_page_writes, wal_level, shared_buffers, ..
+    } = server;
+    format!(
+        "PostgreSQL {version}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
+         {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}"
+    )
+}
+
+/// 1234567 as "1,234,567".
+fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn rate(per_second: f64) -> String {
+    if per_second < 100.0 { format!("{per_second:.1}") } else { count(per_second.round() as u64) }
+}
+
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        ..0.001 => format!("{:.0} µs", seconds * 1e6),
+        ..1.0 => format!("{:.0} ms", seconds * 1e3),
+        _ => format!("{seconds:.2} s"),
+    }
+}
+
+fn micros(micros: f64) -> String {
+    match micros {
+        ..1e3 => format!("{micros:.0} µs"),
+        ..1e4 => format!("{:.2} ms", micros / 1e3),
+        ..1e6 => format!("{:.0} ms", micros / 1e3),
+        _ => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([12.34, 1234.5].map(rate), ["12.3", "1,235"]);
+        assert_eq!([0.000_25, 0.25, 2.5].map(seconds), ["250 µs", "250 ms", "2.50 s"]);
+        assert_eq!(
+            [12.4, 1234.0, 12_340.0, 1_234_000.0].map(micros),
+            ["12 µs", "1.23 ms", "12 ms", "1.23 s"]
+        );
+        assert_eq!(
+            [12, 1234, 5_600_000, 5_600_000_000].map(bytes),
+            ["12 bytes", "1.2 kB", "5.6 MB", "5.60 GB"]
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! Tables: their names, how a configured one is created, and what the server's catalog says of one.
+
+use std::fmt;
+
+use tokio_postgres::GenericClient;
+
+use crate::config::file;
+use crate::{Error, Result};
+
+/// The name of a table, folded as SQL folds it; displayed quoted only where SQL needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableName {
+    /// The schema, or the search path when none.
+    pub schema: Option<String>,
+    /// The table itself.
+    pub table: String,
+}
+
+/// A table as `config.toml` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSpec {
+    /// Its name.
+    pub name: TableName,
+    /// The statements that create it; empty when it has to exist.
+    pub create: Vec<String>,
+}
+
+/// A table as the server's catalog describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name, with the schema that the server found it in.
+    pub name: TableName,
+    /// Its columns, in their order.
+    pub columns: Vec<Column>,
+}
+
+/// One column of a [`Table`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The OID of its type.
+    pub type_oid: u32,
+    /// Its type as the server writes it: `smallint`, `character varying(20)`.
+    pub type_name: String,
+    /// The OID of the array over its type; 0 if there is none.
+    pub array_oid: u32,
+    /// `GENERATED ALWAYS AS (…) STORED`: computed by the server, never written.
+    pub generated: bool,
+}
+
+/// Read one identifier as SQL does: quoted, its capitals stay; otherwise it is folded to lower case.
+fn fold(identifier: &str) -> Option<String> {
+    let identifier = identifier.trim();
+    let folded = match identifier.strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"')?.replace("\"\"", "\""),
+        None if identifier.contains('"') => return None,
+        None => identifier.to_ascii_lowercase(),
+    };
+    (!folded.is_empty() && !folded.contains('\0')).then_some(folded)
+}
+
+/// `identifier` between double quotes, safe in any statement.
+pub fn quote(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// `identifiers` quoted and separated by commas.
+pub fn quote_list<'a>(identifiers: impl IntoIterator<Item = &'a str>) -> String {
+    identifiers.into_iter().map(quote).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether SQL reads `identifier` back as itself without quotes (but for its reserved words).
+fn is_plain(identifier: &str) -> bool {
+    identifier.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && identifier.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+impl TableName {
+    /// Read `name` or `schema.name`, each part quoted or not.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] when it is neither.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut in_quotes = false;
+        let parts: Vec<&str> = text
+            .split(|c| {
+                in_quotes ^= c == '"';
+                c == '.' && !in_quotes
+            })
+            .collect();
+        let parts: Option<Vec<String>> = parts.into_iter().map(fold).collect();
+        match parts.as_deref() {
+            Some([table]) => Ok(TableName { schema: None, table: table.clone() }),
+            Some([schema, table]) => Ok(TableName { schema: Some(schema.clone()), table: table.clone() }),
+            _ => Err(Error::usage(format!("`{text}` is not the name of a table"))
+                .with_help("write name or schema.name, in double quotes where it has capitals or dots")),
+        }
+    }
+
+    /// The name for a statement, quoted.
+    pub fn sql(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{}.{}", quote(schema), quote(&self.table)),
+            None => quote(&self.table),
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |name: &str| if is_plain(name) { name.to_owned() } else { quote(name) };
+        if let Some(schema) = self.schema.as_deref().filter(|schema| *schema != "public") {
+            write!(f, "{}.", show(schema))?;
+        }
+        f.write_str(&show(&self.table))
+    }
+}
+
+impl TableSpec {
+    /// The table that `[table]` describes.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Config`] when a name in it cannot be one.
+    pub fn from_config(table: &file::Table) -> Result<Self> {
+        let wrong = |what: &str, name: &str| {
+            Error::config(format!("[table]: `{name}` is not the name of a {what}"))
+                .with_help("write it as in SQL, in double quotes where it has capitals or dots")
+        };
+        let name = TableName::parse(&table.name).map_err(|_| wrong("table", &table.name))?;
+        let columns = |names: &[String]| -> Result<String> {
+            let folded: Result<Vec<String>> =
+                names.iter().map(|name| fold(name).ok_or_else(|| wrong("column", name))).collect();
+            Ok(quote_list(folded?.iter().map(String::as_str)))
+        };
+        let mut lines = Vec::new();
+        for column in &table.columns {
+            let column_name = fold(&column.name).ok_or_else(|| wrong("column", &column.name))?;
+            lines.push(format!("{} {}", quote(&column_name), column.sql_type));
+        }
+        if lines.is_empty() {
+            return Ok(TableSpec { name, create: Vec::new() });
+        }
+        if !table.primary_key.is_empty() {
+            lines.push(format!("PRIMARY KEY ({})", columns(&table.primary_key)?));
+        }
+        let mut create = vec![format!("CREATE TABLE {} ({})", name.sql(), lines.join(", "))];
+        for index in &table.indexes {
+            create.push(format!("CREATE INDEX ON {} ({})", name.sql(), columns(index)?));
+        }
+        Ok(TableSpec { name, create })
+    }
+}
+
+impl Table {
+    /// Look `name` up in the catalog; `None` when there is no such table.
+    ///
+    /// # Errors
+    /// When the server refuses, or what has this name cannot be inserted into.
+    pub async fn find(client: &impl GenericClient, name: &TableName) -> Result<Option<Table>> {
+        let failed = |error| Error::database(&format!("look up table {name}"), &error);
+        let relation = client
+            .query_opt(
+                "SELECT c.oid, n.nspname, c.relname, c.relkind, current_user::text
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE c.oid = pg_catalog.to_regclass($1)",
+                &[&name.sql()],
+            )
+            .await
+            .map_err(failed)?;
+        let Some(relation) = relation else { return Ok(None) };
+        let oid: u32 = relation.get(0);
+        let kind = relation.get::<_, i8>(3).cast_unsigned();
+        // A COPY that fails when it starts leaves the driver's connection unusable, so look before.
+        let what = match kind {
+            b'r' | b'p' => "",
+            b'v' => "a view",
+            b'm' => "a materialized view",
+            b'f' => "a foreign table",
+            _ => "no table",
+        };
+        if !what.is_empty() {
+            return Err(Error::new(crate::error::Kind::Database, format!("{name} is {what}"))
+                .with_help("name an ordinary or partitioned table"));
+        }
+        let rows = client
+            .query(
+                "SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+                        t.typarray, a.attgenerated <> '',
+                        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT')
+                 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+                 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+                 ORDER BY a.attnum",
+                &[&oid],
+            )
+            .await
+            .map_err(failed)?;
+        if let Some(row) = rows.iter().find(|row| !row.get::<_, bool>(5)) {
+            let (user, column): (String, String) = (relation.get(4), row.get(0));
+            return Err(Error::new(
+                crate::error::Kind::Database,
+                format!("role {user} may not insert into column {column} of {name}"),
+            )
+            .with_help(format!(
+                "as its owner: GRANT INSERT ON {} TO {}",
+                name.sql(),
+                quote(&user)
+            )));
+        }
+        let columns = rows
+            .iter()
+            .map(|row| Column {
+                name: row.get(0),
+                type_oid: row.get(1),
+                type_name: row.get(2),
+                array_oid: row.get(3),
+                generated: row.get(4),
+            })
+            .collect();
+        let name = TableName { schema: Some(relation.get(1)), table: relation.get(2) };
+        Ok(Some(Table { name, columns }))
+    }
+
+    /// The column that a CSV header means by `header`: as PostgreSQL folds it, else exactly.
+    pub fn column(&self, header: &str) -> Option<&Column> {
+        let named = |name: &str| self.columns.iter().find(|column| column.name == name);
+        named(&header.to_ascii_lowercase()).or_else(|| named(header))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_sql_reads_them() {
+        for (text, sql, shown) in [
+            ("Persons", r#""persons""#, "persons"),
+            (r#""Persons""#, r#""Persons""#, r#""Persons""#),
+            ("public.persons", r#""public"."persons""#, "persons"),
+            (r#"s."a.b""#, r#""s"."a.b""#, r#"s."a.b""#),
+            (r#""say ""hi""""#, r#""say ""hi""""#, r#""say ""hi""""#),
+        ] {
+            let name = TableName::parse(text).unwrap();
+            assert_eq!((name.sql().as_str(), name.to_string().as_str()), (sql, shown));
+        }
+        for text in ["", ".", "a.b.c", "a.", r#"a"b"#, r#""a"#] {
+            assert!(TableName::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_tutorials_table_is_created_with_its_types() {
+        let spec = TableSpec::from_config(&file::Table::default()).unwrap();
+        assert_eq!(
+            spec.create,
+            [
+                r#"CREATE TABLE "persons" ("id" integer, "name" text, "age" smallint, "ismarried" boolean, "city" text, "state" text, "country" text, PRIMARY KEY ("id"))"#
+            ]
+        );
+    }
+
+    #[test]
+    fn indexes_follow_the_table() {
+        let table = file::Table { indexes: vec![vec!["age".into(), "City".into()]], ..Default::default() };
+        let spec = TableSpec::from_config(&table).unwrap();
+        assert_eq!(spec.create[1], r#"CREATE INDEX ON "persons" ("age", "city")"#);
+    }
+}
