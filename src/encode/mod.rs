@@ -22,13 +22,21 @@ pub enum Encoder {
     Text,
 }
 
-/// Why a field is not a value of the column's type.
+/// Why a field was not encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal(pub String);
+pub enum Refusal {
+    /// The server would refuse it too; this says what was expected.
+    Invalid(String),
+    /// The server may take it, but what it means is for the server to say.
+    Unsure,
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(match self {
+            Refusal::Invalid(expected) => expected,
+            Refusal::Unsure => "only the server can tell what it means",
+        })
     }
 }
 
@@ -83,7 +91,7 @@ fn trim(field: &[u8]) -> &[u8] {
 
 /// A decimal whole number with an optional sign, from `min` to `max`.
 fn integer(field: &[u8], min: i64, max: i64) -> Result<i64, Refusal> {
-    let refuse = || Refusal(format!("expected a whole number from {min} to {max}"));
+    let refuse = || Refusal::Invalid(format!("expected a whole number from {min} to {max}"));
     let trimmed = trim(field);
     let (negative, digits) = match trimmed {
         [b'-', digits @ ..] => (true, digits),
@@ -118,20 +126,24 @@ fn boolean(field: &[u8]) -> Result<bool, Refusal> {
     } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || word == b"0" {
         Ok(false)
     } else {
-        Err(Refusal("expected true or false, t or f, yes or no, on or off, 1 or 0".into()))
+        Err(Refusal::Invalid("expected true or false, t or f, yes or no, on or off, 1 or 0".into()))
     }
 }
 
 /// UTF-8 without zero bytes, which is all that PostgreSQL stores as text.
 fn text(field: &[u8]) -> Result<(), Refusal> {
     if memchr(0, field).is_some() {
-        return Err(Refusal("PostgreSQL's text holds no zero bytes".into()));
+        return Err(Refusal::Invalid("PostgreSQL's text holds no zero bytes".into()));
     }
     match std::str::from_utf8(field) {
         Ok(_) => Ok(()),
         Err(error) => {
             let at = error.valid_up_to();
-            Err(Refusal(format!("not UTF-8: byte 0x{:02x} at position {} of the value", field[at], at + 1)))
+            Err(Refusal::Invalid(format!(
+                "not UTF-8: byte 0x{:02x} at position {} of the value",
+                field[at],
+                at + 1
+            )))
         }
     }
 }
@@ -187,7 +199,7 @@ mod tests {
     fn text_is_utf8_without_zero_bytes() {
         assert_eq!(encode(Encoder::Text, "Dar‘ā").unwrap(), "Dar‘ā".as_bytes());
         let refused = Encoder::Text.encode(b"S\xe3o", &mut Vec::new()).unwrap_err();
-        assert_eq!(refused.0, "not UTF-8: byte 0xe3 at position 2 of the value");
+        assert_eq!(refused.to_string(), "not UTF-8: byte 0xe3 at position 2 of the value");
         assert!(Encoder::Text.encode(b"a\0b", &mut Vec::new()).is_err());
     }
 }

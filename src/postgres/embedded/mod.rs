@@ -49,7 +49,7 @@ const PORT: u16 = 5432;
 
 // What error texts call the settings that people can change.
 const DIRECTORY_SETTING: &str = "[server] directory in config.toml (or POSTGRES_ETL_SERVER_DIR)";
-const BIN_SETTING: &str = "[server] bin_dir in config.toml";
+const BIN_SETTING: &str = "[server] bin_directory in config.toml";
 
 /// How long a server may be silent; while it says that it is starting or recovering, it has all the time it needs.
 const SILENCE: Duration = Duration::from_secs(60);
