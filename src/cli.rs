@@ -20,8 +20,8 @@ Examples:
   postgres-etl query -n 100000        ask the default workload 100,000 times and report the rate
   postgres-etl check                  see whether server, table and statements are in order
 
-Which server: --database-url, else DATABASE_URL, else PGHOST / PGSERVICE and the other PG* variables,
-else [database] url in config.toml, else one of our own, started when it is needed.
+Which server: --database-url, else DATABASE_URL, else PGHOST, PGSERVICE and the other PG*
+variables, else [database] url in config.toml, else one of our own, started when it is needed.
 
 Exit codes: 0 done; 1 the data, a file or the server refused; 2 wrong flags or configuration;
 4 no connection, or our server did not start; 130 interrupted."
@@ -110,10 +110,11 @@ pub struct Generate {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  postgres-etl load                                          the configured file, by binary COPY
-  postgres-etl load people.csv --append                      add to what is there
-  postgres-etl load --mode rows                              a prepared INSERT a row, pipelined
-  postgres-etl load --mode rows --autocommit --connections 20    a transaction a row, as many apps do")]
+  postgres-etl load                           the configured file, by binary COPY
+  postgres-etl load people.csv --append       add to what is there
+  postgres-etl load --mode rows               a prepared INSERT a row, pipelined, in one transaction
+  postgres-etl load --mode rows --autocommit --connections 20
+                                              a transaction a row, as many programs do")]
 pub struct Load {
     /// CSV file to read [default: data/persons.csv]
     pub file: Option<PathBuf>,

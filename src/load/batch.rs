@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Error as PgError, Statement};
 
 use super::raw::Raw;
 use super::tuples::{Target, Tuple};
-use super::{Feed, place_of};
+use super::{Feed, place_of, refused};
 use crate::postgres::window::Window;
 use crate::table::{self, TableName};
 use crate::{Error, Result};
@@ -86,7 +86,7 @@ fn counted(answer: Option<Result<u64, Refused>>, feed: &Feed, table: &TableName)
         Some(Ok(rows)) => Ok(rows),
         Some(Err((lines, error))) => {
             let place = place_of(feed.name(), *lines.start());
-            Err(Error::database(
+            Err(refused(
                 &format!("insert the batch from {place} to line {} into {table}", lines.end()),
                 &error,
             ))

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::config::{LoadSettings, Mode};
@@ -178,7 +179,7 @@ async fn insert_all(
             Err(copy::Failed::Server(error, row)) => {
                 let line = row.and_then(|row| line_of(&settings.input, row));
                 let place = line.map_or(feed.name.clone(), |line| place_of(&feed.name, line));
-                return Err(Error::database(&format!("copy {place} into {name}"), &error));
+                return Err(refused(&format!("copy {place} into {name}"), &error));
             }
         },
     };
@@ -320,6 +321,23 @@ impl Feed {
     /// What errors call the input.
     fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// The server's refusal of a row, with a remedy where it gives no hint of its own.
+fn refused(doing: &str, error: &tokio_postgres::Error) -> Error {
+    let refusal = Error::database(doing, error);
+    if refusal.help().is_some() {
+        return refusal;
+    }
+    match error.code().map(SqlState::code) {
+        Some("23505") => refusal.with_help(
+            "the key is in the file twice, or in the table already: remove one of the rows, or use --truncate",
+        ),
+        Some(code) if code.starts_with("23") => {
+            refusal.with_help("correct the row, or the constraint that it breaks")
+        }
+        _ => refusal,
     }
 }
 

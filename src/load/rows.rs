@@ -4,7 +4,7 @@ use tokio_postgres::{Client, Error as PgError, Statement};
 
 use super::raw::Raw;
 use super::tuples::{Target, Tuple};
-use super::{Feed, place_of};
+use super::{Feed, place_of, refused};
 use crate::postgres::window::Window;
 use crate::table::{self, TableName};
 use crate::{Error, Result};
@@ -94,7 +94,7 @@ fn take(
         Some(Ok(rows)) => *inserted += rows,
         Some(Err((line, error))) if outcome.is_ok() => {
             let doing = format!("insert {} into {table}", place_of(feed.name(), line));
-            *outcome = Err(Error::database(&doing, &error));
+            *outcome = Err(refused(&doing, &error));
         }
         _ => {}
     }

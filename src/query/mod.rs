@@ -173,10 +173,11 @@ async fn count_rows(client: &Client, name: &TableName) -> Result<(TableName, u64
 /// # Errors
 /// The server's refusal, or the two numbers.
 pub async fn prepare(client: &Client, name: &str, workload: &Workload) -> Result<Statement> {
-    let statement = client
-        .prepare(&workload.sql)
-        .await
-        .map_err(|error| Error::database(&format!("prepare query {name}, {}", workload.sql), &error))?;
+    let statement = client.prepare(&workload.sql).await.map_err(|error| {
+        let refusal = Error::database(&format!("prepare query {name}, {}", workload.sql), &error);
+        let remedy = format!("correct sql under [query.{name}] in config.toml");
+        if refusal.help().is_some() { refusal } else { refusal.with_help(remedy) }
+    })?;
     let (parameters, args) = (statement.params().len(), workload.args.len());
     if parameters != args {
         return Err(Error::config(format!(

@@ -1,5 +1,8 @@
 //! Every test here runs against a real PostgreSQL server.
 
+mod cli;
 mod conninfo;
 mod launcher;
+mod load;
+mod query;
 mod support;

@@ -17,6 +17,8 @@ use postgres_etl::postgres::embedded::{self, Options};
 use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
+pub mod cli;
+
 const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 
 /// The shared server.

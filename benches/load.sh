@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Compares the modes of `load` with each other and with psql's \copy of the same file into the same table.
+#
+#   benches/load.sh [RUNS] [ROWS]
+#
+# Everything runs against our own server, in turn: A B C A B C … Prints, for each, the whole command's wall
+# time (median, least, most, in seconds) and its peak resident memory. psql empties the table before \copy, as
+# `load` does.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+runs=${1:-5} rows=${2:-100000}
+
+cargo build --release --quiet
+etl=target/release/postgres-etl
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$etl" generate -q -n "$rows" -o "$work/persons.csv"
+url=$("$etl" server url -q)
+"$etl" load -q "$work/persons.csv" >"$work/report"
+
+names=(rows autocommit batch copy psql)
+declare -A commands=(
+    [rows]="$etl load -q $work/persons.csv --mode rows"
+    [autocommit]="$etl load -q $work/persons.csv --mode rows --autocommit --connections 20"
+    [batch]="$etl load -q $work/persons.csv --mode batch"
+    [copy]="$etl load -q $work/persons.csv --mode copy"
+    [psql]="psql -qX $url -1 -c TRUNCATE\ persons -f $work/copy.sql"
+)
+echo "\\copy persons from '$work/persons.csv' csv header" >"$work/copy.sql"
+# Most of a slow mode's time would else be spent on comparing it with itself.
+[ "$rows" -le 200000 ] || names=(rows batch copy psql)
+
+for ((run = 0; run <= runs; run++)); do
+    for name in "${names[@]}"; do
+        eval "/usr/bin/time -f '%e %M' -o $work/time ${commands[$name]} >/dev/null"
+        # The first round only warms up.
+        [ "$run" = 0 ] || cat "$work/time" >>"$work/$name"
+    done
+done
+
+echo "$rows rows, $runs runs of each in turn; $(grep server "$work/report" | sed 's/ *server *//')"
+printf '%-12s %8s %8s %8s %10s\n' '' median least most 'peak KiB'
+for name in "${names[@]}"; do
+    sort -n "$work/$name" | awk -v name="$name" '
+        { seconds[NR] = $1; if ($2 > peak) peak = $2 }
+        END { printf "%-12s %8.2f %8.2f %8.2f %10d\n", name, seconds[int((NR + 1) / 2)], seconds[1], seconds[NR], peak }'
+done

@@ -1,0 +1,19 @@
+# What CI runs.
+ci:
+    bash .ci/run
+
+# Licences, sources and duplicates of what we depend on.
+deny:
+    cargo deny check licenses bans sources
+
+# Take what the snapshot tests see now for what they should see; look at `git diff` afterwards.
+snapshots:
+    INSTA_UPDATE=always cargo test
+
+# Each mode of `load`, its peak memory, and psql's \copy of the same file, in turn.
+bench-load runs="5":
+    bash benches/load.sh {{runs}}
+
+# `query` against pgbench with the same statement and connections, in turn.
+bench-query runs="5":
+    bash benches/query.sh {{runs}}
