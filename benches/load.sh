@@ -18,21 +18,25 @@ trap 'rm -rf "$work"' EXIT
 url=$("$etl" server url -q)
 "$etl" load -q "$work/persons.csv" >"$work/report"
 
-names=(rows autocommit batch copy psql)
-declare -A commands=(
-    [rows]="$etl load -q $work/persons.csv --mode rows"
-    [autocommit]="$etl load -q $work/persons.csv --mode rows --autocommit --connections 20"
-    [batch]="$etl load -q $work/persons.csv --mode batch"
-    [copy]="$etl load -q $work/persons.csv --mode copy"
-    [psql]="psql -qX $url -1 -c TRUNCATE\ persons -f $work/copy.sql"
-)
 echo "\\copy persons from '$work/persons.csv' csv header" >"$work/copy.sql"
-# Most of a slow mode's time would else be spent on comparing it with itself.
+
+once() { # what to run once
+    case $1 in
+    rows | batch | copy) "$etl" load -q "$work/persons.csv" --mode "$1" ;;
+    autocommit) "$etl" load -q "$work/persons.csv" --mode rows --autocommit --connections 20 ;;
+    psql) psql -qX "$url" -1 -c 'TRUNCATE persons' -f "$work/copy.sql" ;;
+    esac
+}
+export -f once
+export etl work url
+
+names=(rows autocommit batch copy psql)
+# Most of the time would else go to the slowest, which takes as many times longer.
 [ "$rows" -le 200000 ] || names=(rows batch copy psql)
 
 for ((run = 0; run <= runs; run++)); do
     for name in "${names[@]}"; do
-        eval "/usr/bin/time -f '%e %M' -o $work/time ${commands[$name]} >/dev/null"
+        /usr/bin/time -f '%e %M' -o "$work/time" bash -c "once $name" >/dev/null
         # The first round only warms up.
         [ "$run" = 0 ] || cat "$work/time" >>"$work/$name"
     done

@@ -1,5 +1,6 @@
 //! `load`: what gets into the table, and what keeps it out.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::pin::pin;
 
@@ -189,7 +190,7 @@ async fn a_missing_file_and_a_directory_are_named() {
 async fn a_duplicate_key_is_named_with_its_line_and_nothing_is_loaded() {
     let mut csv = HEADER.to_owned();
     for id in 1..=3000 {
-        csv += &format!("{id},\"two\nlines\",22,true,b,c,d\n");
+        writeln!(csv, "{id},\"two\nlines\",22,true,b,c,d").unwrap();
     }
     csv.push_str("17,again,22,true,b,c,d\n3001,a,22,true,b,c,d\n");
     let (workplace, client) = workplace(csv).await;
