@@ -5,5 +5,6 @@ pub mod database;
 pub mod embedded;
 pub mod pool;
 pub mod refusal;
+pub mod sync_batching;
 pub mod tls;
 pub mod window;
