@@ -133,6 +133,9 @@ pub struct Load {
     /// Statements on the way at once on each connection, in modes rows and batch [default: 256]
     #[arg(long, value_name = "N")]
     pub pipeline_depth: Option<usize>,
+    /// INSERTs that share a Sync, in mode rows without --autocommit; 1 for a Sync each [default: 256]
+    #[arg(long, value_name = "N")]
+    pub sync_every: Option<usize>,
     /// Commit every row by itself (mode rows); after an error the rows before it stay
     #[arg(long)]
     pub autocommit: bool,
@@ -153,7 +156,12 @@ Examples:
   postgres-etl query by-id --connections 4 --pipeline-depth 256
 
 Every [query.NAME] of config.toml is a workload. Many queries on the way at once raise the rate and,
-since they queue, the latency too: use --pipeline-depth 1 to see the latency of a query by itself.")]
+since they queue, the latency too: use --pipeline-depth 1 to see the latency of a query by itself.
+
+Queries on the way together share a Sync, up to --sync-every of them: the server then ends a transaction
+and sends a reply for all at once. That is done for statements that begin with SELECT, VALUES or TABLE,
+and in read-only sessions: a statement that writes nevertheless is refused. --sync-every 1 gives each
+query a Sync, and so a transaction, of its own, and lets it write.")]
 pub struct Query {
     /// Workload to run, a [query.NAME] of config.toml [default: older-than]
     pub name: Option<String>,
@@ -166,6 +174,9 @@ pub struct Query {
     /// Queries on the way at once on each connection [default: 8]
     #[arg(short = 'd', long, value_name = "N")]
     pub pipeline_depth: Option<usize>,
+    /// Queries that share a Sync, read-only; 1 for a Sync each [default: 256 for a SELECT, else 1]
+    #[arg(long, value_name = "N")]
+    pub sync_every: Option<usize>,
     /// Where the arguments start [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

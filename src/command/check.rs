@@ -6,6 +6,7 @@ use super::Context;
 use crate::Result;
 use crate::encode::Encoder;
 use crate::postgres::database::{Database, ServerFacts};
+use crate::postgres::pool::Session;
 use crate::query;
 use crate::table::Table;
 
@@ -42,7 +43,7 @@ pub struct CheckedItem {
 /// # Errors
 /// When the server cannot be reached. Anything else that is wrong is in the report, and the exit code is 1.
 pub async fn run(context: &Context<'_>) -> Result<u8> {
-    let database = context.database().await?;
+    let database = context.database(Session::default()).await?;
     let report = check(context, &database).await;
     let closed = database.close().await;
     let report = report?;

@@ -22,7 +22,7 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
     }
     // Before a server is started for it.
     let size = crate::source::size(&settings.input)?;
-    let database = context.database().await?;
+    let database = context.database(settings.session()).await?;
     let counters = Arc::new(Counters::default());
     let progress = Progress::draw(context.draws(), "loading", &counters, None, size);
     let result =

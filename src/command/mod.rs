@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::{Cli, Command, Global};
 use crate::config::Config;
 use crate::postgres::database::Database;
+use crate::postgres::pool::Session;
 use crate::progress::Counters;
 use crate::report::{Failure, Report};
 use crate::{Error, Result};
@@ -79,11 +80,11 @@ impl Command {
 }
 
 impl Context<'_> {
-    /// The server to work on.
-    async fn database(&self) -> Result<Database> {
+    /// The server to work on, with connections for `session`.
+    async fn database(&self, session: Session) -> Result<Database> {
         let settings = self.config.database(self.flags, &|name| std::env::var(name).ok())?;
         let quiet = self.flags.quiet;
-        Database::open(settings, move |line| {
+        Database::open(settings, session, move |line| {
             if !quiet {
                 eprintln!("{line}");
             }

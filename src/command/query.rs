@@ -14,7 +14,7 @@ use crate::query;
 /// When the flags are wrong, or the run could not be made. Refused queries make the exit code 1.
 pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
     let settings = context.config.query(flags)?;
-    let database = context.database().await?;
+    let database = context.database(settings.session()).await?;
     let counters = Arc::new(Counters::default());
     let progress = Progress::draw(context.draws(), "querying", &counters, Some(settings.queries), None);
     let result =

@@ -185,6 +185,8 @@ pub struct Load {
     pub batch_size: usize,
     /// Statements on the way at once on each connection.
     pub pipeline_depth: usize,
+    /// Rows to a Sync, in mode `rows` inside the load's transaction.
+    pub sync_every: usize,
     /// Commit every row by itself.
     pub autocommit: bool,
     /// Connections to write over.
@@ -199,6 +201,7 @@ impl Default for Load {
             truncate: false,
             batch_size: 1000,
             pipeline_depth: 256,
+            sync_every: 256,
             autocommit: false,
             connections: 1,
         }
@@ -236,6 +239,8 @@ pub struct Query {
     pub connections: usize,
     /// Queries on the way at once on each connection.
     pub pipeline_depth: usize,
+    /// Queries to a Sync, of statements that only read.
+    pub sync_every: usize,
     /// Where the arguments start.
     pub seed: u64,
     /// `[query.NAME]`, by name.
@@ -300,6 +305,7 @@ impl Default for Query {
             queries: 100_000,
             connections: 20,
             pipeline_depth: 8,
+            sync_every: 256,
             seed: 1,
             workloads: BTreeMap::from([
                 (
@@ -344,6 +350,7 @@ impl<'de> Deserialize<'de> for Query {
                         "queries" => query.queries = map.next_value()?,
                         "connections" => query.connections = map.next_value()?,
                         "pipeline_depth" => query.pipeline_depth = map.next_value()?,
+                        "sync_every" => query.sync_every = map.next_value()?,
                         "seed" => query.seed = map.next_value()?,
                         _ => {
                             let workload = map.next_value_seed(WorkloadCalled(&key))?;
@@ -361,7 +368,7 @@ impl<'de> Deserialize<'de> for Query {
     }
 }
 
-const QUERY_KEYS: &[&str] = &["workload", "queries", "connections", "pipeline_depth", "seed"];
+const QUERY_KEYS: &[&str] = &["workload", "queries", "connections", "pipeline_depth", "sync_every", "seed"];
 
 /// The workload under this name; when its value is no table, the name is a misspelt key of `[query]`.
 struct WorkloadCalled<'a>(&'a str);

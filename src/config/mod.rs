@@ -5,6 +5,7 @@
 pub mod file;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::cli;
 use crate::people;
 use crate::postgres::conninfo::{self, Conninfo};
 use crate::postgres::embedded;
-use crate::postgres::pool::Timeouts;
+use crate::postgres::pool::{Session, Timeouts};
 use crate::table::TableSpec;
 use crate::{Error, Result};
 
@@ -77,6 +78,8 @@ pub struct LoadSettings {
     pub batch_size: usize,
     /// Statements on the way at once on each connection; at least 1.
     pub pipeline_depth: usize,
+    /// INSERTs to a Sync in mode `rows`; 1 in every other, and with `autocommit`.
+    pub sync_every: NonZero<usize>,
     /// Commit every row by itself.
     pub autocommit: bool,
     /// Connections to write over; at least 1.
@@ -98,8 +101,25 @@ pub struct QuerySettings {
     pub connections: usize,
     /// Queries on the way at once on each connection; at least 1.
     pub pipeline_depth: usize,
+    /// Queries to a Sync. When it is more than 1 they run read-only, because only what is read stays read when a
+    /// later query of the same Sync fails.
+    pub sync_every: NonZero<usize>,
     /// Where the arguments start.
     pub seed: u64,
+}
+
+impl LoadSettings {
+    /// What its connections are for.
+    pub fn session(&self) -> Session {
+        Session { sync_every: self.sync_every, read_only: false }
+    }
+}
+
+impl QuerySettings {
+    /// What its connections are for.
+    pub fn session(&self) -> Session {
+        Session { sync_every: self.sync_every, read_only: self.sync_every.get() > 1 }
+    }
 }
 
 impl Config {
@@ -212,6 +232,17 @@ impl Config {
             ))
             .with_help("add --mode rows --autocommit, or leave --connections out"));
         }
+        let batches = mode == Mode::Rows && !autocommit;
+        let sync_every = sync_every(flags.sync_every, file.sync_every, batches, "[load]")?;
+        if sync_every.get() > 1 && !batches {
+            let (cannot, why) = if autocommit {
+                ("--autocommit", "rows that share a Sync are committed together, or not at all")
+            } else {
+                ("any mode but rows", "only it sends a statement a row")
+            };
+            return Err(Error::usage(format!("--sync-every {sync_every} does not go with {cannot}: {why}"))
+                .with_help("leave --sync-every out, or use --mode rows without --autocommit"));
+        }
         let generated = self.file.generate.as_ref().filter(|generate| self.path(&generate.output) == input);
         let no_flags = cli::Generate { rows: None, seed: None, output: None, unicode: false };
         Ok(LoadSettings {
@@ -222,6 +253,7 @@ impl Config {
             truncate: flags.truncate || (file.truncate && !flags.append),
             batch_size,
             pipeline_depth,
+            sync_every,
             autocommit,
             connections,
         })
@@ -249,7 +281,9 @@ impl Config {
         let pipeline_depth = flags.pipeline_depth.unwrap_or(file.pipeline_depth);
         self.fits_the_pool(connections)?;
         at_least_one("--pipeline-depth", pipeline_depth)?;
+        let reads = only_reads(&workload.sql);
         Ok(QuerySettings {
+            sync_every: sync_every(flags.sync_every, file.sync_every, reads, "[query]")?,
             name,
             workload: workload.clone(),
             table: self.table()?,
@@ -288,6 +322,21 @@ impl Config {
     fn path(&self, path: &Path) -> PathBuf {
         if path.as_os_str().is_empty() { PathBuf::new() } else { self.base.join(path) }
     }
+}
+
+/// The flag; else the file's, where sharing a Sync cannot change what is done.
+fn sync_every(flag: Option<usize>, file: usize, is_safe: bool, section: &str) -> Result<NonZero<usize>> {
+    at_least_one("--sync-every", flag.unwrap_or(1))?;
+    at_least_one(&format!("{section} sync_every"), file)?;
+    let default = if is_safe { file } else { 1 };
+    Ok(NonZero::new(flag.unwrap_or(default)).expect("neither is 0"))
+}
+
+/// Whether `sql` most likely reads only. Where it does not, because of what it calls, the read-only session tells.
+fn only_reads(sql: &str) -> bool {
+    let word = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let word = word.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+    ["SELECT", "VALUES", "TABLE"].iter().any(|reading| word.eq_ignore_ascii_case(reading))
 }
 
 fn at_least_one(what: &str, value: usize) -> Result<()> {

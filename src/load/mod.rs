@@ -10,6 +10,7 @@ mod raw;
 mod rows;
 mod tuples;
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -61,6 +62,8 @@ pub struct LoadReport {
     pub rows_per_second: f64,
     /// Connections written over.
     pub connections: usize,
+    /// INSERTs that shared a Sync, at most.
+    pub sync_every: NonZero<usize>,
     /// Whether every row was a transaction by itself.
     pub autocommit: bool,
     /// Whether the table was emptied first.
@@ -145,6 +148,7 @@ pub async fn load(
         seconds,
         rows_per_second: rows_loaded as f64 / seconds,
         connections: settings.connections,
+        sync_every: settings.sync_every,
         autocommit: settings.autocommit,
         truncated: settings.truncate,
         created: prepared.created,

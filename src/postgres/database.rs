@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio_postgres::{CancelToken, GenericClient};
 
 use super::conninfo::Conninfo;
+use super::pool::Session;
 use super::{embedded, pool, refusal, tls};
 use crate::config::{DatabaseSettings, ServerChoice};
 use crate::{Error, Result};
@@ -17,6 +18,7 @@ pub struct Database {
     pool: Pool,
     conninfo: Conninfo,
     connector: tls::Connector,
+    session: Session,
     embedded: Option<embedded::Server>,
     cancel_tokens: Mutex<Vec<CancelToken>>,
 }
@@ -41,7 +43,7 @@ pub struct ServerFacts {
 }
 
 impl Database {
-    /// Start our own server if none is named, and see that one connection can be had.
+    /// Start our own server if none is named, and see that one connection for `session` can be had.
     ///
     /// `say` gets a line for everything worth telling while it takes its time.
     ///
@@ -49,6 +51,7 @@ impl Database {
     /// When the server does not start, or cannot be reached.
     pub async fn open(
         settings: DatabaseSettings,
+        session: Session,
         say: impl FnMut(&str) + Send + 'static,
     ) -> Result<Database> {
         let DatabaseSettings { server, pool_size, timeouts } = settings;
@@ -60,9 +63,9 @@ impl Database {
             }
         };
         let connector = tls::Connector::new(conninfo.tls())?;
-        let pool = pool::pool(&conninfo, pool_size, timeouts)?;
-        let database =
-            Database { pool, conninfo, connector, embedded, cancel_tokens: Mutex::new(Vec::new()) };
+        let pool = pool::pool(&conninfo, pool_size, timeouts, session)?;
+        let cancel_tokens = Mutex::new(Vec::new());
+        let database = Database { pool, conninfo, connector, session, embedded, cancel_tokens };
         drop(database.connection().await?);
         Ok(database)
     }
@@ -82,8 +85,7 @@ impl Database {
     pub async fn cancel(&self) {
         let tokens = std::mem::take(&mut *self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner));
         for token in tokens {
-            // A connection that is gone has nothing left to cancel.
-            let _ = token.cancel_query(self.connector.clone()).await;
+            pool::cancel(&self.conninfo, &self.connector, self.session, &token).await;
         }
     }
 

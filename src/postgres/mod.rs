@@ -2,6 +2,7 @@
 
 pub mod conninfo;
 pub mod database;
+mod dial;
 pub mod embedded;
 pub mod pool;
 pub mod refusal;

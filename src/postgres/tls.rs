@@ -139,6 +139,11 @@ impl Connector {
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Connector(Arc::new(config)))
     }
+
+    /// The handshake with `host`, over any transport.
+    pub fn handshake(&self, host: &str) -> Handshake {
+        Handshake { config: Arc::clone(&self.0), host: host.to_owned() }
+    }
 }
 
 impl fmt::Debug for Connector {
@@ -327,7 +332,7 @@ where
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> io::Result<Handshake> {
-        Ok(Handshake { config: Arc::clone(&self.0), host: host.to_owned() })
+        Ok(self.handshake(host))
     }
 }
 

@@ -6,6 +6,7 @@
 mod arguments;
 mod latency;
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt;
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
 pub use arguments::{Argument, Arguments};
@@ -21,6 +23,7 @@ pub use latency::{Latencies, LatencySummary};
 use crate::config::{QuerySettings, Workload};
 use crate::error::Kind;
 use crate::postgres::database::{Database, ServerFacts};
+use crate::postgres::sync_batching::is_skipped;
 use crate::postgres::window::Window;
 use crate::progress::Counters;
 use crate::table::{Table, TableName};
@@ -51,6 +54,8 @@ pub struct QueryReport {
     pub connections: usize,
     /// Queries on the way at once on each of them.
     pub pipeline_depth: usize,
+    /// Queries that shared a Sync, at most; when it is more than 1 they ran read-only.
+    pub sync_every: NonZero<usize>,
     /// Where the arguments started.
     pub seed: u64,
     /// The table whose rows were counted first.
@@ -72,10 +77,20 @@ struct Tally {
     first_error: Option<PgError>,
 }
 
+/// A query to ask.
+#[derive(Debug, Clone, Copy)]
+struct Query {
+    index: u64,
+    /// When it was sent first.
+    sent: Instant,
+}
+
 /// What all connections share.
 struct Run {
     queries: u64,
     depth: usize,
+    /// Whether queries share Syncs, and so may be skipped for the failure of another.
+    batches: bool,
     arguments: Arguments,
     /// The next query that nobody has sent.
     next: AtomicU64,
@@ -92,7 +107,8 @@ pub async fn query(
     database: &Database,
     counters: &Arc<Counters>,
 ) -> Result<QueryReport> {
-    let QuerySettings { name, workload, queries, connections, pipeline_depth, seed, .. } = settings;
+    let QuerySettings { name, workload, queries, connections, pipeline_depth, sync_every, seed, .. } =
+        settings;
     let client = database.connection().await?;
     let server = ServerFacts::of(&**client).await?;
     let counting = Instant::now();
@@ -112,6 +128,7 @@ pub async fn query(
     let run = Arc::new(Run {
         queries: *queries,
         depth: *pipeline_depth,
+        batches: sync_every.get() > 1,
         arguments,
         next: AtomicU64::new(0),
         counters: Arc::clone(counters),
@@ -131,8 +148,14 @@ pub async fn query(
         return Err(Error::interrupted());
     }
     let doing = || format!("run query {name}");
-    if let Some(error) = total.first_error.as_ref().filter(|error| ends_the_run(error)) {
-        return Err(Error::database(&doing(), error));
+    if let Some(error) = total.first_error.as_ref().filter(|error| run.is_ended_by(error)) {
+        let told = Error::database(&doing(), error);
+        return Err(match error.code() {
+            Some(code) if run.batches && *code == SqlState::READ_ONLY_SQL_TRANSACTION => told.with_help(
+                "queries that share a Sync run read-only; --sync-every 1 gives each its own, and lets it write",
+            ),
+            _ => told,
+        });
     }
     Ok(QueryReport {
         command: "query",
@@ -146,6 +169,7 @@ pub async fn query(
         latency_us: total.latencies.summary(),
         connections: *connections,
         pipeline_depth: *pipeline_depth,
+        sync_every: *sync_every,
         seed: *seed,
         table: table.to_string(),
         table_rows,
@@ -194,57 +218,76 @@ impl Run {
     async fn ask(&self, client: &Client, statement: &Statement) -> Tally {
         let mut tally = Tally::default();
         let mut window = Window::new(self.depth);
+        let mut skipped = Vec::new();
         loop {
-            if window.is_full() {
-                self.take(window.pop().await, &mut tally);
+            while !window.is_full()
+                && let Some(query) = skipped.pop().or_else(|| self.next_query())
+            {
+                window.push(self.ask_one(client, statement, query)).await;
             }
-            let index = self.next.fetch_add(1, Relaxed);
-            if index >= self.queries || self.counters.is_cancelled() {
-                break;
+            match window.pop().await {
+                // It never ran, and reads only: it is asked again, and neither counts as refused nor is lost.
+                Some((query, Err(error))) if self.asks_again(&error) => skipped.push(query),
+                Some((_, answer)) => self.take(answer, &mut tally),
+                None => return tally,
             }
-            window.push(ask_one(client, statement, self.arguments.draw(index))).await;
         }
-        while let Some(answer) = window.pop().await {
-            self.take(Some(answer), &mut tally);
-        }
-        tally
     }
 
-    fn take(&self, answer: Option<Result<Duration, PgError>>, tally: &mut Tally) {
+    /// The next query that nobody has sent.
+    fn next_query(&self) -> Option<Query> {
+        let index = self.next.fetch_add(1, Relaxed);
+        let wanted = index < self.queries && !self.counters.is_cancelled();
+        wanted.then(|| Query { index, sent: Instant::now() })
+    }
+
+    /// Whether the query of this error never ran.
+    fn asks_again(&self, error: &PgError) -> bool {
+        self.batches && is_skipped(error) && !self.counters.is_cancelled()
+    }
+
+    /// How long it took to get the whole answer.
+    async fn ask_one(
+        &self,
+        client: &Client,
+        statement: &Statement,
+        query: Query,
+    ) -> (Query, Result<Duration, PgError>) {
+        let answer = async {
+            let rows = client.query_raw(statement, self.arguments.draw(query.index)).await?;
+            let mut rows = std::pin::pin!(rows);
+            while rows.try_next().await?.is_some() {}
+            Ok(query.sent.elapsed())
+        };
+        (query, answer.await)
+    }
+
+    fn take(&self, answer: Result<Duration, PgError>, tally: &mut Tally) {
         match answer {
-            Some(Ok(latency)) => {
+            Ok(latency) => {
                 tally.answered += 1;
                 tally.latencies.record(latency);
             }
-            Some(Err(error)) => {
-                if ends_the_run(&error) {
+            Err(error) => {
+                if self.is_ended_by(&error) {
                     self.next.store(self.queries, Relaxed);
                 }
                 tally.errors += 1;
                 tally.first_error.get_or_insert(error);
             }
-            None => return,
         }
         self.counters.add(1, 0);
     }
-}
 
-/// How long it took to get the whole answer.
-async fn ask_one<'a>(
-    client: &Client,
-    statement: &Statement,
-    arguments: impl ExactSizeIterator<Item = Argument<'a>>,
-) -> Result<Duration, PgError> {
-    let sent = Instant::now();
-    let rows = client.query_raw(statement, arguments).await?;
-    let mut rows = std::pin::pin!(rows);
-    while rows.try_next().await?.is_some() {}
-    Ok(sent.elapsed())
-}
-
-/// Whether no later query can be answered either.
-fn ends_the_run(error: &PgError) -> bool {
-    error.is_closed() || error.as_db_error().is_none()
+    /// Whether no later query can be answered either.
+    fn is_ended_by(&self, error: &PgError) -> bool {
+        error.is_closed()
+            || match error.code() {
+                // That the session is read-only is our doing.
+                Some(code) => self.batches && *code == SqlState::READ_ONLY_SQL_TRANSACTION,
+                None => true,
+            }
+    }
 }
 
 impl Tally {

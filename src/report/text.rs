@@ -4,6 +4,7 @@ use super::Report;
 use crate::command::check::CheckReport;
 use crate::command::generate::GenerateReport;
 use crate::command::server::ServerReport;
+use crate::config::Mode;
 use crate::load::LoadReport;
 use crate::postgres::database::ServerFacts;
 use crate::query::QueryReport;
@@ -41,7 +42,12 @@ impl Report for LoadReport {
             1 => "1 connection".to_owned(),
             more => format!("{more} connections"),
         };
-        lines.push(format!("  mode    {}, {transactions}, {connections}", self.mode));
+        let syncs = match (self.mode, self.sync_every.get()) {
+            (Mode::Rows, 1) => ", a Sync a row".to_owned(),
+            (Mode::Rows, many) => format!(", up to {many} rows to a Sync"),
+            _ => String::new(),
+        };
+        lines.push(format!("  mode    {}, {transactions}, {connections}{syncs}", self.mode));
         let table = match (self.created, self.truncated) {
             (true, _) => "created",
             (false, true) => "emptied first",
@@ -79,8 +85,14 @@ impl Report for QueryReport {
                 micros(latency.max)
             ),
             format!(
-                "  load     {} connections, up to {} queries on the way on each, seed {}",
-                self.connections, self.pipeline_depth, self.seed
+                "  load     {} connections, up to {} queries on the way on each, {}, seed {}",
+                self.connections,
+                self.pipeline_depth,
+                match self.sync_every.get() {
+                    1 => "a Sync each".to_owned(),
+                    many => format!("up to {many} to a Sync, read-only"),
+                },
+                self.seed
             ),
             format!(
                 "  table    {}, {} rows, counted in {}",

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use postgres_etl::Error;
 use postgres_etl::error::Kind;
 use postgres_etl::postgres::conninfo::{Conninfo, resolve};
-use postgres_etl::postgres::pool::{Timeouts, connect, pool};
+use postgres_etl::postgres::pool::{Session, Timeouts, connect, pool};
 use postgres_etl::postgres::refusal;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -232,7 +232,7 @@ fn conninfo(text: &str, env: &[(&str, &str)]) -> Conninfo {
 
 /// Logs in through a pool; whether the connection is encrypted.
 async fn log_in(conninfo: &Conninfo) -> Result<bool, Error> {
-    let pool = pool(conninfo, 1, Timeouts::default())?;
+    let pool = pool(conninfo, 1, Timeouts::default(), Session::default())?;
     let client = pool.get().await.map_err(|error| refusal::of_pool(conninfo, &error))?;
     let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await;
     Ok(row.unwrap().get(0))
@@ -519,7 +519,7 @@ async fn a_server_that_says_nothing_is_given_up() {
     let timeouts = Timeouts { connect: Some(Duration::from_millis(100)), ..Timeouts::default() };
     let error = connect(&conninfo, timeouts).await.err().unwrap();
     assert!(error.to_string().ends_with("it does not answer within 0.1 s"), "{error}");
-    let error = pool(&conninfo, 1, timeouts).unwrap().get().await.err().unwrap();
+    let error = pool(&conninfo, 1, timeouts, Session::default()).unwrap().get().await.err().unwrap();
     let error = refusal::of_pool(&conninfo, &error);
     assert!(error.to_string().ends_with("it does not answer in time"), "{error}");
 }

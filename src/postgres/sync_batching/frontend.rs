@@ -176,12 +176,7 @@ impl Frontend {
     }
 
     /// Passes messages without a tag, and returns what is behind them.
-    fn start_up<'a>(
-        &mut self,
-        mut bytes: &'a [u8],
-        requests: &mut Requests,
-        out: &mut BytesMut,
-    ) -> &'a [u8] {
+    fn start_up<'a>(&mut self, mut bytes: &'a [u8], requests: &mut Requests, out: &mut BytesMut) -> &'a [u8] {
         loop {
             let body = self.skip_body(bytes.len());
             out.extend_from_slice(&bytes[..body]);

@@ -80,9 +80,9 @@
 mod backend;
 mod frontend;
 mod requests;
-mod tls;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io;
 use std::num::NonZero;
