@@ -85,6 +85,9 @@ impl Frontend {
     ) -> io::Result<()> {
         if requests.phase != Phase::Messages {
             bytes = self.start_up(bytes, requests, out);
+            if requests.phase != Phase::Messages {
+                return Ok(());
+            }
         }
         if !self.partial.is_empty() {
             let missing = (HEADER - self.partial.len()).min(bytes.len());
