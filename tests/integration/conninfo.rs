@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
+use std::num::NonZero;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -230,9 +231,19 @@ fn conninfo(text: &str, env: &[(&str, &str)]) -> Conninfo {
     resolve(Some((text, "--database-url")), &lookup).unwrap().unwrap()
 }
 
-/// Logs in through a pool; whether the connection is encrypted.
+/// Logs in through a pool; whether the connection is encrypted. With Sync batching, which opens its own sockets, it
+/// has to come to the same.
 async fn log_in(conninfo: &Conninfo) -> Result<bool, Error> {
-    let pool = pool(conninfo, 1, Timeouts::default(), Session::default())?;
+    let stock = log_in_for(conninfo, Session::default()).await;
+    let batching = Session { sync_every: NonZero::new(16).unwrap(), read_only: false };
+    let batched = log_in_for(conninfo, batching).await;
+    let told = |outcome: &Result<bool, Error>| outcome.as_ref().map_err(ToString::to_string).copied();
+    assert_eq!(told(&batched), told(&stock));
+    stock
+}
+
+async fn log_in_for(conninfo: &Conninfo, session: Session) -> Result<bool, Error> {
+    let pool = pool(conninfo, 1, Timeouts::default(), session)?;
     let client = pool.get().await.map_err(|error| refusal::of_pool(conninfo, &error))?;
     let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await;
     Ok(row.unwrap().get(0))

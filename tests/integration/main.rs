@@ -6,3 +6,4 @@ mod launcher;
 mod load;
 mod query;
 mod support;
+mod sync_batching;
