@@ -4,6 +4,7 @@ mod cli;
 mod conninfo;
 mod launcher;
 mod load;
+mod oracle;
 mod query;
 mod support;
 mod sync_batching;

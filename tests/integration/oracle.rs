@@ -1,0 +1,310 @@
+//! What our encoders make of a value, against what the server itself makes of it.
+//!
+//! Each test draws values of one type, as people write them and broken, and loads them twice: as our encoder
+//! writes them through binary COPY, and as they are through CSV COPY. The encoder keeps its word when
+//! - what it takes, the server stores alike to the byte, or refuses on either way;
+//! - what it calls invalid, the server refuses;
+//! - it leaves to the server nothing that people commonly write.
+//!
+//! The values are the same in every run; `ORACLE_CASES=20000` draws more of them.
+
+use std::collections::HashSet;
+
+use bytes::{Bytes, BytesMut};
+use futures::SinkExt as _;
+use postgres_etl::encode::{Encoder, Refusal};
+use postgres_etl::source::excerpt;
+use postgres_etl::table::{Table, TableName};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::string::string_regex;
+use proptest::test_runner::TestRunner;
+use rand::{Rng as _, RngExt as _};
+use tokio_postgres::Client;
+
+use crate::support;
+
+/// The values of a type.
+pub struct Values<'a> {
+    /// Regular expressions of what people commonly write; none of it may be left to the server.
+    pub common: &'a [&'a str],
+    /// Regular expressions of what is rarely written, right or wrong.
+    pub odd: &'a [&'a str],
+    /// What is inserted to break values: the characters that mean something in the type.
+    pub alphabet: &'a str,
+}
+
+/// A database to ask, and the source of all randomness.
+pub struct Oracle {
+    client: Client,
+    random: TestRunner,
+    tables: u32,
+}
+
+/// One value, and what came of it.
+struct Case {
+    value: Vec<u8>,
+    encoded: Result<Vec<u8>, Refusal>,
+    /// Why the server refuses it.
+    refusal: Option<String>,
+}
+
+impl Oracle {
+    pub async fn new() -> Oracle {
+        let client = support::database().await.connect().await;
+        client
+            .batch_execute(
+                "CREATE FUNCTION refusals(target text, vals text[]) RETURNS TABLE (id int, reason text)
+                 LANGUAGE plpgsql AS $$
+                 DECLARE val text; i int := 0;
+                 BEGIN
+                     FOREACH val IN ARRAY vals LOOP
+                         BEGIN
+                             EXECUTE format('INSERT INTO %I VALUES (0, %L)', target, val);
+                         EXCEPTION WHEN OTHERS THEN
+                             id := i; reason := SQLERRM; RETURN NEXT;
+                         END;
+                         i := i + 1;
+                     END LOOP;
+                 END $$",
+            )
+            .await
+            .unwrap();
+        Oracle { client, random: TestRunner::deterministic(), tables: 0 }
+    }
+
+    /// Run statements first, that create types or set parameters.
+    pub async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    /// Compare encoder and server on values like `values`, and on what is left of them after some editing.
+    pub async fn agree(&mut self, sql_type: &str, values: &Values<'_>) {
+        let count = std::env::var("ORACLE_CASES").map_or(1000, |cases| cases.parse().expect("a number"));
+        let common = self.draw(values.common, count);
+        let odd = self.draw(values.odd, count);
+        let broken: Vec<_> =
+            common.iter().chain(&odd).map(|value| self.edit(value, values.alphabet)).collect();
+        let unsure = self.compare(sql_type, &common).await;
+        assert!(unsure.is_empty(), "{sql_type}: common, but left to the server: {}", list(&unsure));
+        self.compare(sql_type, &odd).await;
+        self.compare(sql_type, &broken).await;
+    }
+
+    /// Compare encoder and server on each of `values`; returns those that the encoder leaves to the server.
+    ///
+    /// # Panics
+    /// When they disagree.
+    pub async fn compare(&mut self, sql_type: &str, values: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        self.tables += 1;
+        let (ours, theirs) = (format!("ours_{}", self.tables), format!("theirs_{}", self.tables));
+        for table in [&ours, &theirs] {
+            self.execute(&format!("CREATE TABLE {table} (id int, value {sql_type})")).await;
+        }
+        let cases = self.cases(&ours, values).await;
+        self.execute(&format!("TRUNCATE {ours}")).await;
+
+        let mut problems = Vec::new();
+        let (mut csv, mut tuples) = (BytesMut::new(), Tuples::default());
+        for (id, case) in cases.iter().enumerate() {
+            match (&case.encoded, &case.refusal) {
+                (Err(Refusal::Invalid(why)), None) => {
+                    problems.push(format!("{} is fine, but: {why}", excerpt(&case.value)));
+                }
+                (Ok(encoded), Some(why)) => {
+                    let mut alone = Tuples::default();
+                    alone.push(id, encoded);
+                    if self.copy(&format!("{ours} FROM STDIN (FORMAT binary)"), alone.end()).await.is_ok() {
+                        problems.push(format!("{} was stored, but: {why}", excerpt(&case.value)));
+                    }
+                }
+                (Ok(encoded), None) => {
+                    csv.extend_from_slice(format!("{id},\"").as_bytes());
+                    for &byte in &case.value {
+                        csv.extend_from_slice(if byte == b'"' {
+                            b"\"\""
+                        } else {
+                            std::slice::from_ref(&byte)
+                        });
+                    }
+                    csv.extend_from_slice(b"\"\n");
+                    tuples.push(id, encoded);
+                }
+                (Err(Refusal::Unsure), _) | (Err(_), Some(_)) => {}
+            }
+        }
+        self.copy(&format!("{theirs} FROM STDIN (FORMAT csv)"), csv.freeze()).await.unwrap_or_else(|error| {
+            panic!("{sql_type}: the server takes a value and COPY does not: {error:?}")
+        });
+        if let Err(error) = self.copy(&format!("{ours} FROM STDIN (FORMAT binary)"), tuples.end()).await {
+            let place = error.as_db_error().and_then(|error| error.where_()).unwrap_or_default();
+            let line = place.split(&[' ', ','][..]).filter_map(|word| word.parse::<usize>().ok()).next();
+            let accepted = || cases.iter().filter(|case| case.encoded.is_ok() && case.refusal.is_none());
+            let culprit = line.and_then(|line| accepted().nth(line - 1));
+            problems.push(format!(
+                "{} is fine, but not what we make of it: {error:?}",
+                culprit.map_or_else(|| "something".into(), |case| excerpt(&case.value)),
+            ));
+        } else {
+            let send = format!(
+                "SELECT typsend::oid::regproc::text FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid
+                 WHERE attrelid = '{ours}'::regclass AND attname = 'value'"
+            );
+            let send: String = self.client.query_one(&send, &[]).await.unwrap().get(0);
+            let differences = format!(
+                "SELECT id, encode({send}(o.value), 'hex'), encode({send}(t.value), 'hex')
+                 FROM {ours} o FULL JOIN {theirs} t USING (id)
+                 WHERE {send}(o.value) IS DISTINCT FROM {send}(t.value)
+                    OR pg_column_size(o.value) <> pg_column_size(t.value)"
+            );
+            for row in self.client.query(&differences, &[]).await.unwrap() {
+                problems.push(format!(
+                    "{} was stored as {:?}, not as {:?}",
+                    excerpt(&cases[row.get::<_, i32>(0) as usize].value),
+                    row.get::<_, Option<String>>(1),
+                    row.get::<_, Option<String>>(2),
+                ));
+            }
+        }
+        problems.truncate(20);
+        assert!(problems.is_empty(), "{sql_type}:\n{}", problems.join("\n"));
+        let unsure = cases.into_iter().filter(|case| case.encoded == Err(Refusal::Unsure));
+        unsure.map(|case| case.value).collect()
+    }
+
+    /// Let the encoder of `table` and the server judge each of `values` once.
+    async fn cases(&self, table: &str, values: &[Vec<u8>]) -> Vec<Case> {
+        let encoder = encoder(&self.client, table).await;
+        let mut seen = HashSet::new();
+        let mut cases: Vec<Case> = Vec::new();
+        for value in values.iter().filter(|&value| seen.insert(value)) {
+            let mut out = b"before".to_vec();
+            let encoded = encoder.encode(value, &mut out);
+            assert!(out.starts_with(b"before"));
+            assert!(encoded.is_ok() || out == b"before", "{} left something behind", excerpt(value));
+            // COPY refuses a whole line that is not text.
+            let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'));
+            let refusal = if text.is_none() { Some("not text".to_owned()) } else { None };
+            cases.push(Case { value: value.clone(), encoded: encoded.map(|()| out.split_off(6)), refusal });
+        }
+        let texts: Vec<&str> = cases
+            .iter()
+            .map(|case| if case.refusal.is_some() { "" } else { std::str::from_utf8(&case.value).unwrap() })
+            .collect();
+        let refused = self.client.query("SELECT * FROM refusals($1, $2)", &[&table, &texts]).await.unwrap();
+        for row in refused {
+            cases[row.get::<_, i32>(0) as usize].refusal.get_or_insert(row.get(1));
+        }
+        cases
+    }
+
+    async fn copy(&self, what: &str, data: Bytes) -> Result<u64, tokio_postgres::Error> {
+        let sink = self.client.copy_in::<_, Bytes>(&format!("COPY {what}")).await?;
+        let mut sink = std::pin::pin!(sink);
+        sink.as_mut().send(data).await?;
+        sink.as_mut().finish().await
+    }
+
+    /// `count` values, of all `patterns` in equal shares.
+    fn draw(&mut self, patterns: &[&str], count: usize) -> Vec<Vec<u8>> {
+        let mut values = Vec::with_capacity(count);
+        for pattern in patterns {
+            let strings = string_regex(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            for _ in 0..count.div_ceil(patterns.len()) {
+                values.push(strings.new_tree(&mut self.random).unwrap().current().into_bytes());
+            }
+        }
+        values
+    }
+
+    /// Insert, delete, replace, double or exchange a few bytes of `value`.
+    fn edit(&mut self, value: &[u8], alphabet: &str) -> Vec<u8> {
+        let mut value = value.to_vec();
+        let random = self.random.rng();
+        for _ in 0..=random.next_u32() % 3 {
+            let letter = alphabet.as_bytes()[random.random_range(0..alphabet.len())];
+            let at = random.random_range(0..=value.len());
+            match random.random_range(0..5) {
+                1 if at < value.len() => drop(value.remove(at)),
+                2 if at < value.len() => value[at] = letter,
+                3 if at < value.len() => value.insert(at, value[at]),
+                4 if at + 1 < value.len() => value.swap(at, at + 1),
+                _ => value.insert(at, letter),
+            }
+        }
+        value
+    }
+}
+
+/// The encoder of the column `value`.
+async fn encoder(client: &Client, table: &str) -> Encoder {
+    let name = TableName::parse(table).unwrap();
+    let table = Table::find(client, &name).await.unwrap().unwrap();
+    let column = table.column("value").unwrap();
+    Encoder::for_type(column.type_oid).unwrap_or_else(|| panic!("{} has no encoder", column.type_name))
+}
+
+fn list(values: &[Vec<u8>]) -> String {
+    values.iter().take(20).map(|value| excerpt(value)).collect::<Vec<_>>().join(", ")
+}
+
+/// A binary COPY stream of rows (id, value).
+#[derive(Default)]
+struct Tuples(BytesMut);
+
+impl Tuples {
+    fn push(&mut self, id: usize, value: &[u8]) {
+        if self.0.is_empty() {
+            self.header();
+        }
+        self.0.extend_from_slice(&2_i16.to_be_bytes());
+        self.0.extend_from_slice(&4_i32.to_be_bytes());
+        self.0.extend_from_slice(&(id as i32).to_be_bytes());
+        self.0.extend_from_slice(&(value.len() as i32).to_be_bytes());
+        self.0.extend_from_slice(value);
+    }
+
+    fn header(&mut self) {
+        self.0.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+    }
+
+    fn end(mut self) -> Bytes {
+        if self.0.is_empty() {
+            self.header();
+        }
+        self.0.extend_from_slice(&(-1_i16).to_be_bytes());
+        self.0.freeze()
+    }
+}
+
+#[tokio::test]
+async fn integers_agree() {
+    let mut oracle = Oracle::new().await;
+    let values = Values {
+        common: &["-?[0-9]{1,4}", "[+-]?[0-9]{1,4}", " ?0{0,30}[0-9]{1,4} ?"],
+        odd: &[
+            "-?3276[0-9]",
+            "-?214748364[0-9]",
+            "-?922337203685477580[0-9]",
+            "-?[0-9]{5,25}",
+            "[+-]?0[xX][0-9a-fA-F]{0,9}",
+            "0[oObB][0-7_]{1,9}",
+            "[0-9_]{1,6}",
+            "[ \t\n\r\u{b}\u{c}]{0,2}[0-9]{1,3}[ \t\n\r\u{b}\u{c}]{0,2}",
+        ],
+        alphabet: "0123456789+-_xob.e \t\u{b}\u{a0}\0",
+    };
+    for sql_type in ["smallint", "integer", "bigint"] {
+        oracle.agree(sql_type, &values).await;
+    }
+}
+
+#[tokio::test]
+async fn booleans_agree() {
+    let words = "(t|true|f|false|y|yes|n|no|on|off|0|1)";
+    let values = Values {
+        common: &[words, "(T|TRUE|F|FALSE|Yes|No|ON|Off)", " {0,2}(tr|tru|fa|fal|ye|of) {0,2}"],
+        odd: &["[a-z]{0,5}", "[oO][nNfF]{0,3}", "[01]{0,3}"],
+        alphabet: "truefalsyno01 \t\0",
+    };
+    Oracle::new().await.agree("boolean", &values).await;
+}
