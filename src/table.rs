@@ -1,10 +1,12 @@
 //! Tables: their names, how a configured one is created, and what the server's catalog says of one.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, Row};
 
 use crate::config::file;
+use crate::encode::{Encoder, Kind, Session, Type};
 use crate::{Error, Result};
 
 /// The name of a table, folded as SQL folds it; displayed quoted only where SQL needs it.
@@ -32,6 +34,8 @@ pub struct Table {
     pub name: TableName,
     /// Its columns, in their order.
     pub columns: Vec<Column>,
+    /// The parameters of the session that found it.
+    pub session: Session,
 }
 
 /// One column of a [`Table`].
@@ -39,8 +43,8 @@ pub struct Table {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// The OID of its type.
-    pub type_oid: u32,
+    /// Its type.
+    pub column_type: Type,
     /// Its type as the server writes it: `smallint`, `character varying(20)`.
     pub type_name: String,
     /// The OID of the array over its type; 0 if there is none.
@@ -152,6 +156,40 @@ impl TableSpec {
     }
 }
 
+/// The types of a table's columns, those that they are made of, and so on: what domains are over, and what
+/// arrays are of. Other types too have a `typelem`; an array is what `array_in` reads.
+const TYPES: &str = "
+    WITH RECURSIVE used (oid) AS (
+        SELECT atttypid FROM pg_catalog.pg_attribute
+        WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+        UNION
+        SELECT CASE typtype WHEN 'd' THEN typbasetype ELSE typelem END
+        FROM used JOIN pg_catalog.pg_type t USING (oid)
+        WHERE typtype = 'd' OR typinput = 'pg_catalog.array_in'::pg_catalog.regproc
+    )
+    SELECT t.oid, typtype, typbasetype, typelem, typdelim,
+           typinput = 'pg_catalog.array_in'::pg_catalog.regproc,
+           ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder)
+    FROM used JOIN pg_catalog.pg_type t USING (oid)";
+
+/// Put the type `oid` together from what [`TYPES`] found.
+fn describe(oid: u32, types: &HashMap<u32, &Row>) -> Type {
+    let Some(row) = types.get(&oid) else { return Type { oid, kind: Kind::Other } };
+    let inner = |column: usize| Box::new(describe(row.get(column), types));
+    let kind = match row.get::<_, i8>(1).cast_unsigned() {
+        b'd' => Kind::Domain(inner(2)),
+        b'e' => Kind::Enum(row.get(6)),
+        b'b' if row.get(5) => {
+            let element = inner(3);
+            let delimiter = types.get(&element.oid).map_or(b',', |row| row.get::<_, i8>(4).cast_unsigned());
+            Kind::Array { element, delimiter }
+        }
+        b'b' => Kind::Base,
+        _ => Kind::Other,
+    };
+    Type { oid, kind }
+}
+
 impl Table {
     /// Look `name` up in the catalog; `None` when there is no such table.
     ///
@@ -161,7 +199,10 @@ impl Table {
         let failed = |error| Error::database(&format!("look up table {name}"), &error);
         let relation = client
             .query_opt(
-                "SELECT c.oid, n.nspname, c.relname, c.relkind, current_user::text
+                "SELECT c.oid, n.nspname, c.relname, c.relkind, current_user::text,
+                        current_setting('server_version_num')::int, current_setting('server_encoding'),
+                        current_setting('TimeZone'), current_setting('DateStyle'),
+                        current_setting('IntervalStyle'), current_setting('array_nulls')::bool
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.oid = pg_catalog.to_regclass($1)",
                 &[&name.sql()],
@@ -207,18 +248,33 @@ impl Table {
                 quote(&user)
             )));
         }
+        let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
+        let types = types.iter().map(|row| (row.get(0), row)).collect();
         let columns = rows
             .iter()
             .map(|row| Column {
                 name: row.get(0),
-                type_oid: row.get(1),
+                column_type: describe(row.get(1), &types),
                 type_name: row.get(2),
                 array_oid: row.get(3),
                 generated: row.get(4),
             })
             .collect();
+        let session = Session {
+            version_num: relation.get(5),
+            server_encoding: relation.get(6),
+            time_zone: relation.get(7),
+            date_style: relation.get(8),
+            interval_style: relation.get(9),
+            array_nulls: relation.get(10),
+        };
         let name = TableName { schema: Some(relation.get(1)), table: relation.get(2) };
-        Ok(Some(Table { name, columns }))
+        Ok(Some(Table { name, columns, session }))
+    }
+
+    /// What writes the values of `column`, which is one of this table's; `None` if only the server can.
+    pub fn encoder(&self, column: &Column) -> Option<Encoder> {
+        Encoder::new(&column.column_type, &self.session)
     }
 
     /// The column that a CSV header means by `header`: as PostgreSQL folds it, else exactly.

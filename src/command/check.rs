@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::Context;
 use crate::Result;
-use crate::encode::Encoder;
 use crate::postgres::database::{Database, ServerFacts};
 use crate::postgres::pool::Session;
 use crate::query;
@@ -78,8 +77,7 @@ async fn check(context: &Context<'_>, database: &Database) -> Result<CheckReport
 /// The columns and their types, or those that cannot be loaded.
 fn describe(table: &Table) -> Result<String, String> {
     let list = |loadable: bool| {
-        let columns =
-            table.columns.iter().filter(|column| Encoder::for_type(column.type_oid).is_some() == loadable);
+        let columns = table.columns.iter().filter(|column| table.encoder(column).is_some() == loadable);
         columns.map(|column| format!("{} {}", column.name, column.type_name)).collect::<Vec<_>>().join(", ")
     };
     match list(false) {

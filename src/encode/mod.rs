@@ -1,14 +1,27 @@
 //! The bytes of a CSV field → PostgreSQL's binary format of the column's type.
 //!
-//! Pure: no I/O, no connection. Each encoder accepts what the type's input function accepts and means the
-//! same by it. A value is written without its length, which the caller puts in front.
+//! Pure: no I/O, no connection. Each encoder knows a grammar that the type's input function (`int4in`,
+//! `numeric_in`, … in `src/backend/utils/adt` of the server's source) takes too and means the same by. What is
+//! outside of it is either certain to be refused by every server, or left to the server. A value is written
+//! without its length, which the caller puts in front.
+//!
+//! Limits that the server checks on either way in (of `varchar(n)`, `numeric(p, s)`, a domain) are its own.
+
+mod container;
+mod json;
+mod network;
+mod number;
+mod text;
+mod types;
 
 use std::fmt;
+use std::sync::Arc;
 
-use memchr::memchr;
+pub use container::{Array, Labels};
+pub use types::{Kind, Session, Type};
 
 /// Writes fields of one type; chosen once per column when a load starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encoder {
     /// `smallint`: 2 bytes, big-endian.
     Int2,
@@ -16,10 +29,47 @@ pub enum Encoder {
     Int4,
     /// `bigint`: 8 bytes, big-endian.
     Int8,
+    /// `real`: IEEE 754, 4 bytes, big-endian.
+    Float4,
+    /// `double precision`: IEEE 754, 8 bytes, big-endian.
+    Float8,
+    /// `numeric`: number of digits, weight, sign, scale, and the digits to base 10,000, 2 bytes each.
+    Numeric {
+        /// Whether the server knows infinity (since version 14).
+        infinity: bool,
+    },
     /// `boolean`: one byte, 0 or 1.
     Bool,
-    /// `text`, `varchar`, `char(n)` and `name`: the bytes themselves, in UTF-8; the server cuts or refuses.
+    /// `text`, `varchar` and `char(n)`: the bytes themselves, in UTF-8; the server pads or refuses.
     Text,
+    /// `name`: up to 63 bytes of text.
+    Name {
+        /// Whether the server stores UTF-8, so that we know where it cuts.
+        utf8: bool,
+    },
+    /// `bytea`: the bytes themselves.
+    Bytea {
+        /// Whether the server stores UTF-8, so that we know which bytes it makes of a character.
+        utf8: bool,
+    },
+    /// `uuid`: 16 bytes.
+    Uuid,
+    /// `json`: its text.
+    Json,
+    /// `jsonb`: a version, 1, and its text.
+    Jsonb,
+    /// `inet`: family, prefix length, 0, number of bytes, address.
+    Inet,
+    /// `cidr`: family, prefix length, 1, number of bytes, address.
+    Cidr,
+    /// `macaddr`: 6 bytes.
+    Macaddr,
+    /// `macaddr8`: 8 bytes.
+    Macaddr8,
+    /// An enumeration: its label.
+    Enum(Arc<Labels>),
+    /// An array: dimensions, whether it has NULLs, the elements' type, bounds, and the elements.
+    Array(Arc<Array>),
 }
 
 /// Why a field was not encoded.
@@ -41,14 +91,41 @@ impl fmt::Display for Refusal {
 }
 
 impl Encoder {
-    /// The encoder for the type with this OID (`pg_type.dat` of the server's source lists them).
-    pub fn for_type(oid: u32) -> Option<Self> {
+    /// The encoder for `column_type`, or `None` if only the server reads such values.
+    pub fn new(column_type: &Type, session: &Session) -> Option<Self> {
+        match &column_type.kind {
+            Kind::Base => Encoder::for_base_type(column_type.oid, session),
+            Kind::Enum(labels) => Some(Encoder::Enum(Arc::new(Labels::new(labels)))),
+            // Binary input checks a domain's constraints as text input does.
+            Kind::Domain(base) => Encoder::new(base, session),
+            Kind::Array { element, delimiter } => {
+                let array = Array::new(Encoder::new(element, session)?, element.oid, *delimiter, session);
+                Some(Encoder::Array(Arc::new(array)))
+            }
+            Kind::Other => None,
+        }
+    }
+
+    /// The encoder for one of PostgreSQL's own types; `pg_type.dat` of its source lists them.
+    fn for_base_type(oid: u32, session: &Session) -> Option<Self> {
         Some(match oid {
             16 => Encoder::Bool,
+            17 => Encoder::Bytea { utf8: session.stores_utf8() },
+            19 => Encoder::Name { utf8: session.stores_utf8() },
             20 => Encoder::Int8,
             21 => Encoder::Int2,
             23 => Encoder::Int4,
-            19 | 25 | 1042 | 1043 => Encoder::Text,
+            25 | 1042 | 1043 => Encoder::Text,
+            114 => Encoder::Json,
+            650 => Encoder::Cidr,
+            700 => Encoder::Float4,
+            701 => Encoder::Float8,
+            774 => Encoder::Macaddr8,
+            829 => Encoder::Macaddr,
+            869 => Encoder::Inet,
+            1700 => Encoder::Numeric { infinity: session.version_num >= 140_000 },
+            2950 => Encoder::Uuid,
+            3802 => Encoder::Jsonb,
             _ => return None,
         })
     }
@@ -56,150 +133,92 @@ impl Encoder {
     /// Append the value that `field` spells to `out`.
     ///
     /// # Errors
-    /// When `field` is not a value of the type; `out` is then as it was.
-    pub fn encode(self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    /// When `field` is not a value of the type, or not certainly one; `out` is then as it was.
+    #[inline]
+    pub fn encode(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
             Encoder::Int2 => {
-                let value = integer(field, i16::MIN.into(), i16::MAX.into())?;
+                let value = number::integer(field, i16::MIN.into(), i16::MAX.into())?;
                 out.extend_from_slice(&(value as i16).to_be_bytes());
+                Ok(())
             }
             Encoder::Int4 => {
-                let value = integer(field, i32::MIN.into(), i32::MAX.into())?;
+                let value = number::integer(field, i32::MIN.into(), i32::MAX.into())?;
                 out.extend_from_slice(&(value as i32).to_be_bytes());
+                Ok(())
             }
             Encoder::Int8 => {
-                let value = integer(field, i64::MIN, i64::MAX)?;
+                let value = number::integer(field, i64::MIN, i64::MAX)?;
                 out.extend_from_slice(&value.to_be_bytes());
+                Ok(())
             }
-            Encoder::Bool => out.push(boolean(field)?.into()),
+            Encoder::Bool => {
+                out.push(text::boolean(field)?.into());
+                Ok(())
+            }
             Encoder::Text => {
-                text(field)?;
+                text::check(field)?;
                 out.extend_from_slice(field);
+                Ok(())
+            }
+            _ => {
+                let start = out.len();
+                let encoded = self.encode_rarer(field, out);
+                if encoded.is_err() {
+                    out.truncate(start);
+                }
+                encoded
             }
         }
-        Ok(())
+    }
+
+    /// The types whose encoders may notice late that a value is none; not inlined into the common ones.
+    fn encode_rarer(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        match self {
+            Encoder::Int2 | Encoder::Int4 | Encoder::Int8 | Encoder::Bool | Encoder::Text => {
+                self.encode(field, out)
+            }
+            Encoder::Float4 => number::float4(field, out),
+            Encoder::Float8 => number::float8(field, out),
+            Encoder::Numeric { infinity } => number::numeric(field, *infinity, out),
+            Encoder::Name { utf8 } => text::name(field, *utf8, out),
+            Encoder::Bytea { utf8 } => text::bytea(field, *utf8, out),
+            Encoder::Uuid => text::uuid(field, out),
+            Encoder::Json => json::json(field, out),
+            Encoder::Jsonb => json::jsonb(field, out),
+            Encoder::Inet => network::inet(field, out),
+            Encoder::Cidr => network::cidr(field, out),
+            Encoder::Macaddr => network::macaddr(field, out),
+            Encoder::Macaddr8 => network::macaddr8(field, out),
+            Encoder::Enum(labels) => labels.encode(field, out),
+            Encoder::Array(array) => array.encode(field, out),
+        }
     }
 }
 
-/// What C's `isspace` takes for white space, which PostgreSQL skips around numbers and booleans.
+/// What C's `isspace` takes for white space in every locale.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
+}
+
+/// `field` without the white space around it, which PostgreSQL skips around numbers and booleans.
 fn trim(field: &[u8]) -> &[u8] {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r');
-    let start = field.iter().position(|byte| !is_space(byte)).unwrap_or(field.len());
-    let end = field.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    if let (Some(first), Some(last)) = (field.first(), field.last())
+        && !is_space(*first)
+        && !is_space(*last)
+    {
+        return field;
+    }
+    let start = field.iter().position(|byte| !is_space(*byte)).unwrap_or(field.len());
+    let end = field.iter().rposition(|byte| !is_space(*byte)).map_or(start, |last| last + 1);
     &field[start..end]
 }
 
-/// A decimal whole number with an optional sign, from `min` to `max`.
-fn integer(field: &[u8], min: i64, max: i64) -> Result<i64, Refusal> {
-    let refuse = || Refusal::Invalid(format!("expected a whole number from {min} to {max}"));
-    let trimmed = trim(field);
-    let (negative, digits) = match trimmed {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] | digits => (false, digits),
-    };
-    if digits.is_empty() {
-        return Err(refuse());
-    }
-    // Counts downwards, because i64::MIN has no positive counterpart.
-    let mut value = 0_i64;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return Err(refuse());
-        }
-        value = value.checked_mul(10).and_then(|value| value.checked_sub(digit.into())).ok_or_else(refuse)?;
-    }
-    let value = if negative { Some(value) } else { value.checked_neg() };
-    value.filter(|value| (min..=max).contains(value)).ok_or_else(refuse)
-}
-
-/// The spellings of `boolin`: any unambiguous beginning of true, false, yes, no, on, off, and 1 and 0.
-fn boolean(field: &[u8]) -> Result<bool, Refusal> {
-    let word = trim(field);
-    let begins = |whole: &str, least: usize| {
-        word.len() >= least
-            && word.len() <= whole.len()
-            && word.eq_ignore_ascii_case(&whole.as_bytes()[..word.len()])
-    };
-    if begins("true", 1) || begins("yes", 1) || begins("on", 2) || word == b"1" {
-        Ok(true)
-    } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || word == b"0" {
-        Ok(false)
-    } else {
-        Err(Refusal::Invalid("expected true or false, t or f, yes or no, on or off, 1 or 0".into()))
-    }
-}
-
-/// UTF-8 without zero bytes, which is all that PostgreSQL stores as text.
-fn text(field: &[u8]) -> Result<(), Refusal> {
-    if memchr(0, field).is_some() {
-        return Err(Refusal::Invalid("PostgreSQL's text holds no zero bytes".into()));
-    }
-    match std::str::from_utf8(field) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let at = error.valid_up_to();
-            Err(Refusal::Invalid(format!(
-                "not UTF-8: byte 0x{:02x} at position {} of the value",
-                field[at],
-                at + 1
-            )))
-        }
-    }
+/// The refusal of a `field` that no server takes, unless for a space that only its locale knows.
+#[cold]
+fn invalid(field: &[u8], expected: impl Into<String>) -> Refusal {
+    if field.is_ascii() { Refusal::Invalid(expected.into()) } else { Refusal::Unsure }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn encode(encoder: Encoder, field: &str) -> Result<Vec<u8>, Refusal> {
-        let mut out = Vec::new();
-        encoder.encode(field.as_bytes(), &mut out)?;
-        Ok(out)
-    }
-
-    #[test]
-    fn integers_have_the_servers_limits() {
-        assert_eq!(encode(Encoder::Int2, "-32768").unwrap(), [0x80, 0]);
-        assert_eq!(encode(Encoder::Int2, " +32767\t").unwrap(), [0x7f, 0xff]);
-        assert_eq!(encode(Encoder::Int4, "-2147483648").unwrap(), [0x80, 0, 0, 0]);
-        assert_eq!(encode(Encoder::Int8, "-9223372036854775808").unwrap(), i64::MIN.to_be_bytes());
-        assert_eq!(encode(Encoder::Int8, "000000000000000000000042").unwrap(), 42_i64.to_be_bytes());
-        for (encoder, field) in [
-            (Encoder::Int2, "32768"),
-            (Encoder::Int2, "-32769"),
-            (Encoder::Int4, "2147483648"),
-            (Encoder::Int8, "9223372036854775808"),
-            (Encoder::Int8, "-9223372036854775809"),
-            (Encoder::Int4, ""),
-            (Encoder::Int4, "-"),
-            (Encoder::Int4, "1 2"),
-            (Encoder::Int4, "1.0"),
-            (Encoder::Int4, "+-1"),
-            (Encoder::Int4, "٣"),
-        ] {
-            assert!(encode(encoder, field).is_err(), "{field}");
-        }
-    }
-
-    #[test]
-    fn false_is_false() {
-        for spelling in ["false", "FALSE", "f", "no", "n", "off", "of", "0", " fa "] {
-            assert_eq!(encode(Encoder::Bool, spelling).unwrap(), [0], "{spelling}");
-        }
-        for spelling in ["true", "tRue", "t", "yes", "y", "on", "1", "\ty\n"] {
-            assert_eq!(encode(Encoder::Bool, spelling).unwrap(), [1], "{spelling}");
-        }
-        for spelling in ["o", "", "2", "truer", "00", "wahr"] {
-            assert!(encode(Encoder::Bool, spelling).is_err(), "{spelling}");
-        }
-    }
-
-    #[test]
-    fn text_is_utf8_without_zero_bytes() {
-        assert_eq!(encode(Encoder::Text, "Dar‘ā").unwrap(), "Dar‘ā".as_bytes());
-        let refused = Encoder::Text.encode(b"S\xe3o", &mut Vec::new()).unwrap_err();
-        assert_eq!(refused.to_string(), "not UTF-8: byte 0xe3 at position 2 of the value");
-        assert!(Encoder::Text.encode(b"a\0b", &mut Vec::new()).is_err());
-    }
-}
+mod tests;

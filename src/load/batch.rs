@@ -151,7 +151,7 @@ impl Batch {
             let mut header = &mut bytes[..HEADER];
             header.put_i32(1);
             header.put_i32(column.any_null.into());
-            header.put_u32(target.column.type_oid);
+            header.put_u32(target.column.column_type.oid);
             header.put_i32(full.rows as i32);
             header.put_i32(1);
             bytes.freeze()

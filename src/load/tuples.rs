@@ -64,9 +64,9 @@ pub fn targets(header: &Header, file: &str, table: &Table) -> Result<Vec<Target>
             return Err(refuse(format!("{name} is a generated column, which the server computes"))
                 .with_help("leave it out of the file"));
         }
-        let Some(encoder) = Encoder::for_type(column.type_oid) else {
+        let Some(encoder) = table.encoder(column) else {
             return Err(refuse(format!("{name} has the type {type_name}, which cannot be loaded yet"))
-                .with_help("smallint, integer, bigint, boolean, text, varchar, char and name can"));
+                .with_help("numbers, booleans, text, bytea, uuid, json, network addresses, enums and arrays of these can"));
         };
         targets.push(Target { column: column.clone(), encoder });
     }

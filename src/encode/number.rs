@@ -1,0 +1,257 @@
+//! Numbers: `int.c`, `int8.c`, `float.c` and `numeric.c` of the server's `src/backend/utils/adt`.
+
+use std::str::FromStr;
+
+use super::{Refusal, invalid, is_space, trim};
+
+/// Beyond this many bytes a float is left to the server: standard parsers stop counting exponents somewhere.
+const LONGEST_FLOAT: usize = 10_000;
+
+/// The largest scale that `numeric` stores.
+const MAX_SCALE: i64 = 16_383;
+
+/// The number that is no number, and those beyond all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Special {
+    NaN,
+    Infinity,
+    MinusInfinity,
+}
+
+/// Split a leading sign off: whether it is a minus, and what follows.
+fn sign(number: &[u8]) -> (bool, &[u8]) {
+    match number {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
+    }
+}
+
+/// Whether `number`, without sign, may be one of the spellings that came with version 16: `0x1f`, `1_000`.
+fn is_newer_spelling(number: &[u8]) -> bool {
+    matches!(number, [b'0', b'x' | b'X' | b'o' | b'O' | b'b' | b'B', ..]) || number.contains(&b'_')
+}
+
+/// A decimal whole number with an optional sign, from `min` to `max`.
+#[inline]
+pub(super) fn integer(field: &[u8], min: i64, max: i64) -> Result<i64, Refusal> {
+    let (negative, digits) = sign(trim(field));
+    let mut value = 0_i64;
+    // 18 digits never overflow.
+    if digits.is_empty() || digits.len() > 18 {
+        value = long_integer(digits, negative).ok_or_else(|| not_integer(field, digits, min, max))?;
+    } else {
+        for byte in digits {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(not_integer(field, digits, min, max));
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        if negative {
+            value = -value;
+        }
+    }
+    if (min..=max).contains(&value) { Ok(value) } else { Err(not_integer(field, digits, min, max)) }
+}
+
+/// The value of any number of digits, if it fits.
+fn long_integer(digits: &[u8], negative: bool) -> Option<i64> {
+    let mut value = 0_i128;
+    for byte in digits {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        value = value.saturating_mul(10).saturating_add(digit.into());
+    }
+    let value = if negative { -value } else { value };
+    value.try_into().ok().filter(|_| !digits.is_empty())
+}
+
+#[cold]
+fn not_integer(field: &[u8], digits: &[u8], min: i64, max: i64) -> Refusal {
+    if is_newer_spelling(digits) {
+        return Refusal::Unsure;
+    }
+    invalid(field, format!("expected a whole number from {min} to {max}"))
+}
+
+/// `NaN`, `inf` and `Infinity`, in any case.
+fn special(trimmed: &[u8]) -> Option<Special> {
+    let (negative, word) = sign(trimmed);
+    if trimmed.eq_ignore_ascii_case(b"nan") {
+        Some(Special::NaN)
+    } else if word.eq_ignore_ascii_case(b"inf") || word.eq_ignore_ascii_case(b"infinity") {
+        Some(if negative { Special::MinusInfinity } else { Special::Infinity })
+    } else {
+        None
+    }
+}
+
+/// `real`.
+pub(super) fn float4(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let value: f32 = match special(trim(field)) {
+        Some(Special::NaN) => f32::from_bits(0x7fc0_0000),
+        Some(Special::Infinity) => f32::INFINITY,
+        Some(Special::MinusInfinity) => f32::NEG_INFINITY,
+        None => float(field, "real")?,
+    };
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+/// `double precision`.
+pub(super) fn float8(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let value: f64 = match special(trim(field)) {
+        Some(Special::NaN) => f64::from_bits(0x7ff8_0000_0000_0000),
+        Some(Special::Infinity) => f64::INFINITY,
+        Some(Special::MinusInfinity) => f64::NEG_INFINITY,
+        None => float(field, "double precision")?,
+    };
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+/// A decimal number, rounded to the nearest value that the type has, as `strtof` and `strtod` do.
+fn float<F: FromStr + Copy + Into<f64>>(field: &[u8], type_name: &str) -> Result<F, Refusal> {
+    let trimmed = trim(field);
+    let decimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+    if trimmed.len() > LONGEST_FLOAT || !trimmed.iter().all(decimal) {
+        return Err(match sign(trimmed).1 {
+            // C reads hexadecimal numbers and a NaN's payload.
+            [b'0', b'x' | b'X', ..] | [b'n' | b'N' | b'i' | b'I', ..] => Refusal::Unsure,
+            _ if trimmed.len() > LONGEST_FLOAT => Refusal::Unsure,
+            _ => invalid(field, "expected a number"),
+        });
+    }
+    let value: F = std::str::from_utf8(trimmed)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| invalid(field, "expected a number"))?;
+    let magnitude: f64 = value.into().abs();
+    // The server does not let a number become infinite or, when it is not 0, 0.
+    let mantissa = trimmed.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default();
+    if magnitude.is_infinite()
+        || (magnitude == 0.0 && mantissa.iter().any(|byte| matches!(byte, b'1'..=b'9')))
+    {
+        return Err(Refusal::Invalid(format!("out of the range of {type_name}")));
+    }
+    Ok(value)
+}
+
+/// `numeric`, of any precision; the server rounds it to the column's.
+pub(super) fn numeric(field: &[u8], infinity: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let trimmed = trim(field);
+    let Some(decimal) = Decimal::parse(trimmed) else {
+        let sign = match special(trimmed) {
+            Some(Special::NaN) => 0xc000,
+            Some(Special::Infinity) if infinity => 0xd000,
+            Some(Special::MinusInfinity) if infinity => 0xf000,
+            Some(_) => return Err(invalid(field, "infinity is a numeric value since PostgreSQL 14")),
+            None => return Err(not_numeric(field, trimmed)),
+        };
+        put_header(out, 0, 0, sign, 0);
+        return Ok(());
+    };
+    decimal.encode(out)
+}
+
+#[cold]
+fn not_numeric(field: &[u8], trimmed: &[u8]) -> Refusal {
+    // Versions before 16 read an exponent with `strtol`, which skips white space first.
+    if is_newer_spelling(sign(trimmed).1) || trimmed.iter().any(|byte| is_space(*byte)) {
+        return Refusal::Unsure;
+    }
+    invalid(field, "expected a number")
+}
+
+fn put_header(out: &mut Vec<u8>, digits: u16, weight: i16, sign: u16, scale: u16) {
+    for part in [digits, weight.cast_unsigned(), sign, scale] {
+        out.extend_from_slice(&part.to_be_bytes());
+    }
+}
+
+/// A decimal number taken apart.
+struct Decimal<'a> {
+    negative: bool,
+    /// The digits before the point.
+    whole: &'a [u8],
+    /// The digits after it.
+    fraction: &'a [u8],
+    /// `None` if it is beyond all that matters.
+    exponent: Option<i64>,
+}
+
+impl<'a> Decimal<'a> {
+    /// `None` when it is not one in the spelling that all versions take.
+    fn parse(number: &'a [u8]) -> Option<Self> {
+        let digits_in = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (negative, rest) = sign(number);
+        let (whole, rest) = rest.split_at(digits_in(rest));
+        let (fraction, rest) = match rest {
+            [b'.', rest @ ..] => rest.split_at(digits_in(rest)),
+            _ => (&rest[..0], rest),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let exponent = match rest {
+            [] => Some(0),
+            [b'e' | b'E', rest @ ..] => {
+                let (negative, digits) = sign(rest);
+                if digits.is_empty() || digits_in(digits) < digits.len() {
+                    return None;
+                }
+                // Six digits are more than any number can have and still be stored.
+                let value = || digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+                (digits.len() <= 6).then(|| if negative { -value() } else { value() })
+            }
+            _ => return None,
+        };
+        Some(Decimal { negative, whole, fraction, exponent })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let exponent = self.exponent.ok_or(Refusal::Unsure)?;
+        let scale = (self.fraction.len() as i64 - exponent).max(0);
+        if scale > MAX_SCALE {
+            return Err(Refusal::Unsure);
+        }
+        let (whole, fraction) = (self.whole, self.fraction);
+        let first = match whole.iter().position(|&digit| digit != b'0') {
+            Some(first) => first,
+            None => match fraction.iter().position(|&digit| digit != b'0') {
+                Some(first) => whole.len() + first,
+                None => {
+                    put_header(out, 0, 0, 0, scale as u16);
+                    return Ok(());
+                }
+            },
+        };
+        // How many decimal digits stand before the point; negative when zeros stand behind it.
+        let before = whole.len() as i64 + exponent - first as i64;
+        let Ok(weight) = i16::try_from((before - 1).div_euclid(4)) else { return Err(Refusal::Unsure) };
+
+        let header = out.len();
+        put_header(out, 0, weight, if self.negative { 0x4000 } else { 0 }, scale as u16);
+        let (mut group, mut missing) = (0_u16, (before - 1).rem_euclid(4) + 1);
+        // The length of `out` after the last digit that is not 0: trailing zeros are not sent.
+        let mut end = out.len();
+        let mut put = |group: u16| {
+            out.extend_from_slice(&group.to_be_bytes());
+            if group != 0 {
+                end = out.len();
+            }
+        };
+        for digit in whole.iter().chain(fraction).skip(first) {
+            group = group * 10 + u16::from(digit - b'0');
+            missing -= 1;
+            if missing == 0 {
+                put(group);
+                (group, missing) = (0, 4);
+            }
+        }
+        put(group * 10_u16.pow(missing as u32 % 4));
+        out.truncate(end);
+        let digits = u16::try_from((end - header - 8) / 2).map_err(|_| Refusal::Unsure)?;
+        out[header..header + 2].copy_from_slice(&digits.to_be_bytes());
+        Ok(())
+    }
+}

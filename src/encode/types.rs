@@ -1,0 +1,54 @@
+//! What an encoder has to know of a column: its type, as the catalog has it, and the session's parameters.
+
+/// A type, as `pg_type` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Type {
+    /// Its OID.
+    pub oid: u32,
+    /// What sort of type it is.
+    pub kind: Kind,
+}
+
+/// The sorts of types that are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A base type: its OID says which, if it is one of PostgreSQL's own.
+    Base,
+    /// An enumeration, with its labels.
+    Enum(Vec<String>),
+    /// A domain over another type, which may be a domain too.
+    Domain(Box<Type>),
+    /// An array.
+    Array {
+        /// The type of its elements.
+        element: Box<Type>,
+        /// What stands between two elements: `typdelim` of their type.
+        delimiter: u8,
+    },
+    /// A composite, a range, a multirange or a pseudo-type.
+    Other,
+}
+
+/// The parameters of a session that the meaning of a value depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// `server_version_num`: 150018 is 15.18.
+    pub version_num: i32,
+    /// `server_encoding`: the encoding of the database; the client's is UTF-8.
+    pub server_encoding: String,
+    /// `TimeZone`.
+    pub time_zone: String,
+    /// `DateStyle`.
+    pub date_style: String,
+    /// `IntervalStyle`.
+    pub interval_style: String,
+    /// `array_nulls`: whether NULL in an array's literal is one.
+    pub array_nulls: bool,
+}
+
+impl Session {
+    /// Whether text is stored in the bytes that we send.
+    pub fn stores_utf8(&self) -> bool {
+        self.server_encoding == "UTF8"
+    }
+}
