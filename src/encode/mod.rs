@@ -8,6 +8,7 @@
 //! Limits that the server checks on either way in (of `varchar(n)`, `numeric(p, s)`, a domain) are its own.
 
 mod container;
+mod datetime;
 mod json;
 mod network;
 mod number;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use container::{Array, Labels};
+pub use datetime::DateTime;
 pub use types::{Kind, Session, Type};
 
 /// Writes fields of one type; chosen once per column when a load starts.
@@ -66,6 +68,8 @@ pub enum Encoder {
     Macaddr,
     /// `macaddr8`: 8 bytes.
     Macaddr8,
+    /// Dates, times and spans of time.
+    DateTime(DateTime),
     /// An enumeration: its label.
     Enum(Arc<Labels>),
     /// An array: dimensions, whether it has NULLs, the elements' type, bounds, and the elements.
@@ -123,6 +127,12 @@ impl Encoder {
             774 => Encoder::Macaddr8,
             829 => Encoder::Macaddr,
             869 => Encoder::Inet,
+            1082 => Encoder::DateTime(DateTime::Date),
+            1083 => Encoder::DateTime(DateTime::Time),
+            1114 => Encoder::DateTime(DateTime::Timestamp),
+            1184 => Encoder::DateTime(DateTime::TimestampTz { utc_session: session.is_utc() }),
+            1186 => Encoder::DateTime(DateTime::Interval),
+            1266 => Encoder::DateTime(DateTime::TimeTz { utc_session: session.is_utc() }),
             1700 => Encoder::Numeric { infinity: session.version_num >= 140_000 },
             2950 => Encoder::Uuid,
             3802 => Encoder::Jsonb,
@@ -190,6 +200,7 @@ impl Encoder {
             Encoder::Cidr => network::cidr(field, out),
             Encoder::Macaddr => network::macaddr(field, out),
             Encoder::Macaddr8 => network::macaddr8(field, out),
+            Encoder::DateTime(kind) => kind.encode(field, out),
             Encoder::Enum(labels) => labels.encode(field, out),
             Encoder::Array(array) => array.encode(field, out),
         }

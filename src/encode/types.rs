@@ -47,6 +47,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Whether times without an offset are in UTC.
+    pub fn is_utc(&self) -> bool {
+        matches!(self.time_zone.as_str(), "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT")
+    }
+
     /// Whether text is stored in the bytes that we send.
     pub fn stores_utf8(&self) -> bool {
         self.server_encoding == "UTF8"

@@ -5,6 +5,7 @@ mod conninfo;
 mod launcher;
 mod load;
 mod oracle;
+mod oracle_datetime;
 mod query;
 mod support;
 mod sync_batching;
