@@ -153,7 +153,8 @@ impl Span {
         self.seen |= bit;
         let amount = if negative { -amount } else { amount };
         let micros = if negative { -micros } else { micros };
-        let sum = |sum: i32, amount: i64| i32::try_from(i64::from(sum) + amount).ok();
+        // Servers check the product before they add it.
+        let sum = |sum: i32, amount: i64| sum.checked_add(i32::try_from(amount).ok()?);
         match unit {
             Unit::Year => self.months = sum(self.months, amount * 12)?,
             Unit::Month => self.months = sum(self.months, amount)?,
