@@ -12,7 +12,7 @@
 //!   the result, and so leave identical tables. [`table`] knows the columns.
 //! - [`query`] runs a workload and measures it.
 //! - [`postgres`] is how a server is reached: connection settings, TLS, the pool, the window of statements on
-//!   the way, and the server that starts itself.
+//!   the way, their shared Syncs, and the server that starts itself.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] the glue, [`report`] what is printed,
 //!   [`error`] what went wrong.
 

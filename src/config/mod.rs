@@ -345,3 +345,20 @@ fn at_least_one(what: &str, value: usize) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_begins_as_a_read_is_taken_for_one() {
+        for sql in ["SELECT 1", " \n select 1", "(SELECT 1) UNION SELECT 2", "VALUES (1)", "table t"] {
+            assert!(only_reads(sql), "{sql}");
+        }
+        for sql in
+            ["INSERT INTO t SELECT 1", "WITH w AS (DELETE FROM t) SELECT 1", "SELECTION", "", "CALL f()"]
+        {
+            assert!(!only_reads(sql), "{sql}");
+        }
+    }
+}

@@ -299,15 +299,26 @@ async fn copy_works_and_one_that_does_not_start_leaves_the_connection() {
         .unwrap();
     let select = client.prepare("SELECT 5").await.unwrap();
     for round in 0..3 {
-        // To a view: the server refuses when it executes.
-        let (one, failed, other) = tokio::join!(
+        // It is refused when it is executed: a view after the server has asked for the data, and a write that is not
+        // allowed before.
+        let (one, refused, other) = tokio::join!(
             client.query_one(&select, &[]),
-            client.copy_in::<_, Bytes>("COPY v FROM STDIN"),
+            async {
+                let sink = client.copy_in("COPY v FROM STDIN").await?;
+                let mut sink = std::pin::pin!(sink);
+                sink.send(Bytes::from("1\n")).await?;
+                sink.finish().await
+            },
             client.query_one(&select, &[]),
         );
         assert_eq!(one.unwrap().get::<_, i32>(0), 5);
-        assert_eq!(failed.err().unwrap().code(), Some(&SqlState::WRONG_OBJECT_TYPE));
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::WRONG_OBJECT_TYPE), "{refused}");
         assert_eq!(other.unwrap().get::<_, i32>(0), 5);
+        client.batch_execute("SET default_transaction_read_only = on").await.unwrap();
+        let refused = client.copy_in::<_, Bytes>("COPY t FROM STDIN").await.err().unwrap();
+        assert_eq!(refused.code(), Some(&SqlState::READ_ONLY_SQL_TRANSACTION));
+        client.batch_execute("SET default_transaction_read_only = off").await.unwrap();
 
         let sink = client.copy_in("COPY t FROM STDIN").await.unwrap();
         let mut sink = std::pin::pin!(sink);
@@ -431,15 +442,18 @@ async fn a_connection_cut_at_any_byte_ends_in_an_error_and_never_hangs() {
     for direction in 0..2 {
         let whole = passed[direction].load(Relaxed);
         assert!(whole > 300, "{whole}");
-        // The last message that is sent needs no answer.
-        for k in (0..whole - 5).step_by(11) {
+        for k in (0..whole).step_by(11) {
             let mut left = [usize::MAX; 2];
             left[direction] = k;
             let session = session_over(&db, left, Arc::default());
             let outcome = tokio::time::timeout(HANG, session).await;
             let outcome =
                 outcome.unwrap_or_else(|_| panic!("hangs when cut at {k} of direction {direction}"));
-            assert!(outcome.is_err(), "nobody noticed the cut at {k} of {whole} in direction {direction}");
+            // The end of it is about closing statements, which nobody waits for.
+            assert!(
+                outcome.is_err() || k + 200 > whole,
+                "nobody noticed the cut at {k} of {whole} in direction {direction}"
+            );
         }
     }
 }

@@ -15,6 +15,9 @@ const PORTAL_SUSPENDED: u8 = b's';
 const ERROR_RESPONSE: u8 = b'E';
 const COPY_IN_RESPONSE: u8 = b'G';
 const READY_FOR_QUERY: u8 = b'Z';
+const NOTICE_RESPONSE: u8 = b'N';
+const NOTIFICATION_RESPONSE: u8 = b'A';
+const PARAMETER_STATUS: u8 = b'S';
 
 /// A ready message with its status.
 const READY: usize = HEADER + 1;
@@ -50,8 +53,8 @@ pub(super) struct Backend {
     completes: bool,
     /// The first one waiting got an error, and the server skips all up to the next Sync.
     failed: bool,
-    /// The server takes the data of a COPY.
-    copying: bool,
+    /// The last message, but for those that may come at any time, was a ready message.
+    idle: bool,
     /// The last transaction status the server gave.
     status: u8,
 }
@@ -154,6 +157,7 @@ impl Backend {
     /// Keeps account of a message that is passed on.
     fn see(&mut self, tag: u8, requests: &mut Requests) {
         let unsynced = requests.first() == Some(Request::Unsynced);
+        self.idle &= matches!(tag, NOTICE_RESPONSE | NOTIFICATION_RESPONSE | PARAMETER_STATUS);
         match tag {
             COMMAND_COMPLETE | EMPTY_QUERY_RESPONSE | PORTAL_SUSPENDED => {
                 self.completes = unsynced;
@@ -165,19 +169,22 @@ impl Backend {
                 self.failed |= unsynced;
                 requests.answer();
             }
-            COPY_IN_RESPONSE => {
-                requests.pop();
-                self.copying = true;
-            }
+            COPY_IN_RESPONSE => requests.answer(),
             _ => {}
         }
     }
 
     /// The server is ready: account for the requests that are over with it. Whether the driver may see its message.
     fn ready(&mut self, requests: &mut Requests) -> bool {
+        // The driver sends a Sync with a COPY, and another behind its data, and waits for one ready message. So does
+        // the server, which ignores the first while it takes data; but when it never comes to take any, because the
+        // statement fails, it answers both. Every request but one begins its answer with something else.
+        if std::mem::replace(&mut self.idle, true) && requests.first() != Some(Request::Bare) {
+            return false;
+        }
         if !std::mem::take(&mut self.failed) {
-            let copied = std::mem::take(&mut self.copying);
-            return requests.pop() != Some(Request::CopyData) || copied;
+            requests.pop();
+            return true;
         }
         // The one that failed has its error; all behind it, up to the one whose Sync this is, were skipped.
         requests.pop();

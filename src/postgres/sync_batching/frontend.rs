@@ -154,9 +154,11 @@ impl Frontend {
             self.unsynced = 0;
         }
         // A request is waited for from its first message on: its answer may come before its last one.
-        if self.shape == Shape::Empty && !matches!(tag, PASSWORD | TERMINATE) {
-            let copies = matches!(tag, COPY_DATA | COPY_DONE | COPY_FAIL);
-            requests.push(if copies { Request::CopyData } else { Request::Synced });
+        // The data of a COPY belong to the request before.
+        if self.shape == Shape::Empty
+            && !matches!(tag, PASSWORD | TERMINATE | COPY_DATA | COPY_DONE | COPY_FAIL)
+        {
+            requests.push(if tag == SYNC { Request::Bare } else { Request::Synced });
         }
         let mut hold = false;
         self.shape = match (self.shape, tag) {

@@ -27,10 +27,8 @@ pub(super) enum Request {
     Synced,
     /// One execute whose Sync was left out: ends when it completes, with a ready message of ours.
     Unsynced,
-    /// The data of a COPY, up to their Sync. The driver waits for one ready message after both the statement and
-    /// the data. The server sends one too: when it wants the data it ignores the Sync of the statement. But when
-    /// the statement fails it sends a second one, for the data.
-    CopyData,
+    /// A Sync by itself: nothing comes before its ready message.
+    Bare,
 }
 
 /// The shared state.

@@ -278,6 +278,11 @@ fn a_copy_that_does_not_start_is_answered_once() {
         assert_eq!(driver.sees("2EZ"), "2EZ");
         driver.send("fSBESBES|");
         assert_eq!(driver.sees("Z2C2CZ"), "2CZ2CZ");
+        // It fails when the server has asked for the data: with them on the way, or not.
+        driver.send("BES|dcSBES|");
+        assert_eq!(driver.sees("2GEZNZ2CZ"), "2GEZN2CZ");
+        driver.send("BES|dcSS|BES|");
+        assert_eq!(driver.sees("2GEZZZ2CZ"), "2GEZZ2CZ");
         // It was given up at once, behind one that fails.
         driver.send("BESBESfS|");
         assert_eq!(driver.sees("EZZ"), "EZeZ");
