@@ -1,5 +1,6 @@
 //! Sync batching against a real server: the answers with it and without it, for random scripts.
 
+use std::fmt::Write as _;
 use std::io;
 use std::num::NonZero;
 use std::pin::Pin;
@@ -18,7 +19,7 @@ use postgres_etl::postgres::sync_batching::{SyncBatching, is_skipped};
 use postgres_etl::postgres::window::Window;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{TestCaseResult, TestRunner};
+use proptest::test_runner::TestRunner;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio_postgres::config::Host;
@@ -474,9 +475,11 @@ async fn the_first_row_refused_is_the_one_that_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("rows.csv");
     // The header is line 1; ids repeat from row 500 on.
-    let rows: String =
-        (0..1000).map(|row| format!("{},x\n", if row < 500 { row } else { row - 500 })).collect();
-    std::fs::write(&file, format!("id,name\n{rows}")).unwrap();
+    let mut rows = "id,name\n".to_owned();
+    for row in 0..1000 {
+        writeln!(rows, "{},x", row % 500).unwrap();
+    }
+    std::fs::write(&file, rows).unwrap();
     let file = file.to_str().unwrap();
     for every in ["1", "7", "256", "1024"] {
         let output = postgres_etl(

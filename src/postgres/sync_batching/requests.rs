@@ -80,7 +80,7 @@ pub(super) fn parse(header: [u8; HEADER]) -> io::Result<(u8, usize)> {
     let [tag, a, b, c, d] = header;
     let length = u32::from_be_bytes([a, b, c, d]);
     match length.checked_sub(4) {
-        Some(body) if length <= i32::MAX as u32 => Ok((tag, body as usize)),
+        Some(body) if i32::try_from(length).is_ok() => Ok((tag, body as usize)),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("message {:?} claims a length of {length}", tag as char),
