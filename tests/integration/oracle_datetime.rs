@@ -3,11 +3,10 @@
 use crate::oracle::{Oracle, Values};
 
 /// Settings that change how the server reads what our grammar leaves alone.
-const SESSIONS: [&str; 4] = [
+const SESSIONS: [&str; 3] = [
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'",
     "SET TimeZone = 'Europe/Berlin'; SET DateStyle = 'German, DMY'; SET IntervalStyle = 'sql_standard'",
-    "SET TimeZone = 'America/St_Johns'; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'iso_8601'",
-    "SET TimeZone = 'UTC'; SET DateStyle = 'Postgres, YMD'; SET IntervalStyle = 'postgres_verbose'",
+    "SET TimeZone = 'America/St_Johns'; SET DateStyle = 'SQL, YMD'; SET IntervalStyle = 'iso_8601'",
 ];
 
 /// Writes `{D}` and so on out: a date, a time of day, an offset, its fraction of a second, a date of any year.
@@ -155,7 +154,8 @@ const SPANS: &str = "\
     P20210607|PT-0.5S|PT.5S|PT1.S|P1.5Y|PT1e3S|P1DT2D|PT2147483647S|PT2147483647.999999S|\
     PT2147483647.000001S|PT1073741824.000001S|PT-2147483647.123457S|PT2147483648S|P-1847653704D404876097W|\
     P178956970Y|P178956970Y7M|P178956970Y8M|P178956971Y|P2147483647M|P306783378W|P306783379W|\
-    PT2147483647H2147483647M2147483647.999999S|178956970 years 7 mons|178956970 years 8 mons|\
+    PT2147483647H2147483647M2147483647.999999S|PT2147483646H2147483646M2147483646.999999S|\
+    178956970 years 7 mons|178956970 years 8 mons|\
     -178956970 years -8 mons|-178956970 years -8 mons ago|2147483647 days|-2147483648 days|\
     1 week 2147483647 days|2147483647:59:59.999999|2147483648:00:00|-2147483647:59:60.9999999|\
     00:00:00.0000005|00:00:00.0000015|00:00:60|00:00:61|00:60:00|+00:60:00|25:00:00|04:05|-04:05|04:05.5|\

@@ -120,12 +120,12 @@ fn designators(rest: &[u8]) -> Option<Span> {
     (span.seen != 0).then_some(span)
 }
 
-/// A number that is within every version's limits.
+/// A number that, with a fraction too, is within the 32 bits that servers before 15 have for it.
 fn amount(digits: &[u8]) -> Option<i64> {
     if !(1..=10).contains(&digits.len()) {
         return None;
     }
-    Some(value(digits)).filter(|&amount| amount <= i64::from(i32::MAX))
+    Some(value(digits)).filter(|&amount| amount < i64::from(i32::MAX))
 }
 
 /// The unit that `word` means, from `deltatktbl`; m is the minute there.

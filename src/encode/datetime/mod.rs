@@ -171,3 +171,84 @@ fn unknown(field: &[u8], example: &str) -> Refusal {
 fn expected(what: &str) -> Refusal {
     Refusal::Invalid(format!("expected {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [DateTime; 6] = [
+        DateTime::Date,
+        DateTime::Time,
+        DateTime::TimeTz { utc_session: false },
+        DateTime::Timestamp,
+        DateTime::TimestampTz { utc_session: false },
+        DateTime::Interval,
+    ];
+
+    fn encode(kind: DateTime, field: &str) -> Result<Vec<u8>, Refusal> {
+        let mut out = Vec::new();
+        kind.encode(field.as_bytes(), &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn values_are_counted_from_2000() {
+        assert_eq!(encode(DateTime::Date, "2000-01-02").unwrap(), 1_i32.to_be_bytes());
+        assert_eq!(encode(DateTime::Date, " -Infinity ").unwrap(), i32::MIN.to_be_bytes());
+        assert_eq!(
+            encode(DateTime::Timestamp, "1999-12-31T23:59:59").unwrap(),
+            (-1_000_000_i64).to_be_bytes()
+        );
+        assert_eq!(encode(DateTime::Time, "00:00:01.5").unwrap(), 1_500_000_i64.to_be_bytes());
+        let mut expected = 1_500_000_i64.to_be_bytes().to_vec();
+        expected.extend_from_slice(&(-3600_i32).to_be_bytes());
+        assert_eq!(encode(ALL[2], "00:00:01.5+01").unwrap(), expected);
+        let expected =
+            [&(-1_000_000_i64).to_be_bytes()[..], &2_i32.to_be_bytes(), &13_i32.to_be_bytes()].concat();
+        assert_eq!(encode(DateTime::Interval, "1 year 1 mon 2 days -00:00:01").unwrap(), expected);
+        assert_eq!(encode(DateTime::Interval, "P1Y1M2DT-1S").unwrap(), expected);
+    }
+
+    #[test]
+    fn an_offset_counts_only_where_it_is_kept() {
+        let noon = encode(DateTime::Timestamp, "2021-12-31 12:00:00");
+        assert_eq!(encode(DateTime::Timestamp, "2021-12-31 12:00:00+05"), noon);
+        assert_eq!(encode(ALL[4], "2021-12-31 17:00:00+05"), noon);
+        assert_eq!(encode(ALL[4], "2021-12-31 12:00:00"), Err(Refusal::Unsure));
+        assert_eq!(encode(ALL[4].in_session(true), "2021-12-31 12:00:00"), noon);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_from_what_is_only_unknown() {
+        let text = |kind, field| encode(kind, field).unwrap_err().to_string();
+        assert_eq!(text(DateTime::Date, "2021-02-30"), "expected a day of the calendar, such as 2021-12-31");
+        assert_eq!(text(DateTime::Date, "n/a"), "expected a date such as 2021-12-31");
+        assert_eq!(text(DateTime::Time, "25:00:00"), "expected a time of day from 00:00:00 to 24:00:00");
+        assert_eq!(text(ALL[2], "12:00:00+16"), "expected an offset from -15:59:59 to +15:59:59");
+        for field in
+            ["03/04/2021", "today", "2021-12-31 12:00:00 CET", "2021-12-31 12:00:00.1234567890123456"]
+        {
+            assert_eq!(encode(DateTime::Timestamp, field), Err(Refusal::Unsure), "{field}");
+        }
+        for field in ["1.5 days", "-1 day 02:00:00", "04:05", "1 2", "infinity", "PT", " P1D"] {
+            assert_eq!(encode(DateTime::Interval, field), Err(Refusal::Unsure), "{field}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_leave_something_behind() {
+        let long = "9".repeat(100);
+        for field in [
+            &b"\0"[..],
+            b"\xff2021-01-01",
+            b"2021-\xe9",
+            long.as_bytes(),
+            b"999999999-12-31 99:99:99.9+99:99:99 BC",
+        ] {
+            for kind in ALL {
+                let mut out = vec![7];
+                assert!(kind.encode(field, &mut out).is_err());
+                assert_eq!(out, [7]);
+            }
+        }
+    }
+}
