@@ -112,6 +112,7 @@ impl Encoder {
 
     /// The encoder for one of PostgreSQL's own types; `pg_type.dat` of its source lists them.
     fn for_base_type(oid: u32, session: &Session) -> Option<Self> {
+        let utc_session = session.is_in_utc();
         Some(match oid {
             16 => Encoder::Bool,
             17 => Encoder::Bytea { utf8: session.stores_utf8() },
@@ -130,9 +131,9 @@ impl Encoder {
             1082 => Encoder::DateTime(DateTime::Date),
             1083 => Encoder::DateTime(DateTime::Time),
             1114 => Encoder::DateTime(DateTime::Timestamp),
-            1184 => Encoder::DateTime(DateTime::TimestampTz { utc_session: session.is_utc() }),
+            1184 => Encoder::DateTime(DateTime::TimestampTz { utc_session }),
             1186 => Encoder::DateTime(DateTime::Interval),
-            1266 => Encoder::DateTime(DateTime::TimeTz { utc_session: session.is_utc() }),
+            1266 => Encoder::DateTime(DateTime::TimeTz { utc_session }),
             1700 => Encoder::Numeric { infinity: session.version_num >= 140_000 },
             2950 => Encoder::Uuid,
             3802 => Encoder::Jsonb,
@@ -171,6 +172,7 @@ impl Encoder {
                 out.extend_from_slice(field);
                 Ok(())
             }
+            Encoder::DateTime(kind) => kind.encode(field, out),
             _ => {
                 let start = out.len();
                 let encoded = self.encode_rarer(field, out);
@@ -185,9 +187,12 @@ impl Encoder {
     /// The types whose encoders may notice late that a value is none; not inlined into the common ones.
     fn encode_rarer(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
-            Encoder::Int2 | Encoder::Int4 | Encoder::Int8 | Encoder::Bool | Encoder::Text => {
-                self.encode(field, out)
-            }
+            Encoder::Int2
+            | Encoder::Int4
+            | Encoder::Int8
+            | Encoder::Bool
+            | Encoder::Text
+            | Encoder::DateTime(_) => self.encode(field, out),
             Encoder::Float4 => number::float4(field, out),
             Encoder::Float8 => number::float8(field, out),
             Encoder::Numeric { infinity } => number::numeric(field, *infinity, out),
@@ -200,7 +205,6 @@ impl Encoder {
             Encoder::Cidr => network::cidr(field, out),
             Encoder::Macaddr => network::macaddr(field, out),
             Encoder::Macaddr8 => network::macaddr8(field, out),
-            Encoder::DateTime(kind) => kind.encode(field, out),
             Encoder::Enum(labels) => labels.encode(field, out),
             Encoder::Array(array) => array.encode(field, out),
         }

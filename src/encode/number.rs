@@ -31,38 +31,34 @@ fn is_newer_spelling(number: &[u8]) -> bool {
     matches!(number, [b'0', b'x' | b'X' | b'o' | b'O' | b'b' | b'B', ..]) || number.contains(&b'_')
 }
 
-/// A decimal whole number with an optional sign, from `min` to `max`.
+/// A decimal whole number with an optional sign, from `min`, which is negative, to `max`.
 #[inline]
 pub(super) fn integer(field: &[u8], min: i64, max: i64) -> Result<i64, Refusal> {
     let (negative, digits) = sign(trim(field));
-    let mut value = 0_i64;
-    // 18 digits never overflow.
-    if digits.is_empty() || digits.len() > 18 {
-        value = long_integer(digits, negative).ok_or_else(|| not_integer(field, digits, min, max))?;
-    } else {
-        for byte in digits {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return Err(not_integer(field, digits, min, max));
-            }
-            value = value * 10 + i64::from(digit);
-        }
-        if negative {
-            value = -value;
-        }
+    let significant = if digits.len() > 19 { without_leading_zeros(digits) } else { digits };
+    // 19 digits never overflow.
+    if digits.is_empty() || significant.len() > 19 {
+        return Err(not_integer(field, digits, min, max));
     }
-    if (min..=max).contains(&value) { Ok(value) } else { Err(not_integer(field, digits, min, max)) }
+    let mut magnitude = 0_u64;
+    for byte in significant {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(not_integer(field, digits, min, max));
+        }
+        magnitude = magnitude * 10 + u64::from(digit);
+    }
+    let (limit, value) = if negative {
+        (min.unsigned_abs(), magnitude.wrapping_neg().cast_signed())
+    } else {
+        (max.unsigned_abs(), magnitude.cast_signed())
+    };
+    if magnitude <= limit { Ok(value) } else { Err(not_integer(field, digits, min, max)) }
 }
 
-/// The value of any number of digits, if it fits.
-fn long_integer(digits: &[u8], negative: bool) -> Option<i64> {
-    let mut value = 0_i128;
-    for byte in digits {
-        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
-        value = value.saturating_mul(10).saturating_add(digit.into());
-    }
-    let value = if negative { -value } else { value };
-    value.try_into().ok().filter(|_| !digits.is_empty())
+fn without_leading_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    &digits[zeros..]
 }
 
 #[cold]
@@ -215,15 +211,9 @@ impl<'a> Decimal<'a> {
             return Err(Refusal::Unsure);
         }
         let (whole, fraction) = (self.whole, self.fraction);
-        let first = match whole.iter().position(|&digit| digit != b'0') {
-            Some(first) => first,
-            None => match fraction.iter().position(|&digit| digit != b'0') {
-                Some(first) => whole.len() + first,
-                None => {
-                    put_header(out, 0, 0, 0, scale as u16);
-                    return Ok(());
-                }
-            },
+        let Some(first) = whole.iter().chain(fraction).position(|&digit| digit != b'0') else {
+            put_header(out, 0, 0, 0, scale as u16);
+            return Ok(());
         };
         // How many decimal digits stand before the point; negative when zeros stand behind it.
         let before = whole.len() as i64 + exponent - first as i64;

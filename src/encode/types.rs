@@ -47,8 +47,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Whether times without an offset are in UTC.
-    pub fn is_utc(&self) -> bool {
+    /// Whether local times are in UTC, by one of the names that servers come with or that people set.
+    pub fn is_in_utc(&self) -> bool {
         matches!(self.time_zone.as_str(), "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT")
     }
 

@@ -2,6 +2,7 @@
 
 mod cli;
 mod conninfo;
+mod encoders;
 mod launcher;
 mod load;
 mod oracle;

@@ -36,7 +36,7 @@ pub enum DateTime {
 }
 
 impl DateTime {
-    /// Append the value that `field` spells to `out`.
+    /// Append the value that `field` spells to `out`, which stays as it was if it spells none.
     pub(super) fn encode(self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
             DateTime::Date => date(field, out),
@@ -50,7 +50,7 @@ impl DateTime {
 }
 
 /// A date; a time or an offset after it is read, and dropped, as `date_in` does.
-pub(super) fn date(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn date(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let days = match parse::moment(field).ok_or_else(|| unknown(field, "a date such as 2021-12-31"))? {
         Moment::Past => i32::MIN,
         Moment::Future => i32::MAX,
@@ -64,7 +64,7 @@ pub(super) fn date(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
 }
 
 /// A time of day; an offset after it is read, and dropped, as `time_in` does.
-pub(super) fn time(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn time(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let (clock, zone) = parse::time(field).ok_or_else(|| unknown(field, "a time such as 23:59:59"))?;
     let micros = checked_clock(clock)?;
     checked_zone(zone)?;
@@ -73,7 +73,7 @@ pub(super) fn time(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
 }
 
 /// A time of day and its offset, which without an offset is that of the session, now.
-pub(super) fn timetz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn timetz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let (clock, zone) = parse::time(field).ok_or_else(|| unknown(field, "a time such as 23:59:59+01"))?;
     let micros = checked_clock(clock)?;
     let seconds_west = offset(zone, utc_session)?;
@@ -83,21 +83,21 @@ pub(super) fn timetz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Resu
 }
 
 /// A date and time; an offset after it is read, and dropped, as `timestamp_in` does.
-pub(super) fn timestamp(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn timestamp(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let moment =
         parse::moment(field).ok_or_else(|| unknown(field, "a date and time such as 2021-12-31 23:59:59"))?;
     put_timestamp(moment, |_| Ok(0), out)
 }
 
 /// A date and time with an offset, or without one in a session that is in UTC.
-pub(super) fn timestamptz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn timestamptz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let moment = parse::moment(field)
         .ok_or_else(|| unknown(field, "a date and time such as 2021-12-31 23:59:59+01"))?;
     put_timestamp(moment, |zone| offset(zone, utc_session), out)
 }
 
 /// A span of time.
-pub(super) fn interval(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn interval(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let Some(span) = interval::span(field) else {
         // `PT` has no digits, and is no time at all.
         let refusal = unknown(field, "a span of time such as 1 day 02:03:04");
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(encode(DateTime::Timestamp, "2021-12-31 12:00:00+05"), noon);
         assert_eq!(encode(ALL[4], "2021-12-31 17:00:00+05"), noon);
         assert_eq!(encode(ALL[4], "2021-12-31 12:00:00"), Err(Refusal::Unsure));
-        assert_eq!(encode(ALL[4].in_session(true), "2021-12-31 12:00:00"), noon);
+        assert_eq!(encode(DateTime::TimestampTz { utc_session: true }, "2021-12-31 12:00:00"), noon);
     }
 
     #[test]

@@ -36,8 +36,8 @@
 //! - as the N-th since the last one;
 //! - before any other message: Parse, Describe, Close, simple Query (so before `BEGIN` and `COMMIT` as
 //!   tokio-postgres sends them), COPY data, Terminate;
-//! - when the driver flushes, which it does as soon as it has nothing more to send, and every 8 KiB. So nobody
-//!   waits for an answer that is still to be asked for, and a statement by itself is not delayed at all.
+//! - when the driver flushes, which it does as soon as it has nothing more to send, and every 8 KiB: a hundred
+//!   small statements or so, which is why an N beyond 256 gains little. So nobody waits for an answer that is still to be asked for, and a statement by itself is not delayed at all.
 //!
 //! Whatever is not batched passes as it is; with N = 1 that is everything.
 //!
@@ -74,8 +74,8 @@
 //! gave; tokio-postgres does not look at it.
 //!
 //! **COPY works**, since the Sync goes out before its data. One thing works better than without: a `COPY … FROM
-//! STDIN` that fails to start no longer costs the connection, since the second ready message that the server
-//! sends then, and that takes tokio-postgres by surprise, is left out.
+//! STDIN` that fails before it takes any data no longer costs the connection, since the second ready message that
+//! the server sends then, and that takes tokio-postgres by surprise, is left out.
 
 mod backend;
 mod frontend;
@@ -171,6 +171,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SyncBatching<S> {
             this.backend.give(&mut this.requests, buf)?;
             if buf.filled().len() > before || buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
+            }
+            if this.requests.phase != Phase::Messages {
+                // The driver does not flush its request for encryption before it waits for the answer.
+                ready!(this.poll_drain(cx))?;
             }
             if ready!(this.backend.poll_fill(Pin::new(&mut this.stream), cx))?.is_end() {
                 return Poll::Ready(Ok(()));
