@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use postgres_etl::postgres::embedded::{self, Options, Origin, Search, Server, Stopped};
 use postgres_etl::{Error, error::Kind};
-use rustix::process::{Pid, Signal, geteuid, getsid, kill_process};
+use rustix::process::{Pid, Signal, geteuid, getsid, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 use crate::support;
@@ -270,6 +270,23 @@ fn recovers_from_a_killed_postmaster() {
     assert_eq!(ask(&again, "SELECT answer FROM kept"), "42");
 }
 
+/// As in a container without an init, where nobody ever collects the dead.
+#[test]
+fn starts_while_the_killed_postmaster_is_a_zombie() {
+    let fixture = Fixture::new();
+    let (mut parent, mut lines) = spawn(fixture.child("use"));
+    assert_eq!(support::line_after(&mut lines, "origin "), "Initialised");
+    let postmaster = fixture.postmaster();
+    kill_process(Pid::from_child(&parent), Signal::STOP).unwrap();
+    kill_process(postmaster, Signal::KILL).unwrap();
+    assert_eq!(fixture.start().origin, Origin::Started);
+    assert!(test_kill_process(postmaster).is_ok(), "the dead one is still there");
+    assert_eq!(fixture.start().origin, Origin::Joined);
+    assert_eq!(embedded::stop(&fixture.options()).unwrap(), Stopped::Stopped);
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+}
+
 #[test]
 fn a_recycled_pid_is_neither_believed_nor_killed() {
     let fixture = Fixture::new();
@@ -283,10 +300,12 @@ fn a_recycled_pid_is_neither_believed_nor_killed() {
         bystander.uid(data.uid()).gid(data.gid());
     }
     let mut bystander = bystander.spawn().unwrap();
-    let pid_file = fixture.dir.join("data/postmaster.pid");
-    let text = fs::read_to_string(&pid_file).unwrap();
-    let rest = text.split_once('\n').unwrap().1;
-    fs::write(&pid_file, format!("{}\n{rest}", bystander.id())).unwrap();
+    for lock in ["data/postmaster.pid", "socket/.s.PGSQL.5432.lock"] {
+        let lock = fixture.dir.join(lock);
+        let text = fs::read_to_string(&lock).unwrap();
+        let rest = text.split_once('\n').unwrap().1;
+        fs::write(&lock, format!("{}\n{rest}", bystander.id())).unwrap();
+    }
 
     assert_eq!(embedded::stop(&fixture.options()).unwrap(), Stopped::NotRunning);
     assert_eq!(fixture.start().origin, Origin::Started);

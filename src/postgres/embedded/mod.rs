@@ -299,7 +299,8 @@ fn settled(place: &Place) -> Result<Option<Option<String>>> {
         match (answer, pid) {
             (Answer::Ready(version), _) => return Ok(Some(version)),
             (Answer::Refused(why), _) => return Err(refused(place, &why)),
-            (_, None) => return Ok(None),
+            (Answer::Absent, None) => return Ok(None),
+            // Even without a pid: it may run where we do not see processes, such as in another container.
             (Answer::NotYet, _) => backoff.extend(SILENCE),
             (Answer::Absent, Some(pid))
                 if process::calls_itself_ready(place) && process::postmaster(place) == Some(pid) =>
@@ -330,7 +331,7 @@ fn boot(
     let mut orphans = Backoff::slow(ORPHANS);
     let mut waiting = false;
     loop {
-        process::disown_recycled_pid(place)?;
+        process::disown_stale_locks(place)?;
         let (log, from) = process::open_log(place)?;
         let mut child = process::spawn(place, binaries, user, log)?;
         if let Some(version) = await_ready(place, &mut child)? {

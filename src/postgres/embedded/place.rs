@@ -80,6 +80,11 @@ impl Place {
         socket_in(&self.socket_dir)
     }
 
+    /// The file that says whose the socket is.
+    pub(super) fn socket_lock(&self) -> PathBuf {
+        self.socket_dir.join(format!(".s.PGSQL.{PORT}.lock"))
+    }
+
     /// The major version of the cluster, if there is one: "15".
     pub(super) fn cluster_version(&self) -> Option<String> {
         fs::read_to_string(self.data.join("PG_VERSION")).ok().map(|text| text.trim().to_owned())

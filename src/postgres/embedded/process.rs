@@ -66,8 +66,12 @@ pub(super) fn postmaster(place: &Place) -> Option<Pid> {
 }
 
 fn pid_in_file(place: &Place) -> Option<Pid> {
-    let text = fs::read_to_string(place.data.join("postmaster.pid")).ok()?;
-    Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
+    first_line_pid(&fs::read_to_string(place.data.join("postmaster.pid")).ok()?)
+}
+
+/// The owner of a lock file; a single-user server, which writes its pid negated, is nobody that we could join.
+fn first_line_pid(text: &str) -> Option<Pid> {
+    text.lines().next()?.trim().parse().ok().filter(|&pid| pid > 0).and_then(Pid::from_raw)
 }
 
 /// Whether the postmaster has finished starting, by its own account.
@@ -183,27 +187,36 @@ pub(super) fn abandon(child: &Child) {
     }
 }
 
-/// A pid file whose pid now belongs to somebody else would make postgres refuse to start. Naming ourselves, its
-/// parent, marks the file as stale and leaves the shared memory key in it, by which postgres finds old backends.
-pub(super) fn disown_recycled_pid(place: &Place) -> Result<()> {
-    let path = place.data.join("postmaster.pid");
-    let recycled =
-        pid_in_file(place).is_some_and(|pid| test_kill_process(pid).is_ok() && !serves(pid, place));
-    if !recycled {
+/// Lets go of the lock files, of the data and of the socket, that a killed postmaster has left behind.
+///
+/// Postgres refuses to start while their pid exists, though it be a zombie's or by now somebody else's.
+pub(super) fn disown_stale_locks(place: &Place) -> Result<()> {
+    for path in [place.data.join("postmaster.pid"), place.socket_lock()] {
+        disown(&path, place).map_err(|e| place.unwritable("write", &path, &e))?;
+    }
+    Ok(())
+}
+
+/// Naming ourselves, its parent, marks the file as stale to postgres, and leaves the shared memory key in it, by
+/// which postgres finds old backends. A file removed instead could be the one that a server, started by somebody
+/// who was killed, has just put there; what we rewrite is the very file that we have read.
+fn disown(path: &Path, place: &Place) -> std::io::Result<()> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut file = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let stale = |pid| test_kill_process(pid).is_ok() && !serves(pid, place);
+    if !first_line_pid(&text).is_some_and(stale) {
         return Ok(());
     }
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    let rewrite = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
-        let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
-        let text = format!("{}\n{rest}", std::process::id());
-        file.rewind()?;
-        file.set_len(0)?;
-        file.write_all(text.as_bytes())
-    };
-    rewrite().map_err(|e| place.unwritable("write", &path, &e))
+    let rest = text.split_once('\n').map_or("", |(_, rest)| rest);
+    let text = format!("{}\n{rest}", std::process::id());
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())
 }
 
 /// Fast shutdown, and only back when the process is gone.
