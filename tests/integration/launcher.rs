@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use postgres_etl::postgres::embedded::{self, Options, Origin, Search, Server, Stopped};
 use postgres_etl::{Error, error::Kind};
-use rustix::process::{Pid, Signal, geteuid, getsid, kill_process, test_kill_process};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, geteuid, getsid, kill_process, kill_process_group, test_kill_process};
 use tempfile::TempDir;
 
 use crate::support;
@@ -255,6 +258,32 @@ fn begins_again_after_a_kill_while_initialising() {
     child.wait().unwrap();
     let server = fixture.start();
     assert_eq!(ask(&server, "SELECT 1"), "1");
+    assert!(!fixture.dir.join("data.new").exists());
+}
+
+#[test]
+fn ctrl_c_does_not_end_initdb_halfway() {
+    let fixture = Fixture::new();
+    let mut command = fixture.child("use");
+    command.process_group(0);
+    let (mut child, mut lines) = spawn(command);
+    support::line_after(&mut lines, "say initialising ");
+    // What comes after the configuration files does not survive an interrupt.
+    while !fixture.dir.join("data.new/pg_ident.conf").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // What the terminal does: the whole group gets it.
+    kill_process_group(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    let lock = fs::File::open(fixture.dir.join("start.lock")).unwrap();
+    let busy = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+    assert_eq!(busy, Err(Errno::WOULDBLOCK), "initdb goes on, and nobody gets in its way");
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    assert!(fixture.dir.join("data.new/PG_VERSION").exists(), "an interrupted initdb would have cleaned up");
+    drop(lock);
+
+    let server = fixture.start();
+    assert_eq!((server.origin, ask(&server, "SELECT 1")), (Origin::Initialised, "1".to_owned()));
     assert!(!fixture.dir.join("data.new").exists());
 }
 

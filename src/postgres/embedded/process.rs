@@ -113,7 +113,8 @@ pub(super) fn orphans(place: &Place) -> Vec<Pid> {
 
 /// Makes the cluster: `initdb` into `data.new`, renamed once it is whole.
 ///
-/// `initdb` inherits `start`, so that nobody begins again under its feet should we be killed.
+/// `initdb` inherits `start`, so that nobody begins again under its feet should we be killed: by Ctrl-C for
+/// instance, which does not reach `initdb` itself.
 pub(super) fn initdb(place: &Place, binaries: &Binaries, user: &ServerUser, start: &Lock) -> Result<()> {
     let new = place.dir.join("data.new");
     if let Err(e) = fs::remove_dir_all(&new)
@@ -146,7 +147,7 @@ fn initdb_failed(place: &Place, output: &Output) -> Error {
         .with_help(format!("{DIRECTORY_SETTING} names another directory, perhaps on another disk"))
 }
 
-/// Runs the postmaster in a session of its own, so that neither Ctrl-C nor our end reaches it.
+/// Runs the postmaster, which outlives us.
 pub(super) fn spawn(place: &Place, binaries: &Binaries, user: &ServerUser, log: File) -> Result<Child> {
     let program = binaries.dir.join("postgres");
     let mut command = as_user(&program, user);
@@ -157,14 +158,10 @@ pub(super) fn spawn(place: &Place, binaries: &Binaries, user: &ServerUser, log: 
     command.arg("-c").arg(config).current_dir(&place.data);
     let errors = log.try_clone().map_err(|e| place.unwritable("open", &place.log, &e))?;
     command.stdin(std::process::Stdio::null()).stdout(log).stderr(errors);
-    #[expect(unsafe_code, reason = "std has no stable way to start a child in a new session")]
-    // SAFETY: setsid is a bare system call, async-signal-safe, and touches no memory of the parent.
-    unsafe {
-        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
-    }
     command.spawn().map_err(|e| cannot_run(&program, user, &e))
 }
 
+/// A program that runs as `user`, in a session of its own: neither Ctrl-C nor the end of the terminal reaches it.
 fn as_user(program: &Path, user: &ServerUser) -> Command {
     let mut command = Command::new(program);
     // Our reading of the log relies on English, and macOS needs some locale to start at all.
@@ -172,6 +169,11 @@ fn as_user(program: &Path, user: &ServerUser) -> Command {
     if user.switch {
         // With root's uid given up, std drops the supplementary groups too.
         command.uid(user.uid).gid(user.gid);
+    }
+    #[expect(unsafe_code, reason = "std has no stable way to start a child in a new session")]
+    // SAFETY: setsid is a bare system call, async-signal-safe, and touches no memory of the parent.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
     }
     command
 }
