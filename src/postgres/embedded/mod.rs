@@ -23,12 +23,12 @@ mod process;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 
 use binaries::Binaries;
@@ -50,6 +50,9 @@ const PORT: u16 = 5432;
 // What error texts call the settings that people can change.
 const DIRECTORY_SETTING: &str = "[server] directory in config.toml (or POSTGRES_ETL_SERVER_DIR)";
 const BIN_SETTING: &str = "[server] bin_directory in config.toml";
+
+/// What is encoded of a path in a URL: all but slashes and the characters that are never reserved.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// How long a server may be silent; while it says that it is starting or recovering, it has all the time it needs.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -251,24 +254,9 @@ pub fn status(options: &Options) -> Result<Status> {
 }
 
 fn url(place: &Place) -> String {
-    let host = percent_encoded(place.socket_dir.as_os_str().as_encoded_bytes());
+    let host = percent_encode(place.socket_dir.as_os_str().as_encoded_bytes(), ENCODED);
     // The port is spelt out because libpq would otherwise take it from PGPORT.
     format!("postgresql:///{DATABASE}?host={host}&port={PORT}&user={USER}")
-}
-
-fn percent_encoded(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for &byte in bytes {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                text.push(byte.into());
-            }
-            _ => {
-                let _ = write!(text, "%{byte:02X}");
-            }
-        }
-    }
-    text
 }
 
 fn server(place: Place, options: &Options, version: Option<String>, origin: Origin, in_use: Lock) -> Server {
@@ -417,8 +405,8 @@ mod tests {
 
     #[test]
     fn a_url_survives_any_path() {
-        assert_eq!(percent_encoded("/a b/ü?&=%".as_bytes()), "/a%20b/%C3%BC%3F%26%3D%25");
-        let place = Place::find(Some("/srv/my etl".as_ref())).unwrap();
-        assert_eq!(url(&place), "postgresql:///postgres?host=/srv/my%20etl/socket&port=5432&user=postgres");
+        let place = Place::find(Some("/srv/my-etl_1.0~/a b/ü?&=%+#".as_ref())).unwrap();
+        let host = "/srv/my-etl_1.0~/a%20b/%C3%BC%3F%26%3D%25%2B%23/socket";
+        assert_eq!(url(&place), format!("postgresql:///postgres?host={host}&port=5432&user=postgres"));
     }
 }
