@@ -137,7 +137,11 @@ impl Report for ServerReport {
             ServerReport::Stopped { was_running: true } => "stopped".into(),
             ServerReport::Stopped { was_running: false } => "it was not running".into(),
             ServerReport::Status(status) => {
-                let mut lines = vec![if status.running { "running" } else { "not running" }.to_owned()];
+                let mut lines = vec![match &status.note {
+                    _ if status.running => "running".to_owned(),
+                    Some(note) => format!("not reached: {note}"),
+                    None => "not running".to_owned(),
+                }];
                 let mut line = |name: &str, value: Option<String>| {
                     lines.extend(value.map(|value| format!("  {name:<8} {value}")));
                 };

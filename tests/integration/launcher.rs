@@ -129,6 +129,14 @@ fn in_another_process() {
             server.release().unwrap();
         }
         "live" => a_whole_life(&dir),
+        "be kept out" => {
+            let options = Options { dir: Some(dir), ..Options::default() };
+            let status = embedded::status(&options).unwrap();
+            assert_eq!((status.running, status.pid), (false, None));
+            assert!(status.note.as_ref().unwrap().contains("Permission denied"), "{status:?}");
+            let error = embedded::stop(&options).unwrap_err();
+            assert!(error.to_string().contains("Permission denied"), "{error}");
+        }
         "be nameless" => {
             let error = start_error(&Options { dir: Some(dir), ..Options::default() });
             assert!(error.to_string().contains("user id 54321 has no name"), "{error}");
@@ -155,6 +163,7 @@ fn a_whole_life(dir: &Path) {
 
     let status = embedded::status(&options).unwrap();
     assert!(status.running);
+    assert_eq!(status.note, None);
     assert_eq!(status.url, first.url());
     assert_eq!(status.data_directory, dir.join("data"));
 
@@ -208,6 +217,23 @@ fn a_user_without_a_name_is_told_so() {
     let mut command = fixture.child("be nameless");
     command.uid(54321).gid(54321).current_dir("/");
     runs_through(command);
+}
+
+#[test]
+fn who_may_not_look_is_not_told_that_nothing_runs() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root has another user to be kept out");
+        return;
+    }
+    let fixture = Fixture::new();
+    let _server = fixture.start();
+    // At first the socket's directory is shut, then the whole server's.
+    for mode in [0o755, 0o700] {
+        fs::set_permissions(&fixture.dir, Permissions::from_mode(mode)).unwrap();
+        let mut command = fixture.child("be kept out");
+        command.uid(54321).gid(54321).current_dir("/");
+        runs_through(command);
+    }
 }
 
 #[test]

@@ -153,7 +153,9 @@ pub enum Stopped {
 pub struct Status {
     /// Whether it takes connections.
     pub running: bool,
-    /// The postmaster's process id, while there is one.
+    /// Why it cannot be said to run although something is there, or may be.
+    pub note: Option<String>,
+    /// The postmaster's process id, while there is one that we may see.
     pub pid: Option<i32>,
     /// Its version when it runs, the cluster's major version when it does not, nothing without a cluster.
     pub version: Option<String>,
@@ -221,7 +223,7 @@ pub fn start(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Server> {
 /// When its process may not be signalled or takes minutes to end.
 pub fn stop(options: &Options) -> Result<Stopped> {
     let place = Place::find(options.dir.as_deref())?;
-    if !place.data.exists() {
+    if !place.data.try_exists().map_err(|e| place.unwritable("look for", &place.data, &e))? {
         return Ok(Stopped::NotRunning);
     }
     let _start = Lock::start(&place, &mut |_| ())?;
@@ -237,14 +239,23 @@ pub fn stop(options: &Options) -> Result<Stopped> {
 /// When there is no home directory to look in.
 pub fn status(options: &Options) -> Result<Status> {
     let place = Place::find(options.dir.as_deref())?;
-    let answer = if place.socket_is_private() { probe(&place.socket()) } else { Answer::Absent };
+    let answer = look(&place);
+    let pid = process::postmaster(&place).map(|pid| pid.as_raw_nonzero().get());
+    let note = match &answer {
+        Answer::Ready(_) => None,
+        Answer::NotYet => Some("it is starting, recovering or shutting down".to_owned()),
+        Answer::Silent => Some("it takes connections and does not answer".to_owned()),
+        Answer::Refused(why) => Some(why.clone()),
+        Answer::Absent => pid.map(|_| "it does not listen on its socket".to_owned()),
+    };
     let (running, version) = match answer {
         Answer::Ready(version) => (true, version),
         _ => (false, None),
     };
     Ok(Status {
         running,
-        pid: process::postmaster(&place).map(|pid| pid.as_raw_nonzero().get()),
+        note,
+        pid,
         version: version.or_else(|| place.cluster_version()),
         url: url(&place),
         data_directory: place.data,
@@ -273,6 +284,17 @@ fn server(place: Place, options: &Options, version: Option<String>, origin: Orig
     }
 }
 
+/// What answers at the socket, if that is ours; not being allowed to look is an answer too.
+fn look(place: &Place) -> Answer {
+    if place.socket_is_private() {
+        return probe(&place.socket());
+    }
+    match fs::metadata(&place.data) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Answer::Refused(e.to_string()),
+        _ => Answer::Absent,
+    }
+}
+
 /// Waits until the server either answers, with its version, or is surely not there; call under the start lock.
 #[expect(
     clippy::option_option,
@@ -283,8 +305,7 @@ fn settled(place: &Place) -> Result<Option<Option<String>>> {
     loop {
         // The pid first: a server that ends between the two looks must not pass for one that lost its socket.
         let pid = process::postmaster(place);
-        let answer = if place.socket_is_private() { probe(&place.socket()) } else { Answer::Absent };
-        match (answer, pid) {
+        match (look(place), pid) {
             (Answer::Ready(version), _) => return Ok(Some(version)),
             (Answer::Refused(why), _) => return Err(refused(place, &why)),
             (Answer::Absent, None) => return Ok(None),
