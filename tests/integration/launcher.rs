@@ -396,6 +396,32 @@ fn settings_take_effect_at_the_next_start() {
 }
 
 #[test]
+fn a_stopped_postmaster_is_called_silent() {
+    let fixture = Fixture::new();
+    let _server = fixture.start();
+    let postmaster = fixture.postmaster();
+    kill_process(postmaster, Signal::STOP).unwrap();
+    let status = embedded::status(&fixture.options()).unwrap();
+    kill_process(postmaster, Signal::CONT).unwrap();
+    assert_eq!((status.running, status.pid), (false, Some(postmaster.as_raw_pid())));
+    assert!(status.note.unwrap().contains("does not answer"));
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn nobody_waits_for_ever_for_a_stopped_postmaster() {
+    let fixture = Fixture::new();
+    let _server = fixture.start();
+    let postmaster = fixture.postmaster();
+    kill_process(postmaster, Signal::STOP).unwrap();
+    let error = embedded::start(&fixture.options(), &mut |_| ());
+    kill_process(postmaster, Signal::CONT).unwrap();
+    let error = error.expect_err("it must not start");
+    assert!(error.to_string().contains("has not answered for 60 s"), "{error}");
+    assert!(error.help().unwrap().contains(&format!("kill -CONT {postmaster}")), "{error:?}");
+}
+
+#[test]
 fn a_bad_setting_shows_the_servers_own_words() {
     let fixture = Fixture::new();
     let error = start_error(&Options { settings: settings("work_mem", "lots"), ..fixture.options() });

@@ -325,7 +325,14 @@ fn settled(place: &Place) -> Result<Option<Option<String>>> {
             _ => {}
         }
         if !backoff.pause() {
-            return Err(silent(place));
+            let error = silent(place);
+            return Err(match pid {
+                Some(pid) => error.with_help(format!(
+                    "its pid is {pid}: `kill -CONT {pid}` wakes a server that was stopped, and `kill -KILL {pid}` ends \
+                     any; nothing committed is lost"
+                )),
+                None => error,
+            });
         }
     }
 }

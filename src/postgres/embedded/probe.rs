@@ -3,11 +3,17 @@
 //! A pid file may be stale and a socket file may be left over; a `ReadyForQuery` cannot be.
 
 use std::io::{self, BufReader, Read, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use super::{DATABASE, USER};
+
+/// How long a server may take over each step of the exchange.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest reply to a startup message that is believed.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -42,9 +48,12 @@ pub(super) fn probe(socket: &Path) -> Answer {
 }
 
 fn exchange(socket: &Path) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // Before connecting, which would wait for ever once the queue of a server that has been stopped is full.
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.connect(&SockAddr::unix(socket)?)?;
+    let mut stream = UnixStream::from(OwnedFd::from(stream));
     stream.write_all(&startup_message())?;
     let answer = read_answer(&mut BufReader::new(&stream))?;
     if matches!(answer, Answer::Ready(Some(_))) {
@@ -142,6 +151,18 @@ mod tests {
         assert_eq!(read_answer(&mut &error("28000")[..]).unwrap(), Answer::Refused("no".into()));
         let password = message(b'R', &[0, 0, 0, 10]);
         assert!(matches!(read_answer(&mut &password[..]).unwrap(), Answer::Refused(_)));
+    }
+
+    #[test]
+    fn a_full_queue_ends_the_patience() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = dir.path().join("socket");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&address).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let _queued = UnixStream::connect(&address).unwrap();
+        // Some systems refuse at once instead.
+        assert!(matches!(probe(&address), Answer::Silent | Answer::Absent));
     }
 
     #[test]

@@ -261,11 +261,12 @@ pub(super) fn open_log(place: &Place) -> Result<(File, u64)> {
     Ok((log, length))
 }
 
-/// What the server has logged since its log was `from` bytes long.
+/// What the server has logged since its log was `from` bytes long, or the end of it.
 pub(super) fn log_since(place: &Place, from: u64) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(&place.log)?;
-        file.seek(SeekFrom::Start(from))?;
+        let end = file.metadata()?.len().saturating_sub(1 << 20);
+        file.seek(SeekFrom::Start(from.max(end)))?;
         let mut bytes = Vec::new();
         file.take(1 << 20).read_to_end(&mut bytes)?;
         Ok(bytes)
