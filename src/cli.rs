@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Mode;
+use crate::load::conflict::OnConflict;
+use crate::load::rejects::RejectLimit;
 
 /// Load CSV into PostgreSQL exactly, and measure honestly how fast a PostgreSQL server answers.
 #[derive(Debug, Parser)]
@@ -62,8 +64,8 @@ pub struct Global {
 pub enum Command {
     /// Write a CSV of made-up people
     Generate(Generate),
-    /// Load a CSV file into the table
-    Load(Load),
+    /// Load CSV files into the table
+    Load(Box<Load>),
     /// Measure how many queries a second the server answers
     Query(Query),
     /// See whether the server answers, the table is there and the statements prepare
@@ -104,7 +106,7 @@ pub struct Generate {
     pub unicode: bool,
 }
 
-/// Load a CSV file into the table
+/// Load CSV files into the table
 ///
 /// Everything runs in one transaction: after an error the table is as it was before.
 #[derive(Debug, Args)]
@@ -112,12 +114,23 @@ pub struct Generate {
 Examples:
   postgres-etl load                           the configured file, by binary COPY
   postgres-etl load people.csv --append       add to what is there
+  postgres-etl load orders.csv --table sales.orders --on-conflict update
+  postgres-etl load new.csv --table new --create
+                                              a table made for the file
+  postgres-etl load dirty.csv --max-rejects 1%
+                                              set bad rows aside in rejects.csv
+  postgres-etl load 'data/*.csv.gz'           several files as one, unpacked on the way
   postgres-etl load --mode rows               a prepared INSERT a row, pipelined, in one transaction
   postgres-etl load --mode rows --autocommit --connections 20
                                               a transaction a row, as many programs do")]
 pub struct Load {
-    /// CSV file to read [default: data/persons.csv]
-    pub file: Option<PathBuf>,
+    /// CSV files to read, packed with gzip or zstd or not; patterns; - for standard input [default:
+    /// data/persons.csv]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Table to fill, `name` or `schema.name` [default: that of config.toml, persons]
+    #[arg(short, long, value_name = "TABLE")]
+    pub table: Option<String>,
     /// How to write [default: copy]
     #[arg(short, long, env = "POSTGRES_ETL_MODE")]
     pub mode: Option<Mode>,
@@ -133,6 +146,43 @@ pub struct Load {
     /// Statements on the way at once on each connection, in modes rows and batch [default: 256]
     #[arg(long, value_name = "N")]
     pub pipeline_depth: Option<usize>,
+    /// What to do with a row whose key is in the table: skip it, or update the table's row; the key is the
+    /// primary one unless columns are named, as in update:id,day
+    #[arg(long, value_name = "skip|update[:COLUMNS]")]
+    pub on_conflict: Option<OnConflict>,
+    /// Set aside up to N bad rows, or N% of all, and load the others
+    #[arg(long, value_name = "N|N%", default_value = "0", hide_default_value = true)]
+    pub max_rejects: RejectLimit,
+    /// Where bad rows go, as they were; why is said in the same name with .log.jsonl [default: rejects.csv]
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+    /// Do everything, and roll it back at the end
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Keep the report, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
+    /// The columns of the fields, in their order, whatever the header says
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', help_heading = "Columns and tables")]
+    pub columns: Option<Vec<String>>,
+    /// A name in the header, and the column that it means; may be given more than once
+    #[arg(long, value_name = "NAME=COLUMN", value_parser = parse_map, help_heading = "Columns and tables")]
+    pub map: Vec<(String, String)>,
+    /// Leave out names in the header that the table does not have
+    #[arg(long, help_heading = "Columns and tables")]
+    pub ignore_extra: bool,
+    /// If the table is not there, create it with the types that the file's values have
+    #[arg(long, help_heading = "Columns and tables")]
+    pub create: bool,
+    /// With --create: look at the first N records only [default: all]
+    #[arg(long, value_name = "N", help_heading = "Columns and tables")]
+    pub infer_rows: Option<u64>,
+    /// With --create: put the new table into the place of the old one
+    #[arg(long, requires = "create", conflicts_with_all = ["append", "truncate"], help_heading = "Columns and tables")]
+    pub replace: bool,
+    /// Print the statement that --create would run, and stop
+    #[arg(long, help_heading = "Columns and tables")]
+    pub ddl_only: bool,
     /// INSERTs that share a Sync, in mode rows without --autocommit; 1 for a Sync each [default: 256]
     #[arg(long, value_name = "N")]
     pub sync_every: Option<usize>,
@@ -142,6 +192,50 @@ pub struct Load {
     /// Connections to write over; more than one needs --autocommit [default: 1]
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
+    /// How the files are written.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// `name=column`.
+fn parse_map(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, column)) if !name.is_empty() && !column.is_empty() => Ok((name.into(), column.into())),
+        _ => Err("expected a name in the header, = and a column".into()),
+    }
+}
+
+/// How CSV files are written
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "How the files are written")]
+pub struct Format {
+    /// Between fields: one character, or `tab` [default: ,]
+    #[arg(long, value_name = "CHARACTER")]
+    pub delimiter: Option<String>,
+    /// Around fields that hold special characters [default: "]
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Before a quote inside a quoted field [default: the quote itself]
+    #[arg(long, value_name = "CHARACTER")]
+    pub escape: Option<String>,
+    /// A field that is this text, without quotes, is NULL [default: nothing]
+    #[arg(long, value_name = "TEXT")]
+    pub null: Option<String>,
+    /// The first record is data: fields are the table's columns in their order
+    #[arg(long)]
+    pub no_header: bool,
+    /// Pass over records that begin with this character [default: none]
+    #[arg(long, value_name = "CHARACTER")]
+    pub comment: Option<String>,
+    /// What the bytes mean: utf-16le, windows-1252, big5 … [default: utf-8]
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<String>,
+    /// Find out how the first file is written, and print the flags that say so
+    #[arg(long, conflicts_with_all = ["delimiter", "quote", "escape", "no_header", "comment", "encoding"])]
+    pub sniff: bool,
+    /// Refuse a record that is longer; a quote may be open [default: 67108864, 64 MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub max_record_bytes: Option<usize>,
 }
 
 /// Measure how many queries a second the server answers

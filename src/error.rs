@@ -127,7 +127,9 @@ impl Error {
         if let Some(ErrorPosition::Original(position)) = db.position() {
             let _ = write!(message, "; at character {position} of the statement");
         }
-        let error = Error::new(Kind::Database, message);
+        // 57P01 and its like: the server shuts down, or somebody ended the session.
+        let kind = if db.code().code().starts_with("57P") { Kind::Connect } else { Kind::Database };
+        let error = Error::new(kind, message);
         match db.hint() {
             Some(hint) => error.with_help(hint),
             None => error,

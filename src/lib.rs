@@ -21,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod encode;
 pub mod error;
+pub mod infer;
 pub mod load;
 pub mod people;
 pub mod postgres;

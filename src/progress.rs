@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How far a command has come; workers add, one task draws, Ctrl-C sets `cancelled`.
@@ -12,6 +14,7 @@ pub struct Counters {
     rows: AtomicU64,
     bytes: AtomicU64,
     cancelled: AtomicBool,
+    cancellation: Notify,
 }
 
 impl Counters {
@@ -34,6 +37,18 @@ impl Counters {
     /// Ask every worker to stop at its next look.
     pub fn cancel(&self) {
         self.cancelled.store(true, Relaxed);
+        self.cancellation.notify_waiters();
+    }
+
+    /// Wait for [`Counters::cancel`].
+    pub async fn cancelled(&self) {
+        let notified = self.cancellation.notified();
+        let mut notified = std::pin::pin!(notified);
+        // Listening before looking, so that no call in between is missed.
+        notified.as_mut().enable();
+        if !self.is_cancelled() {
+            notified.await;
+        }
     }
 
     /// Whether [`Counters::cancel`] was called; threads look between blocks of work.

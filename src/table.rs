@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio_postgres::{GenericClient, Row};
 
-use crate::config::file;
+use crate::config::{Mode, file};
 use crate::encode::{Encoder, Kind, Session, Type};
 use crate::{Error, Result};
 
@@ -30,8 +30,16 @@ pub struct TableSpec {
 /// A table as the server's catalog describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
+    /// Its OID.
+    pub oid: u32,
     /// Its name, with the schema that the server found it in.
     pub name: TableName,
+    /// What it is, if it is neither an ordinary nor a partitioned table: `view`, `foreign table` …
+    pub other_kind: Option<&'static str>,
+    /// Whether rules change what an INSERT does; COPY knows none.
+    pub has_insert_rules: bool,
+    /// Whether row security policies apply to the session's role; COPY refuses to obey them.
+    pub has_row_security: bool,
     /// Its columns, in their order.
     pub columns: Vec<Column>,
     /// The parameters of the session that found it.
@@ -47,10 +55,16 @@ pub struct Column {
     pub column_type: Type,
     /// Its type as the server writes it: `smallint`, `character varying(20)`.
     pub type_name: String,
+    /// Its type without a length or precision, for a cast: `character varying`.
+    pub base_name: String,
     /// The OID of the array over its type; 0 if there is none.
     pub array_oid: u32,
     /// `GENERATED ALWAYS AS (…) STORED`: computed by the server, never written.
     pub generated: bool,
+    /// `GENERATED ALWAYS AS IDENTITY`: an INSERT that gives a value has to say that it means to.
+    pub identity_always: bool,
+    /// Whether the session's role may insert into it.
+    pub insertable: bool,
 }
 
 /// Read one identifier as SQL does: quoted, its capitals stay; otherwise it is folded to lower case.
@@ -75,7 +89,7 @@ pub fn quote_list<'a>(identifiers: impl IntoIterator<Item = &'a str>) -> String 
 }
 
 /// Whether SQL reads `identifier` back as itself without quotes (but for its reserved words).
-fn is_plain(identifier: &str) -> bool {
+pub fn is_plain(identifier: &str) -> bool {
     identifier.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && identifier.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
@@ -194,15 +208,18 @@ impl Table {
     /// Look `name` up in the catalog; `None` when there is no such table.
     ///
     /// # Errors
-    /// When the server refuses, or what has this name cannot be inserted into.
+    /// When the server refuses.
     pub async fn find(client: &impl GenericClient, name: &TableName) -> Result<Option<Table>> {
         let failed = |error| Error::database(&format!("look up table {name}"), &error);
         let relation = client
             .query_opt(
-                "SELECT c.oid, n.nspname, c.relname, c.relkind, current_user::text,
+                "SELECT c.oid, n.nspname, c.relname, c.relkind,
+                        c.relhasrules AND EXISTS (
+                            SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type = '3'),
                         current_setting('server_version_num')::int, current_setting('server_encoding'),
                         current_setting('TimeZone'), current_setting('DateStyle'),
-                        current_setting('IntervalStyle'), current_setting('array_nulls')::bool
+                        current_setting('IntervalStyle'), current_setting('array_nulls')::bool,
+                        pg_catalog.row_security_active(c.oid)
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.oid = pg_catalog.to_regclass($1)",
                 &[&name.sql()],
@@ -211,24 +228,20 @@ impl Table {
             .map_err(failed)?;
         let Some(relation) = relation else { return Ok(None) };
         let oid: u32 = relation.get(0);
-        let kind = relation.get::<_, i8>(3).cast_unsigned();
-        // A COPY that fails when it starts leaves the driver's connection unusable, so look before.
-        let what = match kind {
-            b'r' | b'p' => "",
-            b'v' => "a view",
-            b'm' => "a materialized view",
-            b'f' => "a foreign table",
-            _ => "no table",
+        let other_kind = match relation.get::<_, i8>(3).cast_unsigned() {
+            b'r' | b'p' => None,
+            b'v' => Some("a view"),
+            b'm' => Some("a materialized view"),
+            b'f' => Some("a foreign table"),
+            b'S' => Some("a sequence"),
+            _ => Some("no table"),
         };
-        if !what.is_empty() {
-            return Err(Error::new(crate::error::Kind::Database, format!("{name} is {what}"))
-                .with_help("name an ordinary or partitioned table"));
-        }
         let rows = client
             .query(
                 "SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
                         t.typarray, a.attgenerated <> '',
-                        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT')
+                        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
+                        pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a'
                  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                  WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
                  ORDER BY a.attnum",
@@ -236,18 +249,6 @@ impl Table {
             )
             .await
             .map_err(failed)?;
-        if let Some(row) = rows.iter().find(|row| !row.get::<_, bool>(5)) {
-            let (user, column): (String, String) = (relation.get(4), row.get(0));
-            return Err(Error::new(
-                crate::error::Kind::Database,
-                format!("role {user} may not insert into column {column} of {name}"),
-            )
-            .with_help(format!(
-                "as its owner: GRANT INSERT ON {} TO {}",
-                name.sql(),
-                quote(&user)
-            )));
-        }
         let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
         let types = types.iter().map(|row| (row.get(0), row)).collect();
         let columns = rows
@@ -258,6 +259,9 @@ impl Table {
                 type_name: row.get(2),
                 array_oid: row.get(3),
                 generated: row.get(4),
+                insertable: row.get(5),
+                base_name: row.get(6),
+                identity_always: row.get(7),
             })
             .collect();
         let session = Session {
@@ -269,7 +273,15 @@ impl Table {
             array_nulls: relation.get(10),
         };
         let name = TableName { schema: Some(relation.get(1)), table: relation.get(2) };
-        Ok(Some(Table { name, columns, session }))
+        Ok(Some(Table {
+            oid,
+            name,
+            other_kind,
+            has_insert_rules: relation.get(4),
+            has_row_security: relation.get(11),
+            columns,
+            session,
+        }))
     }
 
     /// What writes the values of `column`, which is one of this table's; `None` if only the server can.
@@ -277,10 +289,55 @@ impl Table {
         Encoder::new(&column.column_type, &self.session)
     }
 
-    /// The column that a CSV header means by `header`: as PostgreSQL folds it, else exactly.
-    pub fn column(&self, header: &str) -> Option<&Column> {
+    /// See that `mode` can load into it, and into the columns called `names`.
+    ///
+    /// A COPY that fails when it starts leaves the driver's connection unusable, so this is asked before.
+    ///
+    /// # Errors
+    /// When it cannot, with what to do instead.
+    pub fn check_can_load(&self, mode: Mode, names: &[&str]) -> Result<()> {
+        let refuse = |reason: String, help: &str| {
+            Err(Error::new(crate::error::Kind::Database, reason).with_help(help))
+        };
+        let name = &self.name;
+        if let Some(kind) = self.other_kind {
+            return refuse(format!("{name} is {kind}"), "name an ordinary or partitioned table");
+        }
+        if let Some(column) =
+            self.columns.iter().find(|column| !column.insertable && names.contains(&column.name.as_str()))
+        {
+            return refuse(
+                format!("the session's role may not insert into column {} of {name}", column.name),
+                &format!("as its owner: GRANT INSERT ON {} TO the role", name.sql()),
+            );
+        }
+        if self.has_row_security && mode == Mode::Copy {
+            return refuse(
+                format!("{name} has row security policies, which COPY does not obey"),
+                "use --mode rows or --mode batch",
+            );
+        }
+        if self.has_insert_rules && mode != Mode::Copy {
+            return refuse(
+                format!("{name} has a rule for INSERT, so what is inserted cannot be counted"),
+                "use --mode copy, which no rule applies to",
+            );
+        }
+        Ok(())
+    }
+
+    /// The columns that a CSV header may mean by `header`: as PostgreSQL folds it, then exactly.
+    pub fn columns_called(&self, header: &str) -> impl Iterator<Item = &Column> {
         let named = |name: &str| self.columns.iter().find(|column| column.name == name);
-        named(&header.to_ascii_lowercase()).or_else(|| named(header))
+        let folded = named(&header.trim().to_ascii_lowercase());
+        let exact = named(header.trim()).or_else(|| named(header));
+        folded.into_iter().chain(exact)
+    }
+
+    /// The column that SQL means by `name`, which may be quoted.
+    pub fn column_in_sql(&self, name: &str) -> Option<&Column> {
+        let name = fold(name)?;
+        self.columns.iter().find(|column| column.name == name)
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::Result;
+use crate::config::Mode;
 use crate::postgres::database::{Database, ServerFacts};
 use crate::postgres::pool::Session;
 use crate::query;
@@ -74,16 +75,12 @@ async fn check(context: &Context<'_>, database: &Database) -> Result<CheckReport
     Ok(CheckReport { command: "check", ok, address: database.describe(), server, table, queries })
 }
 
-/// The columns and their types, or those that cannot be loaded.
+/// The columns and their types, or why nothing can be loaded into them.
 fn describe(table: &Table) -> Result<String, String> {
-    let list = |loadable: bool| {
-        let columns = table.columns.iter().filter(|column| table.encoder(column).is_some() == loadable);
-        columns.map(|column| format!("{} {}", column.name, column.type_name)).collect::<Vec<_>>().join(", ")
-    };
-    match list(false) {
-        unloadable if unloadable.is_empty() => Ok(list(true)),
-        unloadable => Err(format!("cannot load {unloadable} yet")),
-    }
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    table.check_can_load(Mode::Copy, &names).map_err(|error| error.to_string())?;
+    let columns = table.columns.iter().map(|column| format!("{} {}", column.name, column.type_name));
+    Ok(columns.collect::<Vec<_>>().join(", "))
 }
 
 impl CheckedItem {

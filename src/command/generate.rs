@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Context, until_interrupted};
+use super::Context;
 use crate::Result;
 use crate::cli;
 use crate::config::GenerateSettings;
@@ -58,7 +58,8 @@ pub(super) async fn generate(context: &Context<'_>, settings: GenerateSettings) 
             _ => people::write_csv(&settings.plan, &settings.output, &counters),
         })
     };
-    let written = until_interrupted(&counters, None, work).await;
+    context.interrupt.cancels(&counters, None);
+    let written = work.await;
     progress.finish();
     let people::Written { rows, bytes } = written?;
     let seconds = started.elapsed().as_secs_f64();

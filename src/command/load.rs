@@ -1,13 +1,25 @@
 //! `load`: CSV into the table.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{Context, generate, until_interrupted};
-use crate::Result;
+use tempfile::NamedTempFile;
+
+use super::{Context, generate};
 use crate::cli;
-use crate::load;
+use crate::config::{CreateSettings, LoadSettings};
+use crate::error::Kind;
+use crate::load::{self, Creation, LoadReport};
+use crate::postgres::database::{Database, blocking};
 use crate::progress::{Counters, Progress};
 use crate::report::Report;
+use crate::source::{Files, Inputs};
+use crate::table::Table;
+use crate::{Error, Result};
+
+/// The exit code of a load that set rows aside.
+const LOADED_WITH_REJECTS: u8 = 3;
 
 /// Run the command.
 ///
@@ -15,25 +27,98 @@ use crate::report::Report;
 /// When the flags are wrong, or the file was not loaded.
 pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
     let mut settings = context.config.load(flags)?;
-    if let Some(generated) = settings.generate.take_if(|_| !settings.input.exists()) {
-        context
-            .note(&format!("{} does not exist: generating it, as [generate] says", settings.input.display()));
+    if let Some(generated) = settings.generate.take_if(|generated| !generated.output.exists()) {
+        let path = generated.output.display();
+        context.note(&format!("{path} does not exist: generating it, as [generate] says"));
         context.note(&generate::generate(context, generated).await?.text());
     }
     // Before a server is started for it.
-    let size = crate::source::size(&settings.input)?;
+    let inputs = Inputs::resolve(&settings.inputs)?;
+    let size = inputs.size();
+    let format = settings.format.clone();
+    let files = blocking(|| Files::open(inputs, format)).await?;
+    if let Some(sniffed) = files.sniffed() {
+        context.note(&format!("sniffed: {sniffed}"));
+    }
+    if let Some(CreateSettings { ddl_only: true, .. }) = settings.create {
+        let creation = infer(&settings, &files).await?;
+        super::print(&format!("{};", creation.ddl))?;
+        return Ok(0);
+    }
+    let has_header = files.header().is_some();
+    let receipt = settings.receipt.as_deref().map(Receipt::create).transpose()?;
     let database = context.database(settings.session()).await?;
     let counters = Arc::new(Counters::default());
+    context.interrupt.cancels(&counters, Some(&database));
     let progress = Progress::draw(context.draws(), "loading", &counters, None, size);
-    let result =
-        until_interrupted(&counters, Some(&database), load::load(&settings, &database, &counters)).await;
+    let result = load(context, &settings, files, &database, &counters).await;
     progress.finish();
     let closed = database.close().await;
     let report = result?;
     closed?;
+    if let Some(receipt) = receipt {
+        receipt.keep(&report)?;
+    }
     context.print(&report)?;
     if report.rows_read == 0 {
-        context.note(&format!("{} has a header and no rows", report.path));
+        let what = if has_header { "has a header and no rows" } else { "is empty" };
+        context.note(&format!("{} {what}: no rows were loaded", report.path));
     }
-    Ok(0)
+    Ok(if report.rows_rejected > 0 { LOADED_WITH_REJECTS } else { 0 })
+}
+
+async fn load(
+    context: &Context<'_>,
+    settings: &LoadSettings,
+    files: Files,
+    database: &Database,
+    counters: &Arc<Counters>,
+) -> Result<LoadReport> {
+    let mut creation = None;
+    if let Some(create) = settings.create {
+        let name = &settings.table.name;
+        let there = Table::find(&**database.connection().await?, name).await?.is_some();
+        if !there || create.replace {
+            let mut created = infer(settings, &files).await?;
+            created.replaces = there;
+            context.note(&format!("{};", created.ddl));
+            creation = Some(created);
+        }
+    }
+    load::load(settings, files, creation.as_ref(), database, counters).await
+}
+
+/// The table that the file asks for.
+async fn infer(settings: &LoadSettings, files: &Files) -> Result<Creation> {
+    let (inputs, format) = (files.inputs().clone(), files.format().clone());
+    let columns = settings.naming.columns.clone();
+    let most = settings.create.and_then(|create| create.infer_rows);
+    let inference = blocking(move || load::infer(&inputs, &format, columns.as_deref(), most)).await?;
+    Ok(Creation::new(settings.table.name.clone(), inference))
+}
+
+/// A report that is kept: the file appears when it is complete.
+struct Receipt<'a> {
+    path: &'a Path,
+    file: NamedTempFile,
+}
+
+impl<'a> Receipt<'a> {
+    /// Create it before anything is loaded, so that a bad path costs nothing.
+    fn create(path: &'a Path) -> Result<Self> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = NamedTempFile::new_in(dir)
+            .map_err(|error| Error::io(Kind::Output, "create the receipt", path, &error))?;
+        Ok(Receipt { path, file })
+    }
+
+    fn keep(mut self, report: &LoadReport) -> Result<()> {
+        let failed = |error: &std::io::Error| {
+            Error::io(Kind::Output, "write the receipt", self.path, error)
+                .with_help("everything was loaded; only the receipt is missing")
+        };
+        writeln!(self.file, "{}", report.json()).map_err(|error| failed(&error))?;
+        self.file.persist(self.path).map_err(|error| failed(&error.error))?;
+        Ok(())
+    }
 }

@@ -7,22 +7,17 @@ pub mod load;
 pub mod query;
 pub mod server;
 
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::time::Duration;
+mod interrupt;
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io::{IsTerminal, Write};
 
 use crate::cli::{Cli, Command, Global};
 use crate::config::Config;
 use crate::postgres::database::Database;
 use crate::postgres::pool::Session;
-use crate::progress::Counters;
 use crate::report::{Failure, Report};
 use crate::{Error, Result};
-
-/// How long the server may take to roll back after Ctrl-C.
-const ROLLBACK_PATIENCE: Duration = Duration::from_secs(5);
+use interrupt::Interrupt;
 
 /// What every command needs.
 #[derive(Debug)]
@@ -31,12 +26,18 @@ pub struct Context<'a> {
     pub flags: &'a Global,
     /// The configuration file.
     pub config: Config,
+    /// Knows what to stop on Ctrl-C.
+    interrupt: &'a Interrupt,
 }
 
 /// Run what was asked for, print its result, and return the exit code.
 pub async fn run(cli: &Cli) -> u8 {
+    let interrupt = Interrupt::default();
     let outcome = match Config::read(&cli.global) {
-        Ok(config) => dispatch(&Context { flags: &cli.global, config }, &cli.command).await,
+        Ok(config) => {
+            let context = Context { flags: &cli.global, config, interrupt: &interrupt };
+            interrupt.or_done(dispatch(&context, &cli.command)).await
+        }
         Err(error) => Err(error),
     };
     match outcome {
@@ -47,10 +48,15 @@ pub async fn run(cli: &Cli) -> u8 {
                 // The error itself is reported below, wherever standard output leads.
                 let _ = print(&failure.json());
             }
-            eprintln!("{}", failure.text());
+            say(&failure.text());
             error.kind().exit_code()
         }
     }
+}
+
+/// Write a line to standard error; when that is closed or full there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
@@ -86,7 +92,7 @@ impl Context<'_> {
         let quiet = self.flags.quiet;
         Database::open(settings, session, move |line| {
             if !quiet {
-                eprintln!("{line}");
+                say(line);
             }
         })
         .await
@@ -95,7 +101,7 @@ impl Context<'_> {
     /// Tell a person something that is not the result.
     fn note(&self, line: &str) {
         if !self.flags.quiet {
-            eprintln!("{line}");
+            say(line);
         }
     }
 
@@ -118,43 +124,5 @@ fn print(text: &str) -> Result<()> {
             Err(Error::output(format!("failed to write to standard output: {error}")))
         }
         _ => Ok(()),
-    }
-}
-
-/// Await `work`; on Ctrl-C or a termination signal, have it stop and roll back.
-async fn until_interrupted<T>(
-    counters: &Arc<Counters>,
-    database: Option<&Database>,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let (mut interrupt, mut terminate) =
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-            (Err(error), _) | (_, Err(error)) => {
-                return Err(Error::usage(format!("failed to watch for signals: {error}")));
-            }
-        };
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        result = &mut work => return result,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    counters.cancel();
-    let stop = async {
-        if let Some(database) = database {
-            database.cancel().await;
-        }
-        work.await
-    };
-    match tokio::time::timeout(ROLLBACK_PATIENCE, stop).await {
-        // It was done before it noticed.
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(error)) => Err(Error::interrupted().with_help(match error.kind() {
-            crate::error::Kind::Interrupted => "nothing was kept",
-            _ => error.help().unwrap_or("nothing was kept"),
-        })),
-        Err(_) => Err(Error::interrupted()
-            .with_help("the server did not answer in time; it rolls back when it notices that we have gone")),
     }
 }

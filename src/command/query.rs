@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, until_interrupted};
+use super::Context;
 use crate::Result;
 use crate::cli;
 use crate::progress::{Counters, Progress};
@@ -17,8 +17,8 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
     let database = context.database(settings.session()).await?;
     let counters = Arc::new(Counters::default());
     let progress = Progress::draw(context.draws(), "querying", &counters, Some(settings.queries), None);
-    let result =
-        until_interrupted(&counters, Some(&database), query::query(&settings, &database, &counters)).await;
+    context.interrupt.cancels(&counters, Some(&database));
+    let result = query::query(&settings, &database, &counters).await;
     progress.finish();
     let closed = database.close().await;
     let report = result?;

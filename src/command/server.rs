@@ -29,7 +29,7 @@ pub async fn run(context: &Context<'_>, action: ServerAction) -> Result<u8> {
     let quiet = context.flags.quiet;
     let mut say = move |line: &str| {
         if !quiet {
-            eprintln!("{line}");
+            super::say(line);
         }
     };
     let report = blocking(move || {

@@ -175,8 +175,26 @@ impl fmt::Display for Mode {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Load {
-    /// The CSV file to read.
+    /// The CSV file to read, or a pattern for several.
     pub input: PathBuf,
+    /// Between fields.
+    pub delimiter: String,
+    /// Around fields that hold special characters.
+    pub quote: String,
+    /// Before a quote inside a quoted field; empty for the quote itself.
+    pub escape: String,
+    /// What an unquoted field is that means NULL.
+    pub null: String,
+    /// Whether the first record names the columns.
+    pub header: bool,
+    /// What a comment begins with; empty for none.
+    pub comment: String,
+    /// What the bytes mean.
+    pub encoding: String,
+    /// Find out how the first file is written.
+    pub sniff: bool,
+    /// The longest record.
+    pub max_record_bytes: usize,
     /// How to write it.
     pub mode: Mode,
     /// Empty the table first.
@@ -197,6 +215,15 @@ impl Default for Load {
     fn default() -> Self {
         Load {
             input: "data/persons.csv".into(),
+            delimiter: ",".into(),
+            quote: "\"".into(),
+            escape: String::new(),
+            null: String::new(),
+            header: true,
+            comment: String::new(),
+            encoding: "utf-8".into(),
+            sniff: false,
+            max_record_bytes: crate::source::MAX_RECORD_BYTES,
             mode: Mode::Copy,
             truncate: false,
             batch_size: 1000,

@@ -12,11 +12,15 @@ use std::time::Duration;
 pub use file::{Arg, Bound, Drawn, Mode, Setting, Workload};
 
 use crate::cli;
+use crate::load::conflict::OnConflict;
+use crate::load::rejects::RejectLimit;
+use crate::load::target::Naming;
 use crate::people;
 use crate::postgres::conninfo::{self, Conninfo};
 use crate::postgres::embedded;
 use crate::postgres::pool::{Session, Timeouts};
-use crate::table::TableSpec;
+use crate::source::{self, Dialect, dialect};
+use crate::table::{TableName, TableSpec};
 use crate::{Error, Result};
 
 /// The file that is read when `--config` names none.
@@ -53,7 +57,7 @@ pub enum ServerChoice {
 }
 
 /// What `generate` is to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GenerateSettings {
     /// What to write.
     pub plan: people::Plan,
@@ -62,14 +66,30 @@ pub struct GenerateSettings {
 }
 
 /// What `load` is to do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LoadSettings {
-    /// The CSV file.
-    pub input: PathBuf,
+    /// The CSV files, patterns, and `-`; at least one.
+    pub inputs: Vec<PathBuf>,
+    /// How they are written.
+    pub format: source::Format,
     /// Set when the input may be generated because it is the output of `[generate]`.
     pub generate: Option<GenerateSettings>,
+    /// Which field goes to which column.
+    pub naming: Naming,
     /// The table to fill.
     pub table: TableSpec,
+    /// Create the table from the file, if it is not there.
+    pub create: Option<CreateSettings>,
+    /// Roll everything back at the end.
+    pub dry_run: bool,
+    /// How many bad rows may be set aside.
+    pub max_rejects: RejectLimit,
+    /// Where they go.
+    pub rejects: PathBuf,
+    /// What to do with keys that are there.
+    pub on_conflict: Option<OnConflict>,
+    /// Where the report is kept, as JSON.
+    pub receipt: Option<PathBuf>,
     /// How to write.
     pub mode: Mode,
     /// Empty the table first.
@@ -84,6 +104,17 @@ pub struct LoadSettings {
     pub autocommit: bool,
     /// Connections to write over; at least 1.
     pub connections: usize,
+}
+
+/// How to create a table from a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreateSettings {
+    /// Look at so many records of each file; at all of them if `None`.
+    pub infer_rows: Option<u64>,
+    /// Put it into the place of the table that is there.
+    pub replace: bool,
+    /// Print the statement, and do nothing.
+    pub ddl_only: bool,
 }
 
 /// What `query` is to do.
@@ -150,6 +181,10 @@ impl Config {
     pub fn database(&self, flags: &cli::Global, env: Environment<'_>) -> Result<DatabaseSettings> {
         let file = &self.file.database;
         at_least_one("[database] pool_size", file.pool_size)?;
+        if file.pool_size > LARGEST_POOL {
+            return Err(Error::config(format!("[database] pool_size is {}", file.pool_size))
+                .with_help(format!("give a number from 1 to {LARGEST_POOL}")));
+        }
         let database_url = env("DATABASE_URL").filter(|url| !url.is_empty());
         let url = match (&flags.database_url, &database_url) {
             (Some(url), _) => Some((url.as_str(), "--database-url")),
@@ -213,18 +248,32 @@ impl Config {
     /// When a value is out of range, or flags contradict each other.
     pub fn load(&self, flags: &cli::Load) -> Result<LoadSettings> {
         let file = &self.file.load;
-        let input = flags.file.clone().unwrap_or_else(|| self.path(&file.input));
+        let inputs = match flags.files.as_slice() {
+            [] => vec![self.path(&file.input)],
+            files => files.to_owned(),
+        };
         let mode = flags.mode.unwrap_or(file.mode);
         let autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
         let connections = flags.connections.unwrap_or(if autocommit { file.connections } else { 1 });
         let batch_size = flags.batch_size.unwrap_or(file.batch_size);
         let pipeline_depth = flags.pipeline_depth.unwrap_or(file.pipeline_depth);
-        at_least_one("--batch-size", batch_size)?;
-        at_least_one("--pipeline-depth", pipeline_depth)?;
+        at_least_one("batch size", batch_size)?;
+        in_depth(pipeline_depth)?;
         self.fits_the_pool(connections)?;
         if autocommit && mode != Mode::Rows {
             return Err(Error::usage(format!("--autocommit commits row by row, which mode {mode} cannot"))
                 .with_help("use --mode rows with it, or leave it out"));
+        }
+        if autocommit && (flags.max_rejects.allows_any() || flags.dry_run) {
+            let what = if flags.dry_run { "--dry-run" } else { "--max-rejects" };
+            return Err(Error::usage(format!(
+                "{what} does not go with --autocommit: it needs a transaction"
+            ))
+            .with_help("leave one of them out"));
+        }
+        if autocommit && (flags.create || flags.ddl_only) {
+            return Err(Error::usage("--create does not go with --autocommit: it needs a transaction")
+                .with_help("leave one of them out"));
         }
         if connections > 1 && !autocommit {
             return Err(Error::usage(format!(
@@ -243,20 +292,73 @@ impl Config {
             return Err(Error::usage(format!("--sync-every {sync_every} does not go with {cannot}: {why}"))
                 .with_help("leave --sync-every out, or use --mode rows without --autocommit"));
         }
-        let generated = self.file.generate.as_ref().filter(|generate| self.path(&generate.output) == input);
+        let generated =
+            self.file.generate.as_ref().filter(|generate| inputs == [self.path(&generate.output)]);
         let no_flags = cli::Generate { rows: None, seed: None, output: None, unicode: false };
         Ok(LoadSettings {
             generate: generated.map(|_| self.generate(&no_flags)).transpose()?,
-            input,
-            table: self.table()?,
+            inputs,
+            format: self.format(&flags.format)?,
+            naming: Naming {
+                columns: flags.columns.clone(),
+                map: flags.map.clone(),
+                ignore_extra: flags.ignore_extra,
+            },
+            table: match &flags.table {
+                Some(name) => TableSpec { name: TableName::parse(name)?, create: Vec::new() },
+                None => self.table()?,
+            },
+            create: (flags.create || flags.ddl_only).then_some(CreateSettings {
+                infer_rows: flags.infer_rows,
+                replace: flags.replace,
+                ddl_only: flags.ddl_only,
+            }),
+            dry_run: flags.dry_run,
+            max_rejects: flags.max_rejects,
+            rejects: flags.rejects.clone().unwrap_or_else(|| "rejects.csv".into()),
+            on_conflict: flags.on_conflict.clone(),
+            receipt: flags.receipt.clone(),
             mode,
-            truncate: flags.truncate || (file.truncate && !flags.append),
+            // What the file says of its own table it does not say of any other.
+            truncate: flags.truncate || (file.truncate && !flags.append && flags.table.is_none()),
             batch_size,
             pipeline_depth,
             sync_every,
             autocommit,
             connections,
         })
+    }
+
+    /// How the files of `load` are written.
+    fn format(&self, flags: &cli::Format) -> Result<source::Format> {
+        let file = &self.file.load;
+        let quote = dialect::byte("--quote", flags.quote.as_ref().unwrap_or(&file.quote))?;
+        let optional = |flag: &str, text: &String| match text.as_str() {
+            "" => Ok(None),
+            text => dialect::byte(flag, text).map(Some),
+        };
+        let dialect = Dialect {
+            delimiter: dialect::byte("--delimiter", flags.delimiter.as_ref().unwrap_or(&file.delimiter))?,
+            quote,
+            escape: optional("--escape", flags.escape.as_ref().unwrap_or(&file.escape))?.unwrap_or(quote),
+            null: flags.null.as_ref().unwrap_or(&file.null).as_bytes().into(),
+            comment: optional("--comment", flags.comment.as_ref().unwrap_or(&file.comment))?,
+            header: file.header && !flags.no_header,
+            encoding: dialect::encoding(flags.encoding.as_ref().unwrap_or(&file.encoding))?,
+        };
+        dialect.check()?;
+        let max_record_bytes = flags.max_record_bytes.unwrap_or(file.max_record_bytes);
+        at_least_one("longest record", max_record_bytes)?;
+        if max_record_bytes > source::MOST_RECORD_BYTES {
+            return Err(Error::usage(format!(
+                "a longest record of {max_record_bytes} bytes is more than 1 GiB"
+            ))
+            .with_help("PostgreSQL's fields end there too"));
+        }
+        let cli::Format { delimiter, quote, escape, comment, encoding, no_header, .. } = flags;
+        let told =
+            [delimiter, quote, escape, comment, encoding].iter().any(|flag| flag.is_some()) || *no_header;
+        Ok(source::Format { dialect, sniff: flags.sniff || (file.sniff && !told), max_record_bytes })
     }
 
     /// # Errors
@@ -280,7 +382,7 @@ impl Config {
         let connections = flags.connections.unwrap_or(file.connections);
         let pipeline_depth = flags.pipeline_depth.unwrap_or(file.pipeline_depth);
         self.fits_the_pool(connections)?;
-        at_least_one("--pipeline-depth", pipeline_depth)?;
+        in_depth(pipeline_depth)?;
         let reads = only_reads(&workload.sql);
         Ok(QuerySettings {
             sync_every: sync_every(flags.sync_every, file.sync_every, reads, "[query]")?,
@@ -308,7 +410,7 @@ impl Config {
     }
 
     fn fits_the_pool(&self, connections: usize) -> Result<()> {
-        at_least_one("--connections", connections)?;
+        at_least_one("number of connections", connections)?;
         let pool_size = self.file.database.pool_size;
         if connections > pool_size {
             return Err(Error::usage(format!(
@@ -339,9 +441,25 @@ fn only_reads(sql: &str) -> bool {
     ["SELECT", "VALUES", "TABLE"].iter().any(|reading| word.eq_ignore_ascii_case(reading))
 }
 
+/// More statements on the way than this wait in our own memory, not in the server's.
+const DEEPEST: usize = 65_536;
+
+fn in_depth(pipeline_depth: usize) -> Result<()> {
+    at_least_one("pipeline depth", pipeline_depth)?;
+    match pipeline_depth {
+        ..=DEEPEST => Ok(()),
+        _ => Err(Error::usage(format!("a pipeline depth of {pipeline_depth} is too deep"))
+            .with_help(format!("give a number from 1 to {DEEPEST}"))),
+    }
+}
+
+/// PostgreSQL itself takes no more connections than fit a 18-bit number.
+const LARGEST_POOL: usize = 262_143;
+
 fn at_least_one(what: &str, value: usize) -> Result<()> {
     match value {
-        0 => Err(Error::usage(format!("{what} is 0")).with_help("give a number from 1 up")),
+        0 => Err(Error::usage(format!("the {what} is 0, by a flag or in config.toml"))
+            .with_help("give a number from 1 up")),
         _ => Ok(()),
     }
 }

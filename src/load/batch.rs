@@ -1,111 +1,193 @@
 //! Mode batch: one `INSERT … SELECT FROM unnest(…)` a batch, with one array parameter a column.
 //!
 //! However many rows a batch has, it has no more parameters than the table has columns, so it never meets
-//! the protocol's limit of 65,535.
+//! the protocol's limit of 65,535. Columns that the server reads travel as arrays of text and are cast; so do
+//! columns that are arrays themselves, because `unnest()` would take their elements apart.
+
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
+use super::conflict::Clause;
+use super::feed::{Counts, Failed, Feed};
 use super::raw::Raw;
-use super::tuples::{Target, Tuple};
-use super::{Feed, place_of, refused};
+use super::target::Targets;
+use super::tuples::{Format, Tuple};
 use crate::postgres::window::Window;
-use crate::table::{self, TableName};
+use crate::table::{TableName, quote, quote_list};
 use crate::{Error, Result};
 
 /// Batches on the way at once: enough that the server never waits for us, few enough to stay small.
 const MOST_BATCHES: usize = 4;
 
-async fn prepare(client: &Client, table: &TableName, targets: &[Target]) -> Result<Statement> {
-    let failed = |error| Error::database(&format!("prepare the batch INSERT into {table}"), &error);
-    let oids: Vec<u32> = targets.iter().map(|target| target.column.array_oid).collect();
-    // Names the array types, wherever they live.
-    let types: Vec<String> = client
-        .query("SELECT pg_catalog.format_type(oid, NULL) FROM unnest($1::oid[]) WITH ORDINALITY u(oid, n) ORDER BY n", &[&oids])
-        .await
-        .map_err(failed)?
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    let columns = table::quote_list(targets.iter().map(|target| target.column.name.as_str()));
-    let arrays: Vec<String> =
-        types.iter().enumerate().map(|(index, name)| format!("${}::{name}", index + 1)).collect();
-    let sql = format!("INSERT INTO {} ({columns}) SELECT * FROM unnest({})", table.sql(), arrays.join(", "));
-    client.prepare(&sql).await.map_err(failed)
-}
+/// A column whose values are long is sent before the batch is full, to keep memory bounded. In bytes.
+const LARGE: usize = 1024 * 1024;
 
-/// Insert what `feed` gives in batches of `batch_size` rows; returns how many the server counted.
-///
-/// # Errors
-/// The first batch that the server refuses, with its lines.
-pub async fn insert(
-    client: &Client,
-    table: &TableName,
-    targets: &[Target],
-    feed: &Feed,
+/// Prepared to insert batches over one connection.
+#[derive(Debug)]
+pub struct Batches {
+    table: TableName,
+    targets: Arc<Targets>,
+    clause: Option<Clause>,
     batch_size: usize,
     depth: usize,
-) -> Result<u64> {
-    let statement = prepare(client, table, targets).await?;
-    let mut window = Window::new(depth.min(MOST_BATCHES));
-    let mut inserted = 0;
-    let mut batch = Batch::new(targets);
-    while let Some(chunk) = feed.next().await? {
-        for (tuple, &line) in chunk.iter().zip(&chunk.lines) {
-            batch.push(tuple, line);
-            if batch.rows < batch_size && !batch.is_large() {
-                continue;
+    prepared: Option<(Arc<[Format]>, Statement)>,
+}
+
+impl Batches {
+    /// Insert batches of `batch_size` rows, with up to `depth` on the way.
+    pub fn new(
+        table: TableName,
+        targets: Arc<Targets>,
+        clause: Option<Clause>,
+        batch_size: usize,
+        depth: usize,
+    ) -> Batches {
+        Batches { table, targets, clause, batch_size, depth: depth.min(MOST_BATCHES), prepared: None }
+    }
+
+    /// Insert what `feed` gives; the first refused batch is the failure.
+    ///
+    /// # Errors
+    /// The first batch that the server refuses, with its rows.
+    pub async fn insert(&mut self, client: &Client, feed: &mut Feed<'_>) -> Result<Counts, Failed> {
+        let mut window = Window::new(self.depth);
+        let mut counts = Counts::default();
+        let mut batch = Batch::default();
+        let mut rows = 0;
+        while let Some(chunk) = feed.next().await? {
+            if batch.formats.as_ref() != Some(&chunk.formats) {
+                // A batch has one statement, and a statement one set of formats.
+                if batch.rows() > 0 {
+                    let statement = self.statement(client, batch.formats.as_ref()).await?;
+                    window.push(insert_one(client, statement, batch.take(&self.targets))).await;
+                }
+                batch = Batch::new(rows, Arc::clone(&chunk.formats));
             }
-            if window.is_full() {
-                inserted += counted(window.pop().await, feed, table)?;
+            for tuple in chunk.iter() {
+                batch.push(tuple);
+                rows += 1;
+                if batch.rows() < self.batch_size as u64 && !batch.is_large() {
+                    continue;
+                }
+                if window.is_full() {
+                    counts += counted(window.pop().await)?;
+                }
+                let statement = self.statement(client, Some(&chunk.formats)).await?;
+                window.push(insert_one(client, statement, batch.take(&self.targets))).await;
             }
-            window.push(insert_one(client, &statement, batch.take(targets))).await;
         }
+        if batch.rows() > 0 {
+            let statement = self.statement(client, batch.formats.as_ref()).await?;
+            window.push(insert_one(client, statement, batch.take(&self.targets))).await;
+        }
+        while let Some(answer) = window.pop().await {
+            counts += counted(Some(answer))?;
+        }
+        Ok(counts)
     }
-    if batch.rows > 0 {
-        window.push(insert_one(client, &statement, batch.take(targets))).await;
+
+    /// The statement for `formats`, prepared when they change.
+    async fn statement(&mut self, client: &Client, formats: Option<&Arc<[Format]>>) -> Result<Statement> {
+        let formats = formats.expect("a batch that has rows knows their formats");
+        if let Some((prepared_for, statement)) = &self.prepared
+            && prepared_for == formats
+        {
+            return Ok(statement.clone());
+        }
+        let (mut types, mut arguments, mut names, mut values) = (vec![], vec![], vec![], vec![]);
+        for (index, target) in self.targets.columns.iter().enumerate() {
+            let name = format!("c{index}");
+            if formats[index] == Format::Text {
+                types.push(Type::TEXT_ARRAY);
+                values.push(format!(
+                    "CAST({name} AS {}) AS {}",
+                    target.column.base_name,
+                    quote(&target.column.name)
+                ));
+            } else {
+                types.push(array_of(target.column.array_oid, &target.column.type_name));
+                values.push(format!("{name} AS {}", quote(&target.column.name)));
+            }
+            arguments.push(format!("${}", index + 1));
+            names.push(name);
+        }
+        let source = format!(
+            "(SELECT {}, ord FROM unnest({}) WITH ORDINALITY u({}, ord)) s",
+            values.join(", "),
+            arguments.join(", "),
+            names.join(", ")
+        );
+        let (insert, columns) = (self.targets.insert_into(&self.table), quote_list(self.targets.names()));
+        let sql = match &self.clause {
+            Some(clause) => clause.insert_from(&insert, &columns, &source, "ord"),
+            None => format!("{insert} SELECT {columns} FROM {source}"),
+        };
+        let statement = client.prepare_typed(&sql, &types).await.map_err(|error| {
+            Error::database(&format!("prepare the batch INSERT into {}", self.table), &error)
+        })?;
+        self.prepared = Some((Arc::clone(formats), statement.clone()));
+        Ok(statement)
     }
-    while let Some(answer) = window.pop().await {
-        inserted += counted(Some(answer), feed, table)?;
-    }
-    Ok(inserted)
 }
 
-type Refused = (std::ops::RangeInclusive<u64>, PgError);
-
-async fn insert_one(client: &Client, statement: &Statement, batch: Full) -> Result<u64, Refused> {
-    let Full { arrays, lines } = batch;
-    client
-        .execute_raw(statement, arrays.into_iter().map(|array| Raw(Some(array))))
-        .await
-        .map_err(|error| (lines, error))
+/// A type that the driver need not know more of than its OID.
+pub fn array_of(oid: u32, name: &str) -> Type {
+    Type::from_oid(oid).unwrap_or_else(|| {
+        Type::new(format!("_{name}"), oid, tokio_postgres::types::Kind::Simple, String::new())
+    })
 }
 
-fn counted(answer: Option<Result<u64, Refused>>, feed: &Feed, table: &TableName) -> Result<u64> {
+/// A batch and its statement, answered.
+type Answer = Result<Counts, (PgError, (u64, u64))>;
+
+async fn insert_one(client: &Client, statement: Statement, batch: Full) -> Answer {
+    let Full { arrays, rows } = batch;
+    let parameters = arrays.into_iter().map(|array| Raw { value: Some(array), format: Format::Binary });
+    let refused = |error| (error, rows);
+    if statement.columns().is_empty() {
+        let inserted = client.execute_raw(&statement, parameters).await.map_err(refused)?;
+        return Ok(Counts { inserted, updated: 0 });
+    }
+    let answer = client.query_raw(&statement, parameters).await.map_err(refused)?;
+    let mut answer = std::pin::pin!(answer);
+    let mut counts = Counts::default();
+    while let Some(row) = futures::TryStreamExt::try_next(&mut answer).await.map_err(refused)? {
+        counts += counts_of(&row);
+    }
+    Ok(counts)
+}
+
+/// The counts that a statement of [`Clause::insert_from`] returns.
+pub fn counts_of(row: &tokio_postgres::Row) -> Counts {
+    Counts { inserted: row.get::<_, i64>(0) as u64, updated: row.get::<_, i64>(1) as u64 }
+}
+
+fn counted(answer: Option<Answer>) -> Result<Counts, Failed> {
     match answer {
-        Some(Ok(rows)) => Ok(rows),
-        Some(Err((lines, error))) => {
-            let place = place_of(feed.name(), *lines.start());
-            Err(refused(
-                &format!("insert the batch from {place} to line {} into {table}", lines.end()),
-                &error,
-            ))
-        }
-        None => Ok(0),
+        Some(Ok(counts)) => Ok(counts),
+        Some(Err((error, rows))) => Err(Failed::Server { error, rows: Some(rows) }),
+        None => Ok(Counts::default()),
     }
 }
 
 /// Rows being gathered, column by column.
+#[derive(Default)]
 struct Batch {
     columns: Vec<Elements>,
-    rows: usize,
-    lines: (u64, u64),
+    formats: Option<Arc<[Format]>>,
+    /// Rows before it, and behind its last one.
+    first: u64,
+    end: u64,
 }
 
 /// A batch on its way: one binary array a column.
 struct Full {
     arrays: Vec<Bytes>,
-    lines: std::ops::RangeInclusive<u64>,
+    /// The first and the last of its rows.
+    rows: (u64, u64),
 }
 
 /// One column's elements, behind room for the array's header.
@@ -117,26 +199,21 @@ struct Elements {
 /// A one-dimensional array's header: dimensions, whether it has NULLs, element type, length, lower bound.
 const HEADER: usize = 20;
 
-/// A column whose values are long is sent before the batch is full, to keep memory bounded. In bytes.
-const LARGE: usize = 1024 * 1024;
-
 impl Batch {
-    fn new(targets: &[Target]) -> Self {
-        Batch { columns: targets.iter().map(|_| Elements::new()).collect(), rows: 0, lines: (0, 0) }
+    fn new(first: u64, formats: Arc<[Format]>) -> Self {
+        let columns = formats.iter().map(|_| Elements::new()).collect();
+        Batch { columns, formats: Some(formats), first, end: first }
     }
 
-    fn push(&mut self, tuple: Tuple, line: u64) {
+    fn rows(&self) -> u64 {
+        self.end - self.first
+    }
+
+    fn push(&mut self, tuple: Tuple) {
         for (column, field) in self.columns.iter_mut().zip(tuple) {
-            if let Some(value) = field {
-                column.bytes.put_i32(value.len() as i32);
-                column.bytes.put_slice(&value);
-            } else {
-                column.bytes.put_i32(-1);
-                column.any_null = true;
-            }
+            column.push(field.as_deref());
         }
-        self.lines = (if self.rows == 0 { line } else { self.lines.0 }, line);
-        self.rows += 1;
+        self.end += 1;
     }
 
     fn is_large(&self) -> bool {
@@ -144,19 +221,20 @@ impl Batch {
     }
 
     /// The arrays of what was gathered; an empty batch stays.
-    fn take(&mut self, targets: &[Target]) -> Full {
-        let full = std::mem::replace(self, Batch::new(targets));
-        let arrays = full.columns.into_iter().zip(targets).map(|(column, target)| {
-            let mut bytes = column.bytes;
-            let mut header = &mut bytes[..HEADER];
-            header.put_i32(1);
-            header.put_i32(column.any_null.into());
-            header.put_u32(target.column.column_type.oid);
-            header.put_i32(full.rows as i32);
-            header.put_i32(1);
-            bytes.freeze()
+    fn take(&mut self, targets: &Targets) -> Full {
+        let formats = self.formats.clone().expect("a batch that has rows knows their formats");
+        let empty = Batch::new(self.end, Arc::clone(&formats));
+        let full = std::mem::replace(self, empty);
+        let (rows, last) = (full.rows() as i32, full.end - 1);
+        let arrays = full.columns.into_iter().enumerate().map(|(index, column)| {
+            let element = if formats[index] == Format::Text {
+                Type::TEXT.oid()
+            } else {
+                targets.columns[index].column.column_type.oid
+            };
+            column.into_array(element, rows)
         });
-        Full { arrays: arrays.collect(), lines: full.lines.0..=full.lines.1 }
+        Full { arrays: arrays.collect(), rows: (full.first, last) }
     }
 }
 
@@ -164,4 +242,36 @@ impl Elements {
     fn new() -> Self {
         Elements { bytes: BytesMut::zeroed(HEADER), any_null: false }
     }
+
+    fn push(&mut self, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.bytes.put_i32(value.len() as i32);
+            self.bytes.put_slice(value);
+        } else {
+            self.bytes.put_i32(-1);
+            self.any_null = true;
+        }
+    }
+
+    fn into_array(self, element: u32, rows: i32) -> Bytes {
+        let Elements { mut bytes, any_null } = self;
+        let mut header = &mut bytes[..HEADER];
+        header.put_i32(1);
+        header.put_i32(any_null.into());
+        header.put_u32(element);
+        header.put_i32(rows);
+        header.put_i32(1);
+        bytes.freeze()
+    }
+}
+
+/// `values` as a one-dimensional binary array of elements of type `element`.
+pub fn array<'a>(element: u32, values: impl Iterator<Item = Option<&'a [u8]>>) -> Bytes {
+    let mut elements = Elements::new();
+    let mut rows = 0;
+    for value in values {
+        elements.push(value);
+        rows += 1;
+    }
+    elements.into_array(element, rows)
 }

@@ -1,12 +1,17 @@
-//! Mode copy: the whole file as one binary `COPY FROM STDIN`.
+//! Mode copy: one binary `COPY FROM STDIN`, or one in text where the server has to read a column.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::SinkExt;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, CopyInSink};
 
-use super::Feed;
-use super::tuples::Target;
-use crate::table::{self, TableName};
+use super::batch::counts_of;
+use super::conflict::Clause;
+use super::feed::{Counts, Failed, Feed};
+use super::target::Targets;
+use super::tuples::{Chunk, Format};
+use crate::table::{TableName, quote_list};
 use crate::{Error, Result};
 
 /// Signature, flags and the length of the header's extension, as in the documentation of COPY.
@@ -15,45 +20,153 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// A field count of −1.
 const TRAILER: &[u8] = b"\xff\xff";
 
-/// Why a COPY ended early.
+/// Where rows wait for an INSERT with an ON CONFLICT clause, which COPY does not have.
+const STAGING: &str = "pg_temp.postgres_etl_staging";
+
+/// Prepared to copy over one connection.
 #[derive(Debug)]
-pub enum Failed {
-    /// The input is wrong; the COPY was broken off.
-    Input(Error),
-    /// The server refused something; with the number of the row in it, from 1, if it said so.
-    Server(tokio_postgres::Error, Option<u64>),
+pub struct Copy {
+    table: TableName,
+    columns: String,
+    insert: String,
+    clause: Option<Clause>,
 }
 
-/// Copy what `feed` gives into `table`; returns how many rows the server counted.
-///
-/// # Errors
-/// When the server refuses a row, which it says when it has them all.
-pub async fn insert(
-    client: &Client,
-    table: &TableName,
-    targets: &[Target],
-    feed: &Feed,
-) -> Result<u64, Failed> {
-    let refused = |error: tokio_postgres::Error| {
-        let row = error.as_db_error().and_then(|db| row_of(db.where_()?, &table.table));
-        Failed::Server(error, row)
-    };
-    let columns = table::quote_list(targets.iter().map(|target| target.column.name.as_str()));
-    let sql = format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", table.sql());
-    let mut sink = Box::pin(client.copy_in::<_, Bytes>(&sql).await.map_err(refused)?);
-    let mut sent = sink.send(Bytes::from_static(HEADER)).await;
-    while sent.is_ok() {
-        // Returning drops the sink, which tells the server that the data end in an error.
-        let Some(chunk) = feed.next().await.map_err(Failed::Input)? else {
-            sent = sink.send(Bytes::from_static(TRAILER)).await;
-            break;
-        };
-        sent = sink.send(chunk.tuples).await;
+impl Copy {
+    /// Copy into `table`, or by way of a temporary table where a `clause` is to be obeyed.
+    ///
+    /// # Errors
+    /// When the temporary table cannot be created.
+    pub async fn prepare(
+        client: &Client,
+        table: &TableName,
+        targets: &Arc<Targets>,
+        clause: Option<Clause>,
+    ) -> Result<Copy> {
+        let columns = quote_list(targets.names());
+        if clause.is_some() {
+            let sql = format!(
+                "CREATE TEMPORARY TABLE postgres_etl_staging ON COMMIT DROP AS
+                 SELECT {columns} FROM {} WITH NO DATA",
+                table.sql()
+            );
+            let created = client.batch_execute(&sql).await;
+            created
+                .map_err(|error| Error::database("create the temporary table for --on-conflict", &error))?;
+        }
+        Ok(Copy { table: table.clone(), columns, insert: targets.insert_into(table), clause })
     }
-    // Why a send failed is only said by `finish`.
-    let finished = sink.as_mut().finish().await.map_err(refused)?;
-    sent.map_err(refused)?;
-    Ok(finished)
+
+    /// Copy what `feed` gives.
+    ///
+    /// # Errors
+    /// When the server refuses a row, which it says when it has them all.
+    pub async fn insert(&self, client: &Client, feed: &mut Feed<'_>) -> Result<Counts, Failed> {
+        let mut counts = Counts::default();
+        let mut next = feed.next().await?;
+        while let Some(chunk) = next {
+            let first_row = feed.rows() - chunk.rows() as u64;
+            let refused = |error: tokio_postgres::Error| {
+                let target = if self.clause.is_some() { "postgres_etl_staging" } else { &self.table.table };
+                let row = error.as_db_error().and_then(|db| row_of(db.where_()?, target));
+                let rows = row.map(|row| (first_row + row - 1, first_row + row - 1));
+                Failed::Server { error, rows }
+            };
+            let format = chunk.formats[0];
+            let sql = self.sql(format);
+            let mut sink = Box::pin(client.copy_in::<_, Bytes>(&sql).await.map_err(refused)?);
+            let (sent, rest) = send_all(&mut sink, chunk, feed).await?;
+            // Why a send failed is only said by `finish`.
+            let copied = sink.as_mut().finish().await.map_err(refused)?;
+            sent.map_err(refused)?;
+            next = rest;
+            counts += match &self.clause {
+                None => Counts { inserted: copied, updated: 0 },
+                Some(clause) => self.merge(client, clause).await?,
+            };
+        }
+        Ok(counts)
+    }
+
+    fn sql(&self, format: Format) -> String {
+        let table = if self.clause.is_some() { STAGING.to_owned() } else { self.table.sql() };
+        let options = match format {
+            Format::Binary => "FORMAT binary",
+            Format::Text => "FORMAT text",
+        };
+        format!("COPY {table} ({}) FROM STDIN ({options})", self.columns)
+    }
+
+    /// Move what is staged into the table.
+    async fn merge(&self, client: &Client, clause: &Clause) -> Result<Counts, Failed> {
+        let failed = |error| Failed::Server { error, rows: None };
+        // Rows of a new table lie in the order they came in.
+        let sql = clause.insert_from(&self.insert, &self.columns, STAGING, "ctid");
+        let row = client.query_one(&sql, &[]).await.map_err(failed)?;
+        client.batch_execute(&format!("TRUNCATE {STAGING}")).await.map_err(failed)?;
+        Ok(counts_of(&row))
+    }
+}
+
+type Sent = Result<(), tokio_postgres::Error>;
+
+/// Send `chunk` and all behind it that have its format; returns the first that has another.
+///
+/// An error of the feed returns, which drops the COPY's sink, which tells the server that the data end badly.
+async fn send_all(
+    sink: &mut std::pin::Pin<Box<CopyInSink<Bytes>>>,
+    chunk: Chunk,
+    feed: &mut Feed<'_>,
+) -> Result<(Sent, Option<Chunk>), Failed> {
+    let format = chunk.formats[0];
+    if format == Format::Binary
+        && let Err(error) = sink.send(Bytes::from_static(HEADER)).await
+    {
+        return Ok((Err(error), None));
+    }
+    let mut next = Some(chunk);
+    while let Some(chunk) = next.take_if(|chunk| chunk.formats[0] == format) {
+        let bytes = match format {
+            Format::Binary => chunk.tuples,
+            Format::Text => text(&chunk),
+        };
+        if let Err(error) = sink.send(bytes).await {
+            return Ok((Err(error), None));
+        }
+        next = feed.next().await?;
+    }
+    let sent = match format {
+        Format::Binary => sink.send(Bytes::from_static(TRAILER)).await,
+        Format::Text => Ok(()),
+    };
+    Ok((sent, next))
+}
+
+/// The tuples in COPY's text format, which has one line a row, so that the server's line numbers count rows.
+fn text(chunk: &Chunk) -> Bytes {
+    let mut out = BytesMut::with_capacity(chunk.tuples.len());
+    for tuple in chunk.iter() {
+        for (index, value) in tuple.enumerate() {
+            if index > 0 {
+                out.put_u8(b'\t');
+            }
+            let Some(value) = value else {
+                out.put_slice(b"\\N");
+                continue;
+            };
+            for &byte in &value[..] {
+                match byte {
+                    b'\\' => out.put_slice(b"\\\\"),
+                    b'\n' => out.put_slice(b"\\n"),
+                    b'\r' => out.put_slice(b"\\r"),
+                    b'\t' => out.put_slice(b"\\t"),
+                    byte => out.put_u8(byte),
+                }
+            }
+        }
+        out.put_u8(b'\n');
+    }
+    out.freeze()
 }
 
 /// The row in "COPY persons, line 42" or "COPY persons, line 42, column age", in any language.

@@ -1,199 +1,295 @@
-//! CSV → table: the file is read and encoded on one thread, and written by one of three sinks.
+//! CSV → table: the files are read and encoded on one thread, and written by one of three sinks.
 //!
-//! [`tuples`] encodes every record once; [`rows`], [`batch`] and [`copy`] differ only in how they send the
-//! result, so they leave identical tables. Between the thread and the sink is a short bounded channel: a
-//! slow server slows the reading, and memory stays flat.
+//! ```text
+//!  source ─▶ encoding ─▶ chunks of tuples ─▶ feed ─▶ rows | batch | copy ─▶ PostgreSQL ─▶ report
+//!               │                                         │
+//!               └─▶ rejects ◀───────────────── bisection ◀┘
+//! ```
+//!
+//! [`target`] says which field goes to which column, [`encoding`] encodes every record once, and the sinks
+//! behind [`writer`] differ only in how they send the result, so they leave identical tables. Between the thread
+//! and the sink is a short bounded channel: a slow server slows the reading, and memory stays flat. Where bad
+//! rows may be set aside, [`bisect`] finds those that only the server can refuse; [`rejects`] keeps them.
 
 mod batch;
+mod bisect;
+pub mod conflict;
 mod copy;
+mod create;
+mod encoding;
+mod feed;
 mod raw;
+pub mod rejects;
+mod report;
 mod rows;
+pub mod target;
 mod tuples;
+mod unique;
+mod writer;
 
-use std::num::NonZero;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use serde::Serialize;
-use tokio::sync::{Mutex, mpsc};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::config::{LoadSettings, Mode};
+pub use create::{Creation, infer};
+pub use report::{ColumnLoaded, FileRead, LoadReport, Phases};
+
+use crate::config::LoadSettings;
 use crate::error::Kind;
 use crate::postgres::database::{Database, ServerFacts};
 use crate::progress::Counters;
-use crate::source::{Header, Records};
-use crate::table::{Table, TableName, TableSpec};
+use crate::source::{Dialect, Field, Files, Records};
+use crate::table::Table;
 use crate::{Error, Result};
-use tuples::{Chunk, Target};
-
-/// Chunks between the encoder and the sink: enough that neither waits for the other's hiccups.
-const CHUNKS_AHEAD: usize = 4;
+use bisect::Bisection;
+use conflict::Clause;
+use encoding::{Encoding, Plan};
+use feed::{Counts, Failed, Feed, Stream};
+use rejects::{Reject, RejectFiles};
+use report::Outcome;
+use target::Targets;
+use writer::Writer;
 
 /// Rows of a chunk; far fewer with autocommit, where the chunks are shared out among the connections.
 const CHUNK_ROWS: usize = 8192;
 const CHUNK_ROWS_AUTOCOMMIT: usize = 64;
 
-/// What a load did.
-#[derive(Debug, Clone, Serialize)]
-pub struct LoadReport {
-    /// `load`.
-    pub command: &'static str,
-    /// How it was written.
-    pub mode: Mode,
-    /// Where to.
-    pub table: String,
-    /// What was read.
-    pub path: String,
-    /// Records in the file, without the header.
-    pub rows_read: u64,
-    /// Rows that the server says it inserted.
-    pub rows_loaded: u64,
-    /// Records that were not loaded; always 0, since the first bad one ends the load.
-    pub rows_rejected: u64,
-    /// Bytes of the file, with the header.
-    pub bytes_read: u64,
-    /// From opening the transaction to the end of its commit.
-    pub seconds: f64,
-    /// `rows_loaded / seconds`.
-    pub rows_per_second: f64,
-    /// Connections written over.
-    pub connections: usize,
-    /// INSERTs that shared a Sync, at most.
-    pub sync_every: NonZero<usize>,
-    /// Whether every row was a transaction by itself.
-    pub autocommit: bool,
-    /// Whether the table was emptied first.
-    pub truncated: bool,
-    /// Whether the table was created.
-    pub created: bool,
-    /// Columns of the table that the file does not have, and that took their defaults.
-    pub columns_defaulted: Vec<String>,
-    /// The server, and the settings that a time depends on.
-    pub server: ServerFacts,
-}
-
 /// The table, ready to take rows.
 struct Prepared {
-    name: TableName,
-    targets: Arc<[Target]>,
-    columns_defaulted: Vec<String>,
+    table: Table,
+    targets: Arc<Targets>,
     created: bool,
 }
 
-/// Where the sinks get their chunks from.
-#[derive(Debug)]
-struct Feed {
-    name: String,
-    chunks: Mutex<mpsc::Receiver<Result<Chunk>>>,
-    rows: AtomicU64,
-}
-
-/// Load `settings.input` into the configured table.
+/// Load `files` into the table of `settings`; `creation` says how to make it, if it is to be made for them.
 ///
 /// # Errors
-/// At the first record that the table does not take, and for whatever the server refuses. Without
-/// autocommit the table is then as it was before.
+/// At the first record that the table does not take, unless rejects are allowed, and for whatever else the
+/// server refuses. Without autocommit the table is then as it was before.
 pub async fn load(
     settings: &LoadSettings,
+    files: Files,
+    creation: Option<&Creation>,
     database: &Database,
     counters: &Arc<Counters>,
 ) -> Result<LoadReport> {
-    let mut records = Records::open(&settings.input)?;
-    let Some(header) = records.header()? else {
-        return Err(Error::input(format!("{} is empty", records.name()))
-            .with_help("its first line has to name the table's columns"));
-    };
+    let inputs = files.inputs().clone();
     let mut client = database.connection().await?;
     let server = ServerFacts::of(&**client).await?;
     let started = Instant::now();
-    let (prepared, rows_read, rows_loaded) = if settings.autocommit {
-        let prepared = prepare_table(&**client, settings, &header, records.name()).await?;
-        let feed = Arc::new(Feed::start(records, &prepared.targets, CHUNK_ROWS_AUTOCOMMIT, counters));
+    let mut phases = Phases::default();
+    let (prepared, outcome) = if settings.autocommit {
+        let prepared = prepare_table(&**client, settings, &files, creation).await?;
+        phases.prepare_seconds = started.elapsed().as_secs_f64();
         drop(client);
-        let loaded = insert_autocommit(settings, database, &prepared, &feed).await?;
-        (prepared, feed.rows(), loaded)
+        let outcome = insert_autocommit(settings, database, &prepared, files, counters).await?;
+        phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
+        (prepared, outcome)
     } else {
-        let mut transaction = client
-            .build_transaction()
-            .start()
-            .await
-            .map_err(|error| Error::database("begin the transaction", &error))?;
-        match insert_all(&mut transaction, settings, &header, records, counters).await {
-            Ok(done) => {
-                let commit = transaction.commit().await;
-                commit.map_err(|error| Error::database("commit the load", &error))?;
-                done
+        let failed = |doing| move |error| Error::database(doing, &error);
+        let transaction =
+            client.build_transaction().start().await.map_err(failed("begin the transaction"))?;
+        let done = async {
+            let prepared = prepare_table(&*transaction, settings, &files, creation).await?;
+            phases.prepare_seconds = started.elapsed().as_secs_f64();
+            let outcome =
+                insert_all(GenericClient::client(&*transaction), settings, &prepared, files, counters)
+                    .await?;
+            if let Some(creation) = creation {
+                creation.finish(&*transaction).await?;
             }
-            Err(error) => {
-                // Awaited, so that the table is as before when the error is read.
-                let _ = transaction.rollback().await;
-                return Err(error);
+            Ok((prepared, outcome))
+        };
+        let done = done.await;
+        phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
+        match done {
+            Ok(_) if settings.dry_run => {
+                transaction.rollback().await.map_err(failed("roll back the dry run"))?;
             }
+            Ok(_) => transaction.commit().await.map_err(|error| refused("commit the load", &error))?,
+            // Awaited, so that the table is as before when the error is read.
+            Err(_) => drop(transaction.rollback().await),
         }
+        done?
     };
     let seconds = started.elapsed().as_secs_f64();
+    phases.commit_seconds = seconds - phases.prepare_seconds - phases.write_seconds;
+    let Prepared { table, targets, created } = prepared;
+    let rows_loaded = outcome.counts.inserted + outcome.counts.updated;
+    let name = creation.map_or(&table.name, |creation| &creation.name);
     Ok(LoadReport {
         command: "load",
         mode: settings.mode,
-        table: prepared.name.to_string(),
-        path: settings.input.display().to_string(),
-        rows_read,
+        table: name.to_string(),
+        path: report::path(&inputs),
+        rows_read: outcome.read,
         rows_loaded,
-        rows_rejected: rows_read - rows_loaded,
-        bytes_read: counters.bytes(),
+        rows_inserted: outcome.counts.inserted,
+        rows_updated: outcome.counts.updated,
+        rows_skipped: outcome.skipped,
+        rows_rejected: outcome.rejected,
+        bytes_read: inputs.consumed(),
         seconds,
         rows_per_second: rows_loaded as f64 / seconds,
+        phases,
         connections: settings.connections,
         sync_every: settings.sync_every,
         autocommit: settings.autocommit,
-        truncated: settings.truncate,
-        created: prepared.created,
-        columns_defaulted: prepared.columns_defaulted,
+        dry_run: settings.dry_run,
+        truncated: settings.truncate && !created,
+        created,
+        files: report::files(&inputs),
+        columns: report::columns(&targets, settings.mode, &outcome.switches),
+        columns_defaulted: table
+            .columns
+            .iter()
+            .filter(|column| !column.generated && !targets.names().any(|name| name == column.name))
+            .map(|column| column.name.clone())
+            .collect(),
+        columns_ignored: targets.ignored.clone(),
+        on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
+        rejects: outcome.rejects,
         server,
     })
 }
 
-/// Everything between BEGIN and COMMIT.
+/// Write everything inside a transaction, and see that the server's counts add up to what was read.
 async fn insert_all(
-    transaction: &mut deadpool_postgres::Transaction<'_>,
+    client: &Client,
     settings: &LoadSettings,
-    header: &Header,
-    records: Records<std::fs::File>,
+    prepared: &Prepared,
+    files: Files,
     counters: &Arc<Counters>,
-) -> Result<(Prepared, u64, u64)> {
-    let prepared = prepare_table(&**transaction, settings, header, records.name()).await?;
-    let Prepared { name, targets, .. } = &prepared;
-    let feed = Feed::start(records, targets, CHUNK_ROWS, counters);
-    let client = transaction.client();
-    let loaded = match settings.mode {
-        Mode::Rows => {
-            let (loaded, outcome) = rows::insert(client, name, targets, &feed, settings.pipeline_depth).await;
-            outcome.map(|()| loaded)?
-        }
-        Mode::Batch => {
-            batch::insert(client, name, targets, &feed, settings.batch_size, settings.pipeline_depth).await?
-        }
-        Mode::Copy => match copy::insert(client, name, targets, &feed).await {
-            Ok(loaded) => loaded,
-            Err(copy::Failed::Input(error)) => return Err(error),
-            Err(copy::Failed::Server(error, row)) => {
-                let line = row.and_then(|row| line_of(&settings.input, row));
-                let place = line.map_or(feed.name.clone(), |line| place_of(&feed.name, line));
-                return Err(refused(&format!("copy {place} into {name}"), &error));
-            }
-        },
-    };
-    let rows_read = feed.rows();
-    if loaded != rows_read {
-        return Err(not_all_loaded(rows_read, loaded, name).with_help(
-            "nothing was committed; look at the table's triggers, rules and row security policies",
-        ));
+) -> Result<Outcome> {
+    let Prepared { table, targets, .. } = prepared;
+    if targets.columns.is_empty() {
+        return Ok(Outcome::default());
     }
-    Ok((prepared, rows_read, loaded))
+    let clause = match &settings.on_conflict {
+        Some(on_conflict) => Some(Clause::resolve(client, on_conflict, table, targets).await?),
+        None => None,
+    };
+    let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
+    let mut writer = Writer::prepare(client, settings, &table.name, targets, clause).await?;
+    let rejecting = settings.max_rejects.allows_any();
+    let dialect = files.format().dialect.clone();
+    let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
+    let plan = Plan { chunk_rows: CHUNK_ROWS, mode: settings.mode, rejecting };
+    let stream = Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters);
+    let mut outcome = if rejecting {
+        let sorting = Sorting { client, settings, table, targets, dialect, header };
+        sorting.insert(&mut writer, &stream).await?
+    } else {
+        let mut feed = Feed::stream(&stream);
+        let counts = writer
+            .write(client, &mut feed)
+            .await
+            .map_err(|failed| explain(failed, &feed, settings, table))?;
+        Outcome { read: feed.rows(), counts, ..Outcome::default() }
+    };
+    outcome.switches = stream.switches().await;
+    if skips {
+        outcome.skipped = outcome.read - outcome.rejected - outcome.counts.inserted;
+    }
+    match report::discrepancy(&outcome, settings) {
+        Some(discrepancy) => Err(Error::new(Kind::Database, discrepancy).with_help(
+            "nothing was committed; look at the table's triggers, rules and row security policies",
+        )),
+        None => Ok(outcome),
+    }
+}
+
+/// What a sink's failure is for the user: `feed` knows where the rows were.
+fn explain(failed: Failed, feed: &Feed<'_>, settings: &LoadSettings, table: &Table) -> Error {
+    match failed {
+        Failed::Input(error) => error,
+        Failed::Server { error, rows } => {
+            let place = rows.and_then(|(first, last)| feed.places(first, last));
+            let place = place.unwrap_or_else(|| {
+                settings.inputs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+            });
+            let verb = if settings.mode == crate::config::Mode::Copy { "copy" } else { "insert" };
+            refused(&format!("{verb} {place} into {}", table.name), &error)
+        }
+    }
+}
+
+/// A load that sets bad rows aside.
+struct Sorting<'a> {
+    client: &'a Client,
+    settings: &'a LoadSettings,
+    table: &'a Table,
+    targets: &'a Arc<Targets>,
+    dialect: Dialect,
+    header: Vec<u8>,
+}
+
+impl Sorting<'_> {
+    /// Write what can be written, chunk by chunk; the rejects files are complete whatever happens.
+    async fn insert(&self, writer: &mut Writer, stream: &Stream) -> Result<Outcome> {
+        let path = &self.settings.rejects;
+        let mut files = RejectFiles::create(path)?;
+        let sorted = self.sort(writer, stream, &mut files).await;
+        let kept = files.finish()?;
+        let mut outcome = sorted.map_err(|error| match (&kept, error.kind()) {
+            (Some(path), Kind::Input) => {
+                let help = format!("the rejected rows are in {}", path.display());
+                error.with_help(help)
+            }
+            _ => error,
+        })?;
+        outcome.rejects = kept.map(|path| path.display().to_string());
+        Ok(outcome)
+    }
+
+    async fn sort(&self, writer: &mut Writer, stream: &Stream, files: &mut RejectFiles) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let mut bisection = Bisection::new(self.client, writer, self.table, self.targets);
+        while let Some(mut chunk) = stream.next().await? {
+            let mut rejects = std::mem::take(&mut chunk.rejects);
+            outcome.read += (chunk.rows() + rejects.len()) as u64;
+            let (counts, refused) = bisection.write(&chunk).await?;
+            outcome.counts += counts;
+            rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
+            rejects.sort_by_key(|reject| reject.byte_offset);
+            outcome.rejected += rejects.len() as u64;
+            for reject in rejects {
+                files.write(&self.header, &reject)?;
+            }
+            self.check_limit(&outcome, false)?;
+        }
+        self.check_limit(&outcome, true)?;
+        Ok(outcome)
+    }
+
+    fn check_limit(&self, outcome: &Outcome, at_end: bool) -> Result<()> {
+        let limit = self.settings.max_rejects;
+        if !limit.is_exceeded(outcome.rejected, outcome.read, at_end) {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "{} of {} rows were rejected, more than --max-rejects {limit}; nothing was loaded",
+            outcome.rejected, outcome.read
+        )))
+    }
+
+    /// With the value of the field that the server named, which only the record still has.
+    fn with_value(&self, mut reject: Reject) -> Reject {
+        let Some(field) = reject.reason.field.filter(|_| reject.reason.value.is_none()) else {
+            return reject;
+        };
+        let mut record = Records::new(&reject.raw[..], "", self.dialect.clone(), usize::MAX);
+        let mut scratch = Vec::new();
+        if let Ok(Some(record)) = record.next()
+            && field <= record.len()
+            && let Field::Value(value) = record.field(field - 1, &mut scratch)
+        {
+            reject.reason.value = Some(crate::source::excerpt(value));
+        }
+        reject
+    }
 }
 
 /// Every row in a transaction of its own, over as many connections as asked for.
@@ -201,131 +297,106 @@ async fn insert_autocommit(
     settings: &LoadSettings,
     database: &Database,
     prepared: &Prepared,
-    feed: &Arc<Feed>,
-) -> Result<u64> {
-    let mut workers = tokio::task::JoinSet::new();
+    files: Files,
+    counters: &Arc<Counters>,
+) -> Result<Outcome> {
+    let Prepared { table, targets, .. } = prepared;
+    if targets.columns.is_empty() {
+        return Ok(Outcome::default());
+    }
+    // All of them before the first row, so that one that cannot be had costs nothing.
+    let mut connections = Vec::with_capacity(settings.connections);
     for _ in 0..settings.connections {
-        let connection = database.connection().await?;
-        let (feed, name, targets) = (Arc::clone(feed), prepared.name.clone(), Arc::clone(&prepared.targets));
-        let depth = settings.pipeline_depth;
+        connections.push(database.connection().await?);
+    }
+    let clause = match &settings.on_conflict {
+        Some(on_conflict) => Some(Clause::resolve(&**connections[0], on_conflict, table, targets).await?),
+        None => None,
+    };
+    let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
+    let plan = Plan { chunk_rows: CHUNK_ROWS_AUTOCOMMIT, mode: settings.mode, rejecting: false };
+    let stream = Arc::new(Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters));
+    let mut workers = tokio::task::JoinSet::new();
+    for client in connections {
+        let (stream, table, targets) = (Arc::clone(&stream), table.clone(), Arc::clone(targets));
+        let (clause, settings) = (clause.clone(), settings.clone());
         workers.spawn(async move {
-            let (rows, outcome) = rows::insert(&connection, &name, &targets, &feed, depth).await;
+            let mut feed = Feed::stream(&stream);
+            let rows =
+                rows::Rows::prepare(&client, &table.name, &targets, clause.as_ref(), settings.pipeline_depth);
+            let (counts, outcome) = match rows.await {
+                Ok(rows) => rows.insert(&client, &mut feed).await,
+                Err(error) => (Counts::default(), Err(error.into())),
+            };
+            let outcome = outcome.map_err(|failed| explain(failed, &feed, &settings, &table));
             if outcome.is_err() {
-                feed.stop().await;
+                stream.stop().await;
             }
-            (rows, outcome)
+            (counts, feed.rows(), outcome)
         });
     }
-    let (mut loaded, mut first_error) = (0, None);
+    let (mut outcome, mut first_error) = (Outcome::default(), None);
     while let Some(worker) = workers.join_next().await {
-        let (rows, outcome) = worker.expect("a worker neither panics nor is aborted");
-        loaded += rows;
-        first_error = first_error.or(outcome.err());
+        let (counts, rows, ended) =
+            worker.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        outcome.counts += counts;
+        outcome.read += rows;
+        first_error = first_error.or(ended.err());
     }
-    let stay = format!("{loaded} rows were committed and stay, as --autocommit means");
-    match first_error {
+    outcome.switches = stream.switches().await;
+    if skips && first_error.is_none() {
+        outcome.skipped = outcome.read - outcome.counts.inserted;
+    }
+    let emptied =
+        if settings.truncate && !prepared.created { "the table was emptied first, and " } else { "" };
+    let loaded = outcome.counts.inserted + outcome.counts.updated;
+    let stay = format!("{emptied}{loaded} rows were committed and stay, as --autocommit means");
+    let discrepancy = report::discrepancy(&outcome, settings).map(|text| Error::new(Kind::Database, text));
+    match first_error.or(discrepancy) {
         Some(error) => {
             let help = error.help().map_or(stay.clone(), |help| format!("{help}; {stay}"));
             Err(error.with_help(help))
         }
-        None if loaded != feed.rows() => {
-            Err(not_all_loaded(feed.rows(), loaded, &prepared.name).with_help(stay))
-        }
-        None => Ok(loaded),
+        None => Ok(outcome),
     }
-}
-
-fn not_all_loaded(read: u64, loaded: u64, table: &TableName) -> Error {
-    Error::new(Kind::Database, format!("the server inserted {loaded} of {read} rows into {table}"))
 }
 
 /// Create the table if need be, see that it takes the file's columns, and empty it if asked to.
 async fn prepare_table(
     client: &impl GenericClient,
     settings: &LoadSettings,
-    header: &Header,
-    file: &str,
+    files: &Files,
+    creation: Option<&Creation>,
 ) -> Result<Prepared> {
     let spec = &settings.table;
-    let (table, created) = match Table::find(client, &spec.name).await? {
-        Some(table) => (table, false),
-        None => (create_table(client, spec).await?, true),
+    let (table, created) = match creation {
+        Some(creation) => (creation.create(client).await?, true),
+        None => match Table::find(client, &spec.name).await? {
+            Some(table) => (table, false),
+            None => (create::create_configured(client, spec).await?, true),
+        },
     };
-    let targets = tuples::targets(header, file, &table)?;
+    // Before its columns are of interest.
+    table.check_can_load(settings.mode, &[])?;
+    let is_empty = files.format().dialect.header && files.header().is_none();
+    let targets = if is_empty {
+        Targets { columns: Vec::new(), fields: 0, ignored: Vec::new() }
+    } else {
+        Targets::find(files.header(), files.name(), &settings.naming, &table)?
+    };
+    table.check_can_load(settings.mode, &targets.names().collect::<Vec<_>>())?;
     if settings.truncate && !created {
         let truncate = client.batch_execute(&format!("TRUNCATE {}", table.name.sql())).await;
         truncate.map_err(|error| {
-            let error = Error::database(&format!("empty {}", table.name), &error);
-            let help = error.help().map(str::to_owned);
-            error.with_help(help.unwrap_or_else(|| "use --append to add to the table instead".into()))
+            let refusal = Error::database(&format!("empty {}", table.name), &error);
+            // Not the owner, or a foreign key of another table.
+            match error.code().map(SqlState::code) {
+                Some("42501" | "0A000") => refusal.with_help("use --append to add to the table instead"),
+                _ => refusal,
+            }
         })?;
     }
-    let loaded = |name: &String| targets.iter().any(|target| target.column.name == *name);
-    let not_in_file = table.columns.iter().filter(|column| !column.generated).map(|column| &column.name);
-    Ok(Prepared {
-        columns_defaulted: not_in_file.filter(|name| !loaded(name)).cloned().collect(),
-        name: table.name,
-        targets: targets.into(),
-        created,
-    })
-}
-
-async fn create_table(client: &impl GenericClient, spec: &TableSpec) -> Result<Table> {
-    let TableSpec { name, create } = spec;
-    if create.is_empty() {
-        return Err(Error::new(Kind::Database, format!("there is no table {name}"))
-            .with_help("create it, or describe its columns under [table] in config.toml"));
-    }
-    let created = client.batch_execute(&create.join(";")).await;
-    created.map_err(|error| Error::database(&format!("create table {name}"), &error))?;
-    Table::find(client, name)
-        .await?
-        .ok_or_else(|| Error::new(Kind::Database, format!("table {name} is not there after it was created")))
-}
-
-impl Feed {
-    /// Read and encode `records` on a thread of its own.
-    fn start(
-        records: Records<std::fs::File>,
-        targets: &Arc<[Target]>,
-        chunk_rows: usize,
-        counters: &Arc<Counters>,
-    ) -> Feed {
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let name = records.name().to_owned();
-        let (targets, counters) = (Arc::clone(targets), Arc::clone(counters));
-        counters.add(0, records.offset());
-        tokio::task::spawn_blocking(move || {
-            tuples::encode_all(records, &targets, chunk_rows, &counters, &sender);
-        });
-        Feed { name, chunks: Mutex::new(receiver), rows: AtomicU64::new(0) }
-    }
-
-    /// The next chunk; `None` when there is none left, or somebody stopped.
-    async fn next(&self) -> Result<Option<Chunk>> {
-        let chunk = self.chunks.lock().await.recv().await.transpose()?;
-        if let Some(chunk) = &chunk {
-            self.rows.fetch_add(chunk.lines.len() as u64, Relaxed);
-        }
-        Ok(chunk)
-    }
-
-    /// Give out no more chunks.
-    async fn stop(&self) {
-        let mut chunks = self.chunks.lock().await;
-        chunks.close();
-        while chunks.recv().await.is_some() {}
-    }
-
-    /// Rows given out so far.
-    fn rows(&self) -> u64 {
-        self.rows.load(Relaxed)
-    }
-
-    /// What errors call the input.
-    fn name(&self) -> &str {
-        &self.name
-    }
+    Ok(Prepared { table, targets: targets.into(), created })
 }
 
 /// The server's refusal of a row, with a remedy where it gives no hint of its own.
@@ -336,35 +407,11 @@ fn refused(doing: &str, error: &tokio_postgres::Error) -> Error {
     }
     match error.code().map(SqlState::code) {
         Some("23505") => refusal.with_help(
-            "the key is in the file twice, or in the table already: remove one of the rows, or use --truncate",
+            "the key is in the file twice, or in the table already: remove one of the rows, or see --on-conflict \
+             and --max-rejects",
         ),
-        Some(code) if code.starts_with("23") => {
-            refusal.with_help("correct the row, or the constraint that it breaks")
-        }
+        Some(code) if code.starts_with("23") => refusal
+            .with_help("correct the row, or the constraint that it breaks; --max-rejects sets such rows aside"),
         _ => refusal,
-    }
-}
-
-fn place_of(name: &str, line: u64) -> String {
-    format!("{name}, line {line}")
-}
-
-/// The line that data record `row`, from 1, begins on; found by reading the file again.
-fn line_of(path: &Path, row: u64) -> Option<u64> {
-    let mut records = Records::open(path).ok()?;
-    for _ in 0..row {
-        records.next().ok()??;
-    }
-    Some(records.next().ok()??.line)
-}
-
-/// The client below deadpool's wrappers, which is what the sinks write to.
-trait AsClient {
-    fn client(&self) -> &Client;
-}
-
-impl AsClient for deadpool_postgres::Transaction<'_> {
-    fn client(&self) -> &Client {
-        (**self).client()
     }
 }

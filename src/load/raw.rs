@@ -1,11 +1,25 @@
-//! Parameters that are encoded already.
+//! Parameters that are encoded already, or that the server reads.
+
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use postgres_types::{IsNull, ToSql, Type, to_sql_checked};
+use postgres_types::{Format as WireFormat, IsNull, ToSql, Type, to_sql_checked};
 
-/// A value in the binary format of whatever type the parameter has, or NULL.
+use super::tuples::{Format, Tuple};
+
+/// A value of whatever type the parameter has, or NULL.
 #[derive(Debug)]
-pub struct Raw(pub Option<Bytes>);
+pub struct Raw {
+    /// Its bytes.
+    pub value: Option<Bytes>,
+    /// In which format they are.
+    pub format: Format,
+}
+
+/// The fields of `tuple` as parameters.
+pub fn parameters(tuple: Tuple, formats: Arc<[Format]>) -> impl ExactSizeIterator<Item = Raw> {
+    tuple.enumerate().map(move |(index, value)| Raw { value, format: formats[index] })
+}
 
 impl ToSql for Raw {
     fn to_sql(
@@ -13,7 +27,7 @@ impl ToSql for Raw {
         _: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        match &self.0 {
+        match &self.value {
             Some(bytes) => {
                 out.put_slice(bytes);
                 Ok(IsNull::No)
@@ -24,6 +38,13 @@ impl ToSql for Raw {
 
     fn accepts(_: &Type) -> bool {
         true
+    }
+
+    fn encode_format(&self, _: &Type) -> WireFormat {
+        match self.format {
+            Format::Binary => WireFormat::Binary,
+            Format::Text => WireFormat::Text,
+        }
     }
 
     to_sql_checked!();

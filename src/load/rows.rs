@@ -2,100 +2,137 @@
 
 use tokio_postgres::{Client, Error as PgError, Statement};
 
-use super::raw::Raw;
-use super::tuples::{Target, Tuple};
-use super::{Feed, place_of, refused};
+use super::conflict::Clause;
+use super::feed::{Counts, Failed, Feed};
+use super::raw;
+use super::target::Targets;
+use super::tuples::{Chunk, Tuple};
 use crate::postgres::window::Window;
-use crate::table::{self, TableName};
+use crate::table::TableName;
 use crate::{Error, Result};
 
-/// `INSERT INTO table (columns) VALUES ($1, …)`, prepared with the columns' own types.
-async fn prepare(client: &Client, table: &TableName, targets: &[Target]) -> Result<Statement> {
-    let columns = table::quote_list(targets.iter().map(|target| target.column.name.as_str()));
-    let parameters: Vec<String> = (1..=targets.len()).map(|number| format!("${number}")).collect();
-    let sql = format!("INSERT INTO {} ({columns}) VALUES ({})", table.sql(), parameters.join(", "));
-    client
-        .prepare(&sql)
-        .await
-        .map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), &error))
+/// Prepared to insert rows over one connection.
+#[derive(Debug)]
+pub struct Rows {
+    statement: Statement,
+    depth: usize,
 }
 
-/// Insert what `feed` gives, with up to `depth` rows on the way; returns how many the server counted.
-///
-/// # Errors
-/// The first row that the server refuses, with its line. Rows behind it may be on the way: inside a
-/// transaction they fail too, and with autocommit they count, so all of them are awaited.
-pub async fn insert(
-    client: &Client,
-    table: &TableName,
-    targets: &[Target],
-    feed: &Feed,
-    depth: usize,
-) -> (u64, Result<()>) {
-    let statement = match prepare(client, table, targets).await {
-        Ok(statement) => statement,
-        Err(error) => return (0, Err(error)),
-    };
-    let mut window = Window::new(depth);
-    let mut inserted = 0;
-    let mut outcome = Ok(());
-    loop {
-        let chunk = match feed.next().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => {
-                // A row before it may have been refused, which is then the first error.
-                while let Some(answer) = window.pop().await {
-                    take(Some(answer), &mut inserted, &mut outcome, feed, table);
+impl Rows {
+    /// Prepare the INSERT, with the columns' own types.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn prepare(
+        client: &Client,
+        table: &TableName,
+        targets: &Targets,
+        clause: Option<&Clause>,
+        depth: usize,
+    ) -> Result<Rows> {
+        let parameters: Vec<String> =
+            (1..=targets.columns.len()).map(|number| format!("${number}")).collect();
+        let mut sql = format!("{} VALUES ({})", targets.insert_into(table), parameters.join(", "));
+        if let Some(clause) = clause {
+            // A row that was updated has the updating transaction in its xmax.
+            sql = format!("{sql} {} RETURNING xmax = 0", clause.sql);
+        }
+        let statement = client
+            .prepare(&sql)
+            .await
+            .map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), &error))?;
+        Ok(Rows { statement, depth })
+    }
+
+    /// Insert what `feed` gives; the first refused row is the failure.
+    ///
+    /// Rows behind it are on the way: inside a transaction they fail too, and with autocommit they count, so
+    /// all of them are awaited, and counted in either case.
+    pub async fn insert(&self, client: &Client, feed: &mut Feed<'_>) -> (Counts, Result<(), Failed>) {
+        let mut window = Window::new(self.depth);
+        let mut seen = Seen::default();
+        loop {
+            let chunk = match feed.next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => {
+                    // A row before it may have been refused, which is then the first error.
+                    seen.drain(&mut window).await;
+                    return (seen.counts, seen.outcome.and(Err(error.into())));
                 }
-                return (inserted, outcome.and(Err(error)));
+            };
+            for row in 0..chunk.rows() {
+                while window.is_full() && seen.outcome.is_ok() {
+                    seen.take(window.pop().await);
+                }
+                if seen.outcome.is_err() {
+                    break;
+                }
+                window.push_sized(self.insert_one(client, &chunk, row), chunk.bytes(row)).await;
             }
-        };
-        for (tuple, &line) in chunk.iter().zip(&chunk.lines) {
-            while window.is_full() && outcome.is_ok() {
-                take(window.pop().await, &mut inserted, &mut outcome, feed, table);
-            }
-            if outcome.is_err() {
+            if seen.outcome.is_err() {
                 break;
             }
-            window.push(insert_one(client, &statement, tuple, line)).await;
         }
-        if outcome.is_err() {
-            break;
-        }
+        seen.drain(&mut window).await;
+        (seen.counts, seen.outcome)
     }
-    loop {
-        let answer = window.pop().await;
-        if answer.is_none() {
-            return (inserted, outcome);
+
+    /// How many rows it inserted, and how many it updated.
+    fn insert_one<'a>(
+        &'a self,
+        client: &'a Client,
+        chunk: &Chunk,
+        row: usize,
+    ) -> impl Future<Output = Result<Counts, PgError>> + use<'a> {
+        let tuple: Tuple = chunk.tuple(row);
+        let parameters = raw::parameters(tuple, std::sync::Arc::clone(&chunk.formats));
+        async move {
+            if self.statement.columns().is_empty() {
+                let inserted = client.execute_raw(&self.statement, parameters).await?;
+                return Ok(Counts { inserted, updated: 0 });
+            }
+            let rows = client.query_raw(&self.statement, parameters).await?;
+            let mut rows = std::pin::pin!(rows);
+            let mut counts = Counts::default();
+            while let Some(row) = futures::TryStreamExt::try_next(&mut rows).await? {
+                if row.get(0) { counts.inserted += 1 } else { counts.updated += 1 }
+            }
+            Ok(counts)
         }
-        take(answer, &mut inserted, &mut outcome, feed, table);
     }
 }
 
-async fn insert_one(
-    client: &Client,
-    statement: &Statement,
-    tuple: Tuple,
-    line: u64,
-) -> Result<u64, (u64, PgError)> {
-    client.execute_raw(statement, tuple.map(Raw)).await.map_err(|error| (line, error))
+/// What the answers so far come to.
+struct Seen {
+    counts: Counts,
+    answers: u64,
+    outcome: Result<(), Failed>,
 }
 
-/// Count one answer; of the errors the first is kept, since those behind it only say so.
-fn take(
-    answer: Option<Result<u64, (u64, PgError)>>,
-    inserted: &mut u64,
-    outcome: &mut Result<()>,
-    feed: &Feed,
-    table: &TableName,
-) {
-    match answer {
-        Some(Ok(rows)) => *inserted += rows,
-        Some(Err((line, error))) if outcome.is_ok() => {
-            let doing = format!("insert {} into {table}", place_of(feed.name(), line));
-            *outcome = Err(refused(&doing, &error));
+impl Default for Seen {
+    fn default() -> Self {
+        Seen { counts: Counts::default(), answers: 0, outcome: Ok(()) }
+    }
+}
+
+impl Seen {
+    /// Count one answer; of the errors the first is kept, since those behind it only say so.
+    fn take(&mut self, answer: Option<Result<Counts, PgError>>) {
+        let row = self.answers;
+        match answer {
+            Some(Ok(counts)) => self.counts += counts,
+            Some(Err(error)) if self.outcome.is_ok() => {
+                self.outcome = Err(Failed::Server { error, rows: Some((row, row)) });
+            }
+            _ => {}
         }
-        _ => {}
+        self.answers += 1;
+    }
+
+    async fn drain<F: Future<Output = Result<Counts, PgError>>>(&mut self, window: &mut Window<F>) {
+        while let Some(answer) = window.pop().await {
+            self.take(Some(answer));
+        }
     }
 }

@@ -1,199 +1,176 @@
-//! Records → chunks of encoded tuples, on a thread of its own.
+//! Encoded records: tuples back to back, in chunks.
 //!
 //! A tuple is what binary COPY calls one: a 16-bit field count, then for each field a 32-bit length (−1 for
-//! NULL) and the value in binary format. The same length and bytes make a Bind parameter and an array
-//! element, so every sink slices these chunks and none encodes anything itself.
+//! NULL) and the value. The same length and bytes make a Bind parameter and an array element, so every sink
+//! slices these chunks and none encodes anything itself.
 
-use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use tokio::sync::mpsc::Sender;
 
-use crate::encode::Encoder;
-use crate::progress::Counters;
-use crate::source::{Field, Header, Record, Records, excerpt};
-use crate::table::{Column, Table};
-use crate::{Error, Result};
+use super::rejects::{Reason, Reject};
 
-/// A chunk is handed on when it holds this many bytes.
-const CHUNK_BYTES: usize = 128 * 1024;
-
-/// One column that is loaded.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The table's column.
-    pub column: Column,
-    /// Writes its values.
-    pub encoder: Encoder,
+/// Who reads the values of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// We did: they are in the type's binary format.
+    Binary,
+    /// The server will: they stand as in the file.
+    Text,
 }
 
-/// Tuples of consecutive records.
-#[derive(Debug)]
+/// Tuples of consecutive records of one file.
+#[derive(Debug, Clone)]
 pub struct Chunk {
     /// The tuples, back to back.
     pub tuples: Bytes,
-    /// The line that each tuple's record began on.
-    pub lines: Vec<u64>,
+    /// Where each tuple ends.
+    pub ends: Vec<usize>,
+    /// Where the records were.
+    pub lines: Lines,
+    /// What errors call the file.
+    pub file: Arc<str>,
+    /// Who reads each column; the same for all tuples.
+    pub formats: Arc<[Format]>,
+    /// The records themselves, where they may have to be written back.
+    pub originals: Option<Originals>,
+    /// Records between these that could not be encoded.
+    pub rejects: Vec<Reject>,
 }
 
-/// What the header's columns are in `table`, in the order of the file.
-///
-/// # Errors
-/// When a name is unknown, given twice, or names a column that cannot be loaded.
-pub fn targets(header: &Header, file: &str, table: &Table) -> Result<Vec<Target>> {
-    let mut targets: Vec<Target> = Vec::with_capacity(header.names.len());
-    let mut unknown = Vec::new();
-    for (index, name) in header.names.iter().enumerate() {
-        let refuse = |reason: String| {
-            Error::input(format!("{file}, line {}, column {}: {reason}", header.line, index + 1))
-        };
-        if name.trim().is_empty() {
-            return Err(refuse("the header has no name here".into())
-                .with_help("the first line has to name the table's columns"));
-        }
-        let Some(column) = table.column(name.trim()) else {
-            unknown.push(excerpt(name.as_bytes()));
-            continue;
-        };
-        let Column { name, type_name, .. } = column;
-        if targets.iter().any(|target| target.column.name == *name) {
-            return Err(refuse(format!("the header names {name} twice"))
-                .with_help("every column can be loaded once only"));
-        }
-        if column.generated {
-            return Err(refuse(format!("{name} is a generated column, which the server computes"))
-                .with_help("leave it out of the file"));
-        }
-        let Some(encoder) = table.encoder(column) else {
-            return Err(refuse(format!("{name} has the type {type_name}, which cannot be loaded yet"))
-                .with_help("numbers, booleans, text, bytea, uuid, json, network addresses, enums and arrays of these can"));
-        };
-        targets.push(Target { column: column.clone(), encoder });
-    }
-    if unknown.is_empty() {
-        return Ok(targets);
-    }
-    let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-    Err(Error::input(format!(
-        "{file}, line {}: the header names {}, which {} does not have",
-        header.line,
-        unknown.join(", "),
-        table.name
-    ))
-    .with_help(format!(
-        "its columns are {}; the first line of the file has to name them",
-        columns.join(", ")
-    )))
+/// The bytes and places of a chunk's records.
+#[derive(Debug, Clone, Default)]
+pub struct Originals {
+    /// The records with their line ends, back to back.
+    pub bytes: Bytes,
+    /// One for each.
+    pub places: Vec<Place>,
 }
 
-/// Encode every record that is left in `records` and send the chunks, of up to `chunk_rows` rows, to `chunks`.
-///
-/// The first record that `targets` do not take, or that cannot be read, ends the chunks with an error.
-/// Nobody receiving any more ends them too: whoever stopped knows why.
-pub fn encode_all<R: Read>(
-    mut records: Records<R>,
-    targets: &[Target],
-    chunk_rows: usize,
-    counters: &Counters,
-    chunks: &Sender<Result<Chunk>>,
-) {
-    loop {
-        let before = records.offset();
-        let chunk = match encode_chunk(&mut records, targets, chunk_rows) {
-            Ok(chunk) if chunk.lines.is_empty() => return,
-            Ok(_) if counters.is_cancelled() => Err(Error::interrupted()),
-            chunk => chunk,
-        };
-        let last = chunk.is_err();
-        if let Ok(chunk) = &chunk {
-            counters.add(chunk.lines.len() as u64, records.offset() - before);
-        }
-        if chunks.blocking_send(chunk).is_err() || last {
-            return;
-        }
-    }
+/// Where one record was.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Where it ends in [`Originals::bytes`].
+    pub end: usize,
+    /// The line it ends on.
+    pub last_line: u64,
+    /// Bytes before it in the file.
+    pub offset: u64,
 }
 
-fn encode_chunk<R: Read>(records: &mut Records<R>, targets: &[Target], chunk_rows: usize) -> Result<Chunk> {
-    let mut tuples = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
-    let (mut lines, mut scratch) = (Vec::new(), Vec::new());
-    while tuples.len() < CHUNK_BYTES && lines.len() < chunk_rows {
-        let Some((record, file)) = records.next_named()? else { break };
-        encode_record(record, targets, file, &mut tuples, &mut scratch)?;
-        lines.push(record.line);
-    }
-    Ok(Chunk { tuples: tuples.into(), lines })
+/// The lines that records begin on, which mostly follow each other.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    first: u64,
+    last: u64,
+    /// From each line to the next; empty while all are 1.
+    steps: Vec<u16>,
+    count: usize,
 }
 
-/// Append `record` as one tuple.
-fn encode_record(
-    record: Record<'_>,
-    targets: &[Target],
-    file: &str,
-    tuples: &mut Vec<u8>,
-    scratch: &mut Vec<u8>,
-) -> Result<()> {
-    if record.len() != targets.len() {
-        return Err(wrong_field_count(record, targets, file));
+impl Lines {
+    /// Add `line`; `false` if it is too far from the last one, and another `Lines` has to begin with it.
+    pub fn push(&mut self, line: u64) -> bool {
+        if self.count == 0 {
+            *self = Lines { first: line, last: line, steps: Vec::new(), count: 1 };
+            return true;
+        }
+        let Ok(step) = u16::try_from(line - self.last) else { return false };
+        if step != 1 && self.steps.is_empty() {
+            self.steps = vec![1; self.count - 1];
+        }
+        if step != 1 || !self.steps.is_empty() {
+            self.steps.push(step);
+        }
+        self.last = line;
+        self.count += 1;
+        true
     }
-    // A table has at most 1,600 columns.
-    tuples.extend_from_slice(&(targets.len() as i16).to_be_bytes());
-    for (index, target) in targets.iter().enumerate() {
-        match record.field(index, scratch) {
-            Field::Null => tuples.extend_from_slice(&(-1_i32).to_be_bytes()),
-            Field::Value(value) => {
-                let length_at = tuples.len();
-                tuples.extend_from_slice(&[0; 4]);
-                target.encoder.encode(value, tuples).map_err(|refusal| {
-                    let Column { name, type_name, .. } = &target.column;
-                    Error::input(format!(
-                        "{file}, line {}, column {} ({name}): cannot read {} as {type_name}: {refusal}",
-                        record.line,
-                        index + 1,
-                        excerpt(value),
-                    ))
-                    .with_help("correct the value, or leave it empty for NULL")
-                })?;
-                let length = (tuples.len() - length_at - 4) as i32;
-                tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+
+    /// Line `index`, from 0.
+    pub fn get(&self, index: usize) -> u64 {
+        match self.steps.get(..index) {
+            Some(steps) if !self.steps.is_empty() => {
+                self.first + steps.iter().map(|&step| u64::from(step)).sum::<u64>()
             }
+            _ => self.first + index as u64,
         }
     }
-    Ok(())
-}
-
-fn wrong_field_count(record: Record<'_>, targets: &[Target], file: &str) -> Error {
-    let place = format!("{file}, line {}", record.line);
-    let expected = targets.len();
-    if record.is_empty() {
-        return Error::input(format!("{place}: the line is empty, where {expected} fields were expected"))
-            .with_help("remove the line");
-    }
-    let (found, fields) = (record.len(), if record.len() == 1 { "field" } else { "fields" });
-    Error::input(format!("{place}: {found} {fields}, where the header has {expected}")).with_help(
-        if found > expected {
-            "put values that hold a comma in quotes: \"Washington, D.C.\""
-        } else {
-            "write every field, and nothing between the commas for NULL"
-        },
-    )
 }
 
 impl Chunk {
+    /// How many tuples.
+    pub fn rows(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many bytes tuple `row` has.
+    pub fn bytes(&self, row: usize) -> usize {
+        self.ends[row] - self.start(row)
+    }
+
+    /// Where tuple `index` begins; for the number of tuples, where the last one ends.
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.ends[index - 1] }
+    }
+
+    /// The tuples of `rows` alone, without rejects and originals.
+    pub fn slice(&self, rows: Range<usize>) -> Chunk {
+        let (from, to) = (self.start(rows.start), self.start(rows.end));
+        let mut lines = Lines::default();
+        for row in rows.clone() {
+            lines.push(self.lines.get(row));
+        }
+        Chunk {
+            tuples: self.tuples.slice(from..to),
+            ends: self.ends[rows].iter().map(|end| end - from).collect(),
+            lines,
+            file: Arc::clone(&self.file),
+            formats: Arc::clone(&self.formats),
+            originals: None,
+            rejects: Vec::new(),
+        }
+    }
+
+    /// The tuples of `rows` but for those `left_out`, which are in order; without rejects and originals.
+    pub fn without(&self, rows: Range<usize>, left_out: &[usize]) -> Chunk {
+        let mut kept = self.slice(rows.start..rows.start);
+        let mut tuples = Vec::with_capacity(self.start(rows.end) - self.start(rows.start));
+        for row in rows {
+            if left_out.binary_search(&row).is_err() {
+                tuples.extend_from_slice(&self.tuples[self.start(row)..self.ends[row]]);
+                kept.ends.push(tuples.len());
+                // Only counted: whoever leaves rows out knows which.
+                kept.lines.push(self.lines.get(row));
+            }
+        }
+        kept.tuples = tuples.into();
+        kept
+    }
+
     /// The tuples one by one.
-    pub fn iter(&self) -> impl Iterator<Item = Tuple> + use<> {
-        let mut rest = self.tuples.clone();
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let fields = usize::from(rest.get_u16());
-            let tuple = Tuple { fields, rest: rest.clone() };
-            for _ in 0..fields {
-                skip_field(&mut rest);
-            }
-            Some(tuple)
-        })
+    pub fn iter(&self) -> impl Iterator<Item = Tuple> + '_ {
+        (0..self.rows()).map(|row| self.tuple(row))
+    }
+
+    /// Record `row`, from 0, refused for `reason`.
+    pub fn reject(&self, row: usize, reason: Reason) -> Reject {
+        let first_line = self.lines.get(row);
+        let Some(originals) = &self.originals else {
+            let (file, raw) = (Arc::clone(&self.file), Bytes::new());
+            return Reject { file, first_line, last_line: first_line, byte_offset: 0, reason, raw };
+        };
+        let Place { end, last_line, offset } = originals.places[row];
+        let start = if row == 0 { 0 } else { originals.places[row - 1].end };
+        let raw = originals.bytes.slice(start..end);
+        Reject { file: Arc::clone(&self.file), first_line, last_line, byte_offset: offset, reason, raw }
+    }
+
+    /// Tuple `row`, from 0.
+    pub fn tuple(&self, row: usize) -> Tuple {
+        let mut rest = self.tuples.slice(self.start(row)..self.ends[row]);
+        Tuple { fields: usize::from(rest.get_u16()), rest }
     }
 }
 
@@ -209,7 +186,8 @@ impl Iterator for Tuple {
 
     fn next(&mut self) -> Option<Option<Bytes>> {
         self.fields = self.fields.checked_sub(1)?;
-        Some(skip_field(&mut self.rest))
+        let length = self.rest.get_i32();
+        Some(usize::try_from(length).ok().map(|length| self.rest.split_to(length)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -219,8 +197,19 @@ impl Iterator for Tuple {
 
 impl ExactSizeIterator for Tuple {}
 
-/// Take one length and its bytes from the front.
-fn skip_field(rest: &mut Bytes) -> Option<Bytes> {
-    let length = usize::try_from(rest.get_i32()).ok()?;
-    Some(rest.split_to(length))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_kept_whatever_their_steps() {
+        for expected in [&[5, 6, 7, 8][..], &[1, 2, 5, 6], &[1, 4, 5], &[9], &[1, 65_536]] {
+            let mut lines = Lines::default();
+            assert!(expected.iter().all(|&line| lines.push(line)), "{expected:?}");
+            let found: Vec<u64> = (0..expected.len()).map(|index| lines.get(index)).collect();
+            assert_eq!(found, expected);
+        }
+        let mut lines = Lines::default();
+        assert!(lines.push(1) && !lines.push(65_537));
+    }
 }

@@ -1,7 +1,7 @@
 //! The server a command works on: named by the user or started by us, behind a pool.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
@@ -20,7 +20,31 @@ pub struct Database {
     connector: tls::Connector,
     session: Session,
     embedded: Option<embedded::Server>,
-    cancel_tokens: Mutex<Vec<CancelToken>>,
+    cancel_tokens: Arc<Mutex<Vec<CancelToken>>>,
+}
+
+/// Stops what the connections of a [`Database`] are running, whoever holds them.
+pub struct Canceller {
+    conninfo: Conninfo,
+    connector: tls::Connector,
+    session: Session,
+    tokens: Arc<Mutex<Vec<CancelToken>>>,
+}
+
+impl Canceller {
+    /// Ask the server to end the statement that each connection is running.
+    pub async fn cancel(&self) {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for token in tokens {
+            pool::cancel(&self.conninfo, &self.connector, self.session, &token).await;
+        }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").field("conninfo", &self.conninfo).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Database {
@@ -64,7 +88,7 @@ impl Database {
         };
         let connector = tls::Connector::new(conninfo.tls())?;
         let pool = pool::pool(&conninfo, pool_size, timeouts, session)?;
-        let cancel_tokens = Mutex::new(Vec::new());
+        let cancel_tokens = Arc::default();
         let database = Database { pool, conninfo, connector, session, embedded, cancel_tokens };
         drop(database.connection().await?);
         Ok(database)
@@ -81,11 +105,13 @@ impl Database {
         Ok(connection)
     }
 
-    /// Ask the server to stop whatever our connections are running.
-    pub async fn cancel(&self) {
-        let tokens = std::mem::take(&mut *self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner));
-        for token in tokens {
-            pool::cancel(&self.conninfo, &self.connector, self.session, &token).await;
+    /// What stops whatever our connections are running.
+    pub fn canceller(&self) -> Canceller {
+        Canceller {
+            conninfo: self.conninfo.clone(),
+            connector: self.connector.clone(),
+            session: self.session,
+            tokens: Arc::clone(&self.cancel_tokens),
         }
     }
 

@@ -10,10 +10,14 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+/// However many statements may be on the way, no more than this many of their bytes are: 4 MiB.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
 /// Up to `depth` futures, each polled once when it came in; the front one is awaited first.
 pub struct Window<F: Future> {
-    waiting: VecDeque<Sent<F>>,
+    waiting: VecDeque<(Sent<F>, usize)>,
     depth: usize,
+    bytes: usize,
 }
 
 enum Sent<F: Future> {
@@ -23,23 +27,31 @@ enum Sent<F: Future> {
 
 impl<F: Future> fmt::Debug for Window<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Window").field("waiting", &self.waiting.len()).field("depth", &self.depth).finish()
+        f.debug_struct("Window")
+            .field("waiting", &self.waiting.len())
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
     }
 }
 
 impl<F: Future> Window<F> {
     /// A window for `depth` futures; at least 1.
     pub fn new(depth: usize) -> Self {
-        Window { waiting: VecDeque::with_capacity(depth), depth: depth.max(1) }
+        Window { waiting: VecDeque::new(), depth: depth.max(1), bytes: 0 }
     }
 
     /// Whether the front one has to be awaited before another may be pushed.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= self.depth
+        self.waiting.len() >= self.depth || self.bytes >= MOST_BYTES
     }
 
     /// Send `future`: poll it once, and keep it.
     pub async fn push(&mut self, future: F) {
+        self.push_sized(future, 0).await;
+    }
+
+    /// Send `future`, a statement of about `bytes` bytes that is not small for certain.
+    pub async fn push_sized(&mut self, future: F, bytes: usize) {
         let mut future = Some(Box::pin(future));
         let sent = poll_fn(|cx| {
             let mut future = future.take().expect("polled once, because it is ready at once");
@@ -49,12 +61,15 @@ impl<F: Future> Window<F> {
             })
         })
         .await;
-        self.waiting.push_back(sent);
+        self.waiting.push_back((sent, bytes));
+        self.bytes += bytes;
     }
 
     /// Await the answer to the one that was sent first; `None` when none is on the way.
     pub async fn pop(&mut self) -> Option<F::Output> {
-        match self.waiting.pop_front()? {
+        let (sent, bytes) = self.waiting.pop_front()?;
+        self.bytes -= bytes;
+        match sent {
             Sent::Done(output) => Some(output),
             Sent::Pending(future) => Some(future.await),
         }
@@ -67,14 +82,14 @@ mod tests {
 
     #[tokio::test]
     async fn answers_come_in_the_order_of_sending() {
-        let mut window = Window::new(2);
+        let mut window = Window::new(3);
         assert!(window.pop().await.is_none());
         let (first_answer, first) = tokio::sync::oneshot::channel();
         let (second_answer, second) = tokio::sync::oneshot::channel();
         window.push(first).await;
         assert!(!window.is_full());
-        window.push(second).await;
-        assert!(window.is_full());
+        window.push_sized(second, MOST_BYTES).await;
+        assert!(window.is_full(), "by its bytes");
         second_answer.send(2).unwrap();
         first_answer.send(1).unwrap();
         assert_eq!(window.pop().await, Some(Ok(1)));

@@ -5,7 +5,7 @@ use crate::command::check::CheckReport;
 use crate::command::generate::GenerateReport;
 use crate::command::server::ServerReport;
 use crate::config::Mode;
-use crate::load::LoadReport;
+use crate::load::{ColumnLoaded, LoadReport};
 use crate::postgres::database::ServerFacts;
 use crate::query::QueryReport;
 
@@ -23,20 +23,35 @@ impl Report for GenerateReport {
 
 impl Report for LoadReport {
     fn text(&self) -> String {
+        let verb = if self.dry_run { "could load" } else { "loaded" };
         let mut lines = vec![format!(
-            "loaded {} rows into {} in {}: {} rows/s",
-            count(self.rows_loaded),
+            "{verb} {} into {} in {}: {} rows/s",
+            rows(self.rows_loaded),
             self.table,
             seconds(self.seconds),
             rate(self.rows_per_second)
         )];
-        lines.push(format!(
-            "  rows    {} read = {} loaded + {} rejected",
-            count(self.rows_read),
-            count(self.rows_loaded),
-            count(self.rows_rejected)
-        ));
-        lines.push(format!("  file    {}, {}", self.path, bytes(self.bytes_read)));
+        let mut sum = vec![format!("{} loaded", count(self.rows_loaded))];
+        if self.rows_updated > 0 {
+            let (inserted, updated) = (count(self.rows_inserted), count(self.rows_updated));
+            sum = vec![format!("{inserted} inserted"), format!("{updated} updated")];
+        }
+        if self.on_conflict.is_some() {
+            sum.push(format!("{} skipped", count(self.rows_skipped)));
+        }
+        sum.push(format!("{} rejected", count(self.rows_rejected)));
+        lines.push(format!("  rows    {} read = {}", count(self.rows_read), sum.join(" + ")));
+        if let Some(rejects) = &self.rejects {
+            lines.push(format!("  rejects {rejects}"));
+        }
+        for file in &self.files {
+            lines.push(format!(
+                "  file    {}, {}, sha256 {:.16}…",
+                file.path,
+                bytes(file.bytes),
+                file.sha256
+            ));
+        }
         let transactions = if self.autocommit { "a transaction a row" } else { "one transaction" };
         let connections = match self.connections {
             1 => "1 connection".to_owned(),
@@ -53,9 +68,25 @@ impl Report for LoadReport {
             (false, true) => "emptied first",
             (false, false) => "added to",
         };
-        lines.push(format!("  table   {table}"));
+        let undone = if self.dry_run { "; all of it was rolled back" } else { "" };
+        lines.push(format!("  table   {table}{undone}"));
+        let by_server: Vec<&ColumnLoaded> =
+            self.columns.iter().filter(|column| column.format == "text").collect();
+        if !by_server.is_empty() {
+            let names: Vec<&str> = by_server.iter().map(|column| column.name.as_str()).collect();
+            let since = by_server
+                .iter()
+                .find_map(|column| column.text_from.as_ref())
+                .map_or_else(String::new, |switch| {
+                    format!(", from {}, line {} on, for {}", switch.file, switch.line, switch.value)
+                });
+            lines.push(format!("  format  text, read by the server: {}{since}", names.join(", ")));
+        }
         if !self.columns_defaulted.is_empty() {
             lines.push(format!("  default {}: not in the file", self.columns_defaulted.join(", ")));
+        }
+        if !self.columns_ignored.is_empty() {
+            lines.push(format!("  ignored {}: not in the table", self.columns_ignored.join(", ")));
         }
         lines.push(format!("  server  {}", server(&self.server)));
         lines.join("\n")
@@ -165,6 +196,10 @@ fn server(server: &ServerFacts) -> String {
         "PostgreSQL {version}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
          {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}"
     )
+}
+
+fn rows(number: u64) -> String {
+    if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
 }
 
 /// 1234567 as "1,234,567".

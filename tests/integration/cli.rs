@@ -95,7 +95,7 @@ fn a_wrong_configuration_names_line_and_nearest_key() {
     workplace.write("config.toml", "[load]\nbatchsize = 5\n");
     insta::assert_snapshot!(workplace.fail(&["load"], 2), @r"
     error: config.toml, line 2: unknown key `batchsize`
-      help: did you mean `batch_size`? Valid here: input, mode, truncate, batch_size, pipeline_depth, autocommit, connections
+      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, max_record_bytes, mode, truncate, batch_size, pipeline_depth, sync_every, autocommit, connections
     ");
     insta::assert_snapshot!(workplace.fail(&["load", "--config", "none.toml"], 2), @r"
     error: there is no configuration file none.toml
@@ -145,7 +145,7 @@ fn our_own_server_is_started_and_stopped_by_hand() {
     let mut load = workplace.command(&["load", "people.csv"]);
     load.env("POSTGRES_ETL_SERVER_DIR", dir.path());
     let loaded = Ran::of(load);
-    assert!(loaded.stdout.starts_with("loaded 1 rows"), "{loaded:#?}");
+    assert!(loaded.stdout.starts_with("loaded 1 row "), "{loaded:#?}");
     assert_eq!(server(&["stop"]).stdout, "stopped\n");
     assert_eq!(server(&["stop"]).stdout, "it was not running\n");
 }

@@ -2,9 +2,11 @@
 
 mod cli;
 mod conninfo;
+mod csv_oracle;
 mod encoders;
 mod launcher;
 mod load;
+mod load_files;
 mod oracle;
 mod oracle_datetime;
 mod query;

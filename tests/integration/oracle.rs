@@ -250,7 +250,7 @@ impl Oracle {
 async fn encoder(client: &Client, table: &str) -> Encoder {
     let name = TableName::parse(table).unwrap();
     let table = Table::find(client, &name).await.unwrap().unwrap();
-    let column = table.column("value").unwrap();
+    let column = table.columns_called("value").next().unwrap();
     table.encoder(column).unwrap_or_else(|| panic!("{} has no encoder", column.type_name))
 }
 

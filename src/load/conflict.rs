@@ -1,0 +1,171 @@
+//! `--on-conflict`: rows whose key is in the table already.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tokio_postgres::GenericClient;
+
+use super::target::Targets;
+use crate::table::{Table, quote, quote_list};
+use crate::{Error, Result};
+
+/// What to do with a row whose key is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Leave the table's row as it is; the key is any unique one unless columns are named.
+    Skip(Vec<String>),
+    /// Give the table's row the file's values; the key is the primary one unless columns are named.
+    Update(Vec<String>),
+}
+
+impl FromStr for OnConflict {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (action, key) = text.split_once(':').unwrap_or((text, ""));
+        let key: Vec<String> =
+            key.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        match action {
+            "skip" => Ok(OnConflict::Skip(key)),
+            "update" => Ok(OnConflict::Update(key)),
+            _ => Err("expected skip, update, or either with key columns, such as update:id".into()),
+        }
+    }
+}
+
+impl fmt::Display for OnConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (action, key) = match self {
+            OnConflict::Skip(key) => ("skip", key),
+            OnConflict::Update(key) => ("update", key),
+        };
+        f.write_str(action)?;
+        if key.is_empty() { Ok(()) } else { write!(f, ":{}", key.join(",")) }
+    }
+}
+
+/// An `ON CONFLICT` clause for one table, with its key known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clause {
+    /// `ON CONFLICT …`, for an INSERT.
+    pub sql: String,
+    /// The key's columns; empty for any unique key.
+    pub key: Vec<String>,
+    /// Whether rows are updated; otherwise they are skipped.
+    pub updates: bool,
+}
+
+impl Clause {
+    /// The clause that `on_conflict` means for `table`.
+    ///
+    /// # Errors
+    /// When a key column is unknown or not loaded, or there is no primary key to go by.
+    pub async fn resolve(
+        client: &impl GenericClient,
+        on_conflict: &OnConflict,
+        table: &Table,
+        targets: &Targets,
+    ) -> Result<Clause> {
+        let (named, updates) = match on_conflict {
+            OnConflict::Skip(key) => (key, false),
+            OnConflict::Update(key) => (key, true),
+        };
+        let mut key = Vec::with_capacity(named.len());
+        for name in named {
+            let column = table.column_in_sql(name).ok_or_else(|| {
+                Error::usage(format!("--on-conflict: {} has no column {name}", table.name))
+                    .with_help("name the columns of a primary key or unique index")
+            })?;
+            key.push(column.name.clone());
+        }
+        if key.is_empty() && updates {
+            key = primary_key(client, table).await?;
+            if key.is_empty() {
+                return Err(Error::usage(format!("--on-conflict update: {} has no primary key", table.name))
+                    .with_help("name the columns of a unique index: --on-conflict update:COLUMN,COLUMN"));
+            }
+        }
+        if let Some(missing) = key.iter().find(|name| !targets.names().any(|loaded| loaded == *name)) {
+            return Err(Error::usage(format!("--on-conflict: the file has no column {missing}"))
+                .with_help("the key has to be in the file"));
+        }
+        let target = match key.as_slice() {
+            [] => String::new(),
+            key => format!(" ({})", quote_list(key.iter().map(String::as_str))),
+        };
+        let action = if updates {
+            // A key that is the whole row is set too: DO NOTHING would not count it as updated.
+            let others: Vec<&str> =
+                targets.names().filter(|name| !key.iter().any(|key| key == name)).collect();
+            let set: Vec<&str> = if others.is_empty() { targets.names().collect() } else { others };
+            let set: Vec<String> =
+                set.into_iter().map(|name| format!("{0} = EXCLUDED.{0}", quote(name))).collect();
+            format!("UPDATE SET {}", set.join(", "))
+        } else {
+            "NOTHING".to_owned()
+        };
+        Ok(Clause { sql: format!("ON CONFLICT{target} DO {action}"), key, updates })
+    }
+
+    /// The statement that inserts what `source` holds, a FROM item with the columns and an `order`, and counts.
+    ///
+    /// One statement may not update a row twice, so of rows with the same key only the last is written. The
+    /// ones before it count as updated, as they would have been one by one.
+    pub fn insert_from(&self, insert: &str, columns: &str, source: &str, order: &str) -> String {
+        let all = format!("SELECT {columns} FROM {source} ORDER BY {order}");
+        if !self.updates {
+            return format!(
+                "WITH written AS ({insert} {all} {} RETURNING 1)
+                 SELECT count(*), 0::bigint FROM written",
+                self.sql
+            );
+        }
+        let key = quote_list(self.key.iter().map(String::as_str));
+        // Where a key has a NULL, no row conflicts with another.
+        let any_null: Vec<String> = self.key.iter().map(|name| format!("{} IS NULL", quote(name))).collect();
+        format!(
+            "WITH numbered AS (
+                 SELECT {columns}, {order} AS ord,
+                        row_number() OVER (PARTITION BY {key} ORDER BY {order} DESC) = 1 OR {} AS last
+                 FROM {source}),
+             written AS (
+                 {insert} SELECT {columns} FROM numbered WHERE last ORDER BY ord
+                 {} RETURNING (xmax = 0) AS inserted)
+             SELECT count(*) FILTER (WHERE inserted),
+                    count(*) FILTER (WHERE NOT inserted) + (SELECT count(*) FROM numbered WHERE NOT last)
+             FROM written",
+            any_null.join(" OR "),
+            self.sql
+        )
+    }
+}
+
+/// The columns of the primary key, in its order; empty if there is none.
+async fn primary_key(client: &impl GenericClient, table: &Table) -> Result<Vec<String>> {
+    let rows = client
+        .query(
+            "SELECT a.attname
+             FROM pg_catalog.pg_index i
+                  CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
+                  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts
+             ORDER BY k.n",
+            &[&table.oid],
+        )
+        .await
+        .map_err(|error| Error::database(&format!("look up the primary key of {}", table.name), &error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_may_name_their_key() {
+        assert_eq!("skip".parse(), Ok(OnConflict::Skip(vec![])));
+        assert_eq!("update:id, day".parse(), Ok(OnConflict::Update(vec!["id".into(), "day".into()])));
+        assert!("ignore".parse::<OnConflict>().is_err());
+        assert_eq!(OnConflict::Update(vec!["id".into()]).to_string(), "update:id");
+    }
+}

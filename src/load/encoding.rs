@@ -1,0 +1,323 @@
+//! Records → chunks of encoded tuples, on a thread of its own.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::Sender;
+
+use super::rejects::{Reason, Reject};
+use super::target::{Target, Targets};
+use super::tuples::{Chunk, Format, Lines, Originals, Place};
+use crate::config::Mode;
+use crate::encode::{Encoder, Refusal};
+use crate::progress::Counters;
+use crate::source::{Field, Files, Record, excerpt};
+use crate::{Error, Result};
+
+/// A chunk is handed on when it holds this many bytes.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// How to encode.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The most rows of a chunk.
+    pub chunk_rows: usize,
+    /// Who gets the tuples.
+    pub mode: Mode,
+    /// Whether bad records are handed on; otherwise the first one ends everything.
+    pub rejecting: bool,
+}
+
+/// Encodes the records of some files.
+pub struct Encoding {
+    files: Files,
+    targets: Arc<Targets>,
+    plan: Plan,
+    formats: Arc<[Format]>,
+    switched: Vec<Switch>,
+    carried: Option<Carried>,
+    scratch: Vec<u8>,
+}
+
+/// From where on, and why, the server reads a column that we can mostly read.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Switch {
+    /// Which column of the file, from 0.
+    #[serde(skip)]
+    pub index: usize,
+    /// The file.
+    pub file: String,
+    /// The line of the first record that the server reads.
+    pub line: u64,
+    /// The value that was not certain.
+    pub value: String,
+}
+
+/// What happened to a record.
+enum Outcome {
+    Encoded,
+    Rejected(Reject),
+    /// The column at this index has to be read by the server, from this record on.
+    Unsure(usize, String),
+}
+
+impl Encoding {
+    /// Encode `files` for `targets`.
+    pub fn new(files: Files, targets: Arc<Targets>, plan: Plan) -> Self {
+        let formats = targets.formats(plan.mode);
+        Encoding { files, targets, plan, formats, switched: Vec::new(), carried: None, scratch: Vec::new() }
+    }
+
+    /// Encode everything and send the chunks to `chunks`, the last of them an error if there was one.
+    ///
+    /// Nobody receiving any more ends it too: whoever stopped knows why. Returns which columns were given up.
+    pub fn run(mut self, counters: &Counters, chunks: &Sender<Result<Chunk>>) -> Vec<Switch> {
+        loop {
+            let chunk = match self.next_chunk() {
+                Ok(None) => break,
+                Ok(Some(_)) if counters.is_cancelled() => Err(Error::interrupted()),
+                Ok(Some(chunk)) => Ok(chunk),
+                Err(error) => Err(error),
+            };
+            let last = chunk.is_err();
+            if let Ok(chunk) = &chunk {
+                let read = self.files.inputs().consumed().saturating_sub(counters.bytes());
+                counters.add((chunk.rows() + chunk.rejects.len()) as u64, read);
+            }
+            if chunks.blocking_send(chunk).is_err() || last {
+                break;
+            }
+        }
+        self.switched
+    }
+
+    /// The next chunk; `None` at the end.
+    ///
+    /// # Errors
+    /// When the input cannot be read, and at the first bad record unless rejects are handed on.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        let carried = self.carried.take();
+        if carried.is_none() && !self.files.has_next()? {
+            return Ok(None);
+        }
+        let input = self.files.current();
+        let mut chunk = Building::new(self.files.name(), &self.formats);
+        if let Some(carried) = carried {
+            chunk.tuples = carried.tuple;
+            chunk.add(&carried.original);
+        }
+        while chunk.tuples.len() < CHUNK_BYTES && chunk.records() < self.plan.chunk_rows {
+            if !self.files.has_next()? || self.files.current() != input {
+                break;
+            }
+            let Some((record, _)) = self.files.next_named()? else { break };
+            let start = chunk.tuples.len();
+            let outcome = loop {
+                let (formats, tuples) = (&self.formats, &mut chunk.tuples);
+                match encode_record(record, &self.targets, formats, &chunk.file, tuples, &mut self.scratch) {
+                    Outcome::Unsure(index, value) => {
+                        chunk.tuples.truncate(start);
+                        self.formats = give_up(&self.formats, index, self.plan.mode == Mode::Copy);
+                        let file = chunk.file.to_string();
+                        self.switched.push(Switch { index, file, line: record.line, value });
+                    }
+                    outcome => break outcome,
+                }
+            };
+            if let Outcome::Rejected(reject) = outcome {
+                chunk.tuples.truncate(start);
+                if !self.plan.rejecting {
+                    return Err(reject.into_error());
+                }
+                chunk.rejects.push(reject);
+                continue;
+            }
+            if chunk.ends.is_empty() {
+                chunk.formats = Arc::clone(&self.formats);
+            }
+            let original = Original::of(record, self.plan.rejecting);
+            if chunk.formats != self.formats || !chunk.add(&original) {
+                // It cannot be in this chunk: the next one begins with it.
+                self.carried = Some(Carried { tuple: chunk.tuples.split_off(start), original });
+                break;
+            }
+        }
+        Ok(Some(chunk.finish(self.plan.rejecting)))
+    }
+}
+
+/// A tuple that the next chunk begins with.
+struct Carried {
+    tuple: Vec<u8>,
+    original: Original,
+}
+
+/// Where a record was, and its bytes where they may be needed.
+struct Original {
+    line: u64,
+    last_line: u64,
+    offset: u64,
+    raw: Vec<u8>,
+}
+
+impl Original {
+    fn of(record: Record<'_>, with_bytes: bool) -> Self {
+        let raw = if with_bytes { record.raw().to_vec() } else { Vec::new() };
+        Original { line: record.line, last_line: record.last_line, offset: record.offset, raw }
+    }
+}
+
+/// A chunk that is being filled.
+struct Building {
+    tuples: Vec<u8>,
+    ends: Vec<usize>,
+    lines: Lines,
+    file: Arc<str>,
+    formats: Arc<[Format]>,
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+    rejects: Vec<Reject>,
+}
+
+impl Building {
+    fn new(file: &str, formats: &Arc<[Format]>) -> Self {
+        Building {
+            tuples: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
+            ends: Vec::new(),
+            lines: Lines::default(),
+            file: file.into(),
+            formats: Arc::clone(formats),
+            bytes: Vec::new(),
+            places: Vec::new(),
+            rejects: Vec::new(),
+        }
+    }
+
+    fn records(&self) -> usize {
+        self.ends.len() + self.rejects.len()
+    }
+
+    /// Count what was last appended to the tuples as one; `false` if it cannot be in this chunk.
+    fn add(&mut self, original: &Original) -> bool {
+        if !self.lines.push(original.line) {
+            return false;
+        }
+        self.ends.push(self.tuples.len());
+        self.bytes.extend_from_slice(&original.raw);
+        let Original { last_line, offset, .. } = *original;
+        self.places.push(Place { end: self.bytes.len(), last_line, offset });
+        true
+    }
+
+    fn finish(self, rejecting: bool) -> Chunk {
+        let Building { tuples, ends, lines, file, formats, bytes, places, rejects } = self;
+        let originals = rejecting.then(|| Originals { bytes: bytes.into(), places });
+        Chunk { tuples: tuples.into(), ends, lines, file, formats, originals, rejects }
+    }
+}
+
+/// The formats once the server reads column `index`.
+fn give_up(formats: &[Format], index: usize, one_format: bool) -> Arc<[Format]> {
+    let text = |(column, format): (usize, &Format)| {
+        if one_format || column == index { Format::Text } else { *format }
+    };
+    formats.iter().enumerate().map(text).collect()
+}
+
+/// Append `record` as one tuple; what is appended is void unless it was encoded.
+fn encode_record(
+    record: Record<'_>,
+    targets: &Targets,
+    formats: &[Format],
+    file: &Arc<str>,
+    tuples: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+) -> Outcome {
+    let reject = |reason: Reason| {
+        Outcome::Rejected(Reject {
+            file: Arc::clone(file),
+            first_line: record.line,
+            last_line: record.last_line,
+            byte_offset: record.offset,
+            reason,
+            raw: bytes::Bytes::copy_from_slice(record.raw()),
+        })
+    };
+    if record.len() != targets.fields {
+        return reject(wrong_field_count(record, targets.fields));
+    }
+    // A table has at most 1,600 columns.
+    tuples.extend_from_slice(&(targets.columns.len() as i16).to_be_bytes());
+    for (index, (target, format)) in targets.columns.iter().zip(formats).enumerate() {
+        let Field::Value(value) = record.field(target.field, scratch) else {
+            tuples.extend_from_slice(&(-1_i32).to_be_bytes());
+            continue;
+        };
+        let length_at = tuples.len();
+        tuples.extend_from_slice(&[0; 4]);
+        let encoded = match (&target.encoder, format) {
+            (Some(encoder), Format::Binary) => encoder.encode(value, tuples),
+            (encoder, _) => as_text(encoder.as_ref(), value, tuples),
+        };
+        match encoded {
+            Ok(()) => {
+                let length = (tuples.len() - length_at - 4) as i32;
+                tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+            }
+            Err(Refusal::Unsure) => return Outcome::Unsure(index, excerpt(value)),
+            Err(Refusal::Invalid(expected)) => return reject(wrong_value(target, value, &expected)),
+        }
+    }
+    Outcome::Encoded
+}
+
+/// Append `value` for the server to read, unless it is certain that it cannot.
+fn as_text(encoder: Option<&Encoder>, value: &[u8], tuples: &mut Vec<u8>) -> Result<(), Refusal> {
+    Encoder::Text.encode(value, tuples)?;
+    let Some(encoder) = encoder else { return Ok(()) };
+    let end = tuples.len();
+    let judged = encoder.encode(value, tuples);
+    tuples.truncate(end);
+    match judged {
+        Err(Refusal::Invalid(expected)) => Err(Refusal::Invalid(expected)),
+        _ => Ok(()),
+    }
+}
+
+fn wrong_value(target: &Target, value: &[u8], expected: &str) -> Reason {
+    let (value, type_name) = (excerpt(value), &target.column.type_name);
+    Reason {
+        column: Some(target.column.name.clone()),
+        field: Some(target.field + 1),
+        reason: format!("cannot read {value} as {type_name}: {expected}"),
+        value: Some(value),
+        help: "correct the value, or leave it empty for NULL".into(),
+        sqlstate: None,
+        constraint: None,
+    }
+}
+
+fn wrong_field_count(record: Record<'_>, expected: usize) -> Reason {
+    let (found, fields) = (record.len(), if record.len() == 1 { "field" } else { "fields" });
+    let (reason, help) = if record.is_empty() {
+        (format!("the line is empty, where {expected} fields were expected"), "remove the line")
+    } else if found > expected {
+        (
+            format!("{found} {fields}, where {expected} were expected"),
+            "put values that hold the delimiter in quotes: \"Washington, D.C.\"",
+        )
+    } else {
+        (
+            format!("{found} {fields}, where {expected} were expected"),
+            "write every field, and nothing between the delimiters for NULL",
+        )
+    };
+    Reason {
+        column: None,
+        field: None,
+        value: None,
+        reason,
+        help: help.into(),
+        sqlstate: None,
+        constraint: None,
+    }
+}

@@ -1,0 +1,255 @@
+//! Bad rows: how many there may be, and the two files that they go to.
+//!
+//! `FILE.csv` gets the header and the original bytes of each, so that it loads again with the same options once
+//! they are corrected; `FILE.log.jsonl` gets one JSON object a row that says where it was and why it was refused.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// How many bad rows a load may have before it is rolled back.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RejectLimit {
+    /// So many.
+    Rows(u64),
+    /// So many of a hundred rows read, over the whole load.
+    Percent(f64),
+}
+
+impl RejectLimit {
+    /// Whether `rejected` of `read` rows are too many; a percentage is of the whole file, so it can only be told
+    /// `at_end`.
+    pub fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
+        match self {
+            RejectLimit::Rows(limit) => rejected > limit,
+            RejectLimit::Percent(limit) => at_end && rejected as f64 * 100.0 > limit * read as f64,
+        }
+    }
+
+    /// Whether any row may be rejected.
+    pub fn allows_any(self) -> bool {
+        match self {
+            RejectLimit::Rows(limit) => limit > 0,
+            RejectLimit::Percent(limit) => limit > 0.0,
+        }
+    }
+}
+
+impl FromStr for RejectLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected a number of rows, such as 100, or a percentage, such as 1%".to_owned();
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+                (0.0..=100.0).contains(&percent).then_some(RejectLimit::Percent(percent)).ok_or_else(wrong)
+            }
+            None => text.parse().map(RejectLimit::Rows).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl std::fmt::Display for RejectLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RejectLimit::Rows(rows) => write!(f, "{rows}"),
+            RejectLimit::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// Why a row was not loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// The column it is about, if it is about one.
+    pub column: Option<String>,
+    /// Which field of the record that is, from 1.
+    #[serde(skip)]
+    pub field: Option<usize>,
+    /// The value it is about, shortened and printable.
+    pub value: Option<String>,
+    /// In words.
+    pub reason: String,
+    /// The remedy.
+    #[serde(skip)]
+    pub help: String,
+    /// The server's code; `None` when the row was never sent.
+    pub sqlstate: Option<String>,
+    /// The constraint that it breaks.
+    pub constraint: Option<String>,
+}
+
+impl Reason {
+    /// Nothing but words.
+    pub fn new(reason: String) -> Self {
+        Reason { reason, ..Reason::default() }
+    }
+}
+
+/// A row that was not loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reject {
+    /// The file that it was in.
+    #[serde(serialize_with = "as_text")]
+    pub file: std::sync::Arc<str>,
+    /// The line that it begins on, from 1.
+    pub first_line: u64,
+    /// The line that it ends on.
+    pub last_line: u64,
+    /// Bytes before it in the file, decompressed.
+    pub byte_offset: u64,
+    /// Why.
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// Its bytes, with its line end.
+    #[serde(skip)]
+    pub raw: Bytes,
+}
+
+fn as_text<S: Serializer>(text: &std::sync::Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+impl Reject {
+    /// The error for a load that may not have any.
+    pub fn into_error(self) -> Error {
+        let Reject { file, first_line, reason, .. } = self;
+        let Reason { column, field, reason, help, .. } = reason;
+        let place = match (field, column) {
+            (Some(field), Some(column)) => format!(", column {field} ({column})"),
+            _ => String::new(),
+        };
+        Error::input(format!("{file}, line {first_line}{place}: {reason}")).with_help(help)
+    }
+}
+
+/// Writes bad rows to their two files.
+#[derive(Debug)]
+pub struct RejectFiles {
+    csv: BufWriter<File>,
+    log: BufWriter<File>,
+    csv_path: PathBuf,
+    log_path: PathBuf,
+    written: u64,
+}
+
+impl RejectFiles {
+    /// Create `csv_path` and its companion, so that a bad path fails before anything is loaded.
+    ///
+    /// # Errors
+    /// When one of them cannot be written.
+    pub fn create(csv_path: &Path) -> Result<Self> {
+        let log_path = csv_path.with_extension("log.jsonl");
+        let create = |path: &Path| {
+            File::create(path).map(BufWriter::new).map_err(|error| {
+                Error::io(Kind::Output, "create the rejects file", path, &error)
+                    .with_help("name another with --rejects")
+            })
+        };
+        Ok(RejectFiles {
+            csv: create(csv_path)?,
+            log: create(&log_path)?,
+            csv_path: csv_path.to_owned(),
+            log_path,
+            written: 0,
+        })
+    }
+
+    /// Write `reject`; `header` is the file's first record, which the first reject has to follow.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
+        let csv = if self.written == 0 { self.csv.write_all(header) } else { Ok(()) }
+            .and_then(|()| self.csv.write_all(&reject.raw))
+            .and_then(|()| match reject.raw.last() {
+                // The last record of a file may have no line end, but another may follow it here.
+                Some(b'\n' | b'\r') => Ok(()),
+                _ => self.csv.write_all(b"\n"),
+            });
+        csv.map_err(|error| Error::io(Kind::Output, "write to", &self.csv_path, &error))?;
+        serde_json::to_writer(&mut self.log, reject)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.log.write_all(b"\n"))
+            .map_err(|error| Error::io(Kind::Output, "write to", &self.log_path, &error))?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Complete the files; they go away when nothing was written to them. Returns the CSV's path.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn finish(mut self) -> Result<Option<PathBuf>> {
+        if self.written == 0 {
+            for path in [&self.csv_path, &self.log_path] {
+                std::fs::remove_file(path)
+                    .map_err(|error| Error::io(Kind::Output, "remove", path, &error))?;
+            }
+            return Ok(None);
+        }
+        self.csv.flush().map_err(|error| Error::io(Kind::Output, "write to", &self.csv_path, &error))?;
+        self.log.flush().map_err(|error| Error::io(Kind::Output, "write to", &self.log_path, &error))?;
+        Ok(Some(self.csv_path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_rows_or_percentages() {
+        assert_eq!("5".parse(), Ok(RejectLimit::Rows(5)));
+        assert_eq!("0.5%".parse(), Ok(RejectLimit::Percent(0.5)));
+        for text in ["", "-1", "101%", "x", "%", "1.5", "NaN%"] {
+            assert!(text.parse::<RejectLimit>().is_err(), "{text}");
+        }
+        assert!(!RejectLimit::Rows(5).is_exceeded(5, 5, true));
+        assert!(RejectLimit::Rows(5).is_exceeded(6, 600, false));
+        assert!(!RejectLimit::Percent(1.0).is_exceeded(50, 100, false));
+        assert!(RejectLimit::Percent(1.0).is_exceeded(2, 100, true));
+        assert!(!RejectLimit::Percent(1.0).is_exceeded(1, 100, true));
+    }
+
+    #[test]
+    fn rejects_keep_their_bytes_and_leave_no_empty_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bad.csv");
+        let files = RejectFiles::create(&path).unwrap();
+        assert_eq!(files.finish().unwrap(), None);
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+
+        let mut files = RejectFiles::create(&path).unwrap();
+        let reason = Reason { column: Some("age".into()), ..Reason::new("expected a number".into()) };
+        for raw in [&b"1,\"a\nb\"\r\n"[..], b"2,\xff"] {
+            let raw = Bytes::copy_from_slice(raw);
+            let reject = Reject {
+                file: "f.csv".into(),
+                first_line: 3,
+                last_line: 4,
+                byte_offset: 9,
+                reason: reason.clone(),
+                raw,
+            };
+            files.write(b"id,age\r\n", &reject).unwrap();
+        }
+        assert_eq!(files.finish().unwrap(), Some(path.clone()));
+        assert_eq!(std::fs::read(&path).unwrap(), b"id,age\r\n1,\"a\nb\"\r\n2,\xff\n");
+        let log = std::fs::read_to_string(dir.path().join("bad.log.jsonl")).unwrap();
+        let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&first["file"], &first["last_line"], &first["column"]),
+            (&"f.csv".into(), &4.into(), &"age".into())
+        );
+        assert_eq!(log.lines().count(), 2);
+    }
+}

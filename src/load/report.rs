@@ -1,0 +1,158 @@
+//! The receipt of a load: what was read, what became of it, and how that is known.
+
+use std::num::NonZero;
+
+use serde::Serialize;
+
+use super::encoding::Switch;
+use super::feed::Counts;
+use super::target::Targets;
+use super::tuples::Format;
+use crate::config::{LoadSettings, Mode};
+use crate::postgres::database::ServerFacts;
+use crate::source::Inputs;
+
+/// What a load did. Every record that was read was loaded, rejected or skipped: the numbers add up, and those
+/// of the rows loaded are the server's own.
+#[derive(Debug, Clone, Serialize)]
+pub struct LoadReport {
+    /// `load`.
+    pub command: &'static str,
+    /// How it was written.
+    pub mode: Mode,
+    /// Where to.
+    pub table: String,
+    /// What was read.
+    pub path: String,
+    /// Records in the files, without their headers.
+    pub rows_read: u64,
+    /// Rows that the server says it inserted or updated.
+    pub rows_loaded: u64,
+    /// Those of them that are new.
+    pub rows_inserted: u64,
+    /// Those of them that were there, with another content; see `--on-conflict`.
+    pub rows_updated: u64,
+    /// Records whose key was there, and that were left out as asked for.
+    pub rows_skipped: u64,
+    /// Records that were refused, and set aside.
+    pub rows_rejected: u64,
+    /// Bytes of the files, as they are stored.
+    pub bytes_read: u64,
+    /// From opening the transaction to the end of its commit.
+    pub seconds: f64,
+    /// `rows_loaded / seconds`.
+    pub rows_per_second: f64,
+    /// What the time was spent on.
+    pub phases: Phases,
+    /// Connections written over.
+    pub connections: usize,
+    /// INSERTs that shared a Sync, at most.
+    pub sync_every: NonZero<usize>,
+    /// Whether every row was a transaction by itself.
+    pub autocommit: bool,
+    /// Whether everything was rolled back at the end, as asked for.
+    pub dry_run: bool,
+    /// Whether the table was emptied first.
+    pub truncated: bool,
+    /// Whether the table was created.
+    pub created: bool,
+    /// The files, with the hash of their content.
+    pub files: Vec<FileRead>,
+    /// Every column that was loaded.
+    pub columns: Vec<ColumnLoaded>,
+    /// Columns of the table that the file does not have, and that took their defaults.
+    pub columns_defaulted: Vec<String>,
+    /// Columns of the file that the table does not have, and that were left out as asked for.
+    pub columns_ignored: Vec<String>,
+    /// What was done about keys that were there.
+    pub on_conflict: Option<String>,
+    /// Where the rejected records are.
+    pub rejects: Option<String>,
+    /// The server, and the settings that a time depends on.
+    pub server: ServerFacts,
+}
+
+/// What the time was spent on, in seconds; encoding goes on beside writing.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Phases {
+    /// Looking at the table, creating and emptying it.
+    pub prepare_seconds: f64,
+    /// Reading, encoding and writing.
+    pub write_seconds: f64,
+    /// Committing.
+    pub commit_seconds: f64,
+}
+
+/// One file.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileRead {
+    /// Its path, or `standard input`.
+    pub path: String,
+    /// Its bytes, as they are stored.
+    pub bytes: u64,
+    /// The SHA-256 of these bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// One column.
+#[derive(Debug, Clone, Serialize)]
+pub struct ColumnLoaded {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// `binary` where we read its values, `text` where the server did.
+    pub format: &'static str,
+    /// From where on, and for which value, the server read it, where that was not so from the beginning.
+    pub text_from: Option<Switch>,
+}
+
+/// What a load has come to so far.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub read: u64,
+    pub counts: Counts,
+    pub skipped: u64,
+    pub rejected: u64,
+    pub switches: Vec<Switch>,
+    pub rejects: Option<String>,
+}
+
+/// Every column of `targets`, and who read it.
+pub(super) fn columns(targets: &Targets, mode: Mode, switches: &[Switch]) -> Vec<ColumnLoaded> {
+    let formats = targets.formats(mode);
+    let column = |(index, target): (usize, &super::target::Target)| {
+        let own = switches.iter().find(|switch| switch.index == index);
+        // A COPY has one format for all.
+        let text_from = own.or(switches.first().filter(|_| mode == Mode::Copy));
+        let text = formats[index] == Format::Text || text_from.is_some();
+        ColumnLoaded {
+            name: target.column.name.clone(),
+            type_name: target.column.type_name.clone(),
+            format: if text { "text" } else { "binary" },
+            text_from: text_from.cloned(),
+        }
+    };
+    targets.columns.iter().enumerate().map(column).collect()
+}
+
+/// The files that were read.
+pub(super) fn files(inputs: &Inputs) -> Vec<FileRead> {
+    let read = inputs.read().into_iter();
+    read.map(|(path, bytes, sha256)| FileRead { path, bytes, sha256 }).collect()
+}
+
+/// The path, or paths, for a person.
+pub(super) fn path(inputs: &Inputs) -> String {
+    inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the numbers add up, and what to say if they do not.
+pub(super) fn discrepancy(outcome: &Outcome, settings: &LoadSettings) -> Option<String> {
+    let Outcome { read, counts, skipped, rejected, .. } = outcome;
+    let sent = read - rejected;
+    let answered = counts.inserted + counts.updated + skipped;
+    (answered != sent)
+        .then(|| format!("the server inserted {answered} of {sent} rows into {}", settings.table.name))
+}

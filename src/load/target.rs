@@ -1,0 +1,172 @@
+//! Which field of the file goes to which column of the table.
+
+use std::sync::Arc;
+
+use super::tuples::Format;
+use crate::config::Mode;
+use crate::encode::{Encoder, Kind};
+use crate::source::{Header, excerpt};
+use crate::table::{Column, Table, TableName, quote_list};
+use crate::{Error, Result};
+
+/// One column that is loaded.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Which field of a record holds it, from 0.
+    pub field: usize,
+    /// The table's column.
+    pub column: Column,
+    /// Writes its values; `None` where only the server reads them.
+    pub encoder: Option<Encoder>,
+}
+
+/// Every column that is loaded, in the order of the file.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    /// The columns.
+    pub columns: Vec<Target>,
+    /// How many fields a record has.
+    pub fields: usize,
+    /// Names in the header that were skipped because that was asked for.
+    pub ignored: Vec<String>,
+}
+
+/// How the fields are named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// `--columns`: the columns, in the order of the fields; the header, if there is one, is not looked at.
+    pub columns: Option<Vec<String>>,
+    /// `--map`: names in the header and the columns that they mean.
+    pub map: Vec<(String, String)>,
+    /// `--ignore-extra`: skip names that the table does not have.
+    pub ignore_extra: bool,
+}
+
+impl Targets {
+    /// Who reads each column, to begin with, in `mode`.
+    ///
+    /// A COPY has one format for all columns; an array in a batch would be taken apart by `unnest()`.
+    pub fn formats(&self, mode: Mode) -> Arc<[Format]> {
+        let is_read_by_server = |target: &Target| {
+            let Column { column_type, array_oid, .. } = &target.column;
+            let in_batch = matches!(column_type.kind, Kind::Array { .. }) || *array_oid == 0;
+            target.encoder.is_none() || (mode == Mode::Batch && in_batch)
+        };
+        let all = mode == Mode::Copy && self.columns.iter().any(is_read_by_server);
+        let text = |target| if all || is_read_by_server(target) { Format::Text } else { Format::Binary };
+        self.columns.iter().map(text).collect()
+    }
+
+    /// The columns' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|target| target.column.name.as_str())
+    }
+
+    /// The beginning of an INSERT of these columns into `table`, up to where the rows come from.
+    pub fn insert_into(&self, table: &TableName) -> String {
+        let always = self.columns.iter().any(|target| target.column.identity_always);
+        let overriding = if always { " OVERRIDING SYSTEM VALUE" } else { "" };
+        format!("INSERT INTO {} ({}){overriding}", table.sql(), quote_list(self.names()))
+    }
+
+    /// Find the column of `table` that each field is for.
+    ///
+    /// # Errors
+    /// When a name is unknown, given twice, or names a column that cannot be loaded.
+    pub fn find(header: Option<&Header>, file: &str, naming: &Naming, table: &Table) -> Result<Targets> {
+        let names = match (&naming.columns, header) {
+            (Some(columns), _) => columns.clone(),
+            (None, Some(header)) => header.names.clone(),
+            // Without any names the fields are the columns, but for those that are never written.
+            (None, None) => {
+                let written = table.columns.iter().filter(|column| !column.generated);
+                written.map(|column| crate::table::quote(&column.name)).collect()
+            }
+        };
+        let by_header = naming.columns.is_none() && header.is_some();
+        let place = |index: usize| match header {
+            Some(header) if by_header => format!("{file}, line {}, column {}", header.line, index + 1),
+            _ => format!("{file}, column {}", index + 1),
+        };
+        if let (Some(columns), Some(header)) = (&naming.columns, header)
+            && columns.len() != header.names.len()
+        {
+            return Err(Error::usage(format!(
+                "--columns names {} columns, but {file} has {}",
+                columns.len(),
+                header.names.len()
+            ))
+            .with_help("name every column of the file, in its order"));
+        }
+        if let Some((from, _)) =
+            naming.map.iter().find(|(from, _)| !names.iter().any(|name| name.trim() == from))
+        {
+            return Err(Error::usage(format!("--map {from}=… names a column that {file} does not have"))
+                .with_help(format!("it has {}", names.join(", "))));
+        }
+        let mut targets = Targets { columns: Vec::new(), fields: names.len(), ignored: Vec::new() };
+        let mut unknown = Vec::new();
+        for (field, name) in names.iter().enumerate() {
+            let refuse = |reason: String| Error::input(format!("{}: {reason}", place(field)));
+            if name.trim().is_empty() {
+                if naming.ignore_extra {
+                    targets.ignored.push(String::new());
+                    continue;
+                }
+                return Err(refuse("the header has no name here".into()).with_help(
+                    "the first line has to name the table's columns; --ignore-extra skips what has no name",
+                ));
+            }
+            let mapped = naming.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str());
+            let is_taken = |column: &&Column| targets.names().any(|taken| taken == column.name);
+            let column = match (mapped, by_header) {
+                (Some(column), _) => table.column_in_sql(column),
+                (None, false) => table.column_in_sql(name),
+                (None, true) => {
+                    let mut called = table.columns_called(name).peekable();
+                    let first = called.peek().copied();
+                    called.find(|column| !is_taken(column)).or(first)
+                }
+            };
+            let Some(column) = column else {
+                match (mapped, naming.ignore_extra) {
+                    (None, true) => targets.ignored.push(name.to_owned()),
+                    _ => unknown.push(excerpt(mapped.unwrap_or(name).as_bytes())),
+                }
+                continue;
+            };
+            if targets.names().any(|other| other == column.name) {
+                return Err(refuse(format!("the header names {} twice", column.name))
+                    .with_help("every column can be loaded once only"));
+            }
+            if column.generated {
+                return Err(refuse(format!(
+                    "{} is a generated column, which the server computes",
+                    column.name
+                ))
+                .with_help("leave it out of the file, or skip it with --ignore-extra and --map"));
+            }
+            let encoder = table.encoder(column);
+            targets.columns.push(Target { field, column: column.clone(), encoder });
+        }
+        if !unknown.is_empty() {
+            let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+            let line = header.filter(|_| by_header).map(|header| format!(", line {}", header.line));
+            return Err(Error::input(format!(
+                "{file}{}: the header names {}, which {} does not have",
+                line.unwrap_or_default(),
+                unknown.join(", "),
+                table.name
+            ))
+            .with_help(format!(
+                "its columns are {}; rename with --map, or skip with --ignore-extra",
+                columns.join(", ")
+            )));
+        }
+        if targets.columns.is_empty() {
+            return Err(Error::input(format!("{file} has no column of {}", table.name))
+                .with_help("the first line has to name the table's columns"));
+        }
+        Ok(targets)
+    }
+}

@@ -1,0 +1,110 @@
+//! Which rows of a piece have a key that is there already, asked in one query.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::batch::{array, array_of};
+use super::raw::Raw;
+use super::target::Targets;
+use super::tuples::{Chunk, Format};
+use crate::encode::Kind;
+use crate::table::{Table, quote};
+use crate::{Error, Result};
+
+/// A unique index over columns that are loaded.
+#[derive(Debug)]
+pub struct UniqueIndex {
+    /// Its columns, as places among the targets.
+    pub columns: Vec<usize>,
+}
+
+impl UniqueIndex {
+    /// The index `name` of `table`; `None` if it has expressions, a condition, or columns that are not loaded.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn find(
+        client: &Client,
+        table: &Table,
+        name: &str,
+        targets: &Arc<Targets>,
+    ) -> Result<Option<UniqueIndex>> {
+        let rows = client
+            .query(
+                "SELECT a.attname
+                 FROM pg_catalog.pg_index i
+                      JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+                      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
+                      LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                 WHERE i.indrelid = $1 AND c.relname = $2 AND i.indisunique AND i.indimmediate
+                   AND i.indpred IS NULL AND i.indexprs IS NULL AND k.n <= i.indnkeyatts
+                 ORDER BY k.n",
+                &[&table.oid, &name],
+            )
+            .await
+            .map_err(|error| Error::database(&format!("look up index {name} of {}", table.name), &error))?;
+        let place = |name: &str| {
+            let place = targets.names().position(|loaded| loaded == name)?;
+            let column = &targets.columns[place].column;
+            let can_be_unnested =
+                column.array_oid != 0 && !matches!(column.column_type.kind, Kind::Array { .. });
+            can_be_unnested.then_some(place)
+        };
+        let columns: Option<Vec<usize>> =
+            rows.iter().map(|row| place(row.get::<_, Option<&str>>(0)?)).collect();
+        Ok(columns.filter(|columns| !columns.is_empty()).map(|columns| UniqueIndex { columns }))
+    }
+
+    /// The rows of `piece` whose key is in the table, or in an earlier row of the piece; in order.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn duplicates(
+        &self,
+        client: &Client,
+        table: &Table,
+        targets: &Arc<Targets>,
+        chunk: &Chunk,
+        piece: Range<usize>,
+    ) -> Result<Vec<usize>> {
+        let failed =
+            |error| Error::database(&format!("look for keys that are in {} already", table.name), &error);
+        let (mut types, mut arguments, mut names, mut equal, mut known) =
+            (vec![], vec![], vec![], vec![], vec![]);
+        for (number, &column) in self.columns.iter().enumerate() {
+            let column = &targets.columns[column].column;
+            types.push(array_of(column.array_oid, &column.type_name));
+            arguments.push(format!("${}", number + 1));
+            equal.push(format!("t.{} = k.k{number}", quote(&column.name)));
+            known.push(format!("k{number} IS NOT NULL"));
+            names.push(format!("k{number}"));
+        }
+        let sql = format!(
+            "SELECT ord FROM (
+                 SELECT *, row_number() OVER (PARTITION BY {names} ORDER BY ord) AS nth
+                 FROM unnest({}) WITH ORDINALITY u({names}, ord)) k
+             WHERE {} AND (nth > 1 OR EXISTS (SELECT FROM {} t WHERE {}))
+             ORDER BY ord",
+            arguments.join(", "),
+            known.join(" AND "),
+            table.name.sql(),
+            equal.join(" AND "),
+            names = names.join(", "),
+        );
+        let types: Vec<Type> = types;
+        let statement = client.prepare_typed(&sql, &types).await.map_err(failed)?;
+        let tuples: Vec<Vec<_>> = piece.clone().map(|row| chunk.tuple(row).collect()).collect();
+        let keys = self.columns.iter().map(|&column| {
+            let values = tuples.iter().map(|tuple| tuple[column].as_deref());
+            let element = targets.columns[column].column.column_type.oid;
+            Raw { value: Some(array(element, values)), format: Format::Binary }
+        });
+        let keys: Vec<Raw> = keys.collect();
+        let rows = client.query_raw(&statement, keys).await.map_err(failed)?;
+        let rows: Vec<_> = futures::TryStreamExt::try_collect(rows).await.map_err(failed)?;
+        Ok(rows.iter().map(|row| piece.start + row.get::<_, i64>(0) as usize - 1).collect())
+    }
+}
