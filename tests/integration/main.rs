@@ -6,6 +6,7 @@ mod csv_oracle;
 mod encoders;
 mod launcher;
 mod load;
+mod load_any;
 mod load_files;
 mod oracle;
 mod oracle_datetime;
