@@ -61,16 +61,13 @@ pub struct Global {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the help of a command stands at its flags, and would be cut short here")]
 pub enum Command {
-    /// Write a CSV of made-up people
     Generate(Generate),
-    /// Load CSV files into the table
     Load(Box<Load>),
-    /// Measure how many queries a second the server answers
     Query(Query),
     /// See whether the server answers, the table is there and the statements prepare
     Check,
-    /// Start, stop or look at the server that we run ourselves
     Server(Server),
     /// Print a completion script for a shell
     Completions {
@@ -143,7 +140,8 @@ pub struct Load {
     /// Rows in each INSERT of mode batch [default: 1000]
     #[arg(long, value_name = "ROWS")]
     pub batch_size: Option<usize>,
-    /// Statements on the way at once on each connection, in modes rows and batch [default: 256]
+    /// Statements on the way at once on each connection: INSERTs of a row in mode rows, of a batch (up to 4)
+    /// in mode batch [default: 256, with --autocommit 1]
     #[arg(long, value_name = "N")]
     pub pipeline_depth: Option<usize>,
     /// What to do with a row whose key is in the table: skip it, or update the table's row; the key is the
@@ -186,7 +184,7 @@ pub struct Load {
     /// INSERTs that share a Sync, in mode rows without --autocommit; 1 for a Sync each [default: 256]
     #[arg(long, value_name = "N")]
     pub sync_every: Option<usize>,
-    /// Commit every row by itself (mode rows); after an error the rows before it stay
+    /// Commit every row by itself (mode rows); after an error the rows that were committed stay
     #[arg(long)]
     pub autocommit: bool,
     /// Connections to write over; more than one needs --autocommit [default: 1]

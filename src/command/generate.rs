@@ -7,12 +7,13 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::Context;
-use crate::Result;
 use crate::cli;
 use crate::config::GenerateSettings;
+use crate::error::Kind;
 use crate::people;
 use crate::postgres::database::blocking;
 use crate::progress::{Counters, Progress};
+use crate::{Error, Result};
 
 /// What was generated.
 #[derive(Debug, Clone, Serialize)]
@@ -51,6 +52,10 @@ pub(super) async fn generate(context: &Context<'_>, settings: GenerateSettings) 
     let progress = Progress::draw(context.draws(), "generating", &counters, Some(settings.plan.rows), None);
     let started = Instant::now();
     let path = settings.output.display().to_string();
+    if let Some(dir) = settings.default_dir.as_deref() {
+        std::fs::create_dir_all(dir)
+            .map_err(|error| Error::io(Kind::Output, "create directory", dir, &error))?;
+    }
     let work = {
         let counters = Arc::clone(&counters);
         blocking(move || match settings.output.as_os_str().as_encoded_bytes() {
@@ -60,6 +65,7 @@ pub(super) async fn generate(context: &Context<'_>, settings: GenerateSettings) 
     };
     context.interrupt.cancels(&counters, None);
     let written = work.await;
+    context.interrupt.forget();
     progress.finish();
     let people::Written { rows, bytes } = written?;
     let seconds = started.elapsed().as_secs_f64();

@@ -27,6 +27,11 @@ impl Interrupt {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
+    /// What was to be stopped so far is done.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Await `work`. On a signal, stop it and give it time to roll back and clean up.
     ///
     /// # Errors

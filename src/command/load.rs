@@ -27,7 +27,7 @@ const LOADED_WITH_REJECTS: u8 = 3;
 /// When the flags are wrong, or the file was not loaded.
 pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
     let mut settings = context.config.load(flags)?;
-    if let Some(generated) = settings.generate.take_if(|generated| !generated.output.exists()) {
+    if let Some(generated) = settings.generate.take() {
         let path = generated.output.display();
         context.note(&format!("{path} does not exist: generating it, as [generate] says"));
         context.note(&generate::generate(context, generated).await?.text());

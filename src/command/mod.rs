@@ -113,6 +113,7 @@ impl Context<'_> {
     /// Print the result.
     fn print(&self, report: &impl Report) -> Result<()> {
         print(&if self.flags.json { report.json() } else { report.text() })
+            .map_err(|error| error.with_help("the work was done; only its report is lost"))
     }
 }
 

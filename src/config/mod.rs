@@ -63,6 +63,8 @@ pub struct GenerateSettings {
     pub plan: people::Plan,
     /// Where to; `-` is standard output.
     pub output: PathBuf,
+    /// The output's directory, which is created unless somebody named the output: a misspelt path is not a wish.
+    pub default_dir: Option<PathBuf>,
 }
 
 /// What `load` is to do.
@@ -72,7 +74,7 @@ pub struct LoadSettings {
     pub inputs: Vec<PathBuf>,
     /// How they are written.
     pub format: source::Format,
-    /// Set when the input may be generated because it is the output of `[generate]`.
+    /// Set when the input is not there and is to be generated, because it is the output of `[generate]`.
     pub generate: Option<GenerateSettings>,
     /// Which field goes to which column.
     pub naming: Naming,
@@ -196,11 +198,15 @@ impl Config {
             named = conninfo::resolve(Some((&file.url, "config.toml [database] url")), env)?;
         }
         let server = match named {
-            Some(conninfo) => ServerChoice::Named(Box::new(conninfo)),
+            Some(conninfo) if conninfo.has_connect_timeout() => ServerChoice::Named(Box::new(conninfo)),
+            Some(conninfo) => {
+                let limit = Duration::from_secs(file.connect_timeout_s.max(1));
+                ServerChoice::Named(Box::new(conninfo.with_connect_timeout(limit)))
+            }
             None => ServerChoice::Embedded(self.embedded(env)),
         };
         let timeouts = Timeouts {
-            connect: Some(Duration::from_secs(file.connect_timeout_s.max(1))),
+            connect: None,
             wait: Duration::from_secs(file.wait_timeout_s.max(1)),
             ..Timeouts::default()
         };
@@ -231,7 +237,10 @@ impl Config {
         let file = self.file.generate.clone().unwrap_or_default();
         let rows = flags.rows.unwrap_or(file.rows);
         if rows == 0 {
-            return Err(Error::usage("-n 0 asks for no people").with_help("give a number from 1 up"));
+            let what = if flags.rows.is_some() { "-n 0" } else { "[generate] rows = 0" };
+            return Err(
+                Error::usage(format!("{what} asks for no people")).with_help("give a number from 1 up")
+            );
         }
         Ok(GenerateSettings {
             plan: people::Plan {
@@ -239,6 +248,10 @@ impl Config {
                 seed: flags.seed.unwrap_or(file.seed),
                 unicode: flags.unicode || file.unicode,
                 threads: None,
+            },
+            default_dir: match &flags.output {
+                None => self.path(&file.output).parent().map(Path::to_owned),
+                Some(_) => None,
             },
             output: flags.output.clone().unwrap_or_else(|| self.path(&file.output)),
         })
@@ -256,7 +269,9 @@ impl Config {
         let autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
         let connections = flags.connections.unwrap_or(if autocommit { file.connections } else { 1 });
         let batch_size = flags.batch_size.unwrap_or(file.batch_size);
-        let pipeline_depth = flags.pipeline_depth.unwrap_or(file.pipeline_depth);
+        // One by one, as those who commit row by row mostly do; and so no row behind a refused one is committed.
+        let default_depth = if autocommit { 1 } else { file.pipeline_depth };
+        let pipeline_depth = flags.pipeline_depth.unwrap_or(default_depth);
         at_least_one("batch size", batch_size)?;
         in_depth(pipeline_depth)?;
         self.fits_the_pool(connections)?;
@@ -292,8 +307,13 @@ impl Config {
             return Err(Error::usage(format!("--sync-every {sync_every} does not go with {cannot}: {why}"))
                 .with_help("leave --sync-every out, or use --mode rows without --autocommit"));
         }
+        let same = |a: &Path, b: &Path| {
+            a == b || a.strip_prefix(".").unwrap_or(a) == b.strip_prefix(".").unwrap_or(b)
+        };
+        let is_generated =
+            |output: &Path| matches!(inputs.as_slice(), [input] if same(input, output) && !input.exists());
         let generated =
-            self.file.generate.as_ref().filter(|generate| inputs == [self.path(&generate.output)]);
+            self.file.generate.as_ref().filter(|generate| is_generated(&self.path(&generate.output)));
         let no_flags = cli::Generate { rows: None, seed: None, output: None, unicode: false };
         Ok(LoadSettings {
             generate: generated.map(|_| self.generate(&no_flags)).transpose()?,
@@ -377,7 +397,10 @@ impl Config {
         };
         let queries = flags.queries.unwrap_or(file.queries);
         if queries == 0 {
-            return Err(Error::usage("-n 0 asks for no queries").with_help("give a number from 1 up"));
+            let what = if flags.queries.is_some() { "-n 0" } else { "[query] queries = 0" };
+            return Err(
+                Error::usage(format!("{what} asks for no queries")).with_help("give a number from 1 up")
+            );
         }
         let connections = flags.connections.unwrap_or(file.connections);
         let pipeline_depth = flags.pipeline_depth.unwrap_or(file.pipeline_depth);

@@ -116,20 +116,30 @@ pub fn infer(
     Ok(inference)
 }
 
-/// Create the table that the configuration describes.
+/// Create the table that the configuration describes, unless somebody else does so at this moment. Returns the
+/// table, and whether we created it.
 ///
 /// # Errors
 /// When it describes none, or the server refuses.
-pub(super) async fn create_configured(client: &impl GenericClient, spec: &TableSpec) -> Result<Table> {
+pub(super) async fn create_configured(
+    client: &impl GenericClient,
+    spec: &TableSpec,
+) -> Result<(Table, bool)> {
     let TableSpec { name, create } = spec;
     if create.is_empty() {
         return Err(Error::new(Kind::Database, format!("there is no table {name}")).with_help(
             "create it, let --create do so from the file, or describe its columns under [table] in config.toml",
         ));
     }
-    let created = client.batch_execute(&create.join(";")).await;
-    created.map_err(|error| Error::database(&format!("create table {name}"), &error))?;
-    find(client, name).await
+    let failed = |error| Error::database(&format!("create table {name}"), &error);
+    // Held to the end of the transaction: even IF NOT EXISTS fails when two create the same table at once.
+    let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext($1))";
+    client.execute(lock, &[&format!("postgres-etl creates {}", name.sql())]).await.map_err(failed)?;
+    if let Some(table) = Table::find(client, name).await? {
+        return Ok((table, false));
+    }
+    client.batch_execute(&create.join(";")).await.map_err(failed)?;
+    Ok((find(client, name).await?, true))
 }
 
 async fn find(client: &impl GenericClient, name: &TableName) -> Result<Table> {

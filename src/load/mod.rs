@@ -112,7 +112,10 @@ pub async fn load(
             // Awaited, so that the table is as before when the error is read.
             Err(_) => drop(transaction.rollback().await),
         }
-        done?
+        done.map_err(|error: Error| match error.kind() {
+            Kind::Interrupted => error.with_help("nothing was loaded"),
+            _ => error,
+        })?
     };
     let seconds = started.elapsed().as_secs_f64();
     phases.commit_seconds = seconds - phases.prepare_seconds - phases.write_seconds;
@@ -353,6 +356,7 @@ async fn insert_autocommit(
     let stay = format!("{emptied}{loaded} rows were committed and stay, as --autocommit means");
     let discrepancy = report::discrepancy(&outcome, settings).map(|text| Error::new(Kind::Database, text));
     match first_error.or(discrepancy) {
+        Some(_) if counters.is_cancelled() => Err(Error::interrupted().with_help(stay)),
         Some(error) => {
             let help = error.help().map_or(stay.clone(), |help| format!("{help}; {stay}"));
             Err(error.with_help(help))
@@ -373,7 +377,7 @@ async fn prepare_table(
         Some(creation) => (creation.create(client).await?, true),
         None => match Table::find(client, &spec.name).await? {
             Some(table) => (table, false),
-            None => (create::create_configured(client, spec).await?, true),
+            None => create::create_configured(client, spec).await?,
         },
     };
     // Before its columns are of interest.

@@ -91,11 +91,14 @@ pub fn write_csv(plan: &Plan, path: &Path, counters: &Counters) -> Result<Writte
 /// # Errors
 ///
 /// A usage error for a number of rows that cannot be, an output error, or interrupted; then `out` has part of the
-/// rows.
+/// rows. A reader that closed the pipe has all it wanted, and nothing counts as written.
 pub fn write_to(plan: &Plan, out: &mut impl Write, counters: &Counters) -> Result<Written> {
     plan.check()?;
-    generate(plan, out, counters)?
-        .map_err(|error| Error::output(format!("failed to write the rows: {error}")))
+    match generate(plan, out, counters)? {
+        // A reader such as `head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Written { rows: 0, bytes: 0 }),
+        written => written.map_err(|error| Error::output(format!("failed to write the rows: {error}"))),
+    }
 }
 
 /// The outer error is an interruption, the inner one a failure of `out`, which the caller can name.

@@ -46,6 +46,7 @@ pub struct Conninfo {
     tls: tls::Settings,
     named_by: String,
     password_file: Option<PathBuf>,
+    has_connect_timeout: bool,
 }
 
 impl Conninfo {
@@ -53,7 +54,13 @@ impl Conninfo {
     /// where they came from.
     pub fn local(config: Config, named_by: impl Into<String>) -> Conninfo {
         let tls = tls::Settings { mode: tls::Mode::Disable, ..tls::Settings::default() };
-        let mut conninfo = Conninfo { config, tls, named_by: named_by.into(), password_file: None };
+        let mut conninfo = Conninfo {
+            config,
+            tls,
+            named_by: named_by.into(),
+            password_file: None,
+            has_connect_timeout: true,
+        };
         conninfo.config.ssl_mode(SslMode::Disable);
         conninfo
     }
@@ -83,6 +90,11 @@ impl Conninfo {
     pub fn with_dbname(mut self, dbname: &str) -> Conninfo {
         self.config.dbname(dbname);
         self
+    }
+
+    /// Whether the URL, the service or the environment says how long to try to connect.
+    pub fn has_connect_timeout(&self) -> bool {
+        self.has_connect_timeout
     }
 
     /// The same settings, with another time limit for each address that a connection is tried at.
@@ -276,7 +288,8 @@ impl Settings {
             password_file = Some(file);
         }
         let tls = self.tls(&mut config)?;
-        Ok(Conninfo { config, tls, named_by: named_by.to_owned(), password_file })
+        let has_connect_timeout = self.number::<i64>("connect_timeout", "a number of seconds")?.is_some();
+        Ok(Conninfo { config, tls, named_by: named_by.to_owned(), password_file, has_connect_timeout })
     }
 
     /// Hosts, addresses and ports, which go together by their place in the list.

@@ -192,11 +192,20 @@ async fn count_rows(client: &Client, name: &TableName) -> Result<(TableName, u64
     }
 }
 
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Prepare the workload's statement, and see that it has as many parameters as arguments.
 ///
 /// # Errors
 /// The server's refusal, or the two numbers.
 pub async fn prepare(client: &Client, name: &str, workload: &Workload) -> Result<Statement> {
+    if workload.sql.trim_matches(|c: char| c.is_whitespace() || c == ';').is_empty() {
+        return Err(
+            Error::config(format!("[query.{name}] sql is empty")).with_help("write a statement there")
+        );
+    }
     let statement = client.prepare(&workload.sql).await.map_err(|error| {
         let refusal = Error::database(&format!("prepare query {name}, {}", workload.sql), &error);
         let remedy = format!("correct sql under [query.{name}] in config.toml");
@@ -205,7 +214,9 @@ pub async fn prepare(client: &Client, name: &str, workload: &Workload) -> Result
     let (parameters, args) = (statement.params().len(), workload.args.len());
     if parameters != args {
         return Err(Error::config(format!(
-            "query {name} has {parameters} parameters and {args} args: {}",
+            "query {name} has {} and args has {}: {}",
+            count(parameters, "parameter", "parameters"),
+            count(args, "entry", "entries"),
             workload.sql
         ))
         .with_help(format!("give [query.{name}] one entry of args for each of $1, $2 …")));
@@ -284,6 +295,8 @@ impl Run {
         error.is_closed()
             || match error.code() {
                 // That the session is read-only is our doing.
+                // The server shuts down, or somebody ended the session.
+                Some(code) if code.code().starts_with("57P") => true,
                 Some(code) => self.batches && *code == SqlState::READ_ONLY_SQL_TRANSACTION,
                 None => true,
             }

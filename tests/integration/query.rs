@@ -91,7 +91,7 @@ async fn what_cannot_be_asked_is_said_before_anything_is_measured() {
       help: correct sql under [query.syntax] in config.toml
     "#);
     insta::assert_snapshot!(workplace.fail(&["query", "arguments", "-n", "5"], 2), @r"
-    error: query arguments has 2 parameters and 1 args: SELECT $1::int + $2::int
+    error: query arguments has 2 parameters and args has 1 entry: SELECT $1::int + $2::int
       help: give [query.arguments] one entry of args for each of $1, $2 …
     ");
     insta::assert_snapshot!(workplace.fail(&["query", "range", "-n", "5"], 2), @r"

@@ -141,7 +141,9 @@ pub(super) fn initdb(place: &Place, binaries: &Binaries, user: &ServerUser, star
 
 fn initdb_failed(place: &Place, output: &Output) -> Error {
     let said = String::from_utf8_lossy(&output.stderr);
-    let complaint: Vec<_> = said.lines().map(str::trim).filter(|line| line.starts_with("initdb: ")).collect();
+    let complaint: Vec<_> = said.lines().map(str::trim).collect();
+    let is_complaint = |line: &&str| line.starts_with("initdb: error") || line.contains("FATAL:");
+    let complaint: Vec<_> = complaint.into_iter().filter(is_complaint).collect();
     let complaint = if complaint.is_empty() { last_lines(&said, 5).join("; ") } else { complaint.join("; ") };
     Error::launch(format!("failed to initialise a cluster in {}: {complaint}", place.dir.display()))
         .with_help(format!("{DIRECTORY_SETTING} names another directory, perhaps on another disk"))

@@ -40,6 +40,12 @@ pub(super) fn render(place: &Place, memory: u64, user: &BTreeMap<String, String>
         ("fsync", "on".to_owned()),
         ("synchronous_commit", "on".to_owned()),
         ("full_page_writes", "on".to_owned()),
+        // Nobody replicates it: a table that is filled in the transaction that emptied it is flushed at the commit
+        // instead of being written to the WAL first.
+        ("wal_level", "minimal".to_owned()),
+        ("max_wal_senders", "0".to_owned()),
+        // Worth 7 % of a row-by-row load.
+        ("update_process_title", "off".to_owned()),
     ];
     for (name, value) in &ours {
         let _ = writeln!(text, "{name} = {}", quote(value));
