@@ -26,7 +26,7 @@ Which server: --database-url, else DATABASE_URL, else PGHOST, PGSERVICE and the 
 variables, else [database] url in config.toml, else one of our own, started when it is needed.
 
 Exit codes: 0 done; 1 the data, a file or the server refused; 2 wrong flags or configuration;
-4 no connection, or our server did not start; 130 interrupted."
+3 loaded, but some rows were set aside; 4 no connection, or our server did not start; 130 interrupted."
 )]
 pub struct Cli {
     /// Flags that every command takes.
