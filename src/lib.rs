@@ -10,6 +10,7 @@
 //!   knows the line of each.
 //! - [`encode`] turns a field into the binary format of its column's type, once; the sinks of [`load`] send
 //!   the result, and so leave identical tables. [`table`] knows the columns.
+//! - [`infer`] finds the types that a file's values have, for a table that is made for it.
 //! - [`query`] runs a workload and measures it.
 //! - [`postgres`] is how a server is reached: connection settings, TLS, the pool, the window of statements on
 //!   the way, their shared Syncs, and the server that starts itself.

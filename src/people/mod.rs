@@ -1,7 +1,7 @@
 //! Seeded synthetic people: the dataset `id,name,age,isMarried,city,state,country`, the same bytes for the same seed.
 //!
-//! [`places`] holds every place as the tail of a row, ready to copy; [`rows`] draws the rows in blocks, each with a
-//! random stream of its own, so that any number of threads makes the same file; [`target`] is the file that appears
+//! `places` holds every place as the tail of a row, ready to copy; `rows` draws the rows in blocks, each with a
+//! random stream of its own, so that any number of threads makes the same file; `target` is the file that appears
 //! under its name only when it is whole.
 
 mod places;

@@ -36,7 +36,7 @@ impl Files {
     /// Open the first of `inputs` and read its header; where it is empty, the next one.
     ///
     /// # Errors
-    /// When there are no inputs, and as [`Files::next`].
+    /// When there are no inputs, and as [`Files::next_named`].
     pub fn open(inputs: Inputs, mut format: Format) -> Result<Self> {
         if inputs.iter().len() == 0 {
             return Err(
@@ -97,7 +97,7 @@ impl Files {
     /// Whether there is another record in any file; opens the next file where one ends.
     ///
     /// # Errors
-    /// As [`Files::next`].
+    /// As [`Files::next_named`].
     #[inline]
     pub fn has_next(&mut self) -> Result<bool> {
         while !self.records.has_next()? {
