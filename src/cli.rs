@@ -175,7 +175,7 @@ pub struct Load {
     /// With --create: look at the first N records only [default: all]
     #[arg(long, value_name = "N", help_heading = "Columns and tables")]
     pub infer_rows: Option<u64>,
-    /// With --create: put the new table into the place of the old one
+    /// With --create: put the new table into the place of the old one, whose indexes and privileges go with it
     #[arg(long, requires = "create", conflicts_with_all = ["append", "truncate"], help_heading = "Columns and tables")]
     pub replace: bool,
     /// Print the statement that --create would run, and stop

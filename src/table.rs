@@ -36,6 +36,8 @@ pub struct Table {
     pub name: TableName,
     /// What it is, if it is neither an ordinary nor a partitioned table: `view`, `foreign table` …
     pub other_kind: Option<&'static str>,
+    /// Whether its rows are those of partitions.
+    pub is_partitioned: bool,
     /// Whether rules change what an INSERT does; COPY knows none.
     pub has_insert_rules: bool,
     /// Whether row security policies apply to the session's role; COPY refuses to obey them.
@@ -65,6 +67,13 @@ pub struct Column {
     pub identity_always: bool,
     /// Whether the session's role may insert into it.
     pub insertable: bool,
+}
+
+impl Column {
+    /// `interval year`, `interval hour to minute` …: what a number without a unit means depends on the fields.
+    pub fn is_interval_with_fields(&self) -> bool {
+        self.base_name == "interval" && self.type_name != "interval"
+    }
 }
 
 /// Read one identifier as SQL does: quoted, its capitals stay; otherwise it is folded to lower case.
@@ -277,6 +286,7 @@ impl Table {
             oid,
             name,
             other_kind,
+            is_partitioned: relation.get::<_, i8>(3).cast_unsigned() == b'p',
             has_insert_rules: relation.get(4),
             has_row_security: relation.get(11),
             columns,

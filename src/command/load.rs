@@ -1,6 +1,7 @@
 //! `load`: CSV into the table.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use super::{Context, generate};
 use crate::cli;
 use crate::config::{CreateSettings, LoadSettings};
 use crate::error::Kind;
-use crate::load::{self, Creation, LoadReport};
+use crate::load::{self, Creation, LoadReport, rejects};
 use crate::postgres::database::{Database, blocking};
 use crate::progress::{Counters, Progress};
 use crate::report::Report;
-use crate::source::{Files, Inputs};
+use crate::source::{Files, Input, Inputs};
 use crate::table::Table;
 use crate::{Error, Result};
 
@@ -46,6 +47,7 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
         return Ok(0);
     }
     let has_header = files.header().is_some();
+    check_outputs(&settings, files.inputs())?;
     let receipt = settings.receipt.as_deref().map(Receipt::create).transpose()?;
     let database = context.database(settings.session()).await?;
     let counters = Arc::new(Counters::default());
@@ -97,6 +99,40 @@ async fn infer(settings: &LoadSettings, files: &Files) -> Result<Creation> {
     Ok(Creation::new(settings.table.name.clone(), inference))
 }
 
+/// See that nothing that is written takes the place of what is read, of a device, or of another output.
+fn check_outputs(settings: &LoadSettings, inputs: &Inputs) -> Result<()> {
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    let mut taken: Vec<_> = inputs
+        .iter()
+        .filter_map(|input| match input {
+            Input::File(path) => identity(path),
+            Input::Stdin => None,
+        })
+        .collect();
+    let log = rejects::log_path(&settings.rejects);
+    let outputs = [
+        ("--receipt", settings.receipt.as_deref()),
+        ("--rejects", Some(settings.rejects.as_path()).filter(|_| settings.max_rejects.allows_any())),
+        ("--rejects", Some(log.as_path()).filter(|_| settings.max_rejects.allows_any())),
+    ];
+    let mut names: Vec<&Path> = Vec::new();
+    for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path?))) {
+        let refuse = |reason: &str| {
+            let message = format!("{flag}: {} {reason}", path.display());
+            Err(Error::usage(message).with_help(format!("name another file with {flag}")))
+        };
+        if path.metadata().is_ok_and(|file| !file.is_file()) {
+            return refuse("is not a regular file");
+        }
+        if names.contains(&path) || identity(path).is_some_and(|file| taken.contains(&file)) {
+            return refuse("is read, or written, by this load already");
+        }
+        names.push(path);
+        taken.extend(identity(path));
+    }
+    Ok(())
+}
+
 /// A report that is kept: the file appears when it is complete.
 struct Receipt<'a> {
     path: &'a Path,
@@ -106,8 +142,7 @@ struct Receipt<'a> {
 impl<'a> Receipt<'a> {
     /// Create it before anything is loaded, so that a bad path costs nothing.
     fn create(path: &'a Path) -> Result<Self> {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = NamedTempFile::new_in(dir)
+        let file = crate::report::temporary_beside(path)
             .map_err(|error| Error::io(Kind::Output, "create the receipt", path, &error))?;
         Ok(Receipt { path, file })
     }

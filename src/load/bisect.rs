@@ -187,10 +187,7 @@ fn is_about_rows(error: &PgError) -> bool {
     // 42501 is a row security policy here: the privileges were looked at before.
     let code = db.code().code();
     code == "42501"
-        || !matches!(
-            &code[..2],
-            "08" | "0A" | "25" | "40" | "42" | "53" | "54" | "55" | "57" | "58" | "F0" | "XX"
-        )
+        || !matches!(&code[..2], "08" | "0A" | "25" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX")
 }
 
 #[cfg(test)]

@@ -70,6 +70,13 @@ impl Clause {
             OnConflict::Skip(key) => (key, false),
             OnConflict::Update(key) => (key, true),
         };
+        if updates && table.is_partitioned {
+            return Err(Error::usage(format!(
+                "--on-conflict update: {} is partitioned, and the server does not tell there which rows are new",
+                table.name
+            ))
+            .with_help("load into the partitions, or use --on-conflict skip"));
+        }
         let mut key = Vec::with_capacity(named.len());
         for name in named {
             let column = table.column_in_sql(name).ok_or_else(|| {
@@ -94,12 +101,12 @@ impl Clause {
             key => format!(" ({})", quote_list(key.iter().map(String::as_str))),
         };
         let action = if updates {
-            // A key that is the whole row is set too: DO NOTHING would not count it as updated.
-            let others: Vec<&str> =
-                targets.names().filter(|name| !key.iter().any(|key| key == name)).collect();
-            let set: Vec<&str> = if others.is_empty() { targets.names().collect() } else { others };
-            let set: Vec<String> =
-                set.into_iter().map(|name| format!("{0} = EXCLUDED.{0}", quote(name))).collect();
+            // The key too: 1.0 and 1.00 are the same key, and the last row wins whole.
+            let columns = targets.columns.iter().map(|target| &target.column);
+            let set: Vec<String> = columns
+                .filter(|column| !column.identity_always)
+                .map(|column| format!("{0} = EXCLUDED.{0}", quote(&column.name)))
+                .collect();
             format!("UPDATE SET {}", set.join(", "))
         } else {
             "NOTHING".to_owned()

@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// A chunk is handed on when it holds this many bytes.
 const CHUNK_BYTES: usize = 128 * 1024;
 
+/// Where bad rows are set aside a chunk is a piece with a savepoint of its own, so fewer and larger ones are faster.
+const CHUNK_BYTES_REJECTING: usize = 1024 * 1024;
+
 /// How to encode.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -105,7 +108,10 @@ impl Encoding {
             chunk.tuples = carried.tuple;
             chunk.add(&carried.original);
         }
-        while chunk.tuples.len() < CHUNK_BYTES && chunk.records() < self.plan.chunk_rows {
+        let most = if self.plan.rejecting { CHUNK_BYTES_REJECTING } else { CHUNK_BYTES };
+        while chunk.tuples.len() + chunk.bytes.len() + chunk.rejected_bytes < most
+            && chunk.records() < self.plan.chunk_rows
+        {
             if !self.files.has_next()? || self.files.current() != input {
                 break;
             }
@@ -116,6 +122,10 @@ impl Encoding {
                 match encode_record(record, &self.targets, formats, &chunk.file, tuples, &mut self.scratch) {
                     Outcome::Unsure(index, value) => {
                         chunk.tuples.truncate(start);
+                        let target = &self.targets.columns[index];
+                        if self.plan.mode != Mode::Copy && target.column.is_interval_with_fields() {
+                            break reject(record, &chunk.file, only_copy_reads(target, value));
+                        }
                         self.formats = give_up(&self.formats, index, self.plan.mode == Mode::Copy);
                         let file = chunk.file.to_string();
                         self.switched.push(Switch { index, file, line: record.line, value });
@@ -128,6 +138,7 @@ impl Encoding {
                 if !self.plan.rejecting {
                     return Err(reject.into_error());
                 }
+                chunk.rejected_bytes += reject.raw.len();
                 chunk.rejects.push(reject);
                 continue;
             }
@@ -176,6 +187,7 @@ struct Building {
     bytes: Vec<u8>,
     places: Vec<Place>,
     rejects: Vec<Reject>,
+    rejected_bytes: usize,
 }
 
 impl Building {
@@ -189,6 +201,7 @@ impl Building {
             bytes: Vec::new(),
             places: Vec::new(),
             rejects: Vec::new(),
+            rejected_bytes: 0,
         }
     }
 
@@ -209,7 +222,7 @@ impl Building {
     }
 
     fn finish(self, rejecting: bool) -> Chunk {
-        let Building { tuples, ends, lines, file, formats, bytes, places, rejects } = self;
+        let Building { tuples, ends, lines, file, formats, bytes, places, rejects, .. } = self;
         let originals = rejecting.then(|| Originals { bytes: bytes.into(), places });
         Chunk { tuples: tuples.into(), ends, lines, file, formats, originals, rejects }
     }
@@ -232,16 +245,7 @@ fn encode_record(
     tuples: &mut Vec<u8>,
     scratch: &mut Vec<u8>,
 ) -> Outcome {
-    let reject = |reason: Reason| {
-        Outcome::Rejected(Reject {
-            file: Arc::clone(file),
-            first_line: record.line,
-            last_line: record.last_line,
-            byte_offset: record.offset,
-            reason,
-            raw: bytes::Bytes::copy_from_slice(record.raw()),
-        })
-    };
+    let reject = |reason: Reason| reject(record, file, reason);
     if record.len() != targets.fields {
         return reject(wrong_field_count(record, targets.fields));
     }
@@ -268,6 +272,31 @@ fn encode_record(
         }
     }
     Outcome::Encoded
+}
+
+/// `record`, refused for `reason`.
+fn reject(record: Record<'_>, file: &Arc<str>, reason: Reason) -> Outcome {
+    Outcome::Rejected(Reject {
+        file: Arc::clone(file),
+        first_line: record.line,
+        last_line: record.last_line,
+        byte_offset: record.offset,
+        reason,
+        raw: bytes::Bytes::copy_from_slice(record.raw()),
+    })
+}
+
+/// What `5` means in an `interval year` is for the input function to say, which no parameter of a statement
+/// reaches with the column's fields.
+fn only_copy_reads(target: &Target, value: String) -> Reason {
+    let type_name = &target.column.type_name;
+    Reason {
+        column: Some(target.column.name.clone()),
+        field: Some(target.field + 1),
+        help: "use --mode copy, or write the unit: '5 years'".into(),
+        ..Reason::new(format!("only COPY can read {value} as {type_name}"))
+    }
+    .with_value(value)
 }
 
 /// Append `value` for the server to read, unless it is certain that it cannot.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use super::encoding::{Encoding, Switch};
 use super::tuples::{Chunk, Lines};
@@ -17,6 +17,8 @@ const CHUNKS_AHEAD: usize = 4;
 pub struct Stream {
     chunks: Mutex<mpsc::Receiver<Result<Chunk>>>,
     counters: Arc<Counters>,
+    /// Becomes true when nothing more is to be given out.
+    stopped: watch::Sender<bool>,
     encoding: Mutex<Option<tokio::task::JoinHandle<Vec<Switch>>>>,
 }
 
@@ -29,24 +31,30 @@ impl Stream {
             let counters = Arc::clone(&counters);
             tokio::task::spawn_blocking(move || encoding.run(&counters, &sender))
         };
-        Stream { chunks: Mutex::new(receiver), counters, encoding: Mutex::new(Some(encoding)) }
+        Stream {
+            chunks: Mutex::new(receiver),
+            counters,
+            stopped: watch::Sender::new(false),
+            encoding: Mutex::new(Some(encoding)),
+        }
     }
 
     /// The next chunk; `None` when there is none left, or somebody stopped.
     pub async fn next(&self) -> Result<Option<Chunk>> {
         let next = async { self.chunks.lock().await.recv().await.transpose() };
+        let mut stopped = self.stopped.subscribe();
         tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => Ok(None),
             // The input may be a pipe that nobody writes to.
             () = self.counters.cancelled() => Err(Error::interrupted()),
             chunk = next => chunk,
         }
     }
 
-    /// Give out no more chunks.
-    pub async fn stop(&self) {
-        let mut chunks = self.chunks.lock().await;
-        chunks.close();
-        while chunks.recv().await.is_some() {}
+    /// Give out no more chunks, even to those who wait for one.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
     }
 
     /// After the last chunk: which columns the encoder left to the server in the middle of the input.

@@ -61,6 +61,26 @@ struct Prepared {
     table: Table,
     targets: Arc<Targets>,
     created: bool,
+    /// Whether it is to be emptied: not when it is new, nor for a file that is empty altogether.
+    truncate: bool,
+}
+
+impl Prepared {
+    /// Empty the table, if it is to be.
+    async fn empty(&self, client: &impl GenericClient) -> Result<()> {
+        if !self.truncate {
+            return Ok(());
+        }
+        let name = &self.table.name;
+        client.batch_execute(&format!("TRUNCATE {}", name.sql())).await.map_err(|error| {
+            let refusal = Error::database(&format!("empty {name}"), &error);
+            // Not the owner, or a foreign key of another table.
+            match error.code().map(SqlState::code) {
+                Some("42501" | "0A000") => refusal.with_help("use --append to add to the table instead"),
+                _ => refusal,
+            }
+        })
+    }
 }
 
 /// Load `files` into the table of `settings`; `creation` says how to make it, if it is to be made for them.
@@ -83,6 +103,7 @@ pub async fn load(
     let (prepared, outcome) = if settings.autocommit {
         let prepared = prepare_table(&**client, settings, &files, creation).await?;
         phases.prepare_seconds = started.elapsed().as_secs_f64();
+        // Or a pool of one would wait for it.
         drop(client);
         let outcome = insert_autocommit(settings, database, &prepared, files, counters).await?;
         phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
@@ -93,10 +114,14 @@ pub async fn load(
             client.build_transaction().start().await.map_err(failed("begin the transaction"))?;
         let done = async {
             let prepared = prepare_table(&*transaction, settings, &files, creation).await?;
+            prepared.empty(&*transaction).await?;
             phases.prepare_seconds = started.elapsed().as_secs_f64();
             let outcome =
                 insert_all(GenericClient::client(&*transaction), settings, &prepared, files, counters)
                     .await?;
+            // Deferred ones would speak up at the commit only, which a dry run does not come to.
+            let checked = transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
+            checked.map_err(|error| refused("check the deferred constraints", &error))?;
             if let Some(creation) = creation {
                 creation.finish(&*transaction).await?;
             }
@@ -119,7 +144,7 @@ pub async fn load(
     };
     let seconds = started.elapsed().as_secs_f64();
     phases.commit_seconds = seconds - phases.prepare_seconds - phases.write_seconds;
-    let Prepared { table, targets, created } = prepared;
+    let Prepared { table, targets, created, truncate } = prepared;
     let rows_loaded = outcome.counts.inserted + outcome.counts.updated;
     let name = creation.map_or(&table.name, |creation| &creation.name);
     Ok(LoadReport {
@@ -141,14 +166,18 @@ pub async fn load(
         sync_every: settings.sync_every,
         autocommit: settings.autocommit,
         dry_run: settings.dry_run,
-        truncated: settings.truncate && !created,
+        truncated: truncate,
         created,
         files: report::files(&inputs),
         columns: report::columns(&targets, settings.mode, &outcome.switches),
         columns_defaulted: table
             .columns
             .iter()
-            .filter(|column| !column.generated && !targets.names().any(|name| name == column.name))
+            .filter(|column| {
+                !targets.columns.is_empty()
+                    && !column.generated
+                    && !targets.names().any(|name| name == column.name)
+            })
             .map(|column| column.name.clone())
             .collect(),
         columns_ignored: targets.ignored.clone(),
@@ -316,6 +345,8 @@ async fn insert_autocommit(
         Some(on_conflict) => Some(Clause::resolve(&**connections[0], on_conflict, table, targets).await?),
         None => None,
     };
+    // The last thing before the first row, because it is committed.
+    prepared.empty(&**connections[0]).await?;
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
     let plan = Plan { chunk_rows: CHUNK_ROWS_AUTOCOMMIT, mode: settings.mode, rejecting: false };
     let stream = Arc::new(Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters));
@@ -333,7 +364,7 @@ async fn insert_autocommit(
             };
             let outcome = outcome.map_err(|failed| explain(failed, &feed, &settings, &table));
             if outcome.is_err() {
-                stream.stop().await;
+                stream.stop();
             }
             (counts, feed.rows(), outcome)
         });
@@ -346,9 +377,11 @@ async fn insert_autocommit(
         outcome.read += rows;
         first_error = first_error.or(ended.err());
     }
-    outcome.switches = stream.switches().await;
-    if skips && first_error.is_none() {
-        outcome.skipped = outcome.read - outcome.counts.inserted;
+    if first_error.is_none() {
+        outcome.switches = stream.switches().await;
+        if skips {
+            outcome.skipped = outcome.read - outcome.counts.inserted;
+        }
     }
     let emptied =
         if settings.truncate && !prepared.created { "the table was emptied first, and " } else { "" };
@@ -365,7 +398,7 @@ async fn insert_autocommit(
     }
 }
 
-/// Create the table if need be, see that it takes the file's columns, and empty it if asked to.
+/// Create the table if need be, and see that it takes the file's columns.
 async fn prepare_table(
     client: &impl GenericClient,
     settings: &LoadSettings,
@@ -389,18 +422,8 @@ async fn prepare_table(
         Targets::find(files.header(), files.name(), &settings.naming, &table)?
     };
     table.check_can_load(settings.mode, &targets.names().collect::<Vec<_>>())?;
-    if settings.truncate && !created {
-        let truncate = client.batch_execute(&format!("TRUNCATE {}", table.name.sql())).await;
-        truncate.map_err(|error| {
-            let refusal = Error::database(&format!("empty {}", table.name), &error);
-            // Not the owner, or a foreign key of another table.
-            match error.code().map(SqlState::code) {
-                Some("42501" | "0A000") => refusal.with_help("use --append to add to the table instead"),
-                _ => refusal,
-            }
-        })?;
-    }
-    Ok(Prepared { table, targets: targets.into(), created })
+    let truncate = settings.truncate && !created && !is_empty;
+    Ok(Prepared { table, targets: targets.into(), created, truncate })
 }
 
 /// The server's refusal of a row, with a remedy where it gives no hint of its own.

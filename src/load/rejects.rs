@@ -3,13 +3,13 @@
 //! `FILE.csv` gets the header and the original bytes of each, so that it loads again with the same options once
 //! they are corrected; `FILE.log.jsonl` gets one JSON object a row that says where it was and why it was refused.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
+use tempfile::NamedTempFile;
 
 use crate::error::Kind;
 use crate::{Error, Result};
@@ -92,6 +92,12 @@ impl Reason {
     pub fn new(reason: String) -> Self {
         Reason { reason, ..Reason::default() }
     }
+
+    /// About `value`, which is printable.
+    #[must_use]
+    pub fn with_value(self, value: String) -> Self {
+        Reason { value: Some(value), ..self }
+    }
 }
 
 /// A row that was not loaded.
@@ -131,11 +137,11 @@ impl Reject {
     }
 }
 
-/// Writes bad rows to their two files.
+/// Writes bad rows to their two files, which appear when they are complete, and only if there are any.
 #[derive(Debug)]
 pub struct RejectFiles {
-    csv: BufWriter<File>,
-    log: BufWriter<File>,
+    csv: BufWriter<NamedTempFile>,
+    log: BufWriter<NamedTempFile>,
     csv_path: PathBuf,
     log_path: PathBuf,
     written: u64,
@@ -147,9 +153,9 @@ impl RejectFiles {
     /// # Errors
     /// When one of them cannot be written.
     pub fn create(csv_path: &Path) -> Result<Self> {
-        let log_path = csv_path.with_extension("log.jsonl");
+        let log_path = log_path(csv_path);
         let create = |path: &Path| {
-            File::create(path).map(BufWriter::new).map_err(|error| {
+            crate::report::temporary_beside(path).map(BufWriter::new).map_err(|error| {
                 Error::io(Kind::Output, "create the rejects file", path, &error)
                     .with_help("name another with --rejects")
             })
@@ -184,22 +190,27 @@ impl RejectFiles {
         Ok(())
     }
 
-    /// Complete the files; they go away when nothing was written to them. Returns the CSV's path.
+    /// Complete the files, if anything was written. Returns the CSV's path.
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn finish(mut self) -> Result<Option<PathBuf>> {
-        if self.written == 0 {
-            for path in [&self.csv_path, &self.log_path] {
-                std::fs::remove_file(path)
-                    .map_err(|error| Error::io(Kind::Output, "remove", path, &error))?;
-            }
+    pub fn finish(self) -> Result<Option<PathBuf>> {
+        let RejectFiles { csv, log, csv_path, log_path, written } = self;
+        if written == 0 {
             return Ok(None);
         }
-        self.csv.flush().map_err(|error| Error::io(Kind::Output, "write to", &self.csv_path, &error))?;
-        self.log.flush().map_err(|error| Error::io(Kind::Output, "write to", &self.log_path, &error))?;
-        Ok(Some(self.csv_path))
+        for (file, path) in [(csv, &csv_path), (log, &log_path)] {
+            let failed = |error: &std::io::Error| Error::io(Kind::Output, "write to", path, error);
+            let file = file.into_inner().map_err(|error| failed(error.error()))?;
+            file.persist(path).map_err(|error| failed(&error.error))?;
+        }
+        Ok(Some(csv_path))
     }
+}
+
+/// The companion of the rejects file `csv_path`.
+pub fn log_path(csv_path: &Path) -> PathBuf {
+    csv_path.with_extension("log.jsonl")
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ impl UniqueIndex {
                       CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
                       LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                  WHERE i.indrelid = $1 AND c.relname = $2 AND i.indisunique AND i.indimmediate
+                   AND pg_catalog.has_table_privilege(i.indrelid, 'SELECT')
                    AND i.indpred IS NULL AND i.indexprs IS NULL AND k.n <= i.indnkeyatts
                  ORDER BY k.n",
                 &[&table.oid, &name],
@@ -82,11 +83,13 @@ impl UniqueIndex {
             known.push(format!("k{number} IS NOT NULL"));
             names.push(format!("k{number}"));
         }
+        // Not EXISTS: for want of statistics the server would hash the whole table for every piece, where the index
+        // that was broken has the answer.
         let sql = format!(
             "SELECT ord FROM (
                  SELECT *, row_number() OVER (PARTITION BY {names} ORDER BY ord) AS nth
                  FROM unnest({}) WITH ORDINALITY u({names}, ord)) k
-             WHERE {} AND (nth > 1 OR EXISTS (SELECT FROM {} t WHERE {}))
+             WHERE {} AND (nth > 1 OR COALESCE((SELECT true FROM {} t WHERE {} LIMIT 1), false))
              ORDER BY ord",
             arguments.join(", "),
             known.join(" AND "),

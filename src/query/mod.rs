@@ -75,6 +75,8 @@ struct Tally {
     answered: u64,
     errors: u64,
     first_error: Option<PgError>,
+    /// Whether that error ended the run.
+    is_ended: bool,
 }
 
 /// A query to ask.
@@ -282,6 +284,9 @@ impl Run {
             Err(error) => {
                 if self.is_ended_by(&error) {
                     self.next.store(self.queries, Relaxed);
+                    // What ends a run is more to the point than what it went on after.
+                    tally.first_error = None;
+                    tally.is_ended = true;
                 }
                 tally.errors += 1;
                 tally.first_error.get_or_insert(error);
@@ -308,6 +313,10 @@ impl Tally {
         self.latencies.add(&other.latencies);
         self.answered += other.answered;
         self.errors += other.errors;
-        self.first_error = self.first_error.take().or(other.first_error);
+        if other.is_ended && !self.is_ended {
+            (self.first_error, self.is_ended) = (other.first_error, true);
+        } else {
+            self.first_error = self.first_error.take().or(other.first_error);
+        }
     }
 }

@@ -2,10 +2,23 @@
 
 mod text;
 
+use std::path::Path;
+
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use crate::Error;
 use crate::error::Kind;
+
+/// A file that will take the name `path`, in the same directory, with the permissions of any new file.
+///
+/// # Errors
+/// When the directory cannot be written to.
+pub fn temporary_beside(path: &Path) -> std::io::Result<NamedTempFile> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    tempfile::Builder::new().permissions(permissions).tempfile_in(dir)
+}
 
 /// A result that can be printed.
 pub trait Report: Serialize {

@@ -411,3 +411,57 @@ async fn standard_input_keeps_its_line_numbers() {
         assert!(ran.stderr.contains("standard input, line 5 into t"), "{mode}: {ran:#?}");
     }
 }
+
+/// The rejects of one load are corrected and loaded again from the file that the next one would write to.
+#[tokio::test]
+async fn what_is_read_is_never_written_over() {
+    let csv = "id\n1\nx\n";
+    let (workplace, client) = workplace("CREATE TABLE t (id int)", csv).await;
+    workplace.write("rejects.csv", csv);
+    for flags in [
+        &["rejects.csv", "--max-rejects", "5"][..],
+        &["./rejects.csv", "--max-rejects", "5"],
+        &["data.csv", "--max-rejects", "5", "--rejects", "data.csv"],
+        &["data.csv", "--max-rejects", "5", "--rejects", "out.x", "--receipt", "out.x"],
+        &["data.csv", "--receipt", "data.csv"],
+        &["data.csv", "--receipt", "/dev/null"],
+    ] {
+        let message = workplace.fail(&[&["load", "-t", "t"], flags].concat(), 2);
+        assert!(message.contains("name another file with --re"), "{flags:?}: {message}");
+        assert_eq!(std::fs::read_to_string(workplace.path("data.csv")).unwrap(), csv);
+        assert_eq!(std::fs::read_to_string(workplace.path("rejects.csv")).unwrap(), csv);
+    }
+    // A clean load leaves the rejects of an earlier one where they are.
+    workplace.write("clean.csv", "id\n1\n");
+    workplace.succeed(&["load", "clean.csv", "-t", "t", "--max-rejects", "5"]);
+    assert!(workplace.path("rejects.csv").exists());
+    assert_eq!(csv_of(&client, "SELECT count(*) FROM t").await, "1\n");
+}
+
+/// `5` is five years in an `interval year`, and five seconds as a parameter: only COPY gets it right.
+#[tokio::test]
+async fn short_intervals_are_read_with_their_fields_or_not_at_all() {
+    let (workplace, client) = workplace("CREATE TABLE t (a interval year)", "a\n5\n").await;
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--mode", "copy"]);
+    assert_eq!(csv_of(&client, "SELECT a FROM t").await, "5 years\n");
+    for mode in ["rows", "batch"] {
+        let message = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
+        assert!(message.contains("only COPY can read \"5\" as interval year"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_checks_deferred_constraints_and_an_empty_file_empties_nothing() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE t (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (7)",
+        "id\n1\n1\n",
+    )
+    .await;
+    for mode in MODES {
+        let message = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode, "--dry-run"], 1);
+        assert!(message.contains("SQLSTATE 23505"), "{message}");
+        workplace.write("empty.csv", "");
+        workplace.succeed(&["load", "empty.csv", "-t", "t", "--mode", mode, "--truncate"]);
+        assert_eq!(csv_of(&client, "SELECT * FROM t").await, "7\n", "{mode}");
+    }
+}
