@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Mode;
+use crate::config::{DeferIndexes, Mode};
 use crate::load::conflict::OnConflict;
 use crate::load::rejects::RejectLimit;
 
@@ -137,6 +137,9 @@ pub struct Load {
     /// Empty the table first, in the same transaction
     #[arg(long)]
     pub truncate: bool,
+    /// Drop the table's indexes, and build them again behind the rows, in the same transaction [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub defer_indexes: Option<DeferIndexes>,
     /// Rows in each INSERT of mode batch [default: 1000]
     #[arg(long, value_name = "ROWS")]
     pub batch_size: Option<usize>,

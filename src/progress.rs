@@ -24,6 +24,12 @@ impl Counters {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
+    /// Begin again from nothing.
+    pub fn restart(&self) {
+        self.rows.store(0, Relaxed);
+        self.bytes.store(0, Relaxed);
+    }
+
     /// Rows (or queries) done so far.
     pub fn rows(&self) -> u64 {
         self.rows.load(Relaxed)

@@ -171,6 +171,18 @@ impl fmt::Display for Mode {
     }
 }
 
+/// When `load` drops the table's indexes, and builds them again behind the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DeferIndexes {
+    /// when the table is empty, or emptied by this load, and they can be put back exactly
+    Auto,
+    /// on a table with rows too; an error if they cannot be put back exactly
+    Always,
+    /// they stay in place
+    Never,
+}
+
 /// `[load]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -199,6 +211,8 @@ pub struct Load {
     pub mode: Mode,
     /// Empty the table first.
     pub truncate: bool,
+    /// Drop the indexes, and build them again behind the rows.
+    pub defer_indexes: DeferIndexes,
     /// Rows in each INSERT of mode `batch`.
     pub batch_size: usize,
     /// Statements on the way at once on each connection.
@@ -226,6 +240,7 @@ impl Default for Load {
             max_record_bytes: crate::source::MAX_RECORD_BYTES,
             mode: Mode::Copy,
             truncate: false,
+            defer_indexes: DeferIndexes::Auto,
             batch_size: 1000,
             pipeline_depth: 256,
             sync_every: 256,

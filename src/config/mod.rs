@@ -9,7 +9,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use file::{Arg, Bound, Drawn, Mode, Setting, Workload};
+pub use file::{Arg, Bound, DeferIndexes, Drawn, Mode, Setting, Workload};
 
 use crate::cli;
 use crate::load::conflict::OnConflict;
@@ -96,6 +96,8 @@ pub struct LoadSettings {
     pub mode: Mode,
     /// Empty the table first.
     pub truncate: bool,
+    /// Drop its indexes, and build them again behind the rows.
+    pub defer_indexes: DeferIndexes,
     /// Rows in each INSERT of mode `batch`; at least 1.
     pub batch_size: usize,
     /// Statements on the way at once on each connection; at least 1.
@@ -296,6 +298,23 @@ impl Config {
             ))
             .with_help("add --mode rows --autocommit, or leave --connections out"));
         }
+        let defer_indexes = flags.defer_indexes.unwrap_or(file.defer_indexes);
+        // A key that is there already is only told of while its index is.
+        let needs_indexes = [
+            ("--autocommit", autocommit),
+            ("--max-rejects", flags.max_rejects.allows_any()),
+            ("--on-conflict", flags.on_conflict.is_some()),
+        ];
+        let defer_indexes = match needs_indexes.iter().find(|(_, given)| *given) {
+            Some((what, _)) if flags.defer_indexes == Some(DeferIndexes::Always) => {
+                return Err(Error::usage(format!(
+                    "{what} does not go with --defer-indexes always: it needs them for every row"
+                ))
+                .with_help("leave one of them out"));
+            }
+            Some(_) => DeferIndexes::Never,
+            None => defer_indexes,
+        };
         let batches = mode == Mode::Rows && !autocommit;
         let sync_every = sync_every(flags.sync_every, file.sync_every, batches, "[load]")?;
         if sync_every.get() > 1 && !batches {
@@ -341,6 +360,7 @@ impl Config {
             mode,
             // What the file says of its own table it does not say of any other.
             truncate: flags.truncate || (file.truncate && !flags.append && flags.table.is_none()),
+            defer_indexes,
             batch_size,
             pipeline_depth,
             sync_every,

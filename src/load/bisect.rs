@@ -182,7 +182,7 @@ fn cut(piece: &Range<usize>, guilty: Option<(u64, u64)>) -> Vec<Range<usize>> {
 }
 
 /// Whether leaving out rows may help. Classes of SQLSTATE are listed in PostgreSQL's appendix A.
-fn is_about_rows(error: &PgError) -> bool {
+pub fn is_about_rows(error: &PgError) -> bool {
     let Some(db) = error.as_db_error() else { return false };
     // 42501 is a row security policy here: the privileges were looked at before.
     let code = db.code().code();

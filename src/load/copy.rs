@@ -30,10 +30,14 @@ pub struct Copy {
     columns: String,
     insert: String,
     clause: Option<Clause>,
+    freeze: bool,
 }
 
 impl Copy {
     /// Copy into `table`, or by way of a temporary table where a `clause` is to be obeyed.
+    ///
+    /// `freeze` the rows if the table was created or emptied in this very (sub)transaction, so that no VACUUM
+    /// has to: nobody whom they might be hidden from can have seen the table.
     ///
     /// # Errors
     /// When the temporary table cannot be created.
@@ -42,6 +46,7 @@ impl Copy {
         table: &TableName,
         targets: &Arc<Targets>,
         clause: Option<Clause>,
+        freeze: bool,
     ) -> Result<Copy> {
         let columns = quote_list(targets.names());
         if clause.is_some() {
@@ -54,7 +59,8 @@ impl Copy {
             created
                 .map_err(|error| Error::database("create the temporary table for --on-conflict", &error))?;
         }
-        Ok(Copy { table: table.clone(), columns, insert: targets.insert_into(table), clause })
+        let freeze = freeze && clause.is_none();
+        Ok(Copy { table: table.clone(), columns, insert: targets.insert_into(table), clause, freeze })
     }
 
     /// Copy what `feed` gives.
@@ -69,7 +75,7 @@ impl Copy {
             let refused = |error: tokio_postgres::Error| {
                 let target = if self.clause.is_some() { "postgres_etl_staging" } else { &self.table.table };
                 let row = error.as_db_error().and_then(|db| row_of(db.where_()?, target));
-                let rows = row.map(|row| (first_row + row - 1, first_row + row - 1));
+                let rows = row.map(|row| first_row + row - 1).map(|row| (row, row));
                 Failed::Server { error, rows }
             };
             let format = chunk.formats[0];
@@ -94,7 +100,8 @@ impl Copy {
             Format::Binary => "FORMAT binary",
             Format::Text => "FORMAT text",
         };
-        format!("COPY {table} ({}) FROM STDIN ({options})", self.columns)
+        let freeze = if self.freeze { ", FREEZE" } else { "" };
+        format!("COPY {table} ({}) FROM STDIN ({options}{freeze})", self.columns)
     }
 
     /// Move what is staged into the table.
@@ -173,7 +180,8 @@ fn text(chunk: &Chunk) -> Bytes {
 fn row_of(context: &str, table: &str) -> Option<u64> {
     let rest = &context[context.find(&format!("COPY {table},"))? + "COPY ".len() + table.len()..];
     let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit() && c != '\n');
-    digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().ok()
+    let row = digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().ok();
+    row.filter(|&row| row > 0)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod copy;
 mod create;
 mod encoding;
 mod feed;
+mod indexes;
 mod raw;
 pub mod rejects;
 mod report;
@@ -36,17 +37,18 @@ use tokio_postgres::{Client, GenericClient};
 pub use create::{Creation, infer};
 pub use report::{ColumnLoaded, FileRead, LoadReport, Phases};
 
-use crate::config::LoadSettings;
+use crate::config::{DeferIndexes, LoadSettings};
 use crate::error::Kind;
-use crate::postgres::database::{Database, ServerFacts};
+use crate::postgres::database::{Database, ServerFacts, blocking};
 use crate::progress::Counters;
-use crate::source::{Dialect, Field, Files, Records};
+use crate::source::{Dialect, Field, Files, Input, Inputs, Records};
 use crate::table::Table;
 use crate::{Error, Result};
 use bisect::Bisection;
 use conflict::Clause;
 use encoding::{Encoding, Plan};
 use feed::{Counts, Failed, Feed, Stream};
+use indexes::Indexes;
 use rejects::{Reject, RejectFiles};
 use report::Outcome;
 use target::Targets;
@@ -63,6 +65,7 @@ struct Prepared {
     created: bool,
     /// Whether it is to be emptied: not when it is new, nor for a file that is empty altogether.
     truncate: bool,
+    indexes: Indexes,
 }
 
 impl Prepared {
@@ -95,6 +98,46 @@ pub async fn load(
     database: &Database,
     counters: &Arc<Counters>,
 ) -> Result<LoadReport> {
+    let (inputs, format) = (files.inputs().clone(), files.format().clone());
+    let error = match load_once(settings, files, creation, database, counters).await {
+        Ok(report) => return Ok(report),
+        Err(Stopped::Error(error)) => return Err(error),
+        Err(Stopped::Unbuilt(error)) => error,
+    };
+    if !can_be_read_again(&inputs) {
+        return Err(error.with_help("with --defer-indexes never the server says which row it is"));
+    }
+    // Only with the indexes in place does the server say which row it is.
+    tracing::debug!("loading once more, with the indexes in place: {error}");
+    counters.restart();
+    let files = blocking(move || Files::open(inputs.again(), format)).await?;
+    let settings = LoadSettings { defer_indexes: DeferIndexes::Never, ..settings.clone() };
+    match load_once(&settings, files, creation, database, counters).await {
+        Ok(report) => Ok(report),
+        Err(Stopped::Error(error) | Stopped::Unbuilt(error)) => Err(error),
+    }
+}
+
+/// Why a load did not come to its end.
+enum Stopped {
+    Error(Error),
+    /// The rows were written, but the deferred indexes do not go with them.
+    Unbuilt(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Stopped::Error(error)
+    }
+}
+
+async fn load_once(
+    settings: &LoadSettings,
+    files: Files,
+    creation: Option<&Creation>,
+    database: &Database,
+    counters: &Arc<Counters>,
+) -> Result<LoadReport, Stopped> {
     let inputs = files.inputs().clone();
     let mut client = database.connection().await?;
     let server = ServerFacts::of(&**client).await?;
@@ -113,22 +156,31 @@ pub async fn load(
         let transaction =
             client.build_transaction().start().await.map_err(failed("begin the transaction"))?;
         let done = async {
-            let prepared = prepare_table(&*transaction, settings, &files, creation).await?;
+            let mut prepared = prepare_table(&*transaction, settings, &files, creation).await?;
             prepared.empty(&*transaction).await?;
+            let client = GenericClient::client(&*transaction);
+            prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
             phases.prepare_seconds = started.elapsed().as_secs_f64();
-            let outcome =
-                insert_all(GenericClient::client(&*transaction), settings, &prepared, files, counters)
-                    .await?;
+            let outcome = insert_all(client, settings, &prepared, files, counters).await?;
+            phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
+            // Before the deferred constraints, whose checks may need them.
+            prepared.indexes.build(client).await.map_err(|error| {
+                let doing = format!("build the indexes of {} again", prepared.table.name);
+                let is_about_rows = bisect::is_about_rows(&error);
+                let error = refused(&doing, &error);
+                if is_about_rows { Stopped::Unbuilt(error) } else { Stopped::Error(error) }
+            })?;
             // Deferred ones would speak up at the commit only, which a dry run does not come to.
             let checked = transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
             checked.map_err(|error| refused("check the deferred constraints", &error))?;
             if let Some(creation) = creation {
                 creation.finish(&*transaction).await?;
             }
+            phases.finish_seconds =
+                started.elapsed().as_secs_f64() - phases.prepare_seconds - phases.write_seconds;
             Ok((prepared, outcome))
         };
         let done = done.await;
-        phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
         match done {
             Ok(_) if settings.dry_run => {
                 transaction.rollback().await.map_err(failed("roll back the dry run"))?;
@@ -137,14 +189,16 @@ pub async fn load(
             // Awaited, so that the table is as before when the error is read.
             Err(_) => drop(transaction.rollback().await),
         }
-        done.map_err(|error: Error| match error.kind() {
-            Kind::Interrupted => error.with_help("nothing was loaded"),
-            _ => error,
+        done.map_err(|stopped: Stopped| match stopped {
+            Stopped::Error(error) if error.kind() == Kind::Interrupted => {
+                error.with_help("nothing was loaded").into()
+            }
+            stopped => stopped,
         })?
     };
     let seconds = started.elapsed().as_secs_f64();
-    phases.commit_seconds = seconds - phases.prepare_seconds - phases.write_seconds;
-    let Prepared { table, targets, created, truncate } = prepared;
+    phases.commit_seconds = seconds - phases.prepare_seconds - phases.write_seconds - phases.finish_seconds;
+    let Prepared { table, targets, created, truncate, indexes } = prepared;
     let rows_loaded = outcome.counts.inserted + outcome.counts.updated;
     let name = creation.map_or(&table.name, |creation| &creation.name);
     Ok(LoadReport {
@@ -168,6 +222,8 @@ pub async fn load(
         dry_run: settings.dry_run,
         truncated: truncate,
         created,
+        indexes_deferred: indexes.deferred,
+        indexes_kept_because: indexes.kept_because,
         files: report::files(&inputs),
         columns: report::columns(&targets, settings.mode, &outcome.switches),
         columns_defaulted: table
@@ -199,13 +255,12 @@ async fn insert_all(
     if targets.columns.is_empty() {
         return Ok(Outcome::default());
     }
-    let clause = match &settings.on_conflict {
-        Some(on_conflict) => Some(Clause::resolve(client, on_conflict, table, targets).await?),
-        None => None,
-    };
+    let clause = resolve_clause(client, settings, prepared).await?;
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
-    let mut writer = Writer::prepare(client, settings, &table.name, targets, clause).await?;
     let rejecting = settings.max_rejects.allows_any();
+    // Rejecting sets savepoints.
+    let freeze = (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting;
+    let mut writer = Writer::prepare(client, settings, &table.name, targets, clause, freeze).await?;
     let dialect = files.format().dialect.clone();
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = Plan { chunk_rows: CHUNK_ROWS, mode: settings.mode, rejecting };
@@ -230,6 +285,20 @@ async fn insert_all(
             "nothing was committed; look at the table's triggers, rules and row security policies",
         )),
         None => Ok(outcome),
+    }
+}
+
+/// What `--on-conflict` means for the table.
+async fn resolve_clause(
+    client: &Client,
+    settings: &LoadSettings,
+    prepared: &Prepared,
+) -> Result<Option<Clause>> {
+    match &settings.on_conflict {
+        Some(on_conflict) => {
+            Clause::resolve(client, on_conflict, &prepared.table, &prepared.targets).await.map(Some)
+        }
+        None => Ok(None),
     }
 }
 
@@ -341,10 +410,7 @@ async fn insert_autocommit(
     for _ in 0..settings.connections {
         connections.push(database.connection().await?);
     }
-    let clause = match &settings.on_conflict {
-        Some(on_conflict) => Some(Clause::resolve(&**connections[0], on_conflict, table, targets).await?),
-        None => None,
-    };
+    let clause = resolve_clause(&connections[0], settings, prepared).await?;
     // The last thing before the first row, because it is committed.
     prepared.empty(&**connections[0]).await?;
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
@@ -398,6 +464,54 @@ async fn insert_autocommit(
     }
 }
 
+/// Drop the indexes until the rows are written, if that is asked for or likely to be faster.
+async fn defer_indexes(
+    client: &Client,
+    settings: &LoadSettings,
+    prepared: &Prepared,
+    inputs: &Inputs,
+) -> Result<Indexes> {
+    let Prepared { table, targets, .. } = prepared;
+    let defer = settings.defer_indexes;
+    if defer == DeferIndexes::Never || targets.columns.is_empty() {
+        return Ok(Indexes::default());
+    }
+    if defer == DeferIndexes::Auto {
+        let is_empty = prepared.truncate || prepared.created || lock_if_empty(client, table).await?;
+        if !is_empty {
+            return Ok(Indexes::default());
+        }
+    }
+    let reason = "standard input cannot be read again to see which row breaks them";
+    Indexes::defer(client, table, defer, Some(reason).filter(|_| !can_be_read_again(inputs))).await
+}
+
+/// Whether `table` has no rows; if so nobody else can add any before the transaction ends.
+async fn lock_if_empty(client: &Client, table: &Table) -> Result<bool> {
+    let failed = |error| Error::database(&format!("see whether {} is empty", table.name), &error);
+    let name = table.name.sql();
+    let none = format!("SELECT NOT EXISTS (SELECT FROM {name})");
+    client.batch_execute("SAVEPOINT look").await.map_err(failed)?;
+    let looked = async {
+        // Nobody is kept waiting for a table that turns out to have rows, and nobody is waited for.
+        let lock = format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE NOWAIT");
+        let is_empty = client.query_one(&none, &[]).await?.get(0);
+        if is_empty {
+            client.batch_execute(&lock).await?;
+        }
+        Ok::<bool, tokio_postgres::Error>(is_empty && client.query_one(&none, &[]).await?.get(0))
+    };
+    // No privilege to look or to lock is as good as rows.
+    let is_empty = looked.await.unwrap_or(false);
+    let end = if is_empty { "RELEASE look" } else { "ROLLBACK TO look; RELEASE look" };
+    client.batch_execute(end).await.map_err(failed)?;
+    Ok(is_empty)
+}
+
+fn can_be_read_again(inputs: &Inputs) -> bool {
+    inputs.iter().all(|input| *input != Input::Stdin)
+}
+
 /// Create the table if need be, and see that it takes the file's columns.
 async fn prepare_table(
     client: &impl GenericClient,
@@ -423,7 +537,7 @@ async fn prepare_table(
     };
     table.check_can_load(settings.mode, &targets.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;
-    Ok(Prepared { table, targets: targets.into(), created, truncate })
+    Ok(Prepared { table, targets: targets.into(), created, truncate, indexes: Indexes::default() })
 }
 
 /// The server's refusal of a row, with a remedy where it gives no hint of its own.

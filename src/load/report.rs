@@ -56,6 +56,10 @@ pub struct LoadReport {
     pub truncated: bool,
     /// Whether the table was created.
     pub created: bool,
+    /// Indexes that were dropped first, and built again behind the rows.
+    pub indexes_deferred: Vec<String>,
+    /// Why the indexes of an empty table stayed in place.
+    pub indexes_kept_because: Option<String>,
     /// The files, with the hash of their content.
     pub files: Vec<FileRead>,
     /// Every column that was loaded.
@@ -79,6 +83,8 @@ pub struct Phases {
     pub prepare_seconds: f64,
     /// Reading, encoding and writing.
     pub write_seconds: f64,
+    /// Building deferred indexes, checking deferred constraints, putting a new table into its place.
+    pub finish_seconds: f64,
     /// Committing.
     pub commit_seconds: f64,
 }

@@ -26,7 +26,7 @@ pub enum Writer {
 }
 
 impl Writer {
-    /// What `settings` ask for.
+    /// What `settings` ask for; for `freeze` see [`Copy::prepare`].
     ///
     /// # Errors
     /// When the server refuses to prepare it.
@@ -36,6 +36,7 @@ impl Writer {
         table: &TableName,
         targets: &Arc<Targets>,
         clause: Option<Clause>,
+        freeze: bool,
     ) -> Result<Writer> {
         Ok(match settings.mode {
             Mode::Rows => Writer::Rows(
@@ -48,7 +49,7 @@ impl Writer {
                 settings.batch_size,
                 settings.pipeline_depth,
             )),
-            Mode::Copy => Writer::Copy(Copy::prepare(client, table, targets, clause).await?),
+            Mode::Copy => Writer::Copy(Copy::prepare(client, table, targets, clause, freeze).await?),
         })
     }
 

@@ -70,6 +70,12 @@ impl Report for LoadReport {
         };
         let undone = if self.dry_run { "; all of it was rolled back" } else { "" };
         lines.push(format!("  table   {table}{undone}"));
+        if !self.indexes_deferred.is_empty() {
+            lines.push(format!("  indexes {}: built behind the rows", self.indexes_deferred.join(", ")));
+        }
+        if let Some(reason) = &self.indexes_kept_because {
+            lines.push(format!("  indexes in place: {reason}"));
+        }
         let by_server: Vec<&ColumnLoaded> =
             self.columns.iter().filter(|column| column.format == "text").collect();
         if !by_server.is_empty() {

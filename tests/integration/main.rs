@@ -8,6 +8,7 @@ mod launcher;
 mod load;
 mod load_any;
 mod load_files;
+mod load_indexes;
 mod oracle;
 mod oracle_datetime;
 mod query;
