@@ -40,6 +40,8 @@ pub struct Table {
     pub is_partitioned: bool,
     /// Whether rules change what an INSERT does; COPY knows none.
     pub has_insert_rules: bool,
+    /// Triggers that may leave a row out, by returning nothing before it is inserted.
+    pub before_insert_triggers: Vec<String>,
     /// Whether row security policies apply to the session's role; COPY refuses to obey them.
     pub has_row_security: bool,
     /// Its columns, in their order.
@@ -228,7 +230,10 @@ impl Table {
                         current_setting('server_version_num')::int, current_setting('server_encoding'),
                         current_setting('TimeZone'), current_setting('DateStyle'),
                         current_setting('IntervalStyle'), current_setting('array_nulls')::bool,
-                        pg_catalog.row_security_active(c.oid)
+                        pg_catalog.row_security_active(c.oid),
+                        -- A row trigger (1), before (2) an INSERT (4).
+                        ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger
+                              WHERE tgrelid = c.oid AND tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname)
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.oid = pg_catalog.to_regclass($1)",
                 &[&name.sql()],
@@ -288,6 +293,7 @@ impl Table {
             other_kind,
             is_partitioned: relation.get::<_, i8>(3).cast_unsigned() == b'p',
             has_insert_rules: relation.get(4),
+            before_insert_triggers: relation.get(12),
             has_row_security: relation.get(11),
             columns,
             session,

@@ -14,7 +14,7 @@ use crate::error::Kind;
 use crate::load::{self, Creation, LoadReport, rejects};
 use crate::postgres::database::{Database, blocking};
 use crate::progress::{Counters, Progress};
-use crate::report::Report;
+use crate::report::{Failure, Report};
 use crate::source::{Files, Input, Inputs};
 use crate::table::Table;
 use crate::{Error, Result};
@@ -37,6 +37,9 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
     let inputs = Inputs::resolve(&settings.inputs)?;
     let size = inputs.size();
     let format = settings.format.clone();
+    // To create a table for it, it is read twice.
+    let spools = settings.create.is_some();
+    let inputs = blocking(move || if spools { inputs.spooled() } else { Ok(inputs) }).await?;
     let files = blocking(|| Files::open(inputs, format)).await?;
     if let Some(sniffed) = files.sniffed() {
         context.note(&format!("sniffed: {sniffed}"));
@@ -56,11 +59,23 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
     let result = load(context, &settings, files, &database, &counters).await;
     progress.finish();
     let closed = database.close().await;
-    let report = result?;
+    let report = match (result, receipt) {
+        (Ok(report), Some(receipt)) => {
+            receipt
+                .keep(&report)
+                .map_err(|error| error.with_help("everything was loaded; only the receipt is missing"))?;
+            report
+        }
+        (Ok(report), None) => report,
+        (Err(error), receipt) => {
+            let kept = receipt.map(|receipt| receipt.keep(&Failure::new("load", &error)));
+            if let Some(Err(unkept)) = kept {
+                context.note(&unkept.to_string());
+            }
+            return Err(error);
+        }
+    };
     closed?;
-    if let Some(receipt) = receipt {
-        receipt.keep(&report)?;
-    }
     context.print(&report)?;
     if report.rows_read == 0 {
         let what = if has_header { "has a header and no rows" } else { "is empty" };
@@ -106,7 +121,7 @@ fn check_outputs(settings: &LoadSettings, inputs: &Inputs) -> Result<()> {
         .iter()
         .filter_map(|input| match input {
             Input::File(path) => identity(path),
-            Input::Stdin => None,
+            Input::Stdin | Input::Spooled(..) => None,
         })
         .collect();
     let log = rejects::log_path(&settings.rejects);
@@ -147,11 +162,8 @@ impl<'a> Receipt<'a> {
         Ok(Receipt { path, file })
     }
 
-    fn keep(mut self, report: &LoadReport) -> Result<()> {
-        let failed = |error: &std::io::Error| {
-            Error::io(Kind::Output, "write the receipt", self.path, error)
-                .with_help("everything was loaded; only the receipt is missing")
-        };
+    fn keep(mut self, report: &impl Report) -> Result<()> {
+        let failed = |error: &std::io::Error| Error::io(Kind::Output, "write the receipt", self.path, error);
         writeln!(self.file, "{}", report.json()).map_err(|error| failed(&error))?;
         self.file.persist(self.path).map_err(|error| failed(&error.error))?;
         Ok(())

@@ -61,6 +61,7 @@ impl Batches {
             if batch.formats.as_ref() != Some(&chunk.formats) {
                 // A batch has one statement, and a statement one set of formats.
                 if batch.rows() > 0 {
+                    counts += self.make_room(&mut window, batch.formats.as_ref()).await?;
                     let statement = self.statement(client, batch.formats.as_ref()).await?;
                     window.push(insert_one(client, statement, batch.take(&self.targets))).await;
                 }
@@ -72,18 +73,33 @@ impl Batches {
                 if batch.rows() < self.batch_size as u64 && !batch.is_large() {
                     continue;
                 }
-                if window.is_full() {
-                    counts += counted(window.pop().await)?;
-                }
+                counts += self.make_room(&mut window, Some(&chunk.formats)).await?;
                 let statement = self.statement(client, Some(&chunk.formats)).await?;
                 window.push(insert_one(client, statement, batch.take(&self.targets))).await;
             }
         }
         if batch.rows() > 0 {
+            counts += self.make_room(&mut window, batch.formats.as_ref()).await?;
             let statement = self.statement(client, batch.formats.as_ref()).await?;
             window.push(insert_one(client, statement, batch.take(&self.targets))).await;
         }
         while let Some(answer) = window.pop().await {
+            counts += counted(Some(answer))?;
+        }
+        Ok(counts)
+    }
+
+    /// Await answers until a batch in `formats` may be sent: all of them where its statement has to be prepared, so
+    /// that what the server refused before it is the error, and not that nothing can be prepared any more.
+    async fn make_room<F: Future<Output = Answer>>(
+        &self,
+        window: &mut Window<F>,
+        formats: Option<&Arc<[Format]>>,
+    ) -> Result<Counts, Failed> {
+        let mut counts = Counts::default();
+        let is_prepared = self.prepared.as_ref().map(|(prepared_for, _)| prepared_for) == formats;
+        while !is_prepared || window.is_full() {
+            let Some(answer) = window.pop().await else { break };
             counts += counted(Some(answer))?;
         }
         Ok(counts)

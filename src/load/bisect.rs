@@ -63,7 +63,9 @@ impl<'a> Bisection<'a> {
                 Err(refusal) => refusal,
             };
             if piece.len() == 1 {
-                rejects.push(chunk.reject(piece.start, self.reason(&refusal.error)));
+                let detail = refusal.error.as_db_error().and_then(|db| db.detail()).map(str::to_owned);
+                let reason = Reason { detail, ..self.reason(&refusal.error) };
+                rejects.push(chunk.reject(piece.start, reason));
                 continue;
             }
             let mut guilty = refusal.rows;
@@ -134,20 +136,31 @@ impl<'a> Bisection<'a> {
         Ok(Some(rows).filter(|rows| !rows.is_empty()))
     }
 
-    /// What the server said, for the log.
+    /// What the server said, for the log, as far as it is true of every row that breaks the same constraint.
     fn reason(&self, error: &PgError) -> Reason {
         let Some(db) = error.as_db_error() else { return Reason::new(error.to_string()) };
         let constraint = db.constraint().map(str::to_owned);
-        let index = self.indexes.iter().find(|(name, _)| constraint.as_ref() == Some(name));
-        let by_index = index.and_then(|(_, index)| index.as_ref()?.columns.first().copied());
-        let named = |name: &str| self.targets.names().position(|loaded| loaded == name);
-        let target = db.column().and_then(named).or(by_index).map(|column| &self.targets.columns[column]);
-        Reason {
-            column: target.map(|target| target.column.name.clone()),
-            field: target.map(|target| target.field + 1),
+        let reason = Reason {
             sqlstate: Some(db.code().code().to_owned()),
-            constraint,
+            constraint: constraint.clone(),
             ..Reason::new(db.message().to_owned())
+        };
+        let named = db.column().and_then(|name| self.targets.names().position(|loaded| loaded == name));
+        let index = self.indexes.iter().find(|(name, _)| constraint.as_ref() == Some(name));
+        let of_index = index.and_then(|(_, index)| index.as_ref()).map(|index| &index.columns[..]);
+        let targets = &self.targets.columns;
+        match named.as_ref().map(std::slice::from_ref).or(of_index) {
+            Some(&[column]) => Reason {
+                column: Some(targets[column].column.name.clone()),
+                field: Some(targets[column].field + 1),
+                ..reason
+            },
+            Some(columns) => {
+                let names: Vec<&str> =
+                    columns.iter().map(|&column| targets[column].column.name.as_str()).collect();
+                Reason { column: Some(names.join(", ")), ..reason }
+            }
+            None => reason,
         }
     }
 

@@ -4,7 +4,7 @@ use tokio_postgres::GenericClient;
 
 use crate::error::Kind;
 use crate::infer::Inference;
-use crate::source::{Files, Format, Input, Inputs};
+use crate::source::{Files, Format, Inputs};
 use crate::table::{Table, TableName, TableSpec, quote};
 use crate::{Error, Result};
 
@@ -79,9 +79,11 @@ pub fn infer(
     columns: Option<&[String]>,
     most: Option<u64>,
 ) -> Result<Inference> {
-    if inputs.iter().any(|input| *input == Input::Stdin) {
-        return Err(Error::usage("--create reads the file twice, which standard input cannot be")
-            .with_help("save it to a file first, or create the table yourself"));
+    if !inputs.can_be_read_again() {
+        return Err(Error::usage(
+            "to create a table for it, the input is read twice, which a pipe cannot be",
+        )
+        .with_help("save it to a file first"));
     }
     let mut files = Files::open(inputs.again(), format.clone())?;
     let names: Vec<String> = match (columns, files.header()) {

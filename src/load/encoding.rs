@@ -268,7 +268,7 @@ fn encode_record(
                 tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
             }
             Err(Refusal::Unsure) => return Outcome::Unsure(index, excerpt(value)),
-            Err(Refusal::Invalid(expected)) => return reject(wrong_value(target, value, &expected)),
+            Err(Refusal::Invalid(expected)) => return reject(wrong_value(record, target, value, &expected)),
         }
     }
     Outcome::Encoded
@@ -312,17 +312,30 @@ fn as_text(encoder: Option<&Encoder>, value: &[u8], tuples: &mut Vec<u8>) -> Res
     }
 }
 
-fn wrong_value(target: &Target, value: &[u8], expected: &str) -> Reason {
+fn wrong_value(record: Record<'_>, target: &Target, value: &[u8], expected: &str) -> Reason {
+    if record.encoding() != encoding_rs::UTF_8 && std::str::from_utf8(value).is_err() {
+        return wrong_bytes(record, target, value);
+    }
     let (value, type_name) = (excerpt(value), &target.column.type_name);
     Reason {
         column: Some(target.column.name.clone()),
         field: Some(target.field + 1),
-        reason: format!("cannot read {value} as {type_name}: {expected}"),
-        value: Some(value),
         help: "correct the value, or leave it empty for NULL".into(),
-        sqlstate: None,
-        constraint: None,
+        ..Reason::new(format!("cannot read {value} as {type_name}: {expected}"))
     }
+    .with_value(value)
+}
+
+/// Part of `value` could not be decoded.
+fn wrong_bytes(record: Record<'_>, target: &Target, value: &[u8]) -> Reason {
+    let (value, encoding) = (excerpt(value), record.encoding().name());
+    Reason {
+        column: Some(target.column.name.clone()),
+        field: Some(target.field + 1),
+        help: "correct it, or say with --encoding what the file is written in".into(),
+        ..Reason::new(format!("{value} has bytes that are not {encoding}"))
+    }
+    .with_value(value)
 }
 
 fn wrong_field_count(record: Record<'_>, expected: usize) -> Reason {
@@ -340,13 +353,5 @@ fn wrong_field_count(record: Record<'_>, expected: usize) -> Reason {
             "write every field, and nothing between the delimiters for NULL",
         )
     };
-    Reason {
-        column: None,
-        field: None,
-        value: None,
-        reason,
-        help: help.into(),
-        sqlstate: None,
-        constraint: None,
-    }
+    Reason { help: help.into(), ..Reason::new(reason) }
 }

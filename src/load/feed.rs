@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// Chunks between the encoder and the sink: enough that neither waits for the other's hiccups.
 const CHUNKS_AHEAD: usize = 4;
 
+/// How much may be kept to tell which line a row was on, in bytes: two a row where records span lines, else nothing.
+const MOST_LINES_BYTES: usize = 8 * 1024 * 1024;
+
 /// The encoder's chunks, which several sinks may share.
 #[derive(Debug)]
 pub struct Stream {
@@ -71,6 +74,9 @@ impl Stream {
 pub struct Feed<'a> {
     source: Source<'a>,
     given: Vec<Given>,
+    /// How much the lines of what was given take, and how many of them, from the first, take no more than they must.
+    lines_bytes: usize,
+    coarse: usize,
     rows: u64,
 }
 
@@ -91,12 +97,16 @@ struct Given {
 impl<'a> Feed<'a> {
     /// All that `stream` gives.
     pub fn stream(stream: &'a Stream) -> Self {
-        Feed { source: Source::Stream(stream), given: Vec::new(), rows: 0 }
+        Feed::of(Source::Stream(stream))
     }
 
     /// `chunk` alone.
     pub fn piece(chunk: Chunk) -> Self {
-        Feed { source: Source::Piece(Some(Box::new(chunk))), given: Vec::new(), rows: 0 }
+        Feed::of(Source::Piece(Some(Box::new(chunk))))
+    }
+
+    fn of(source: Source<'a>) -> Self {
+        Feed { source, given: Vec::new(), lines_bytes: 0, coarse: 0, rows: 0 }
     }
 
     /// The next chunk that has rows.
@@ -111,7 +121,15 @@ impl<'a> Feed<'a> {
                 continue;
             }
             let (file, lines) = (Arc::clone(&chunk.file), chunk.lines.clone());
+            self.lines_bytes += lines.bytes();
             self.given.push(Given { first_row: self.rows, file, lines });
+            // The longer ago, the less likely to be asked for.
+            while self.lines_bytes > MOST_LINES_BYTES && self.coarse < self.given.len() {
+                let lines = &mut self.given[self.coarse].lines;
+                self.lines_bytes -= lines.bytes();
+                lines.coarsen();
+                self.coarse += 1;
+            }
             self.rows += chunk.rows() as u64;
             return Ok(Some(chunk));
         }
@@ -126,7 +144,11 @@ impl<'a> Feed<'a> {
     pub fn place(&self, row: u64) -> Option<String> {
         let after = self.given.partition_point(|given| given.first_row <= row);
         let given = &self.given[after.checked_sub(1)?];
-        Some(format!("{}, line {}", given.file, given.lines.get((row - given.first_row) as usize)))
+        let line = match given.lines.range((row - given.first_row) as usize) {
+            (first, last) if first == last => format!("line {first}"),
+            (first, last) => format!("line {first} to {last}"),
+        };
+        Some(format!("{}, {line}", given.file))
     }
 
     /// The lines that rows `first` to `last` began on.

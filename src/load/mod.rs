@@ -41,7 +41,7 @@ use crate::config::{DeferIndexes, LoadSettings};
 use crate::error::Kind;
 use crate::postgres::database::{Database, ServerFacts, blocking};
 use crate::progress::Counters;
-use crate::source::{Dialect, Field, Files, Input, Inputs, Records};
+use crate::source::{Dialect, Field, Files, Inputs, Records};
 use crate::table::Table;
 use crate::{Error, Result};
 use bisect::Bisection;
@@ -99,30 +99,37 @@ pub async fn load(
     counters: &Arc<Counters>,
 ) -> Result<LoadReport> {
     let (inputs, format) = (files.inputs().clone(), files.format().clone());
-    let error = match load_once(settings, files, creation, database, counters).await {
+    let error = match load_once(settings, Checks::AtTheEnd, files, creation, database, counters).await {
         Ok(report) => return Ok(report),
         Err(Stopped::Error(error)) => return Err(error),
-        Err(Stopped::Unbuilt(error)) => error,
+        Err(Stopped::AtTheEnd(error)) => error,
     };
-    if !can_be_read_again(&inputs) {
-        return Err(error.with_help("with --defer-indexes never the server says which row it is"));
+    if !inputs.can_be_read_again() {
+        return Err(error);
     }
-    // Only with the indexes in place does the server say which row it is.
-    tracing::debug!("loading once more, with the indexes in place: {error}");
+    tracing::debug!("loading once more, checking row by row: {error}");
     counters.restart();
     let files = blocking(move || Files::open(inputs.again(), format)).await?;
-    let settings = LoadSettings { defer_indexes: DeferIndexes::Never, ..settings.clone() };
-    match load_once(&settings, files, creation, database, counters).await {
+    match load_once(settings, Checks::ByRow, files, creation, database, counters).await {
         Ok(report) => Ok(report),
-        Err(Stopped::Error(error) | Stopped::Unbuilt(error)) => Err(error),
+        Err(Stopped::Error(error) | Stopped::AtTheEnd(error)) => Err(error),
     }
+}
+
+/// When the server compares rows with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checks {
+    /// What can be left to the end of the load is: indexes and deferred constraints.
+    AtTheEnd,
+    /// At every row, since at the end the server does not say which row it was.
+    ByRow,
 }
 
 /// Why a load did not come to its end.
 enum Stopped {
     Error(Error),
-    /// The rows were written, but the deferred indexes do not go with them.
-    Unbuilt(Error),
+    /// The rows were written, and then something that was left to the end did not go with them.
+    AtTheEnd(Error),
 }
 
 impl From<Error> for Stopped {
@@ -133,6 +140,7 @@ impl From<Error> for Stopped {
 
 async fn load_once(
     settings: &LoadSettings,
+    checks: Checks,
     files: Files,
     creation: Option<&Creation>,
     database: &Database,
@@ -143,8 +151,11 @@ async fn load_once(
     let server = ServerFacts::of(&**client).await?;
     let started = Instant::now();
     let mut phases = Phases::default();
+    let failed = |doing| move |error| Error::database(doing, &error);
     let (prepared, outcome) = if settings.autocommit {
-        let prepared = prepare_table(&**client, settings, &files, creation).await?;
+        let transaction = client.transaction().await.map_err(failed("begin a transaction"))?;
+        let prepared = prepare_table(&*transaction, settings, &files, creation).await?;
+        transaction.commit().await.map_err(failed("commit the new table"))?;
         phases.prepare_seconds = started.elapsed().as_secs_f64();
         // Or a pool of one would wait for it.
         drop(client);
@@ -152,27 +163,37 @@ async fn load_once(
         phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
         (prepared, outcome)
     } else {
-        let failed = |doing| move |error| Error::database(doing, &error);
-        let transaction =
-            client.build_transaction().start().await.map_err(failed("begin the transaction"))?;
+        let transaction = client.transaction().await.map_err(failed("begin the transaction"))?;
         let done = async {
             let mut prepared = prepare_table(&*transaction, settings, &files, creation).await?;
             prepared.empty(&*transaction).await?;
             let client = GenericClient::client(&*transaction);
-            prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
+            match checks {
+                Checks::AtTheEnd => {
+                    prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
+                }
+                Checks::ByRow if settings.max_rejects.allows_any() => check_constraints(client).await?,
+                Checks::ByRow => {}
+            }
             phases.prepare_seconds = started.elapsed().as_secs_f64();
             let outcome = insert_all(client, settings, &prepared, files, counters).await?;
             phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
             // Before the deferred constraints, whose checks may need them.
             prepared.indexes.build(client).await.map_err(|error| {
                 let doing = format!("build the indexes of {} again", prepared.table.name);
-                let is_about_rows = bisect::is_about_rows(&error);
-                let error = refused(&doing, &error);
-                if is_about_rows { Stopped::Unbuilt(error) } else { Stopped::Error(error) }
+                let refusal = refused(&doing, &error);
+                if !bisect::is_about_rows(&error) {
+                    return Stopped::Error(refusal);
+                }
+                Stopped::AtTheEnd(
+                    refusal.with_help("with --defer-indexes never the server says which row it is"),
+                )
             })?;
-            // Deferred ones would speak up at the commit only, which a dry run does not come to.
-            let checked = transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
-            checked.map_err(|error| refused("check the deferred constraints", &error))?;
+            // They would speak up at the commit only, which a dry run does not come to.
+            check_constraints(client).await.map_err(|error| match settings.max_rejects.allows_any() {
+                true => Stopped::AtTheEnd(error),
+                false => Stopped::Error(error),
+            })?;
             if let Some(creation) = creation {
                 creation.finish(&*transaction).await?;
             }
@@ -189,11 +210,9 @@ async fn load_once(
             // Awaited, so that the table is as before when the error is read.
             Err(_) => drop(transaction.rollback().await),
         }
-        done.map_err(|stopped: Stopped| match stopped {
-            Stopped::Error(error) if error.kind() == Kind::Interrupted => {
-                error.with_help("nothing was loaded").into()
-            }
-            stopped => stopped,
+        done.map_err(|stopped: Stopped| match counters.is_cancelled() {
+            true => Error::interrupted().with_help("nothing was loaded").into(),
+            false => stopped,
         })?
     };
     let seconds = started.elapsed().as_secs_f64();
@@ -239,6 +258,7 @@ async fn load_once(
         columns_ignored: targets.ignored.clone(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
         rejects: outcome.rejects,
+        swallowers: if outcome.skipped > 0 { table.before_insert_triggers } else { Vec::new() },
         server,
     })
 }
@@ -261,7 +281,7 @@ async fn insert_all(
     // Rejecting sets savepoints.
     let freeze = (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting;
     let mut writer = Writer::prepare(client, settings, &table.name, targets, clause, freeze).await?;
-    let dialect = files.format().dialect.clone();
+    let dialect = Dialect { encoding: files.encoding(), ..files.format().dialect.clone() };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = Plan { chunk_rows: CHUNK_ROWS, mode: settings.mode, rejecting };
     let stream = Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters);
@@ -331,7 +351,7 @@ impl Sorting<'_> {
     /// Write what can be written, chunk by chunk; the rejects files are complete whatever happens.
     async fn insert(&self, writer: &mut Writer, stream: &Stream) -> Result<Outcome> {
         let path = &self.settings.rejects;
-        let mut files = RejectFiles::create(path)?;
+        let mut files = RejectFiles::create(path, self.dialect.encoding)?;
         let sorted = self.sort(writer, stream, &mut files).await;
         let kept = files.finish()?;
         let mut outcome = sorted.map_err(|error| match (&kept, error.kind()) {
@@ -464,6 +484,12 @@ async fn insert_autocommit(
     }
 }
 
+/// Check what deferred constraints have left to the end so far, and from now on at every row.
+async fn check_constraints(client: &Client) -> Result<()> {
+    let checked = client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
+    checked.map_err(|error| refused("check the deferred constraints", &error))
+}
+
 /// Drop the indexes until the rows are written, if that is asked for or likely to be faster.
 async fn defer_indexes(
     client: &Client,
@@ -482,8 +508,8 @@ async fn defer_indexes(
             return Ok(Indexes::default());
         }
     }
-    let reason = "standard input cannot be read again to see which row breaks them";
-    Indexes::defer(client, table, defer, Some(reason).filter(|_| !can_be_read_again(inputs))).await
+    let reason = "the input cannot be read again to see which row breaks them";
+    Indexes::defer(client, table, defer, Some(reason).filter(|_| !inputs.can_be_read_again())).await
 }
 
 /// Whether `table` has no rows; if so nobody else can add any before the transaction ends.
@@ -506,10 +532,6 @@ async fn lock_if_empty(client: &Client, table: &Table) -> Result<bool> {
     let end = if is_empty { "RELEASE look" } else { "ROLLBACK TO look; RELEASE look" };
     client.batch_execute(end).await.map_err(failed)?;
     Ok(is_empty)
-}
-
-fn can_be_read_again(inputs: &Inputs) -> bool {
-    inputs.iter().all(|input| *input != Input::Stdin)
 }
 
 /// Create the table if need be, and see that it takes the file's columns.

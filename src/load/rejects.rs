@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bytes::Bytes;
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 use serde::{Serialize, Serializer};
 use tempfile::NamedTempFile;
 
@@ -78,6 +79,8 @@ pub struct Reason {
     pub value: Option<String>,
     /// In words.
     pub reason: String,
+    /// What the server says besides: the key that is there already, the row that breaks the constraint.
+    pub detail: Option<String>,
     /// The remedy.
     #[serde(skip)]
     pub help: String,
@@ -144,15 +147,39 @@ pub struct RejectFiles {
     log: BufWriter<NamedTempFile>,
     csv_path: PathBuf,
     log_path: PathBuf,
+    script: Script,
     written: u64,
 }
 
+/// What has to be written besides the rows, as the bytes of an encoding.
+#[derive(Debug, Clone, Copy)]
+struct Script {
+    /// Says in which order the two bytes of a character are, where that may be unclear.
+    mark: &'static [u8],
+    line_feed: &'static [u8],
+    carriage_return: &'static [u8],
+}
+
+impl Script {
+    fn of(encoding: &'static Encoding) -> Self {
+        let (mark, line_feed, carriage_return): (&[u8], &[u8], &[u8]) = if encoding == UTF_16LE {
+            (b"\xff\xfe", b"\n\0", b"\r\0")
+        } else if encoding == UTF_16BE {
+            (b"\xfe\xff", b"\0\n", b"\0\r")
+        } else {
+            (b"", b"\n", b"\r")
+        };
+        Script { mark, line_feed, carriage_return }
+    }
+}
+
 impl RejectFiles {
-    /// Create `csv_path` and its companion, so that a bad path fails before anything is loaded.
+    /// Create `csv_path`, for rows in `encoding`, and its companion, so that a bad path fails before anything is
+    /// loaded.
     ///
     /// # Errors
     /// When one of them cannot be written.
-    pub fn create(csv_path: &Path) -> Result<Self> {
+    pub fn create(csv_path: &Path, encoding: &'static Encoding) -> Result<Self> {
         let log_path = log_path(csv_path);
         let create = |path: &Path| {
             crate::report::temporary_beside(path).map(BufWriter::new).map_err(|error| {
@@ -165,6 +192,7 @@ impl RejectFiles {
             log: create(&log_path)?,
             csv_path: csv_path.to_owned(),
             log_path,
+            script: Script::of(encoding),
             written: 0,
         })
     }
@@ -174,13 +202,13 @@ impl RejectFiles {
     /// # Errors
     /// When the disk is full.
     pub fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
-        let csv = if self.written == 0 { self.csv.write_all(header) } else { Ok(()) }
-            .and_then(|()| self.csv.write_all(&reject.raw))
-            .and_then(|()| match reject.raw.last() {
-                // The last record of a file may have no line end, but another may follow it here.
-                Some(b'\n' | b'\r') => Ok(()),
-                _ => self.csv.write_all(b"\n"),
-            });
+        let Script { mark, line_feed, carriage_return } = self.script;
+        let raw = &reject.raw;
+        // The last record of a file may have no line end, but another may follow it here.
+        let ends = raw.ends_with(line_feed) || raw.ends_with(carriage_return);
+        let before: [&[u8]; 2] = if self.written == 0 { [mark, header] } else { [b"", b""] };
+        let parts = [before[0], before[1], raw, if ends { b"" } else { line_feed }];
+        let csv = parts.iter().try_for_each(|part| self.csv.write_all(part));
         csv.map_err(|error| Error::io(Kind::Output, "write to", &self.csv_path, &error))?;
         serde_json::to_writer(&mut self.log, reject)
             .map_err(std::io::Error::from)
@@ -195,7 +223,7 @@ impl RejectFiles {
     /// # Errors
     /// When the disk is full.
     pub fn finish(self) -> Result<Option<PathBuf>> {
-        let RejectFiles { csv, log, csv_path, log_path, written } = self;
+        let RejectFiles { csv, log, csv_path, log_path, written, .. } = self;
         if written == 0 {
             return Ok(None);
         }
@@ -235,11 +263,11 @@ mod tests {
     fn rejects_keep_their_bytes_and_leave_no_empty_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bad.csv");
-        let files = RejectFiles::create(&path).unwrap();
+        let files = RejectFiles::create(&path, encoding_rs::UTF_8).unwrap();
         assert_eq!(files.finish().unwrap(), None);
         assert_eq!(dir.path().read_dir().unwrap().count(), 0);
 
-        let mut files = RejectFiles::create(&path).unwrap();
+        let mut files = RejectFiles::create(&path, encoding_rs::UTF_8).unwrap();
         let reason = Reason { column: Some("age".into()), ..Reason::new("expected a number".into()) };
         for raw in [&b"1,\"a\nb\"\r\n"[..], b"2,\xff"] {
             let raw = Bytes::copy_from_slice(raw);

@@ -72,6 +72,9 @@ pub struct LoadReport {
     pub on_conflict: Option<String>,
     /// Where the rejected records are.
     pub rejects: Option<String>,
+    /// Triggers of the table that may have left out some of the rows skipped: the server does not tell these from
+    /// those whose key was there.
+    pub swallowers: Vec<String>,
     /// The server, and the settings that a time depends on.
     pub server: ServerFacts,
 }

@@ -67,13 +67,15 @@ pub struct Lines {
     /// From each line to the next; empty while all are 1.
     steps: Vec<u16>,
     count: usize,
+    /// Whether the steps were given up.
+    coarse: bool,
 }
 
 impl Lines {
     /// Add `line`; `false` if it is too far from the last one, and another `Lines` has to begin with it.
     pub fn push(&mut self, line: u64) -> bool {
         if self.count == 0 {
-            *self = Lines { first: line, last: line, steps: Vec::new(), count: 1 };
+            *self = Lines { first: line, last: line, count: 1, ..Lines::default() };
             return true;
         }
         let Ok(step) = u16::try_from(line - self.last) else { return false };
@@ -88,7 +90,23 @@ impl Lines {
         true
     }
 
-    /// Line `index`, from 0.
+    /// How much memory they take, beyond a few words.
+    pub fn bytes(&self) -> usize {
+        self.steps.capacity() * size_of::<u16>()
+    }
+
+    /// Keep no more than the first and the last, whatever is between.
+    pub fn coarsen(&mut self) {
+        self.coarse |= !self.steps.is_empty();
+        self.steps = Vec::new();
+    }
+
+    /// The first and the last line that record `index`, from 0, may begin on.
+    pub fn range(&self, index: usize) -> (u64, u64) {
+        if self.coarse { (self.first, self.last) } else { (self.get(index), self.get(index)) }
+    }
+
+    /// Line `index`, from 0, while they are not coarse.
     pub fn get(&self, index: usize) -> u64 {
         match self.steps.get(..index) {
             Some(steps) if !self.steps.is_empty() => {
@@ -208,6 +226,12 @@ mod tests {
             assert!(expected.iter().all(|&line| lines.push(line)), "{expected:?}");
             let found: Vec<u64> = (0..expected.len()).map(|index| lines.get(index)).collect();
             assert_eq!(found, expected);
+            let (first, last) = (expected[0], expected[expected.len() - 1]);
+            let follow = last - first == expected.len() as u64 - 1;
+            lines.coarsen();
+            assert_eq!(lines.bytes(), 0);
+            let range = if follow { (last, last) } else { (first, last) };
+            assert_eq!(lines.range(expected.len() - 1), range);
         }
         let mut lines = Lines::default();
         assert!(lines.push(1) && !lines.push(65_537));

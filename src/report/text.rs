@@ -41,6 +41,11 @@ impl Report for LoadReport {
         }
         sum.push(format!("{} rejected", count(self.rows_rejected)));
         lines.push(format!("  rows    {} read = {}", count(self.rows_read), sum.join(" + ")));
+        if !self.swallowers.is_empty() {
+            let triggers = self.swallowers.join(", ");
+            lines
+                .push(format!("  skipped by a key that is there, or by a trigger before INSERT: {triggers}"));
+        }
         if let Some(rejects) = &self.rejects {
             lines.push(format!("  rejects {rejects}"));
         }

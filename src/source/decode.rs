@@ -30,9 +30,11 @@ pub(super) struct Decoding {
     at_end: bool,
     /// Whether the decoder has been told of the end and has given all.
     finished: bool,
-    /// Bytes behind the decoded text that mean nothing.
-    malformed: Option<Vec<u8>>,
 }
+
+/// Stands for bytes that mean nothing in the encoding. It never occurs in UTF-8, so whoever reads the value finds
+/// it wrong, and the records before and behind it are read all the same.
+const MALFORMED: u8 = 0xff;
 
 impl Decoding {
     /// What [`Decoding::read`] needs to make progress: one character, and what a decoder holds back.
@@ -50,26 +52,26 @@ impl Decoding {
             at_start: true,
             at_end: false,
             finished: false,
-            malformed: None,
         }
     }
 
-    /// Read from `input` and decode into `text`; 0 at the end, and at bytes that cannot be decoded.
+    /// Read from `input` and decode into `text`; 0 at the end.
     pub(super) fn read(&mut self, input: &mut impl Read, text: &mut [u8]) -> io::Result<usize> {
         if self.at_start {
             self.read_mark(input)?;
         }
-        while !self.finished && self.malformed.is_none() {
+        while !self.finished {
             let rest = &self.original[self.decoded..self.filled];
-            let (result, read, written) =
-                self.decoder.decode_to_utf8_without_replacement(rest, text, self.at_end);
+            let room = text.len() - 1;
+            let (result, read, mut written) =
+                self.decoder.decode_to_utf8_without_replacement(rest, &mut text[..room], self.at_end);
             self.decoded += read;
             match result {
                 DecoderResult::InputEmpty => self.finished = self.at_end,
                 DecoderResult::OutputFull => {}
-                DecoderResult::Malformed(length, behind) => {
-                    let end = self.decoded - usize::from(behind);
-                    self.malformed = Some(self.original[end - usize::from(length)..end].to_owned());
+                DecoderResult::Malformed(..) => {
+                    text[written] = MALFORMED;
+                    written += 1;
                 }
             }
             if written > 0 {
@@ -117,14 +119,14 @@ impl Decoding {
         Ok(())
     }
 
+    /// What the bytes are taken for.
+    pub(super) fn encoding(&self) -> &'static Encoding {
+        self.encoding
+    }
+
     /// How long the byte order mark was.
     pub(super) fn mark_bytes(&self) -> u64 {
         self.mark_bytes as u64
-    }
-
-    /// The bytes that made [`Decoding::read`] end early.
-    pub(super) fn malformed(&self) -> Option<&[u8]> {
-        self.malformed.as_deref()
     }
 
     /// Go behind the next `line_ends` line feeds and carriage returns, or to the end of what is decoded;

@@ -2,6 +2,8 @@
 
 use std::io::{Cursor, Read as _};
 
+use encoding_rs::Encoding;
+
 use super::dialect::Dialect;
 use super::input::{Inputs, Source};
 use super::record::Record;
@@ -87,6 +89,11 @@ impl Files {
     /// What errors call the file that is being read.
     pub fn name(&self) -> &str {
         self.records.name()
+    }
+
+    /// What the file that is being read is written in, which its byte order mark may have said.
+    pub fn encoding(&self) -> &'static Encoding {
+        self.records.encoding()
     }
 
     /// Which of the inputs is being read, from 0.

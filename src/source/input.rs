@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,12 +39,14 @@ struct Content {
 }
 
 /// One file, or standard input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// A regular file, a pipe or a device.
     File(PathBuf),
     /// Standard input, which is written `-`.
     Stdin,
+    /// A copy of what can be read only once, in a file without a name, and what errors call it.
+    Spooled(Arc<File>, String),
 }
 
 impl Inputs {
@@ -59,7 +62,7 @@ impl Inputs {
         let mut list = Vec::new();
         for name in names {
             match name.to_str() {
-                Some("-") if list.contains(&Input::Stdin) => {
+                Some("-") if list.iter().any(|input| matches!(input, Input::Stdin)) => {
                     return Err(Error::usage("standard input, -, is named twice")
                         .with_help("it can be read once only"));
                 }
@@ -75,6 +78,30 @@ impl Inputs {
             size = size.zip(input.size()?).map(|(sum, size)| sum + size);
         }
         Ok(Inputs { list, size, ..Inputs::default() })
+    }
+
+    /// The same, with a copy of what comes by standard input or a pipe, so that it can be read more than once.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there is no room for it.
+    pub fn spooled(mut self) -> Result<Self> {
+        for input in self.list.iter_mut().filter(|input| !input.can_be_read_again()) {
+            let failed = |error: io::Error| {
+                let place = std::env::temp_dir();
+                Error::input(format!("failed to copy {input} into {}: {error}", place.display()))
+                    .with_help("name a directory with more room in the variable TMPDIR")
+            };
+            // Without a name it goes with the process, however that ends.
+            let mut copy = tempfile::tempfile().map_err(failed)?;
+            io::copy(&mut input.open()?, &mut copy).map_err(failed)?;
+            *input = Input::Spooled(Arc::new(copy), input.to_string());
+        }
+        Ok(self)
+    }
+
+    /// Whether all of them can be read once more.
+    pub fn can_be_read_again(&self) -> bool {
+        self.list.iter().all(Input::can_be_read_again)
     }
 
     /// The same, to be read once more from the beginning.
@@ -120,10 +147,7 @@ impl Inputs {
     /// # Errors
     /// When it cannot be opened, or is packed in a way that is not read.
     pub fn open(&self, index: usize) -> Result<Source> {
-        let source: Source = match &self.list[index] {
-            Input::File(path) => Box::new(open(path)?),
-            Input::Stdin => Box::new(io::stdin()),
-        };
+        let source = self.list[index].open()?;
         let (count, contents) = (Arc::clone(&self.consumed), Arc::clone(&self.contents));
         contents.lock().unwrap_or_else(PoisonError::into_inner).push((index, Content::default()));
         unpack(Counted { source, count, contents }, &self.name(index))
@@ -136,11 +160,42 @@ impl fmt::Display for Input {
         match self {
             Input::File(path) => path.display().fmt(f),
             Input::Stdin => f.write_str("standard input"),
+            Input::Spooled(_, name) => f.write_str(name),
         }
     }
 }
 
+/// Reads a file that others read too, each from where it is itself.
+struct Shared {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for Shared {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
 impl Input {
+    fn open(&self) -> Result<Source> {
+        Ok(match self {
+            Input::File(path) => Box::new(open(path)?),
+            Input::Stdin => Box::new(io::stdin()),
+            Input::Spooled(file, _) => Box::new(Shared { file: Arc::clone(file), offset: 0 }),
+        })
+    }
+
+    fn can_be_read_again(&self) -> bool {
+        match self {
+            Input::File(path) => path.is_file(),
+            Input::Stdin => false,
+            Input::Spooled(..) => true,
+        }
+    }
+
     fn size(&self) -> Result<Option<u64>> {
         let Input::File(path) = self else { return Ok(None) };
         // A pipe is not opened, because what was written to it would be gone.
@@ -148,11 +203,6 @@ impl Input {
             Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Ok(None),
             _ => Ok(open(path)?.metadata().ok().map(|metadata| metadata.len())),
         }
-    }
-
-    /// Whether it can be read more than once.
-    pub fn is_regular_file(&self) -> bool {
-        matches!(self, Input::File(path) if path.is_file())
     }
 }
 
@@ -370,7 +420,7 @@ mod tests {
             Inputs::resolve(&[directory.path().join(pattern)]).map(|inputs| {
                 let path = |input: &Input| match input {
                     Input::File(path) => path.file_name().unwrap().to_str().unwrap().to_owned(),
-                    Input::Stdin => "-".to_owned(),
+                    Input::Stdin | Input::Spooled(..) => "-".to_owned(),
                 };
                 assert_eq!(inputs.size(), Some(inputs.iter().len() as u64 * TEXT.len() as u64));
                 inputs.iter().map(path).collect::<Vec<_>>()

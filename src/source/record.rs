@@ -1,5 +1,6 @@
 //! One record: its fields, its bytes, and where it was.
 
+use encoding_rs::Encoding;
 use memchr::memchr2;
 
 use super::dialect::Dialect;
@@ -61,6 +62,11 @@ impl<'a> Record<'a> {
     /// Its bytes exactly as the file has them, before decoding, with the line end if there is one.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// What the file is written in.
+    pub fn encoding(&self) -> &'static Encoding {
+        self.dialect.encoding
     }
 
     /// Field `index`, unquoted; `scratch` is where a value is put together that does not stand in one piece.

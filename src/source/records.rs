@@ -7,7 +7,6 @@
 use std::io::{self, Read};
 
 use encoding_rs::{Encoding, UTF_8};
-use memchr::{memchr_iter, memrchr};
 
 use super::decode::Decoding;
 use super::dialect::Dialect;
@@ -118,6 +117,11 @@ impl<R: Read> Records<R> {
         &self.name
     }
 
+    /// What it is written in, as far as is known.
+    pub fn encoding(&self) -> &'static Encoding {
+        self.decoding.as_ref().map_or(self.dialect.encoding, |decoding| decoding.encoding())
+    }
+
     /// Bytes of the input that have been returned as records or passed over as comments.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -131,7 +135,7 @@ impl<R: Read> Records<R> {
     /// The first record, as the names of the columns; `None` when there is no record.
     ///
     /// # Errors
-    /// As [`Records::next`], and when a name is not UTF-8.
+    /// As [`Records::next`], and when a name is not in the encoding.
     pub fn header(&mut self) -> Result<Option<Header>> {
         let Some((record, file)) = self.next_named()? else { return Ok(None) };
         let mut scratch = Vec::new();
@@ -139,7 +143,8 @@ impl<R: Read> Records<R> {
         for index in 0..record.len() {
             let name = std::str::from_utf8(record.value(index, &mut scratch)).map_err(|_| {
                 let place = format!("{file}, line {}, column {}", record.line, index + 1);
-                Error::input(format!("{place}: the header is not UTF-8"))
+                let encoding = record.encoding().name();
+                Error::input(format!("{place}: the header is not {encoding}"))
                     .with_help("say what it is with --encoding, such as windows-1252")
             })?;
             names.push(name.to_owned());
@@ -351,10 +356,7 @@ impl<R: Read> Records<R> {
                 return Ok(true);
             }
         }
-        match self.decoding.as_ref().and_then(|decoding| decoding.malformed()) {
-            Some(bytes) => Err(self.malformed(bytes)),
-            None => Ok(false),
-        }
+        Ok(false)
     }
 
     /// Read once behind what is there.
@@ -452,24 +454,6 @@ impl<R: Read> Records<R> {
             "look for a quote that is never closed, or for the wrong kind of file; \
                  --max-record-bytes allows more",
         )
-    }
-
-    /// `bytes`, which follow what is in the buffer, mean nothing in the encoding.
-    #[cold]
-    fn malformed(&self, bytes: &[u8]) -> Error {
-        let before = &self.buffer[self.start..self.filled];
-        let newline = if self.line_end == Some(LineEnd::Cr) { b'\r' } else { b'\n' };
-        let line = self.line + memchr_iter(newline, before).count() as u64;
-        let line_start = memrchr(newline, before).map_or(0, |at| at + 1);
-        let character = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
-        let bytes: Vec<String> = bytes.iter().map(|byte| format!("0x{byte:02x}")).collect();
-        Error::input(format!(
-            "{}, line {line}, character {character}: {} is not {}",
-            self.name,
-            bytes.join(" "),
-            self.dialect.encoding.name()
-        ))
-        .with_help("correct it, or say with --encoding what the file is written in")
     }
 }
 

@@ -326,6 +326,113 @@ async fn rows_that_are_there_are_skipped_or_updated() {
     assert!(message.contains("the file has no column other"), "{message}");
 }
 
+/// What only the end of the transaction would tell is asked for row by row, once it is known that rows are bad. Then
+/// rows that come before what they need are set aside too, and load afterwards.
+#[tokio::test]
+async fn rows_that_break_deferred_constraints_are_set_aside() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES t DEFERRABLE INITIALLY DEFERRED)",
+        "id,parent\n1,2\n2,\n3,99\n4,1\n",
+    )
+    .await;
+    let load = |mode: &str, limit: &str| {
+        workplace.run(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode, "--max-rejects", limit])
+    };
+    for mode in MODES {
+        let ran = load(mode, "3");
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        let rejects = std::fs::read_to_string(workplace.path("rejects.csv")).unwrap();
+        assert!(rejects.contains("3,99\n"), "{mode}: {rejects}");
+        assert_eq!(csv_of(&client, "SELECT count(*) FROM t WHERE parent = 99").await, "0\n", "{mode}");
+        let error = workplace.fail(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode], 1);
+        assert!(error.contains("Key (parent)=(99) is not present"), "{mode}: {error}");
+    }
+    // Without such a row, one may come before the one that it needs.
+    workplace.write("data.csv", "id,parent\n1,2\n2,\n");
+    for mode in MODES {
+        assert_eq!(load(mode, "2").status.code(), Some(0), "{mode}");
+    }
+}
+
+/// A trigger that returns nothing ends a load; with --on-conflict skip it can only be named.
+#[tokio::test]
+async fn rows_that_a_trigger_swallows_are_not_passed_over() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE t (id int PRIMARY KEY);
+         CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END';
+         CREATE TRIGGER swallow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION nothing()",
+        "id\n1\n2\n3\n",
+    )
+    .await;
+    for mode in MODES {
+        let error = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
+        assert!(error.contains("the server inserted 2 of 3 rows into t"), "{mode}: {error}");
+        let ran =
+            workplace.succeed(&["load", "data.csv", "-t", "t", "--mode", mode, "--on-conflict", "skip"]);
+        assert!(ran.stdout.contains("or by a trigger before INSERT: swallow"), "{mode}: {ran:#?}");
+        client.batch_execute("DELETE FROM t").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_log_has_what_the_server_knows_of_the_key() {
+    let (workplace, _) = workplace(
+        "CREATE TABLE t (a int, b int, PRIMARY KEY (a, b)); INSERT INTO t VALUES (1, 1)",
+        "a,b\n1,1\n2,2\n",
+    )
+    .await;
+    for mode in MODES {
+        let flags = ["load", "data.csv", "-t", "t", "--mode", mode, "--max-rejects", "1", "--dry-run"];
+        assert_eq!(workplace.run(&flags).status.code(), Some(3), "{mode}");
+        let log = std::fs::read_to_string(workplace.path("rejects.log.jsonl")).unwrap();
+        let log: serde_json::Value = serde_json::from_str(&log).unwrap();
+        assert_eq!(log["column"], "a, b", "{mode}");
+    }
+    // Alone in its piece, a row has all that the server says of it.
+    workplace.write("data.csv", "a,b\n1,1\n");
+    workplace.run(&["load", "data.csv", "-t", "t", "--max-rejects", "1"]);
+    let log = std::fs::read_to_string(workplace.path("rejects.log.jsonl")).unwrap();
+    assert!(log.contains(r#""detail":"Key (a, b)=(1, 1) already exists.""#), "{log}");
+}
+
+#[tokio::test]
+async fn a_failed_load_leaves_a_receipt_too() {
+    let (workplace, _) = workplace("CREATE TABLE t (id int)", "id\n1\nx\n").await;
+    let error = workplace.fail(&["load", "data.csv", "-t", "t", "--receipt", "receipt.json"], 1);
+    let receipt = std::fs::read_to_string(workplace.path("receipt.json")).unwrap();
+    let receipt: serde_json::Value = serde_json::from_str(&receipt).unwrap();
+    assert_eq!(receipt["command"], "load");
+    assert!(error.contains(receipt["error"]["message"].as_str().unwrap()), "{receipt} {error}");
+}
+
+/// What comes by a pipe is kept until the table for it is there.
+#[tokio::test]
+async fn a_table_is_made_for_standard_input() {
+    let (workplace, client) = workplace("", "id,day\n1,2021-02-03\n2,\n").await;
+    let file = std::fs::File::open(workplace.path("data.csv")).unwrap();
+    let mut command = workplace.command(&["load", "-", "-t", "t", "--create", "--json"]);
+    command.stdin(file);
+    let ran = Ran::of(command);
+    assert!(ran.status.success(), "{ran:#?}");
+    assert_eq!(ran.json()["path"], "standard input");
+    assert_eq!(csv_of(&client, "SELECT day + 1, id FROM t").await, "2021-02-04,1\n,2\n");
+}
+
+/// A failed batch is what is said, even when the next one needs another statement.
+#[tokio::test]
+async fn a_refusal_before_a_change_of_format_is_the_error() {
+    let mut csv = "id,day\n1,2021-01-02\n1,2021-01-02\n".to_owned();
+    for id in 3..6000 {
+        csv += &format!("{id},{}\n", if id == 20 { "12/31/2021" } else { "2021-01-02" });
+    }
+    let (workplace, _) = workplace("CREATE TABLE t (id int PRIMARY KEY, day date)", csv).await;
+    for mode in MODES {
+        let error = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
+        assert!(error.contains("Key (id)=(1) already exists"), "{mode}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_table_is_made_for_the_file() {
     let (workplace, client) = workplace(

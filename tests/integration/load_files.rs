@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
+use crate::support::cli::Workplace;
 use crate::support::{self, TestDb};
 
 /// A database with an empty table, and a directory for the files.
@@ -146,6 +147,30 @@ async fn files_are_written_in_many_ways() {
     }
 }
 
+/// Half of a pair of UTF-16 spoils its own row only.
+#[tokio::test]
+async fn bytes_that_cannot_be_decoded_are_set_aside_with_their_row() {
+    let database = support::database().await;
+    let workplace = Workplace::on(&database);
+    let client = database.connect().await;
+    client.batch_execute("CREATE TABLE t (id int, name text)").await.unwrap();
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let bad = [utf16("2,"), b"\x00\xd8".to_vec(), utf16("x\n")].concat();
+    workplace.write("data.csv", [utf16("id,name\n1,a\n"), bad.clone(), utf16("3,c\n")].concat());
+    let flags = ["load", "data.csv", "-t", "t", "--encoding", "utf-16le"];
+    let error = workplace.fail(&flags, 1);
+    assert!(
+        error.contains("line 3, column 2 (name): \"\u{fffd}x\" has bytes that are not UTF-16LE"),
+        "{error}"
+    );
+    let ran = workplace.run(&[&flags[..], &["--max-rejects", "1"]].concat());
+    assert_eq!(ran.status.code(), Some(3), "{ran:#?}");
+    let rejects = std::fs::read(workplace.path("rejects.csv")).unwrap();
+    assert_eq!(rejects, [utf16("\u{feff}id,name\n"), bad].concat());
+    let loaded: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(loaded, 2);
+}
+
 #[tokio::test]
 async fn a_dialect_is_found_out_and_printed() {
     let fixture = Fixture::new().await;
@@ -195,7 +220,12 @@ async fn what_cannot_be_read_is_refused_with_its_place() {
             1,
             "line 2: the record that begins here is longer than 1000 bytes; a quote in it is still open",
         ),
-        (b"id,name\n1,\x81\x20\n", &["--encoding", "sjis"], 1, "line 2, character 3: 0x81 is not Shift_JIS"),
+        (
+            b"id,name\n1,\x81\x20\n",
+            &["--encoding", "sjis"],
+            1,
+            "line 2, column 2 (name): \"\u{fffd} \" has bytes that are not Shift_JIS",
+        ),
         (b"\xff\xfei\0", &[], 1, "begins with the byte order mark of UTF-16LE"),
         (b"", &["--delimiter", "\""], 2, "--delimiter and --quote are both '\"'"),
         (b"", &["--delimiter", ";;"], 2, "--delimiter has to be one ASCII character"),
