@@ -121,16 +121,9 @@ Examples:
   postgres-etl load --mode rows --autocommit --connections 20
                                               a transaction a row, as many programs do")]
 pub struct Load {
-    /// CSV files to read, packed with gzip or zstd or not; patterns; - for standard input [default:
-    /// data/persons.csv]
-    #[arg(value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Table to fill, `name` or `schema.name` [default: that of config.toml, persons]
-    #[arg(short, long, value_name = "TABLE")]
-    pub table: Option<String>,
-    /// How to write [default: copy]
-    #[arg(short, long, env = "POSTGRES_ETL_MODE")]
-    pub mode: Option<Mode>,
+    /// The files, and the table that they are for.
+    #[command(flatten)]
+    pub input: Input,
     /// Add to the rows that are in the table
     #[arg(long, conflicts_with = "truncate")]
     pub append: bool,
@@ -163,15 +156,6 @@ pub struct Load {
     /// Keep the report, as JSON
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
-    /// The columns of the fields, in their order, whatever the header says
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', help_heading = "Columns and tables")]
-    pub columns: Option<Vec<String>>,
-    /// A name in the header, and the column that it means; may be given more than once
-    #[arg(long, value_name = "NAME=COLUMN", value_parser = parse_map, help_heading = "Columns and tables")]
-    pub map: Vec<(String, String)>,
-    /// Leave out names in the header that the table does not have
-    #[arg(long, help_heading = "Columns and tables")]
-    pub ignore_extra: bool,
     /// If the table is not there, create it with the types that the file's values have
     #[arg(long, help_heading = "Columns and tables")]
     pub create: bool,
@@ -193,9 +177,34 @@ pub struct Load {
     /// Connections to write over; more than one needs --autocommit [default: 1]
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
+    // Its heading would go on to the flags behind it.
     /// How the files are written.
     #[command(flatten)]
     pub format: Format,
+}
+
+/// CSV files, and the table that they are for
+#[derive(Debug, Default, Args)]
+pub struct Input {
+    /// CSV files to read, packed with gzip or zstd or not; patterns; - for standard input [default:
+    /// data/persons.csv]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Table to fill, `name` or `schema.name` [default: that of config.toml, persons]
+    #[arg(short, long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// How to write [default: copy]
+    #[arg(short, long, env = "POSTGRES_ETL_MODE")]
+    pub mode: Option<Mode>,
+    /// The columns of the fields, in their order, whatever the header says
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', help_heading = "Columns and tables")]
+    pub columns: Option<Vec<String>>,
+    /// A name in the header, and the column that it means; may be given more than once
+    #[arg(long, value_name = "NAME=COLUMN", value_parser = parse_map, help_heading = "Columns and tables")]
+    pub map: Vec<(String, String)>,
+    /// Leave out names in the header that the table does not have
+    #[arg(long, help_heading = "Columns and tables")]
+    pub ignore_extra: bool,
 }
 
 /// `name=column`.

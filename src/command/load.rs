@@ -28,15 +28,15 @@ const LOADED_WITH_REJECTS: u8 = 3;
 /// When the flags are wrong, or the file was not loaded.
 pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
     let mut settings = context.config.load(flags)?;
-    if let Some(generated) = settings.generate.take() {
+    if let Some(generated) = settings.input.generate.take() {
         let path = generated.output.display();
         context.note(&format!("{path} does not exist: generating it, as [generate] says"));
         context.note(&generate::generate(context, generated).await?.text());
     }
     // Before a server is started for it.
-    let inputs = Inputs::resolve(&settings.inputs)?;
+    let inputs = Inputs::resolve(&settings.input.inputs)?;
     let size = inputs.size();
-    let format = settings.format.clone();
+    let format = settings.input.format.clone();
     // To create a table for it, it is read twice.
     let spools = settings.create.is_some();
     let inputs = blocking(move || if spools { inputs.spooled() } else { Ok(inputs) }).await?;
@@ -93,7 +93,7 @@ async fn load(
 ) -> Result<LoadReport> {
     let mut creation = None;
     if let Some(create) = settings.create {
-        let name = &settings.table.name;
+        let name = &settings.input.table.name;
         let there = Table::find(&**database.connection().await?, name).await?.is_some();
         if !there || create.replace {
             let mut created = infer(settings, &files).await?;
@@ -108,10 +108,10 @@ async fn load(
 /// The table that the file asks for.
 async fn infer(settings: &LoadSettings, files: &Files) -> Result<Creation> {
     let (inputs, format) = (files.inputs().clone(), files.format().clone());
-    let columns = settings.naming.columns.clone();
+    let columns = settings.input.naming.columns.clone();
     let most = settings.create.and_then(|create| create.infer_rows);
     let inference = blocking(move || load::infer(&inputs, &format, columns.as_deref(), most)).await?;
-    Ok(Creation::new(settings.table.name.clone(), inference))
+    Ok(Creation::new(settings.input.table.name.clone(), inference))
 }
 
 /// See that nothing that is written takes the place of what is read, of a device, or of another output.

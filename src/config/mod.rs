@@ -67,9 +67,9 @@ pub struct GenerateSettings {
     pub default_dir: Option<PathBuf>,
 }
 
-/// What `load` is to do.
+/// Which files are for which table, and how; `load` and `check` mean the same by the same flags.
 #[derive(Debug, Clone)]
-pub struct LoadSettings {
+pub struct InputSettings {
     /// The CSV files, patterns, and `-`; at least one.
     pub inputs: Vec<PathBuf>,
     /// How they are written.
@@ -80,6 +80,15 @@ pub struct LoadSettings {
     pub naming: Naming,
     /// The table to fill.
     pub table: TableSpec,
+    /// How to write.
+    pub mode: Mode,
+}
+
+/// What `load` is to do.
+#[derive(Debug, Clone)]
+pub struct LoadSettings {
+    /// What is loaded, and where to.
+    pub input: InputSettings,
     /// Create the table from the file, if it is not there.
     pub create: Option<CreateSettings>,
     /// Roll everything back at the end.
@@ -92,8 +101,6 @@ pub struct LoadSettings {
     pub on_conflict: Option<OnConflict>,
     /// Where the report is kept, as JSON.
     pub receipt: Option<PathBuf>,
-    /// How to write.
-    pub mode: Mode,
     /// Empty the table first.
     pub truncate: bool,
     /// Drop its indexes, and build them again behind the rows.
@@ -263,11 +270,8 @@ impl Config {
     /// When a value is out of range, or flags contradict each other.
     pub fn load(&self, flags: &cli::Load) -> Result<LoadSettings> {
         let file = &self.file.load;
-        let inputs = match flags.files.as_slice() {
-            [] => vec![self.path(&file.input)],
-            files => files.to_owned(),
-        };
-        let mode = flags.mode.unwrap_or(file.mode);
+        let input = self.input(&flags.input, &flags.format)?;
+        let mode = input.mode;
         let autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
         let connections = flags.connections.unwrap_or(if autocommit { file.connections } else { 1 });
         let batch_size = flags.batch_size.unwrap_or(file.batch_size);
@@ -326,27 +330,7 @@ impl Config {
             return Err(Error::usage(format!("--sync-every {sync_every} does not go with {cannot}: {why}"))
                 .with_help("leave --sync-every out, or use --mode rows without --autocommit"));
         }
-        let same = |a: &Path, b: &Path| {
-            a == b || a.strip_prefix(".").unwrap_or(a) == b.strip_prefix(".").unwrap_or(b)
-        };
-        let is_generated =
-            |output: &Path| matches!(inputs.as_slice(), [input] if same(input, output) && !input.exists());
-        let generated =
-            self.file.generate.as_ref().filter(|generate| is_generated(&self.path(&generate.output)));
-        let no_flags = cli::Generate { rows: None, seed: None, output: None, unicode: false };
         Ok(LoadSettings {
-            generate: generated.map(|_| self.generate(&no_flags)).transpose()?,
-            inputs,
-            format: self.format(&flags.format)?,
-            naming: Naming {
-                columns: flags.columns.clone(),
-                map: flags.map.clone(),
-                ignore_extra: flags.ignore_extra,
-            },
-            table: match &flags.table {
-                Some(name) => TableSpec { name: TableName::parse(name)?, create: Vec::new() },
-                None => self.table()?,
-            },
             create: (flags.create || flags.ddl_only).then_some(CreateSettings {
                 infer_rows: flags.infer_rows,
                 replace: flags.replace,
@@ -357,9 +341,9 @@ impl Config {
             rejects: flags.rejects.clone().unwrap_or_else(|| "rejects.csv".into()),
             on_conflict: flags.on_conflict.clone(),
             receipt: flags.receipt.clone(),
-            mode,
             // What the file says of its own table it does not say of any other.
-            truncate: flags.truncate || (file.truncate && !flags.append && flags.table.is_none()),
+            truncate: flags.truncate || (file.truncate && !flags.append && flags.input.table.is_none()),
+            input,
             defer_indexes,
             batch_size,
             pipeline_depth,
@@ -369,7 +353,40 @@ impl Config {
         })
     }
 
-    /// How the files of `load` are written.
+    /// # Errors
+    /// When a value is out of range, or is no name.
+    pub fn input(&self, flags: &cli::Input, format: &cli::Format) -> Result<InputSettings> {
+        let file = &self.file.load;
+        let inputs = match flags.files.as_slice() {
+            [] => vec![self.path(&file.input)],
+            files => files.to_owned(),
+        };
+        let same = |a: &Path, b: &Path| {
+            a == b || a.strip_prefix(".").unwrap_or(a) == b.strip_prefix(".").unwrap_or(b)
+        };
+        let is_generated =
+            |output: &Path| matches!(inputs.as_slice(), [input] if same(input, output) && !input.exists());
+        let generated =
+            self.file.generate.as_ref().filter(|generate| is_generated(&self.path(&generate.output)));
+        let no_flags = cli::Generate { rows: None, seed: None, output: None, unicode: false };
+        Ok(InputSettings {
+            generate: generated.map(|_| self.generate(&no_flags)).transpose()?,
+            inputs,
+            format: self.format(format)?,
+            naming: Naming {
+                columns: flags.columns.clone(),
+                map: flags.map.clone(),
+                ignore_extra: flags.ignore_extra,
+            },
+            table: match &flags.table {
+                Some(name) => TableSpec { name: TableName::parse(name)?, create: Vec::new() },
+                None => self.table()?,
+            },
+            mode: flags.mode.unwrap_or(file.mode),
+        })
+    }
+
+    /// How the files are written.
     fn format(&self, flags: &cli::Format) -> Result<source::Format> {
         let file = &self.file.load;
         let quote = dialect::byte("--quote", flags.quote.as_ref().unwrap_or(&file.quote))?;

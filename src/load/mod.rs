@@ -222,7 +222,7 @@ async fn load_once(
     let name = creation.map_or(&table.name, |creation| &creation.name);
     Ok(LoadReport {
         command: "load",
-        mode: settings.mode,
+        mode: settings.input.mode,
         table: name.to_string(),
         path: report::path(&inputs),
         rows_read: outcome.read,
@@ -244,7 +244,7 @@ async fn load_once(
         indexes_deferred: indexes.deferred,
         indexes_kept_because: indexes.kept_because,
         files: report::files(&inputs),
-        columns: report::columns(&targets, settings.mode, &outcome.switches),
+        columns: report::columns(&targets, settings.input.mode, &outcome.switches),
         columns_defaulted: table
             .columns
             .iter()
@@ -283,7 +283,7 @@ async fn insert_all(
     let mut writer = Writer::prepare(client, settings, &table.name, targets, clause, freeze).await?;
     let dialect = Dialect { encoding: files.encoding(), ..files.format().dialect.clone() };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
-    let plan = Plan { chunk_rows: CHUNK_ROWS, mode: settings.mode, rejecting };
+    let plan = Plan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting };
     let stream = Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters);
     let mut outcome = if rejecting {
         let sorting = Sorting { client, settings, table, targets, dialect, header };
@@ -329,9 +329,15 @@ fn explain(failed: Failed, feed: &Feed<'_>, settings: &LoadSettings, table: &Tab
         Failed::Server { error, rows } => {
             let place = rows.and_then(|(first, last)| feed.places(first, last));
             let place = place.unwrap_or_else(|| {
-                settings.inputs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+                settings
+                    .input
+                    .inputs
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             });
-            let verb = if settings.mode == crate::config::Mode::Copy { "copy" } else { "insert" };
+            let verb = if settings.input.mode == crate::config::Mode::Copy { "copy" } else { "insert" };
             refused(&format!("{verb} {place} into {}", table.name), &error)
         }
     }
@@ -434,7 +440,7 @@ async fn insert_autocommit(
     // The last thing before the first row, because it is committed.
     prepared.empty(&**connections[0]).await?;
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
-    let plan = Plan { chunk_rows: CHUNK_ROWS_AUTOCOMMIT, mode: settings.mode, rejecting: false };
+    let plan = Plan { chunk_rows: CHUNK_ROWS_AUTOCOMMIT, mode: settings.input.mode, rejecting: false };
     let stream = Arc::new(Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters));
     let mut workers = tokio::task::JoinSet::new();
     for client in connections {
@@ -541,7 +547,7 @@ async fn prepare_table(
     files: &Files,
     creation: Option<&Creation>,
 ) -> Result<Prepared> {
-    let spec = &settings.table;
+    let spec = &settings.input.table;
     let (table, created) = match creation {
         Some(creation) => (creation.create(client).await?, true),
         None => match Table::find(client, &spec.name).await? {
@@ -550,14 +556,14 @@ async fn prepare_table(
         },
     };
     // Before its columns are of interest.
-    table.check_can_load(settings.mode, &[])?;
+    table.check_can_load(settings.input.mode, &[])?;
     let is_empty = files.format().dialect.header && files.header().is_none();
     let targets = if is_empty {
         Targets { columns: Vec::new(), fields: 0, ignored: Vec::new() }
     } else {
-        Targets::find(files.header(), files.name(), &settings.naming, &table)?
+        Targets::find(files.header(), files.name(), &settings.input.naming, &table)?
     };
-    table.check_can_load(settings.mode, &targets.names().collect::<Vec<_>>())?;
+    table.check_can_load(settings.input.mode, &targets.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;
     Ok(Prepared { table, targets: targets.into(), created, truncate, indexes: Indexes::default() })
 }

@@ -163,5 +163,5 @@ pub(super) fn discrepancy(outcome: &Outcome, settings: &LoadSettings) -> Option<
     let sent = read - rejected;
     let answered = counts.inserted + counts.updated + skipped;
     (answered != sent)
-        .then(|| format!("the server inserted {answered} of {sent} rows into {}", settings.table.name))
+        .then(|| format!("the server inserted {answered} of {sent} rows into {}", settings.input.table.name))
 }

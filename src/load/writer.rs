@@ -38,7 +38,7 @@ impl Writer {
         clause: Option<Clause>,
         freeze: bool,
     ) -> Result<Writer> {
-        Ok(match settings.mode {
+        Ok(match settings.input.mode {
             Mode::Rows => Writer::Rows(
                 Rows::prepare(client, table, targets, clause.as_ref(), settings.pipeline_depth).await?,
             ),
