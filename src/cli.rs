@@ -66,8 +66,7 @@ pub enum Command {
     Generate(Generate),
     Load(Box<Load>),
     Query(Query),
-    /// See whether the server answers, the table is there and the statements prepare
-    Check,
+    Check(Box<Check>),
     Server(Server),
     /// Print a completion script for a shell
     Completions {
@@ -178,6 +177,24 @@ pub struct Load {
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
     // Its heading would go on to the flags behind it.
+    /// How the files are written.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// See whether a load would begin and the queries would run, without touching any data
+///
+/// Looks at the configuration, the server, the table, the header and the first record of each file, and has
+/// the server prepare every statement. All that is wrong is reported, and nothing is written.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl check                             the configured file, table and statements
+  postgres-etl check orders.csv --table orders   which field would go to which column")]
+pub struct Check {
+    /// The files, and the table that they are for.
+    #[command(flatten)]
+    pub input: Input,
     /// How the files are written.
     #[command(flatten)]
     pub format: Format,

@@ -118,6 +118,13 @@ pub fn infer(
     Ok(inference)
 }
 
+/// There is no table `name`, and nothing says how to create it.
+pub fn no_such_table(name: &TableName) -> Error {
+    Error::new(Kind::Database, format!("there is no table {name}")).with_help(
+        "create it, let --create do so from the file, or describe its columns under [table] in config.toml",
+    )
+}
+
 /// Create the table that the configuration describes, unless somebody else does so at this moment. Returns the
 /// table, and whether we created it.
 ///
@@ -129,9 +136,7 @@ pub(super) async fn create_configured(
 ) -> Result<(Table, bool)> {
     let TableSpec { name, create } = spec;
     if create.is_empty() {
-        return Err(Error::new(Kind::Database, format!("there is no table {name}")).with_help(
-            "create it, let --create do so from the file, or describe its columns under [table] in config.toml",
-        ));
+        return Err(no_such_table(name));
     }
     let failed = |error| Error::database(&format!("create table {name}"), &error);
     // Held to the end of the transaction: even IF NOT EXISTS fails when two create the same table at once.

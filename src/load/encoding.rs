@@ -93,6 +93,25 @@ impl Encoding {
         self.switched
     }
 
+    /// What is wrong with the first record of each file, and from where on the server reads a column.
+    ///
+    /// Ends with the first file that cannot be opened, or whose header is another.
+    pub fn check_first_records(mut self) -> (Vec<Error>, Vec<Switch>) {
+        let mut problems = Vec::new();
+        loop {
+            problems.extend(self.next_chunk().err());
+            match self.files.open_next() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    problems.push(error);
+                    break;
+                }
+            }
+        }
+        (problems, self.switched)
+    }
+
     /// The next chunk; `None` at the end.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 
 mod batch;
 mod bisect;
+pub mod check;
 pub mod conflict;
 mod copy;
 mod create;
@@ -34,7 +35,7 @@ use std::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
-pub use create::{Creation, infer};
+pub use create::{Creation, infer, no_such_table};
 pub use report::{ColumnLoaded, FileRead, LoadReport, Phases};
 
 use crate::config::{DeferIndexes, LoadSettings};
@@ -245,16 +246,7 @@ async fn load_once(
         indexes_kept_because: indexes.kept_because,
         files: report::files(&inputs),
         columns: report::columns(&targets, settings.input.mode, &outcome.switches),
-        columns_defaulted: table
-            .columns
-            .iter()
-            .filter(|column| {
-                !targets.columns.is_empty()
-                    && !column.generated
-                    && !targets.names().any(|name| name == column.name)
-            })
-            .map(|column| column.name.clone())
-            .collect(),
+        columns_defaulted: report::defaulted(&table, &targets),
         columns_ignored: targets.ignored.clone(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
         rejects: outcome.rejects,
@@ -557,7 +549,7 @@ async fn prepare_table(
     };
     // Before its columns are of interest.
     table.check_can_load(settings.input.mode, &[])?;
-    let is_empty = files.format().dialect.header && files.header().is_none();
+    let is_empty = files.is_empty();
     let targets = if is_empty {
         Targets { columns: Vec::new(), fields: 0, ignored: Vec::new() }
     } else {

@@ -11,6 +11,7 @@ use super::tuples::Format;
 use crate::config::{LoadSettings, Mode};
 use crate::postgres::database::ServerFacts;
 use crate::source::Inputs;
+use crate::table::{Column, Table};
 
 /// What a load did. Every record that was read was loaded, rejected or skipped: the numbers add up, and those
 /// of the rows loaded are the server's own.
@@ -144,6 +145,14 @@ pub(super) fn columns(targets: &Targets, mode: Mode, switches: &[Switch]) -> Vec
         }
     };
     targets.columns.iter().enumerate().map(column).collect()
+}
+
+/// The columns of `table` that `targets` leave to their defaults.
+pub(super) fn defaulted(table: &Table, targets: &Targets) -> Vec<String> {
+    let is_defaulted = |column: &&Column| {
+        !targets.columns.is_empty() && !column.generated && !targets.names().any(|name| name == column.name)
+    };
+    table.columns.iter().filter(is_defaulted).map(|column| column.name.clone()).collect()
 }
 
 /// The files that were read.

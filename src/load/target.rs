@@ -72,8 +72,19 @@ impl Targets {
     /// Find the column of `table` that each field is for.
     ///
     /// # Errors
-    /// When a name is unknown, given twice, or names a column that cannot be loaded.
+    /// When a name is unknown, given twice, or names a column that cannot be loaded: the first such problem.
     pub fn find(header: Option<&Header>, file: &str, naming: &Naming, table: &Table) -> Result<Targets> {
+        let (targets, problems) = Targets::find_all(header, file, naming, table);
+        problems.into_iter().next().map_or(Ok(targets), Err)
+    }
+
+    /// As [`Targets::find`], but with every problem; the targets are those that have none.
+    pub fn find_all(
+        header: Option<&Header>,
+        file: &str,
+        naming: &Naming,
+        table: &Table,
+    ) -> (Targets, Vec<Error>) {
         let names = match (&naming.columns, header) {
             (Some(columns), _) => columns.clone(),
             (None, Some(header)) => header.names.clone(),
@@ -88,21 +99,21 @@ impl Targets {
             Some(header) if by_header => format!("{file}, line {}, column {}", header.line, index + 1),
             _ => format!("{file}, column {}", index + 1),
         };
+        let mut problems = Vec::new();
         if let (Some(columns), Some(header)) = (&naming.columns, header)
             && columns.len() != header.names.len()
         {
-            return Err(Error::usage(format!(
-                "--columns names {} columns, but {file} has {}",
-                columns.len(),
-                header.names.len()
-            ))
-            .with_help("name every column of the file, in its order"));
+            let message =
+                format!("--columns names {} columns, but {file} has {}", columns.len(), header.names.len());
+            problems.push(Error::usage(message).with_help("name every column of the file, in its order"));
         }
-        if let Some((from, _)) =
-            naming.map.iter().find(|(from, _)| !names.iter().any(|name| name.trim() == from))
-        {
-            return Err(Error::usage(format!("--map {from}=… names a column that {file} does not have"))
-                .with_help(format!("it has {}", names.join(", "))));
+        for (from, _) in &naming.map {
+            if !names.iter().any(|name| name.trim() == from) {
+                problems.push(
+                    Error::usage(format!("--map {from}=… names a column that {file} does not have"))
+                        .with_help(format!("it has {}", names.join(", "))),
+                );
+            }
         }
         let mut targets = Targets { columns: Vec::new(), fields: names.len(), ignored: Vec::new() };
         let mut unknown = Vec::new();
@@ -113,9 +124,10 @@ impl Targets {
                     targets.ignored.push(String::new());
                     continue;
                 }
-                return Err(refuse("the header has no name here".into()).with_help(
+                problems.push(refuse("the header has no name here".into()).with_help(
                     "the first line has to name the table's columns; --ignore-extra skips what has no name",
                 ));
+                continue;
             }
             let mapped = naming.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str());
             let is_taken = |column: &&Column| targets.names().any(|taken| taken == column.name);
@@ -136,15 +148,18 @@ impl Targets {
                 continue;
             };
             if targets.names().any(|other| other == column.name) {
-                return Err(refuse(format!("the header names {} twice", column.name))
-                    .with_help("every column can be loaded once only"));
+                problems.push(
+                    refuse(format!("the header names {} twice", column.name))
+                        .with_help("every column can be loaded once only"),
+                );
+                continue;
             }
             if column.generated {
-                return Err(refuse(format!(
-                    "{} is a generated column, which the server computes",
-                    column.name
-                ))
-                .with_help("leave it out of the file, or skip it with --ignore-extra and --map"));
+                problems.push(
+                    refuse(format!("{} is a generated column, which the server computes", column.name))
+                        .with_help("leave it out of the file, or skip it with --ignore-extra and --map"),
+                );
+                continue;
             }
             let encoder = table.encoder(column);
             targets.columns.push(Target { field, column: column.clone(), encoder });
@@ -152,21 +167,25 @@ impl Targets {
         if !unknown.is_empty() {
             let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
             let line = header.filter(|_| by_header).map(|header| format!(", line {}", header.line));
-            return Err(Error::input(format!(
-                "{file}{}: the header names {}, which {} does not have",
-                line.unwrap_or_default(),
-                unknown.join(", "),
-                table.name
-            ))
-            .with_help(format!(
-                "its columns are {}; rename with --map, or skip with --ignore-extra",
-                columns.join(", ")
-            )));
+            problems.push(
+                Error::input(format!(
+                    "{file}{}: the header names {}, which {} does not have",
+                    line.unwrap_or_default(),
+                    unknown.join(", "),
+                    table.name
+                ))
+                .with_help(format!(
+                    "its columns are {}; rename with --map, or skip with --ignore-extra",
+                    columns.join(", ")
+                )),
+            );
         }
-        if targets.columns.is_empty() {
-            return Err(Error::input(format!("{file} has no column of {}", table.name))
-                .with_help("the first line has to name the table's columns"));
+        if targets.columns.is_empty() && problems.is_empty() {
+            problems.push(
+                Error::input(format!("{file} has no column of {}", table.name))
+                    .with_help("the first line has to name the table's columns"),
+            );
         }
-        Ok(targets)
+        (targets, problems)
     }
 }

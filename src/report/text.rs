@@ -1,10 +1,11 @@
 //! Reports for people.
 
 use super::Report;
-use crate::command::check::CheckReport;
+use crate::command::check::{CheckReport, CheckedFile, CheckedItem, Problem};
 use crate::command::generate::GenerateReport;
 use crate::command::server::ServerReport;
 use crate::config::Mode;
+use crate::load::check::MappedField;
 use crate::load::{ColumnLoaded, LoadReport};
 use crate::postgres::database::ServerFacts;
 use crate::query::QueryReport;
@@ -154,22 +155,59 @@ impl Report for QueryReport {
 impl Report for CheckReport {
     fn text(&self) -> String {
         let mut lines = vec![format!("server     ok   {}, {}", self.address, server(&self.server))];
-        let mut line = |what: &str, name: &str, problem: &Option<String>, fine: &str| {
-            let (verdict, detail) = match problem {
-                Some(problem) => ("BAD", problem.as_str()),
-                None => ("ok ", fine),
-            };
-            lines.push(format!(
-                "{what:<10} {verdict}  {name}{}{detail}",
-                if detail.is_empty() { "" } else { ": " }
-            ));
-        };
-        line("table", &self.table.name, &self.table.problem, &self.table.detail);
-        for query in &self.queries {
-            line("query", &query.name, &query.problem, &query.detail);
-        }
+        lines.extend(checked_item("table", &self.table));
+        lines.extend(checked_file(&self.file));
+        lines.extend(self.queries.iter().flat_map(|query| checked_item("query", query)));
         lines.join("\n")
     }
+}
+
+/// What stands under the name of something that was checked.
+const INDENT: &str = "                ";
+
+fn checked_item(what: &str, item: &CheckedItem) -> Vec<String> {
+    let CheckedItem { name, problem, help, detail } = item;
+    match problem {
+        Some(problem) => problem_lines(what, &format!("{name}: {problem}"), help.as_deref()),
+        None => vec![format!("{what:<10} ok   {name}: {detail}")],
+    }
+}
+
+fn checked_file(file: &CheckedFile) -> Vec<String> {
+    let CheckedFile { name, problems, detail, fields, columns_defaulted, columns_ignored } = file;
+    let mut lines = Vec::new();
+    for Problem { message, help } in problems {
+        lines.extend(problem_lines("file", message, help.as_deref()));
+    }
+    match (detail.as_str(), problems.is_empty()) {
+        ("", true) => lines.push(format!("file       ok   {name}")),
+        (_, true) => lines.push(format!("file       ok   {name}: {detail}")),
+        _ => {}
+    }
+    for MappedField { field, header, column } in fields {
+        let ColumnLoaded { name, type_name, format, text_from } = column;
+        let header = header.as_ref().map_or_else(String::new, |header| format!(" {header}"));
+        let reader = match (*format, text_from) {
+            ("binary", _) => "binary".to_owned(),
+            (_, Some(switch)) => format!("text, read by the server for {}", switch.value),
+            _ => "text, read by the server".to_owned(),
+        };
+        lines.push(format!("{INDENT}field {field}{header} -> {name} {type_name}, {reader}"));
+    }
+    if !columns_defaulted.is_empty() {
+        lines.push(format!("{INDENT}default {}: not in the file", columns_defaulted.join(", ")));
+    }
+    if !columns_ignored.is_empty() {
+        lines.push(format!("{INDENT}ignored {}: not in the table", columns_ignored.join(", ")));
+    }
+    lines
+}
+
+/// A problem with its remedy; what stands in further lines of `message` is a part of it.
+fn problem_lines(what: &str, message: &str, help: Option<&str>) -> Vec<String> {
+    let mut lines = vec![format!("{what:<10} BAD  {}", message.replace('\n', &format!("\n{INDENT}")))];
+    lines.extend(help.map(|help| format!("{INDENT}  help: {help}")));
+    lines
 }
 
 impl Report for ServerReport {

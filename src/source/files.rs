@@ -71,6 +71,11 @@ impl Files {
         self.header.as_ref().map(|(header, _)| header)
     }
 
+    /// Whether no file has the header that is expected, and so no file has anything.
+    pub fn is_empty(&self) -> bool {
+        self.format.dialect.header && self.header.is_none()
+    }
+
     /// What was found out about the first file, if that was asked for.
     pub fn sniffed(&self) -> Option<&Sniffed> {
         self.sniffed.as_ref()
@@ -127,8 +132,11 @@ impl Files {
         self.records.next_named()
     }
 
-    /// Go on with the next file; `false` when there is none.
-    fn open_next(&mut self) -> Result<bool> {
+    /// Go on with the next file, whatever is left of this one; `false` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be opened, and when its header is not that of the first.
+    pub fn open_next(&mut self) -> Result<bool> {
         let next = self.current + 1;
         if next == self.inputs.iter().len() {
             return Ok(false);

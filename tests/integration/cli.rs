@@ -34,7 +34,7 @@ async fn json_documents_keep_their_shape() {
     insta::assert_snapshot!("json_generate", shape(&generated));
     insta::assert_snapshot!("json_load", shape(&workplace.succeed(&["load", "people.csv", "--json"])));
     insta::assert_snapshot!("json_query", shape(&workplace.succeed(&["query", "-n", "5", "--json"])));
-    insta::assert_snapshot!("json_check", shape(&workplace.succeed(&["check", "--json"])));
+    insta::assert_snapshot!("json_check", shape(&workplace.succeed(&["check", "people.csv", "--json"])));
     let failed = workplace.run(&["load", "nothing.csv", "--json"]);
     assert_eq!(failed.status.code(), Some(1));
     insta::assert_snapshot!("json_error", shape(&failed));

@@ -1,5 +1,6 @@
 //! Every test here runs against a real PostgreSQL server.
 
+mod check;
 mod cli;
 mod conninfo;
 mod csv_oracle;

@@ -1,4 +1,4 @@
-//! `query` and `check`.
+//! `query`.
 
 use crate::support;
 use crate::support::cli::Workplace;
@@ -114,19 +114,4 @@ async fn refused_queries_are_counted_and_fail_the_run() {
     let errors = report["errors"].as_u64().unwrap();
     assert!((100..300).contains(&errors), "{errors} of 400 were refused");
     assert!(report["first_error"].as_str().unwrap().contains("SQLSTATE 22012"), "{report:#}");
-}
-
-#[tokio::test]
-async fn check_tells_what_is_in_order_and_what_is_not() {
-    let (workplace, _) = people(10).await;
-    let ran = workplace.succeed(&["check"]);
-    assert!(ran.stdout.contains("table      ok   persons: id integer, name text, age smallint"), "{ran:#?}");
-    workplace
-        .write("config.toml", "[query.broken]\nsql = \"SELECT nothing\"\n[query.fine]\nsql = \"SELECT 1\"\n");
-    let ran = workplace.run(&["check", "--json"]);
-    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
-    let report = ran.json();
-    assert_eq!(report["ok"], false);
-    assert!(report["queries"][0]["problem"].as_str().unwrap().contains("SQLSTATE 42703"), "{report:#}");
-    assert_eq!(report["queries"][1]["problem"], serde_json::Value::Null);
 }
