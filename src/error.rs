@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use tokio_postgres::error::ErrorPosition;
+use tokio_postgres::error::{DbError, ErrorPosition};
+
+use crate::postgres::caret::point_at;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in one paragraph, with the remedy apart.
 ///
-/// The message is a lower-case fragment that names the file, line, column or statement it is about; the help
-/// says what to do next. Branch on [`Error::kind`], never on the text.
+/// The message is a lower-case fragment that names the file, line, column or statement it is about, with the line of
+/// a statement under it where the server points into one; the help says what to do next. Branch on [`Error::kind`], never on the text.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -116,7 +118,21 @@ impl Error {
                 _ => error,
             };
         };
-        let mut message = format!("failed to {doing}: {} (SQLSTATE {}", db.message(), db.code().code());
+        Error::refused(&format!("failed to {doing}"), None, db)
+    }
+
+    /// The server does not prepare the statement `sql`, which users know as `name`; shows the place that it points
+    /// at.
+    pub fn statement(name: &str, sql: &str, source: &tokio_postgres::Error) -> Self {
+        match source.as_db_error() {
+            Some(db) => Error::refused(&format!("{name} does not prepare"), Some(sql), db),
+            None => Error::database(&format!("prepare {name}"), source),
+        }
+    }
+
+    /// "{start}: {what the server says}"; `sql` is the statement, if users know it.
+    fn refused(start: &str, sql: Option<&str>, db: &DbError) -> Self {
+        let mut message = format!("{start}: {} (SQLSTATE {}", db.message(), db.code().code());
         if let Some(constraint) = db.constraint() {
             let _ = write!(message, ", constraint {constraint}");
         }
@@ -124,8 +140,18 @@ impl Error {
         if let Some(detail) = db.detail() {
             let _ = write!(message, "; {}", detail.trim_end_matches('.'));
         }
-        if let Some(ErrorPosition::Original(position)) = db.position() {
-            let _ = write!(message, "; at character {position} of the statement");
+        match (db.position(), sql) {
+            (Some(ErrorPosition::Original(position)), Some(sql)) => {
+                let _ = write!(message, "\n{}", point_at(sql, *position));
+            }
+            (Some(ErrorPosition::Original(position)), None) => {
+                let _ = write!(message, "; at character {position} of the statement");
+            }
+            // A statement that a function or a trigger of the server runs.
+            (Some(ErrorPosition::Internal { position, query }), _) => {
+                let _ = write!(message, "\n{}", point_at(query, *position));
+            }
+            (None, _) => {}
         }
         // 57P01 and its like: the server shuts down, or somebody ended the session.
         let kind = if db.code().code().starts_with("57P") { Kind::Connect } else { Kind::Database };

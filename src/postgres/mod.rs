@@ -1,5 +1,6 @@
 //! How we reach a PostgreSQL server: connection settings, TLS, the pool, and the server that starts itself.
 
+pub mod caret;
 pub mod conninfo;
 pub mod database;
 mod dial;

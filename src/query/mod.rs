@@ -209,7 +209,7 @@ pub async fn prepare(client: &Client, name: &str, workload: &Workload) -> Result
         );
     }
     let statement = client.prepare(&workload.sql).await.map_err(|error| {
-        let refusal = Error::database(&format!("prepare query {name}, {}", workload.sql), &error);
+        let refusal = Error::statement(&format!("[query.{name}]"), &workload.sql, &error);
         let remedy = format!("correct sql under [query.{name}] in config.toml");
         if refusal.help().is_some() { refusal } else { refusal.with_help(remedy) }
     })?;

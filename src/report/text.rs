@@ -146,7 +146,7 @@ impl Report for QueryReport {
             format!("  server   {}", server(&self.server)),
         ];
         if let Some(error) = &self.first_error {
-            lines.push(format!("  first    {error}"));
+            lines.push(format!("  first    {}", error.replace('\n', "\n           ")));
         }
         lines.join("\n")
     }
@@ -168,7 +168,8 @@ const INDENT: &str = "                ";
 fn checked_item(what: &str, item: &CheckedItem) -> Vec<String> {
     let CheckedItem { name, problem, help, detail } = item;
     match problem {
-        Some(problem) => problem_lines(what, &format!("{name}: {problem}"), help.as_deref()),
+        // Every message names what it is about.
+        Some(problem) => problem_lines(what, problem, help.as_deref()),
         None => vec![format!("{what:<10} ok   {name}: {detail}")],
     }
 }

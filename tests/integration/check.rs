@@ -77,7 +77,10 @@ async fn all_that_is_wrong_is_said_at_once_and_as_load_says_it() {
                       help: its columns are id, name, span, twice, note; rename with --map, or skip with --ignore-extra
                     field 1 id -> id integer, binary
                     default name, span, note: not in the file
-    query      BAD  broken: failed to prepare query broken, SELECT nothing: column "nothing" does not exist (SQLSTATE 42703); at character 8 of the statement
+    query      BAD  [query.broken] does not prepare: column "nothing" does not exist (SQLSTATE 42703)
+                      |
+                    1 | SELECT nothing
+                      |        ^
                       help: correct sql under [query.broken] in config.toml
     "#);
     for (content, flags) in [
@@ -139,7 +142,7 @@ async fn what_load_makes_itself_is_not_missed() {
     assert!(!there && !workplace.path("data/persons.csv").exists(), "nothing was made");
     // What somebody named has to be there.
     insta::assert_snapshot!(report(&workplace, &["none.csv", "--table", "none"], 1), @r"
-    table      BAD  none: there is no table none
+    table      BAD  there is no table none
                       help: create it, let --create do so from the file, or describe its columns under [table] in config.toml
     file       BAD  failed to open none.csv: No such file or directory (os error 2)
                       help: check the path; it starts at the current directory

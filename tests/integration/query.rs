@@ -83,12 +83,23 @@ async fn what_cannot_be_asked_is_said_before_anything_is_measured() {
     workplace.write(
         "config.toml",
         "[query.syntax]\nsql = \"SELEC 1\"\n
+         [query.lines]\nsql = \"\"\"\nSELECT 'Größe',\n\tname\nFROM persons\n\tWHERE idd = $1\n\"\"\"\nargs = [1]\n
          [query.arguments]\nsql = \"SELECT $1::int + $2::int\"\nargs = [1]\n
          [query.range]\nsql = \"SELECT $1::int\"\nargs = [{ uniform = [5, 1] }]\n",
     );
     insta::assert_snapshot!(workplace.fail(&["query", "syntax", "-n", "5"], 1), @r#"
-    error: failed to prepare query syntax, SELEC 1: syntax error at or near "SELEC" (SQLSTATE 42601); at character 1 of the statement
+    error: [query.syntax] does not prepare: syntax error at or near "SELEC" (SQLSTATE 42601)
+      |
+    1 | SELEC 1
+      | ^
       help: correct sql under [query.syntax] in config.toml
+    "#);
+    insta::assert_snapshot!(workplace.fail(&["query", "lines", "-n", "5"], 1), @r#"
+    error: [query.lines] does not prepare: column "idd" does not exist (SQLSTATE 42703)
+      |
+    4 | 	WHERE idd = $1
+      | 	      ^
+      help: Perhaps you meant to reference the column "persons.id".
     "#);
     insta::assert_snapshot!(workplace.fail(&["query", "arguments", "-n", "5"], 2), @r"
     error: query arguments has 2 parameters and args has 1 entry: SELECT $1::int + $2::int
@@ -114,4 +125,25 @@ async fn refused_queries_are_counted_and_fail_the_run() {
     let errors = report["errors"].as_u64().unwrap();
     assert!((100..300).contains(&errors), "{errors} of 400 were refused");
     assert!(report["first_error"].as_str().unwrap().contains("SQLSTATE 22012"), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_statement_that_a_function_runs_is_shown_too() {
+    let (workplace, client) = people(10).await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SELEC 1'; RETURN 1; END $$",
+        )
+        .await
+        .unwrap();
+    workplace.write("config.toml", "[query.f]\nsql = \"SELECT f()\"\n");
+    let ran = workplace.run(&["query", "f", "-n", "3"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let (_, first) = ran.stdout.split_once("  first ").unwrap();
+    insta::assert_snapshot!(first, @r#"
+    failed to run query f: syntax error at or near "SELEC" (SQLSTATE 42601)
+              |
+            1 | SELEC 1
+              | ^
+    "#);
 }
