@@ -45,14 +45,7 @@ fn types() -> Vec<(&'static str, Type, Vec<&'static str>)> {
 }
 
 fn encode(c: &mut Criterion) {
-    let session = Session {
-        version_num: 180_000,
-        server_encoding: "UTF8".into(),
-        time_zone: "UTC".into(),
-        date_style: "ISO, MDY".into(),
-        interval_style: "postgres".into(),
-        array_nulls: true,
-    };
+    let session = Session::default();
     let mut group = c.benchmark_group("encode");
     for (name, column_type, values) in types() {
         let encoder = Encoder::new(&column_type, &session).expect("the type has an encoder");

@@ -1,5 +1,7 @@
 //! Tables: their names, how a configured one is created, and what the server's catalog says of one.
 
+mod sql_type;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -8,6 +10,7 @@ use tokio_postgres::{GenericClient, Row};
 use crate::config::{Mode, file};
 use crate::encode::{Encoder, Kind, Session, Type};
 use crate::{Error, Result};
+use sql_type::SqlType;
 
 /// The name of a table, folded as SQL folds it; displayed quoted only where SQL needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct TableName {
 pub struct TableSpec {
     /// Its name.
     pub name: TableName,
+    /// Its columns and their types, in SQL; empty when it has to exist.
+    pub columns: Vec<(String, String)>,
     /// The statements that create it; empty when it has to exist.
     pub create: Vec<String>,
 }
@@ -147,6 +152,11 @@ impl fmt::Display for TableName {
 }
 
 impl TableSpec {
+    /// A table of which only the name is known: it has to exist.
+    pub fn named(name: TableName) -> Self {
+        TableSpec { name, columns: Vec::new(), create: Vec::new() }
+    }
+
     /// The table that `[table]` describes.
     ///
     /// # Errors
@@ -162,14 +172,16 @@ impl TableSpec {
                 names.iter().map(|name| fold(name).ok_or_else(|| wrong("column", name))).collect();
             Ok(quote_list(folded?.iter().map(String::as_str)))
         };
-        let mut lines = Vec::new();
+        let mut typed = Vec::new();
         for column in &table.columns {
             let column_name = fold(&column.name).ok_or_else(|| wrong("column", &column.name))?;
-            lines.push(format!("{} {}", quote(&column_name), column.sql_type));
+            typed.push((column_name, column.sql_type.clone()));
         }
-        if lines.is_empty() {
-            return Ok(TableSpec { name, create: Vec::new() });
+        if typed.is_empty() {
+            return Ok(TableSpec::named(name));
         }
+        let mut lines: Vec<String> =
+            typed.iter().map(|(name, sql_type)| format!("{} {sql_type}", quote(name))).collect();
         if !table.primary_key.is_empty() {
             lines.push(format!("PRIMARY KEY ({})", columns(&table.primary_key)?));
         }
@@ -177,7 +189,7 @@ impl TableSpec {
         for index in &table.indexes {
             create.push(format!("CREATE INDEX ON {} ({})", name.sql(), columns(index)?));
         }
-        Ok(TableSpec { name, create })
+        Ok(TableSpec { name, columns: typed, create })
     }
 }
 
@@ -300,6 +312,43 @@ impl Table {
         }))
     }
 
+    /// The table that `spec` describes, as far as that shows without a server that has it.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Config`] when a column has a type that is none of PostgreSQL's own.
+    pub fn described(spec: &TableSpec) -> Result<Table> {
+        let column = |(name, sql_type): &(String, String)| {
+            let Some(found) = sql_type::read(sql_type) else {
+                let message = format!("[table]: the type of {name}, {sql_type}, is none of PostgreSQL's own");
+                return Err(Error::config(message)
+                    .with_help("only a server knows other types: use --mode copy, rows or batch"));
+            };
+            let SqlType { column_type, type_name, base_name, array_oid, generated } = found;
+            let (name, identity_always, insertable) = (name.clone(), false, true);
+            Ok(Column {
+                name,
+                column_type,
+                type_name,
+                base_name,
+                array_oid,
+                generated,
+                identity_always,
+                insertable,
+            })
+        };
+        Ok(Table {
+            oid: 0,
+            name: spec.name.clone(),
+            other_kind: None,
+            is_partitioned: false,
+            has_insert_rules: false,
+            before_insert_triggers: Vec::new(),
+            has_row_security: false,
+            columns: spec.columns.iter().map(column).collect::<Result<_>>()?,
+            session: Session::default(),
+        })
+    }
+
     /// What writes the values of `column`, which is one of this table's; `None` if only the server can.
     pub fn encoder(&self, column: &Column) -> Option<Encoder> {
         Encoder::new(&column.column_type, &self.session)
@@ -333,7 +382,7 @@ impl Table {
                 "use --mode rows or --mode batch",
             );
         }
-        if self.has_insert_rules && mode != Mode::Copy {
+        if self.has_insert_rules && matches!(mode, Mode::Rows | Mode::Batch) {
             return refuse(
                 format!("{name} has a rule for INSERT, so what is inserted cannot be counted"),
                 "use --mode copy, which no rule applies to",

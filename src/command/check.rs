@@ -107,7 +107,11 @@ async fn check(
     let (table, found) = match found {
         Ok(Some(table)) => (describe(&table, settings.mode), Some(table)),
         Ok(None) if settings.table.create.is_empty() => (Err(no_such_table(&settings.table.name)), None),
-        Ok(None) => (Ok("not there yet; `postgres-etl load` creates it".into()), None),
+        // A type that only the server knows leaves the header alone to look at.
+        Ok(None) => {
+            let described = Table::described(&settings.table).ok();
+            (Ok("not there yet; `postgres-etl load` creates it".into()), described)
+        }
         Err(error) => (Err(error), None),
     };
     let table = CheckedItem::new(name, table);

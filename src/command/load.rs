@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::{Context, generate};
 use crate::cli;
-use crate::config::{CreateSettings, LoadSettings};
+use crate::config::{CreateSettings, LoadSettings, Mode};
 use crate::error::Kind;
 use crate::load::{self, Creation, LoadReport, rejects};
 use crate::postgres::database::{Database, blocking};
@@ -52,13 +52,22 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
     let has_header = files.header().is_some();
     check_outputs(&settings, files.inputs())?;
     let receipt = settings.receipt.as_deref().map(Receipt::create).transpose()?;
-    let database = context.database(settings.session()).await?;
+    let database = match settings.input.mode {
+        Mode::Null => None,
+        _ => Some(context.database(settings.session()).await?),
+    };
     let counters = Arc::new(Counters::default());
-    context.interrupt.cancels(&counters, Some(&database));
+    context.interrupt.cancels(&counters, database.as_ref());
     let progress = Progress::draw(context.draws(), "loading", &counters, None, size);
-    let result = load(context, &settings, files, &database, &counters).await;
+    let result = match &database {
+        Some(database) => load(context, &settings, files, database, &counters).await,
+        None => load::encode(&settings, files, &counters).await,
+    };
     progress.finish();
-    let closed = database.close().await;
+    let closed = match database {
+        Some(database) => database.close().await,
+        None => Ok(()),
+    };
     let report = match (result, receipt) {
         (Ok(report), Some(receipt)) => {
             receipt

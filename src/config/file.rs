@@ -159,6 +159,8 @@ pub enum Mode {
     Batch,
     /// one binary COPY FROM STDIN
     Copy,
+    /// nothing is written and no server asked: reads and encodes for the table of config.toml
+    Null,
 }
 
 impl fmt::Display for Mode {
@@ -167,6 +169,7 @@ impl fmt::Display for Mode {
             Mode::Rows => "rows",
             Mode::Batch => "batch",
             Mode::Copy => "copy",
+            Mode::Null => "null",
         })
     }
 }

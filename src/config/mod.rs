@@ -270,8 +270,11 @@ impl Config {
     /// When a value is out of range, or flags contradict each other.
     pub fn load(&self, flags: &cli::Load) -> Result<LoadSettings> {
         let file = &self.file.load;
-        let input = self.input(&flags.input, &flags.format)?;
+        let mut input = self.input(&flags.input, &flags.format)?;
         let mode = input.mode;
+        if mode == Mode::Null {
+            input.table = self.table_without_server(flags, &input.table.name)?;
+        }
         let autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
         let connections = flags.connections.unwrap_or(if autocommit { file.connections } else { 1 });
         let batch_size = flags.batch_size.unwrap_or(file.batch_size);
@@ -342,7 +345,8 @@ impl Config {
             on_conflict: flags.on_conflict.clone(),
             receipt: flags.receipt.clone(),
             // What the file says of its own table it does not say of any other.
-            truncate: flags.truncate || (file.truncate && !flags.append && flags.input.table.is_none()),
+            truncate: flags.truncate
+                || (file.truncate && !flags.append && flags.input.table.is_none() && mode != Mode::Null),
             input,
             defer_indexes,
             batch_size,
@@ -351,6 +355,44 @@ impl Config {
             autocommit,
             connections,
         })
+    }
+
+    /// The table that mode `null` encodes for, called `wanted`.
+    fn table_without_server(&self, flags: &cli::Load, wanted: &TableName) -> Result<TableSpec> {
+        let for_servers = [
+            ("--append", flags.append),
+            ("--truncate", flags.truncate),
+            ("--on-conflict", flags.on_conflict.is_some()),
+            ("--max-rejects", flags.max_rejects.allows_any()),
+            ("--dry-run", flags.dry_run),
+            ("--create", flags.create),
+            ("--ddl-only", flags.ddl_only),
+            ("--autocommit", flags.autocommit),
+            ("--connections", flags.connections.is_some()),
+        ];
+        if let Some((flag, _)) = for_servers.iter().find(|(_, given)| *given) {
+            return Err(Error::usage(format!(
+                "{flag} does not go with --mode null, which writes nothing and asks no server"
+            ))
+            .with_help("leave one of them out"));
+        }
+        let table = self.table()?;
+        let help = "use --mode copy, rows or batch, which ask the server for the columns, or describe them under \
+                    [table] in config.toml";
+        if wanted.to_string() != table.name.to_string() {
+            return Err(Error::usage(format!(
+                "--mode null asks no server, and so encodes for the table that [table] describes, {}, not for {wanted}",
+                table.name
+            ))
+            .with_help(help));
+        }
+        if table.columns.is_empty() {
+            return Err(Error::config(format!(
+                "[table] has no columns for {wanted}, and --mode null asks no server for them"
+            ))
+            .with_help(help));
+        }
+        Ok(table)
     }
 
     /// # Errors
@@ -379,7 +421,7 @@ impl Config {
                 ignore_extra: flags.ignore_extra,
             },
             table: match &flags.table {
-                Some(name) => TableSpec { name: TableName::parse(name)?, create: Vec::new() },
+                Some(name) => TableSpec::named(TableName::parse(name)?),
                 None => self.table()?,
             },
             mode: flags.mode.unwrap_or(file.mode),

@@ -46,6 +46,20 @@ pub struct Session {
     pub array_nulls: bool,
 }
 
+/// Those of a PostgreSQL 18 as it is set up mostly: UTF-8, UTC, and `initdb`'s own styles.
+impl Default for Session {
+    fn default() -> Self {
+        Session {
+            version_num: 180_000,
+            server_encoding: "UTF8".into(),
+            time_zone: "UTC".into(),
+            date_style: "ISO, MDY".into(),
+            interval_style: "postgres".into(),
+            array_nulls: true,
+        }
+    }
+}
+
 impl Session {
     /// Whether local times are in UTC, by one of the names that servers come with or that people set.
     pub fn is_in_utc(&self) -> bool {

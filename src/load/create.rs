@@ -134,7 +134,7 @@ pub(super) async fn create_configured(
     client: &impl GenericClient,
     spec: &TableSpec,
 ) -> Result<(Table, bool)> {
-    let TableSpec { name, create } = spec;
+    let TableSpec { name, create, .. } = spec;
     if create.is_empty() {
         return Err(no_such_table(name));
     }

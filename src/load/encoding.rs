@@ -142,7 +142,8 @@ impl Encoding {
                     Outcome::Unsure(index, value) => {
                         chunk.tuples.truncate(start);
                         let target = &self.targets.columns[index];
-                        if self.plan.mode != Mode::Copy && target.column.is_interval_with_fields() {
+                        let as_parameter = matches!(self.plan.mode, Mode::Rows | Mode::Batch);
+                        if as_parameter && target.column.is_interval_with_fields() {
                             break reject(record, &chunk.file, only_copy_reads(target, value));
                         }
                         self.formats = give_up(&self.formats, index, self.plan.mode == Mode::Copy);

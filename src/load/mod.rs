@@ -1,4 +1,4 @@
-//! CSV → table: the files are read and encoded on one thread, and written by one of three sinks.
+//! CSV → table: the files are read and encoded on one thread, and written by one of three sinks, or by none.
 //!
 //! ```text
 //!  source ─▶ encoding ─▶ chunks of tuples ─▶ feed ─▶ rows | batch | copy ─▶ PostgreSQL ─▶ report
@@ -20,6 +20,7 @@ mod create;
 mod encoding;
 mod feed;
 mod indexes;
+mod null;
 mod raw;
 pub mod rejects;
 mod report;
@@ -36,6 +37,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 pub use create::{Creation, infer, no_such_table};
+pub use null::encode;
 pub use report::{ColumnLoaded, FileRead, LoadReport, Phases};
 
 use crate::config::{DeferIndexes, LoadSettings};
@@ -218,41 +220,10 @@ async fn load_once(
     };
     let seconds = started.elapsed().as_secs_f64();
     phases.commit_seconds = seconds - phases.prepare_seconds - phases.write_seconds - phases.finish_seconds;
-    let Prepared { table, targets, created, truncate, indexes } = prepared;
-    let rows_loaded = outcome.counts.inserted + outcome.counts.updated;
-    let name = creation.map_or(&table.name, |creation| &creation.name);
-    Ok(LoadReport {
-        command: "load",
-        mode: settings.input.mode,
-        table: name.to_string(),
-        path: report::path(&inputs),
-        rows_read: outcome.read,
-        rows_loaded,
-        rows_inserted: outcome.counts.inserted,
-        rows_updated: outcome.counts.updated,
-        rows_skipped: outcome.skipped,
-        rows_rejected: outcome.rejected,
-        bytes_read: inputs.consumed(),
-        seconds,
-        rows_per_second: rows_loaded as f64 / seconds,
-        phases,
-        connections: settings.connections,
-        sync_every: settings.sync_every,
-        autocommit: settings.autocommit,
-        dry_run: settings.dry_run,
-        truncated: truncate,
-        created,
-        indexes_deferred: indexes.deferred,
-        indexes_kept_because: indexes.kept_because,
-        files: report::files(&inputs),
-        columns: report::columns(&targets, settings.input.mode, &outcome.switches),
-        columns_defaulted: report::defaulted(&table, &targets),
-        columns_ignored: targets.ignored.clone(),
-        on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
-        rejects: outcome.rejects,
-        swallowers: if outcome.skipped > 0 { table.before_insert_triggers } else { Vec::new() },
-        server,
-    })
+    let report = report::of(settings, &inputs, &prepared, outcome, (seconds, phases), Some(server));
+    // While it is loaded a table that replaces another has another name.
+    let name = creation.map_or(&prepared.table.name, |creation| &creation.name);
+    Ok(LoadReport { table: name.to_string(), ..report })
 }
 
 /// Write everything inside a transaction, and see that the server's counts add up to what was read.
@@ -286,7 +257,7 @@ async fn insert_all(
             .write(client, &mut feed)
             .await
             .map_err(|failed| explain(failed, &feed, settings, table))?;
-        Outcome { read: feed.rows(), counts, ..Outcome::default() }
+        Outcome { read: feed.rows(), encoded: feed.rows(), counts, ..Outcome::default() }
     };
     outcome.switches = stream.switches().await;
     if skips {
@@ -369,6 +340,7 @@ impl Sorting<'_> {
         while let Some(mut chunk) = stream.next().await? {
             let mut rejects = std::mem::take(&mut chunk.rejects);
             outcome.read += (chunk.rows() + rejects.len()) as u64;
+            outcome.encoded += chunk.rows() as u64;
             let (counts, refused) = bisection.write(&chunk).await?;
             outcome.counts += counts;
             rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
@@ -459,6 +431,7 @@ async fn insert_autocommit(
             worker.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         outcome.counts += counts;
         outcome.read += rows;
+        outcome.encoded += rows;
         first_error = first_error.or(ended.err());
     }
     if first_error.is_none() {
@@ -551,7 +524,7 @@ async fn prepare_table(
     table.check_can_load(settings.input.mode, &[])?;
     let is_empty = files.is_empty();
     let targets = if is_empty {
-        Targets { columns: Vec::new(), fields: 0, ignored: Vec::new() }
+        Targets::default()
     } else {
         Targets::find(files.header(), files.name(), &settings.input.naming, &table)?
     };

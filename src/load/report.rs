@@ -4,6 +4,7 @@ use std::num::NonZero;
 
 use serde::Serialize;
 
+use super::Prepared;
 use super::encoding::Switch;
 use super::feed::Counts;
 use super::target::Targets;
@@ -37,12 +38,16 @@ pub struct LoadReport {
     pub rows_skipped: u64,
     /// Records that were refused, and set aside.
     pub rows_rejected: u64,
+    /// Records that were encoded, whatever became of them then.
+    pub rows_encoded: u64,
     /// Bytes of the files, as they are stored.
     pub bytes_read: u64,
     /// From opening the transaction to the end of its commit.
     pub seconds: f64,
     /// `rows_loaded / seconds`.
     pub rows_per_second: f64,
+    /// `bytes_read / seconds`.
+    pub bytes_per_second: f64,
     /// What the time was spent on.
     pub phases: Phases,
     /// Connections written over.
@@ -76,8 +81,8 @@ pub struct LoadReport {
     /// Triggers of the table that may have left out some of the rows skipped: the server does not tell these from
     /// those whose key was there.
     pub swallowers: Vec<String>,
-    /// The server, and the settings that a time depends on.
-    pub server: ServerFacts,
+    /// The server, and the settings that a time depends on; `None` when none was needed.
+    pub server: Option<ServerFacts>,
 }
 
 /// What the time was spent on, in seconds; encoding goes on beside writing.
@@ -122,11 +127,60 @@ pub struct ColumnLoaded {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub read: u64,
+    pub encoded: u64,
     pub counts: Counts,
     pub skipped: u64,
     pub rejected: u64,
     pub switches: Vec<Switch>,
     pub rejects: Option<String>,
+}
+
+/// What became of `inputs` in some seconds.
+pub(super) fn of(
+    settings: &LoadSettings,
+    inputs: &Inputs,
+    prepared: &Prepared,
+    outcome: Outcome,
+    (seconds, phases): (f64, Phases),
+    server: Option<ServerFacts>,
+) -> LoadReport {
+    let Prepared { table, targets, created, truncate, indexes } = prepared;
+    let rows_loaded = outcome.counts.inserted + outcome.counts.updated;
+    let bytes_read = inputs.consumed();
+    LoadReport {
+        command: "load",
+        mode: settings.input.mode,
+        table: table.name.to_string(),
+        path: path(inputs),
+        rows_read: outcome.read,
+        rows_loaded,
+        rows_inserted: outcome.counts.inserted,
+        rows_updated: outcome.counts.updated,
+        rows_skipped: outcome.skipped,
+        rows_rejected: outcome.rejected,
+        rows_encoded: outcome.encoded,
+        bytes_read,
+        seconds,
+        rows_per_second: rows_loaded as f64 / seconds,
+        bytes_per_second: bytes_read as f64 / seconds,
+        phases,
+        connections: settings.connections,
+        sync_every: settings.sync_every,
+        autocommit: settings.autocommit,
+        dry_run: settings.dry_run,
+        truncated: *truncate,
+        created: *created,
+        indexes_deferred: indexes.deferred.clone(),
+        indexes_kept_because: indexes.kept_because.clone(),
+        files: files(inputs),
+        columns: columns(targets, settings.input.mode, &outcome.switches),
+        columns_defaulted: defaulted(table, targets),
+        columns_ignored: targets.ignored.clone(),
+        on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
+        rejects: outcome.rejects,
+        swallowers: if outcome.skipped > 0 { table.before_insert_triggers.clone() } else { Vec::new() },
+        server,
+    }
 }
 
 /// Every column of `targets`, and who read it.

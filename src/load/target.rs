@@ -21,7 +21,7 @@ pub struct Target {
 }
 
 /// Every column that is loaded, in the order of the file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Targets {
     /// The columns.
     pub columns: Vec<Target>,

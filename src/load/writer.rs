@@ -50,6 +50,7 @@ impl Writer {
                 settings.pipeline_depth,
             )),
             Mode::Copy => Writer::Copy(Copy::prepare(client, table, targets, clause, freeze).await?),
+            Mode::Null => unreachable!("there is no client in mode null"),
         })
     }
 

@@ -25,14 +25,27 @@ impl Report for GenerateReport {
 impl Report for LoadReport {
     fn text(&self) -> String {
         let verb = if self.dry_run { "could load" } else { "loaded" };
-        let mut lines = vec![format!(
-            "{verb} {} into {} in {}: {} rows/s",
-            rows(self.rows_loaded),
-            self.table,
-            seconds(self.seconds),
-            rate(self.rows_per_second)
-        )];
-        let mut sum = vec![format!("{} loaded", count(self.rows_loaded))];
+        let mut lines = vec![match self.mode {
+            Mode::Null => format!(
+                "encoded {} for {} in {}: {}/s, {} rows/s; nothing was sent",
+                rows(self.rows_encoded),
+                self.table,
+                seconds(self.seconds),
+                bytes(self.bytes_per_second as u64),
+                rate(self.rows_encoded as f64 / self.seconds)
+            ),
+            _ => format!(
+                "{verb} {} into {} in {}: {} rows/s",
+                rows(self.rows_loaded),
+                self.table,
+                seconds(self.seconds),
+                rate(self.rows_per_second)
+            ),
+        }];
+        let mut sum = vec![match self.mode {
+            Mode::Null => format!("{} encoded", count(self.rows_encoded)),
+            _ => format!("{} loaded", count(self.rows_loaded)),
+        }];
         if self.rows_updated > 0 {
             let (inserted, updated) = (count(self.rows_inserted), count(self.rows_updated));
             sum = vec![format!("{inserted} inserted"), format!("{updated} updated")];
@@ -58,30 +71,7 @@ impl Report for LoadReport {
                 file.sha256
             ));
         }
-        let transactions = if self.autocommit { "a transaction a row" } else { "one transaction" };
-        let connections = match self.connections {
-            1 => "1 connection".to_owned(),
-            more => format!("{more} connections"),
-        };
-        let syncs = match (self.mode, self.sync_every.get()) {
-            (Mode::Rows, 1) => ", a Sync a row".to_owned(),
-            (Mode::Rows, many) => format!(", up to {many} rows to a Sync"),
-            _ => String::new(),
-        };
-        lines.push(format!("  mode    {}, {transactions}, {connections}{syncs}", self.mode));
-        let table = match (self.created, self.truncated) {
-            (true, _) => "created",
-            (false, true) => "emptied first",
-            (false, false) => "added to",
-        };
-        let undone = if self.dry_run { "; all of it was rolled back" } else { "" };
-        lines.push(format!("  table   {table}{undone}"));
-        if !self.indexes_deferred.is_empty() {
-            lines.push(format!("  indexes {}: built behind the rows", self.indexes_deferred.join(", ")));
-        }
-        if let Some(reason) = &self.indexes_kept_because {
-            lines.push(format!("  indexes in place: {reason}"));
-        }
+        lines.extend(self.writing());
         let by_server: Vec<&ColumnLoaded> =
             self.columns.iter().filter(|column| column.format == "text").collect();
         if !by_server.is_empty() {
@@ -100,8 +90,44 @@ impl Report for LoadReport {
         if !self.columns_ignored.is_empty() {
             lines.push(format!("  ignored {}: not in the table", self.columns_ignored.join(", ")));
         }
-        lines.push(format!("  server  {}", server(&self.server)));
+        lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
         lines.join("\n")
+    }
+}
+
+impl LoadReport {
+    /// How the rows were written, and what became of the table.
+    fn writing(&self) -> Vec<String> {
+        if self.mode == Mode::Null {
+            return vec!["  mode    null, no server".into()];
+        }
+        let transactions = if self.autocommit { "a transaction a row" } else { "one transaction" };
+        let connections = match self.connections {
+            1 => "1 connection".to_owned(),
+            more => format!("{more} connections"),
+        };
+        let syncs = match (self.mode, self.sync_every.get()) {
+            (Mode::Rows, 1) => ", a Sync a row".to_owned(),
+            (Mode::Rows, many) => format!(", up to {many} rows to a Sync"),
+            _ => String::new(),
+        };
+        let table = match (self.created, self.truncated) {
+            (true, _) => "created",
+            (false, true) => "emptied first",
+            (false, false) => "added to",
+        };
+        let undone = if self.dry_run { "; all of it was rolled back" } else { "" };
+        let mut lines = vec![
+            format!("  mode    {}, {transactions}, {connections}{syncs}", self.mode),
+            format!("  table   {table}{undone}"),
+        ];
+        if !self.indexes_deferred.is_empty() {
+            lines.push(format!("  indexes {}: built behind the rows", self.indexes_deferred.join(", ")));
+        }
+        if let Some(reason) = &self.indexes_kept_because {
+            lines.push(format!("  indexes in place: {reason}"));
+        }
+        lines
     }
 }
 

@@ -10,6 +10,7 @@ mod load;
 mod load_any;
 mod load_files;
 mod load_indexes;
+mod load_null;
 mod oracle;
 mod oracle_datetime;
 mod query;
