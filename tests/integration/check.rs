@@ -137,6 +137,19 @@ async fn what_load_makes_itself_is_not_missed() {
     file       ok   data/persons.csv: not there yet; `postgres-etl load` generates it
     query      ok   one: SELECT 1
     ");
+    // The columns are those that the table would have.
+    workplace.write("people.csv", "id,age,colour\n1,old,red\n");
+    insta::assert_snapshot!(report(&workplace, &["people.csv"], 1), @r#"
+    table      ok   persons: not there yet; `postgres-etl load` creates it
+    file       BAD  people.csv, line 1: the header names "colour", which persons does not have
+                      help: its columns are id, name, age, ismarried, city, state, country; rename with --map, or skip with --ignore-extra
+    file       BAD  people.csv, line 2, column 2 (age): cannot read "old" as smallint: expected a whole number from -32768 to 32767
+                      help: correct the value, or leave it empty for NULL
+                    field 1 id -> id integer, binary
+                    field 2 age -> age smallint, binary
+                    default name, ismarried, city, state, country: not in the file
+    query      ok   one: SELECT 1
+    "#);
     let there: bool =
         client.query_one("SELECT to_regclass('persons') IS NOT NULL", &[]).await.unwrap().get(0);
     assert!(!there && !workplace.path("data/persons.csv").exists(), "nothing was made");
