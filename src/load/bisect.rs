@@ -197,9 +197,10 @@ fn cut(piece: &Range<usize>, guilty: Option<(u64, u64)>) -> Vec<Range<usize>> {
 /// Whether leaving out rows may help. Classes of SQLSTATE are listed in PostgreSQL's appendix A.
 pub fn is_about_rows(error: &PgError) -> bool {
     let Some(db) = error.as_db_error() else { return false };
-    // 42501 is a row security policy here: the privileges were looked at before.
+    // 42501 is a row security policy here: the privileges were looked at before. The others are about a value,
+    // because the statement was prepared: a tsvector's syntax, a malformed or unknown name in a regclass.
     let code = db.code().code();
-    code == "42501"
+    matches!(code, "42501" | "42601" | "42602" | "42704")
         || !matches!(&code[..2], "08" | "0A" | "25" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX")
 }
 
