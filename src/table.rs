@@ -66,6 +66,8 @@ pub struct Column {
     pub type_name: String,
     /// Its type without a length or precision, for a cast: `character varying`.
     pub base_name: String,
+    /// Its length, precision or fields, as the server keeps them; -1 if there are none.
+    pub modifier: i32,
     /// The OID of the array over its type; 0 if there is none.
     pub array_oid: u32,
     /// `GENERATED ALWAYS AS (…) STORED`: computed by the server, never written.
@@ -77,9 +79,26 @@ pub struct Column {
 }
 
 impl Column {
-    /// `interval year`, `interval hour to minute` …: what a number without a unit means depends on the fields.
-    pub fn is_interval_with_fields(&self) -> bool {
-        self.base_name == "interval" && self.type_name != "interval"
+    /// `text`, an expression of type text, as COPY would read it into this column; `None` if a cast does.
+    ///
+    /// Of a parameter and of a cast, the input function is not told the modifier, which is then applied to what
+    /// it has made. These two look at it before: `5` is five years in an `interval year`, and `1e-20000` is
+    /// zero in a `numeric(10,2)`, while a `numeric` has no such value.
+    pub fn read_with_modifier(&self, text: &str) -> Option<String> {
+        let input = match (&self.column_type.kind, self.column_type.oid) {
+            _ if self.modifier < 0 => return None,
+            (Kind::Base, 1186) => "interval_in",
+            (Kind::Base, 1700) => "numeric_in",
+            _ => return None,
+        };
+        let modifier = self.modifier;
+        Some(format!("pg_catalog.{input}(CAST({text} AS pg_catalog.cstring), 0, {modifier})"))
+    }
+
+    /// Arrays like `interval year[]`, whose input function SQL cannot call: see
+    /// [`read_with_modifier`](Column::read_with_modifier).
+    fn is_array_of_intervals_with_fields(&self) -> bool {
+        self.type_name.starts_with("interval ") && self.type_name.ends_with("[]")
     }
 }
 
@@ -267,7 +286,7 @@ impl Table {
                 "SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
                         t.typarray, a.attgenerated <> '',
                         pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
-                        pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a'
+                        pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a', a.atttypmod
                  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                  WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
                  ORDER BY a.attnum",
@@ -288,6 +307,7 @@ impl Table {
                 insertable: row.get(5),
                 base_name: row.get(6),
                 identity_always: row.get(7),
+                modifier: row.get(8),
             })
             .collect();
         let session = Session {
@@ -331,6 +351,8 @@ impl Table {
                 type_name,
                 base_name,
                 array_oid,
+                // No statement is made for it.
+                modifier: -1,
                 generated,
                 identity_always,
                 insertable,
@@ -380,6 +402,16 @@ impl Table {
             return refuse(
                 format!("{name} has row security policies, which COPY does not obey"),
                 "use --mode rows or --mode batch",
+            );
+        }
+        if matches!(mode, Mode::Rows | Mode::Batch)
+            && let Some(column) = self.columns.iter().find(|column| {
+                column.is_array_of_intervals_with_fields() && names.contains(&column.name.as_str())
+            })
+        {
+            return refuse(
+                format!("only COPY can read {} into column {} of {name}", column.type_name, column.name),
+                "use --mode copy: an INSERT would read {5} without looking at the fields",
             );
         }
         if self.has_insert_rules && matches!(mode, Mode::Rows | Mode::Batch) {

@@ -118,11 +118,9 @@ impl Batches {
             let name = format!("c{index}");
             if formats[index] == Format::Text {
                 types.push(Type::TEXT_ARRAY);
-                values.push(format!(
-                    "CAST({name} AS {}) AS {}",
-                    target.column.base_name,
-                    quote(&target.column.name)
-                ));
+                let value = target.column.read_with_modifier(&name);
+                let value = value.unwrap_or_else(|| format!("CAST({name} AS {})", target.column.base_name));
+                values.push(format!("{value} AS {}", quote(&target.column.name)));
             } else {
                 types.push(array_of(target.column.array_oid, &target.column.type_name));
                 values.push(format!("{name} AS {}", quote(&target.column.name)));

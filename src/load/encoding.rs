@@ -141,11 +141,6 @@ impl Encoding {
                 match encode_record(record, &self.targets, formats, &chunk.file, tuples, &mut self.scratch) {
                     Outcome::Unsure(index, value) => {
                         chunk.tuples.truncate(start);
-                        let target = &self.targets.columns[index];
-                        let as_parameter = matches!(self.plan.mode, Mode::Rows | Mode::Batch);
-                        if as_parameter && target.column.is_interval_with_fields() {
-                            break reject(record, &chunk.file, only_copy_reads(target, value));
-                        }
                         self.formats = give_up(&self.formats, index, self.plan.mode == Mode::Copy);
                         let file = chunk.file.to_string();
                         self.switched.push(Switch { index, file, line: record.line, value });
@@ -304,19 +299,6 @@ fn reject(record: Record<'_>, file: &Arc<str>, reason: Reason) -> Outcome {
         reason,
         raw: bytes::Bytes::copy_from_slice(record.raw()),
     })
-}
-
-/// What `5` means in an `interval year` is for the input function to say, which no parameter of a statement
-/// reaches with the column's fields.
-fn only_copy_reads(target: &Target, value: String) -> Reason {
-    let type_name = &target.column.type_name;
-    Reason {
-        column: Some(target.column.name.clone()),
-        field: Some(target.field + 1),
-        help: "use --mode copy, or write the unit: '5 years'".into(),
-        ..Reason::new(format!("only COPY can read {value} as {type_name}"))
-    }
-    .with_value(value)
 }
 
 /// Append `value` for the server to read, unless it is certain that it cannot.

@@ -415,7 +415,7 @@ async fn insert_autocommit(
             let rows =
                 rows::Rows::prepare(&client, &table.name, &targets, clause.as_ref(), settings.pipeline_depth);
             let (counts, outcome) = match rows.await {
-                Ok(rows) => rows.insert(&client, &mut feed).await,
+                Ok(mut rows) => rows.insert(&client, &mut feed).await,
                 Err(error) => (Counts::default(), Err(error.into())),
             };
             let outcome = outcome.map_err(|failed| explain(failed, &feed, &settings, &table));

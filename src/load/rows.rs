@@ -1,12 +1,15 @@
 //! Mode rows: one prepared INSERT a row, pipelined.
 
+use std::sync::Arc;
+
 use tokio_postgres::{Client, Error as PgError, Statement};
 
 use super::conflict::Clause;
 use super::feed::{Counts, Failed, Feed};
 use super::raw;
 use super::target::Targets;
-use super::tuples::{Chunk, Tuple};
+use super::tuples::{Chunk, Format, Tuple};
+use crate::config::Mode;
 use crate::postgres::window::Window;
 use crate::table::TableName;
 use crate::{Error, Result};
@@ -14,7 +17,11 @@ use crate::{Error, Result};
 /// Prepared to insert rows over one connection.
 #[derive(Debug)]
 pub struct Rows {
-    statement: Statement,
+    table: TableName,
+    targets: Arc<Targets>,
+    /// What stands behind the values.
+    suffix: String,
+    prepared: (Arc<[Format]>, Statement),
     depth: usize,
 }
 
@@ -26,36 +33,45 @@ impl Rows {
     pub async fn prepare(
         client: &Client,
         table: &TableName,
-        targets: &Targets,
+        targets: &Arc<Targets>,
         clause: Option<&Clause>,
         depth: usize,
     ) -> Result<Rows> {
-        let parameters: Vec<String> =
-            (1..=targets.columns.len()).map(|number| format!("${number}")).collect();
-        let mut sql = format!("{} VALUES ({})", targets.insert_into(table), parameters.join(", "));
-        if let Some(clause) = clause {
-            // A row that was updated has the updating transaction in its xmax.
-            sql = format!("{sql} {} RETURNING xmax = 0", clause.sql);
+        // A row that was updated has the updating transaction in its xmax.
+        let suffix = clause.map_or_else(String::new, |clause| format!(" {} RETURNING xmax = 0", clause.sql));
+        let formats = targets.formats(Mode::Rows);
+        let statement = prepare(client, table, targets, &formats, &suffix).await?;
+        let prepared = (formats, statement);
+        Ok(Rows { table: table.clone(), targets: Arc::clone(targets), suffix, prepared, depth })
+    }
+
+    /// The statement for `formats`, prepared when they change.
+    async fn statement(&mut self, client: &Client, formats: &Arc<[Format]>) -> Result<Statement> {
+        if self.prepared.0 != *formats {
+            let statement = prepare(client, &self.table, &self.targets, formats, &self.suffix).await?;
+            self.prepared = (Arc::clone(formats), statement);
         }
-        let statement = client
-            .prepare(&sql)
-            .await
-            .map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), &error))?;
-        Ok(Rows { statement, depth })
+        Ok(self.prepared.1.clone())
     }
 
     /// Insert what `feed` gives; the first refused row is the failure.
     ///
     /// Rows behind it are on the way: inside a transaction they fail too, and with autocommit they count, so
     /// all of them are awaited, and counted in either case.
-    pub async fn insert(&self, client: &Client, feed: &mut Feed<'_>) -> (Counts, Result<(), Failed>) {
+    pub async fn insert(&mut self, client: &Client, feed: &mut Feed<'_>) -> (Counts, Result<(), Failed>) {
         let mut window = Window::new(self.depth);
         let mut seen = Seen::default();
         loop {
-            let chunk = match feed.next().await {
-                Ok(Some(chunk)) => chunk,
+            let next = async {
+                let Some(chunk) = feed.next().await? else { return Ok(None) };
+                let statement = self.statement(client, &chunk.formats).await?;
+                Ok(Some((chunk, statement)))
+            };
+            let (chunk, statement) = match next.await {
+                Ok(Some(next)) => next,
                 Ok(None) => break,
                 Err(error) => {
+                    let error: Error = error;
                     // A row before it may have been refused, which is then the first error.
                     seen.drain(&mut window).await;
                     return (seen.counts, seen.outcome.and(Err(error.into())));
@@ -68,7 +84,8 @@ impl Rows {
                 if seen.outcome.is_err() {
                     break;
                 }
-                window.push_sized(self.insert_one(client, &chunk, row), chunk.bytes(row)).await;
+                let inserted = insert_one(client, statement.clone(), &chunk, row);
+                window.push_sized(inserted, chunk.bytes(row)).await;
             }
             if seen.outcome.is_err() {
                 break;
@@ -77,29 +94,48 @@ impl Rows {
         seen.drain(&mut window).await;
         (seen.counts, seen.outcome)
     }
+}
 
-    /// How many rows it inserted, and how many it updated.
-    fn insert_one<'a>(
-        &'a self,
-        client: &'a Client,
-        chunk: &Chunk,
-        row: usize,
-    ) -> impl Future<Output = Result<Counts, PgError>> + use<'a> {
-        let tuple: Tuple = chunk.tuple(row);
-        let parameters = raw::parameters(tuple, std::sync::Arc::clone(&chunk.formats));
-        async move {
-            if self.statement.columns().is_empty() {
-                let inserted = client.execute_raw(&self.statement, parameters).await?;
-                return Ok(Counts { inserted, updated: 0 });
-            }
-            let rows = client.query_raw(&self.statement, parameters).await?;
-            let mut rows = std::pin::pin!(rows);
-            let mut counts = Counts::default();
-            while let Some(row) = futures::TryStreamExt::try_next(&mut rows).await? {
-                if row.get(0) { counts.inserted += 1 } else { counts.updated += 1 }
-            }
-            Ok(counts)
+/// Prepare the INSERT for values in `formats`.
+async fn prepare(
+    client: &Client,
+    table: &TableName,
+    targets: &Targets,
+    formats: &[Format],
+    suffix: &str,
+) -> Result<Statement> {
+    let values = targets.columns.iter().zip(formats).enumerate().map(|(index, (target, format))| {
+        let parameter = format!("${}", index + 1);
+        let read = || target.column.read_with_modifier(&format!("{parameter}::pg_catalog.text"));
+        (*format == Format::Text).then(read).flatten().unwrap_or(parameter)
+    });
+    let values = values.collect::<Vec<_>>().join(", ");
+    let sql = format!("{} VALUES ({values}){suffix}", targets.insert_into(table));
+    let prepared = client.prepare(&sql).await;
+    prepared.map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), &error))
+}
+
+/// How many rows it inserted, and how many it updated.
+fn insert_one<'a>(
+    client: &'a Client,
+    statement: Statement,
+    chunk: &Chunk,
+    row: usize,
+) -> impl Future<Output = Result<Counts, PgError>> + use<'a> {
+    let tuple: Tuple = chunk.tuple(row);
+    let parameters = raw::parameters(tuple, Arc::clone(&chunk.formats));
+    async move {
+        if statement.columns().is_empty() {
+            let inserted = client.execute_raw(&statement, parameters).await?;
+            return Ok(Counts { inserted, updated: 0 });
         }
+        let rows = client.query_raw(&statement, parameters).await?;
+        let mut rows = std::pin::pin!(rows);
+        let mut counts = Counts::default();
+        while let Some(row) = futures::TryStreamExt::try_next(&mut rows).await? {
+            if row.get(0) { counts.inserted += 1 } else { counts.updated += 1 }
+        }
+        Ok(counts)
     }
 }
 

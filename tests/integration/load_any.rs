@@ -545,15 +545,22 @@ async fn what_is_read_is_never_written_over() {
     assert_eq!(csv_of(&client, "SELECT count(*) FROM t").await, "1\n");
 }
 
-/// `5` is five years in an `interval year`, and five seconds as a parameter: only COPY gets it right.
+/// `5` is five years in an `interval year`, and five seconds where the input function does not know the fields.
 #[tokio::test]
 async fn short_intervals_are_read_with_their_fields_or_not_at_all() {
-    let (workplace, client) = workplace("CREATE TABLE t (a interval year)", "a\n5\n").await;
-    workplace.succeed(&["load", "data.csv", "-t", "t", "--mode", "copy"]);
-    assert_eq!(csv_of(&client, "SELECT a FROM t").await, "5 years\n");
+    let table = "CREATE TABLE t (a interval year, b interval year[], c numeric(5,1))";
+    let (workplace, client) = workplace(table, "a,c\n1 year,1\n5,1e-20000\n2 years,2\n").await;
+    for mode in MODES {
+        workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
+        let found = csv_of(&client, "SELECT a, c FROM t").await;
+        assert_eq!(found, "1 year,1.0\n5 years,0.0\n2 years,2.0\n", "{mode}");
+    }
+    workplace.write("data.csv", "b\n{5}\n");
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", "copy"]);
+    assert_eq!(csv_of(&client, "SELECT b FROM t").await, "\"{\"\"5 years\"\"}\"\n");
     for mode in ["rows", "batch"] {
         let message = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
-        assert!(message.contains("only COPY can read \"5\" as interval year"), "{message}");
+        assert!(message.contains("only COPY can read interval year[] into column b of t"), "{message}");
     }
 }
 
