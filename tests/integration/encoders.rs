@@ -324,7 +324,7 @@ async fn arrays_agree() {
             if sql_type == "bytea[]" { &[r#"\{"\\\\x([0-9a-f]{2}){0,3}",NULL\}"#][..] } else { common };
         oracle.agree(sql_type, &Values { common, ..texts }).await;
     }
-    oracle.execute("SET array_nulls = off").await;
+    let mut oracle = Oracle::with("SET array_nulls = off").await;
     oracle.agree("text[]", &Values { common: &["\\{\"null\",[0-9]\\}"], ..texts }).await;
     // Numbers of years, and much else between braces.
     let uuids = Values {

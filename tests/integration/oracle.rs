@@ -7,7 +7,10 @@
 //! - what it calls invalid, the server refuses;
 //! - it leaves to the server nothing that people commonly write.
 //!
-//! The values are the same in every run; `ORACLE_CASES=20000` draws more of them.
+//! Then `load` itself has to make of a sample of them what the server's own COPY makes of it: see
+//! [`four_ways`](crate::four_ways).
+//!
+//! The values are the same in every run; `ORACLE_CASES=20000` draws more of them, `ORACLE_SEED=2` others.
 
 use std::collections::HashSet;
 
@@ -18,11 +21,12 @@ use postgres_etl::source::excerpt;
 use postgres_etl::table::{Table, TableName};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::string::string_regex;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rand::{Rng as _, RngExt as _};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
-use crate::support;
+use crate::support::cli::Workplace;
+use crate::support::{self, TestDb};
 
 /// The values of a type.
 pub struct Values<'a> {
@@ -36,37 +40,43 @@ pub struct Values<'a> {
 
 /// A database to ask, and the source of all randomness.
 pub struct Oracle {
-    client: Client,
-    random: TestRunner,
+    pub client: Client,
+    pub random: TestRunner,
+    /// Where `load` is run.
+    pub workplace: Workplace,
     tables: u32,
 }
 
 /// One value, and what came of it.
-struct Case {
-    value: Vec<u8>,
-    encoded: Result<Vec<u8>, Refusal>,
+pub struct Case {
+    pub value: Vec<u8>,
+    pub encoded: Result<Vec<u8>, Refusal>,
     /// Why the server refuses it.
-    refusal: Option<String>,
+    pub refusal: Option<String>,
 }
 
 impl Oracle {
     pub async fn new() -> Oracle {
-        Oracle::ask(support::database().await.connect().await).await
+        Oracle::ask(&support::database().await).await
     }
 
     /// One whose database stores text in LATIN1.
     pub async fn latin1() -> Oracle {
-        let database = support::database().await;
-        let client = database.connect().await;
-        let name: String =
-            client.query_one("SELECT current_database() || '_latin1'", &[]).await.unwrap().get(0);
-        let create = format!("CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0");
-        client.batch_execute(&create).await.unwrap();
-        let url = database.url().replacen(name.trim_end_matches("_latin1"), &name, 1);
-        Oracle::ask(support::connect(&url).await).await
+        Oracle::ask(&support::database_with("ENCODING LATIN1 LOCALE 'C' TEMPLATE template0").await).await
     }
 
-    async fn ask(client: Client) -> Oracle {
+    /// One for whose sessions parameters are set: statements `SET …`.
+    pub async fn with(settings: &str) -> Oracle {
+        let database = support::database().await;
+        let client = database.connect().await;
+        let name: String = client.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
+        let settings = settings.replace("SET ", &format!("ALTER DATABASE {name} SET "));
+        client.batch_execute(&settings).await.unwrap();
+        Oracle::ask(&database).await
+    }
+
+    async fn ask(database: &TestDb) -> Oracle {
+        let client = database.connect().await;
         client
             .batch_execute(
                 "CREATE FUNCTION refusals(target text, vals text[]) RETURNS TABLE (id int, reason text)
@@ -85,37 +95,64 @@ impl Oracle {
             )
             .await
             .unwrap();
-        Oracle { client, random: TestRunner::deterministic(), tables: 0 }
+        let seed: u64 = std::env::var("ORACLE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+        let seed: Vec<u8> = [seed; 4].iter().flat_map(|part| part.to_le_bytes()).collect();
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+        let random = TestRunner::new_with_rng(Config::default(), rng);
+        Oracle { client, random, workplace: Workplace::on(database), tables: 0 }
     }
 
-    /// Run statements first, that create types or set parameters.
+    /// Run statements first, that create types.
     pub async fn execute(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap();
     }
 
-    /// Compare encoder and server on values like `values`, and on what is left of them after some editing.
+    /// Compare encoder, server and `load` on values like `values`, and on what is left of them after some
+    /// editing.
     pub async fn agree(&mut self, sql_type: &str, values: &Values<'_>) {
-        let count = std::env::var("ORACLE_CASES").map_or(1000, |cases| cases.parse().expect("a number"));
+        let count = count();
         let common = self.draw(values.common, count);
         let odd = self.draw(values.odd, count);
         let broken: Vec<_> =
             common.iter().chain(&odd).map(|value| self.edit(value, values.alphabet)).collect();
-        let unsure = self.compare(sql_type, &common).await;
+        let common = self.compare(sql_type, &common).await;
+        let unsure: Vec<_> = common.iter().filter(|case| case.encoded == Err(Refusal::Unsure)).collect();
         assert!(unsure.is_empty(), "{sql_type}: common, but left to the server: {}", list(&unsure));
-        self.compare(sql_type, &odd).await;
-        self.compare(sql_type, &broken).await;
+        let odd = self.compare(sql_type, &odd).await;
+        let broken = self.compare(sql_type, &broken).await;
+        let sample = [common, odd, broken].into_iter().flat_map(|cases| {
+            let step = cases.len().div_ceil(count / 10);
+            cases.into_iter().step_by(step)
+        });
+        self.load_four_ways(sql_type, &sample.collect::<Vec<_>>()).await;
     }
 
-    /// Compare encoder and server on each of `values`; returns those that the encoder leaves to the server.
+    /// Compare server and `load` on values like `values` of a type that has no encoder.
+    pub async fn leave(&mut self, sql_type: &str, values: &Values<'_>) {
+        let mut drawn = self.draw(values.common, count() / 10);
+        drawn.extend(self.draw(values.odd, count() / 10));
+        let broken: Vec<_> = drawn.iter().map(|value| self.edit(value, values.alphabet)).collect();
+        drawn.extend(broken);
+        let table = self.table(sql_type).await;
+        assert!(encoder(&self.client, &table).await.is_none(), "{sql_type} is not left to the server");
+        let cases = self.cases(&table, &drawn).await;
+        self.load_four_ways(sql_type, &cases).await;
+    }
+
+    /// A new table (id, value) for values of `sql_type`.
+    pub async fn table(&mut self, sql_type: &str) -> String {
+        self.tables += 1;
+        let table = format!("values_{}", self.tables);
+        self.execute(&format!("CREATE TABLE {table} (id int, value {sql_type})")).await;
+        table
+    }
+
+    /// Compare encoder and server on each of `values`.
     ///
     /// # Panics
     /// When they disagree.
-    pub async fn compare(&mut self, sql_type: &str, values: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        self.tables += 1;
-        let (ours, theirs) = (format!("ours_{}", self.tables), format!("theirs_{}", self.tables));
-        for table in [&ours, &theirs] {
-            self.execute(&format!("CREATE TABLE {table} (id int, value {sql_type})")).await;
-        }
+    pub async fn compare(&mut self, sql_type: &str, values: &[Vec<u8>]) -> Vec<Case> {
+        let (ours, theirs) = (self.table(sql_type).await, self.table(sql_type).await);
         let cases = self.cases(&ours, values).await;
         self.execute(&format!("TRUNCATE {ours}")).await;
 
@@ -134,15 +171,9 @@ impl Oracle {
                     }
                 }
                 (Ok(encoded), None) => {
-                    csv.extend_from_slice(format!("{id},\"").as_bytes());
-                    for &byte in &case.value {
-                        csv.extend_from_slice(if byte == b'"' {
-                            b"\"\""
-                        } else {
-                            std::slice::from_ref(&byte)
-                        });
-                    }
-                    csv.extend_from_slice(b"\"\n");
+                    csv.extend_from_slice(format!("{id},").as_bytes());
+                    push_quoted(&mut csv, &case.value);
+                    csv.extend_from_slice(b"\n");
                     tuples.push(id, encoded);
                 }
                 (Err(Refusal::Unsure), _) | (Err(_), Some(_)) => {}
@@ -161,25 +192,27 @@ impl Oracle {
                 culprit.map_or_else(|| "something".into(), |case| excerpt(&case.value)),
             ));
         } else {
-            let differences = format!(
-                "SELECT id, encode(o.sent, 'hex'), encode(t.sent, 'hex')
-                 FROM (SELECT *, record_send(ROW(value)) AS sent FROM {ours}) o
-                 FULL JOIN (SELECT *, record_send(ROW(value)) AS sent FROM {theirs}) t USING (id)
-                 WHERE o.sent IS DISTINCT FROM t.sent OR pg_column_size(o.value) <> pg_column_size(t.value)"
-            );
-            for row in self.client.query(&differences, &[]).await.unwrap() {
-                problems.push(format!(
-                    "{} was stored as {:?}, not as {:?}",
-                    excerpt(&cases[row.get::<_, i32>(0) as usize].value),
-                    row.get::<_, Option<String>>(1),
-                    row.get::<_, Option<String>>(2),
-                ));
-            }
+            problems = self.differences(&ours, &theirs, |id| excerpt(&cases[id].value)).await;
         }
         problems.truncate(20);
         assert!(problems.is_empty(), "{sql_type}:\n{}", problems.join("\n"));
-        let unsure = cases.into_iter().filter(|case| case.encoded == Err(Refusal::Unsure));
-        unsure.map(|case| case.value).collect()
+        cases
+    }
+
+    /// How the values in table `ours` differ from those in `theirs`; `name` says what an id stands for.
+    pub async fn differences(&self, ours: &str, theirs: &str, name: impl Fn(usize) -> String) -> Vec<String> {
+        let sql = format!(
+            "SELECT id, encode(o.sent, 'hex'), encode(t.sent, 'hex')
+             FROM (SELECT *, record_send(ROW(value)) AS sent FROM {ours}) o
+             FULL JOIN (SELECT *, record_send(ROW(value)) AS sent FROM {theirs}) t USING (id)
+             WHERE o.sent IS DISTINCT FROM t.sent OR pg_column_size(o.value) <> pg_column_size(t.value)"
+        );
+        let rows = self.client.query(&sql, &[]).await.unwrap();
+        let difference = |row: &Row| {
+            let [ours, theirs] = [1, 2].map(|index| row.get::<_, Option<String>>(index));
+            format!("{} was stored as {ours:?}, not as {theirs:?}", name(row.get::<_, i32>(0) as usize))
+        };
+        rows.iter().map(difference).collect()
     }
 
     /// Let the encoder of `table` and the server judge each of `values` once.
@@ -189,7 +222,8 @@ impl Oracle {
         let mut cases: Vec<Case> = Vec::new();
         for value in values.iter().filter(|&value| seen.insert(value)) {
             let mut out = b"before".to_vec();
-            let encoded = column.encode(value, &mut out);
+            let encoded =
+                column.as_ref().map_or(Err(Refusal::Unsure), |column| column.encode(value, &mut out));
             assert!(out.starts_with(b"before"));
             assert!(encoded.is_ok() || out == b"before", "{} left something behind", excerpt(value));
             // COPY refuses a whole line that is not text.
@@ -208,7 +242,7 @@ impl Oracle {
         cases
     }
 
-    async fn copy(&self, what: &str, data: Bytes) -> Result<u64, tokio_postgres::Error> {
+    pub async fn copy(&self, what: &str, data: Bytes) -> Result<u64, tokio_postgres::Error> {
         let sink = self.client.copy_in::<_, Bytes>(&format!("COPY {what}")).await?;
         let mut sink = std::pin::pin!(sink);
         sink.as_mut().send(data).await?;
@@ -246,16 +280,30 @@ impl Oracle {
     }
 }
 
+/// How many values of a sort are drawn.
+fn count() -> usize {
+    std::env::var("ORACLE_CASES").map_or(1000, |cases| cases.parse().expect("a number"))
+}
+
 /// The encoder of the column `value`.
-async fn encoder(client: &Client, table: &str) -> Encoder {
+async fn encoder(client: &Client, table: &str) -> Option<Encoder> {
     let name = TableName::parse(table).unwrap();
     let table = Table::find(client, &name).await.unwrap().unwrap();
     let column = table.columns_called("value").next().unwrap();
-    table.encoder(column).unwrap_or_else(|| panic!("{} has no encoder", column.type_name))
+    table.encoder(column)
 }
 
-fn list(values: &[Vec<u8>]) -> String {
-    values.iter().take(20).map(|value| excerpt(value)).collect::<Vec<_>>().join(", ")
+/// Append `value` as a quoted field of CSV.
+pub fn push_quoted(csv: &mut BytesMut, value: &[u8]) {
+    csv.extend_from_slice(b"\"");
+    for &byte in value {
+        csv.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
+    }
+    csv.extend_from_slice(b"\"");
+}
+
+fn list(cases: &[&Case]) -> String {
+    cases.iter().take(20).map(|case| excerpt(&case.value)).collect::<Vec<_>>().join(", ")
 }
 
 /// A binary COPY stream of rows (id, value).

@@ -81,8 +81,7 @@ const MOMENTS: &str = "\
 async fn dates_and_timestamps_agree() {
     let alphabet = "0123456789-:.+ TtZzBC/,\t\u{b}eUni";
     for session in SESSIONS {
-        let mut oracle = Oracle::new().await;
-        oracle.execute(session).await;
+        let mut oracle = Oracle::with(session).await;
         let utc = session.contains("UTC");
         let dates =
             ["{D}", " {D} ", "{D} BC", "{D} {T}", "{D}T{T}{Z}", "[12][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|2[0-8])"];
@@ -118,8 +117,7 @@ async fn dates_and_timestamps_agree() {
 async fn times_agree() {
     let alphabet = "0123456789:.+- ZzTtPMamBC\t";
     for session in SESSIONS {
-        let mut oracle = Oracle::new().await;
-        oracle.execute(session).await;
+        let mut oracle = Oracle::with(session).await;
         let local = ["{T}", "{T}{F}", " ?[0-9]:[0-5][0-9] ?"];
         let zoned = ["{T}{Z}", "{T}{F}{Z}", "{T} {Z}"];
         let odd = [
@@ -194,8 +192,7 @@ async fn intervals_agree() {
     ];
     let spans: Vec<_> = SPANS.split('|').map(|value| value.as_bytes().to_vec()).collect();
     for session in SESSIONS {
-        let mut oracle = Oracle::new().await;
-        oracle.execute(session).await;
+        let mut oracle = Oracle::with(session).await;
         let types = ["interval", "interval(2)", "interval minute to second", "interval year to month"];
         for sql_type in with_modified(session, &types) {
             agree(&mut oracle, sql_type, &common, &odd, alphabet).await;

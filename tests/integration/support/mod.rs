@@ -137,11 +137,19 @@ impl TestDb {
 
 /// An empty database.
 pub async fn database() -> TestDb {
+    database_with("").await
+}
+
+/// An empty database, created with `options`.
+pub async fn database_with(options: &str) -> TestDb {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let server = tokio::task::spawn_blocking(server).await.expect("the server starts");
     let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
     let client = connect(server.url()).await;
-    client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("the server makes a database");
+    client
+        .batch_execute(&format!("CREATE DATABASE {name} {options}"))
+        .await
+        .expect("the server makes a database");
     TestDb { url: server.url().replacen("/postgres?", &format!("/{name}?"), 1) }
 }
 
