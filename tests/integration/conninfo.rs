@@ -260,6 +260,8 @@ async fn told(conninfo: &Conninfo) -> String {
         Ok(false) => "plain".to_owned(),
         Err(error) => {
             let text = format!("{error} / {}", error.help().unwrap_or("no help"));
+            // So servers before 14 call it.
+            let text = text.replace("SSL off", "no encryption").replace("SSL on", "SSL encryption");
             assert!(!text.contains(PASSWORD), "{text}");
             let prefix = format!("failed to connect to {}: ", conninfo.describe());
             text.strip_prefix(&prefix).map(str::to_owned).unwrap_or(text)

@@ -21,6 +21,9 @@ pub mod cli;
 
 const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 
+/// The major version that the server has to have; that of the programs found first if it is not set.
+const VERSION: &str = "POSTGRES_ETL_TEST_VERSION";
+
 /// The shared server.
 pub struct TestServer {
     url: String,
@@ -100,6 +103,11 @@ fn guardian() {
     flock(&lock, FlockOperation::LockShared).unwrap();
     let options = Options { dir: Some(directory()), keep: false, ..Options::default() };
     let server = embedded::start(&options, &mut |_| ()).unwrap_or_else(|e| panic!("{e}; {:?}", e.help()));
+    if let Ok(wanted) = std::env::var(VERSION) {
+        // Programs that the server's user cannot reach were passed over for others.
+        let version = std::fs::read_to_string(directory().join("data/PG_VERSION")).unwrap();
+        assert_eq!(version.trim(), wanted, "{VERSION} asks for another server");
+    }
     // Not println, which panics when the tests were killed meanwhile, and would leave the server running.
     let _ = writeln!(std::io::stdout(), "\nurl {}", server.url());
 
@@ -110,10 +118,11 @@ fn guardian() {
     }
 }
 
-/// Where every user may pass through, as the server's user has to when root runs the tests; one for each clone.
+/// Where every user may pass through, as the server's user has to when root runs the tests; one for each clone and
+/// version.
 fn directory() -> PathBuf {
     let mut hasher = DefaultHasher::new();
-    env!("CARGO_TARGET_TMPDIR").hash(&mut hasher);
+    (env!("CARGO_TARGET_TMPDIR"), std::env::var_os(VERSION)).hash(&mut hasher);
     let uid = rustix::process::geteuid().as_raw();
     std::env::temp_dir().join(format!("postgres-etl-tests-{uid}-{:08x}", hasher.finish() as u32))
 }
