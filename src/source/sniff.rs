@@ -255,15 +255,21 @@ fn header_of(rows: &[Vec<Option<String>>]) -> (bool, &'static str) {
     let Some(names) = names.filter(|names| names.iter().all(|name| !name.is_empty())) else {
         return (false, "the first record has an empty field, so it is no header");
     };
-    if names.iter().any(|name| kind_of(name) != Kind::Text) {
+    let column = |index: usize| {
+        rest.iter().filter_map(move |row| row.get(index)?.as_deref()).filter(|value| !value.is_empty())
+    };
+    let is_value = |(index, name): (usize, &&str)| match kind_of(name) {
+        Kind::Text => false,
+        // `t` and `no` are names too: of a time, of a number.
+        Kind::Boolean => column(index).all(|value| kind_of(value) == Kind::Boolean),
+        Kind::Number | Kind::Time => true,
+    };
+    if names.iter().enumerate().any(is_value) {
         return (false, "the first record holds values, so it is no header");
     }
     if names.iter().collect::<HashSet<_>>().len() < names.len() {
         return (false, "the first record says a thing twice, so it is no header");
     }
-    let column = |index: usize| {
-        rest.iter().filter_map(move |row| row.get(index)?.as_deref()).filter(|value| !value.is_empty())
-    };
     let typed = |index: usize| {
         column(index).next().is_some_and(|value| {
             let kind = kind_of(value);
@@ -323,6 +329,8 @@ mod tests {
     #[test]
     fn headers_are_told_by_contrast() {
         for (sample, header) in [
+            ("wpi,t,no\n30.7,1960q1,1\n30.8,1960q2,2\n", true),
+            ("x,t\ny,f\n", false),
             ("id,name\n1,Ann\n2,Bo\n", true),
             ("1,Ann\n2,Bo\n", false),
             ("Ann,true\nBo,false\n", false),
