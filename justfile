@@ -10,6 +10,10 @@ deny:
 test-servers *versions:
     scripts/test-servers {{versions}}
 
+# Loads data sets that others published, in every mode, and compares with the server's COPY; needs npm, pip, psql.
+foreign-data:
+    scripts/foreign-data.sh
+
 # Take what the snapshot tests see now for what they should see; look at `git diff` afterwards.
 snapshots:
     INSTA_UPDATE=always cargo test
