@@ -145,20 +145,20 @@ impl<'a> Bisection<'a> {
             constraint: constraint.clone(),
             ..Reason::new(db.message().to_owned())
         };
-        let named = db.column().and_then(|name| self.targets.names().position(|loaded| loaded == name));
+        let by_name = db.column().and_then(|name| self.targets.names().position(|loaded| loaded == name));
         let index = self.indexes.iter().find(|(name, _)| constraint.as_ref() == Some(name));
         let of_index = index.and_then(|(_, index)| index.as_ref()).map(|index| &index.columns[..]);
         let targets = &self.targets.columns;
-        match named.as_ref().map(std::slice::from_ref).or(of_index) {
+        match by_name.as_ref().map(std::slice::from_ref).or(of_index) {
             Some(&[column]) => Reason {
                 column: Some(targets[column].column.name.clone()),
                 field: Some(targets[column].field + 1),
                 ..reason
             },
             Some(columns) => {
-                let names: Vec<&str> =
+                let key: Vec<&str> =
                     columns.iter().map(|&column| targets[column].column.name.as_str()).collect();
-                Reason { column: Some(names.join(", ")), ..reason }
+                Reason { column: Some(key.join(", ")), ..reason }
             }
             None => reason,
         }

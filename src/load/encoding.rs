@@ -58,7 +58,7 @@ pub struct Switch {
 /// What happened to a record.
 enum Outcome {
     Encoded,
-    Rejected(Reject),
+    Rejected(Box<Reject>),
     /// The column at this index has to be read by the server, from this record on.
     Unsure(usize, String),
 }
@@ -154,7 +154,7 @@ impl Encoding {
                     return Err(reject.into_error());
                 }
                 chunk.rejected_bytes += reject.raw.len();
-                chunk.rejects.push(reject);
+                chunk.rejects.push(*reject);
                 continue;
             }
             if chunk.ends.is_empty() {
@@ -291,14 +291,14 @@ fn encode_record(
 
 /// `record`, refused for `reason`.
 fn reject(record: Record<'_>, file: &Arc<str>, reason: Reason) -> Outcome {
-    Outcome::Rejected(Reject {
+    Outcome::Rejected(Box::new(Reject {
         file: Arc::clone(file),
         first_line: record.line,
         last_line: record.last_line,
         byte_offset: record.offset,
         reason,
         raw: bytes::Bytes::copy_from_slice(record.raw()),
-    })
+    }))
 }
 
 /// Append `value` for the server to read, unless it is certain that it cannot.

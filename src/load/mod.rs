@@ -193,10 +193,9 @@ async fn load_once(
                 )
             })?;
             // They would speak up at the commit only, which a dry run does not come to.
-            check_constraints(client).await.map_err(|error| match settings.max_rejects.allows_any() {
-                true => Stopped::AtTheEnd(error),
-                false => Stopped::Error(error),
-            })?;
+            let rejecting = settings.max_rejects.allows_any();
+            let stopped = if rejecting { Stopped::AtTheEnd } else { Stopped::Error };
+            check_constraints(client).await.map_err(stopped)?;
             if let Some(creation) = creation {
                 creation.finish(&*transaction).await?;
             }
@@ -213,9 +212,9 @@ async fn load_once(
             // Awaited, so that the table is as before when the error is read.
             Err(_) => drop(transaction.rollback().await),
         }
-        done.map_err(|stopped: Stopped| match counters.is_cancelled() {
-            true => Error::interrupted().with_help("nothing was loaded").into(),
-            false => stopped,
+        done.map_err(|stopped: Stopped| {
+            let interrupted = || Error::interrupted().with_help("nothing was loaded").into();
+            if counters.is_cancelled() { interrupted() } else { stopped }
         })?
     };
     let seconds = started.elapsed().as_secs_f64();

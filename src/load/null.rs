@@ -29,7 +29,13 @@ pub async fn encode(settings: &LoadSettings, files: Files, counters: &Arc<Counte
     } else {
         Targets::find(files.header(), files.name(), &settings.input.naming, &table)?
     };
-    let prepared = Prepared { table, targets: targets.into(), created: false, truncate: false, indexes: Indexes::default() };
+    let prepared = Prepared {
+        table,
+        targets: targets.into(),
+        created: false,
+        truncate: false,
+        indexes: Indexes::default(),
+    };
     let prepare_seconds = started.elapsed().as_secs_f64();
     let mut outcome = Outcome::default();
     if !prepared.targets.columns.is_empty() {
