@@ -121,7 +121,6 @@ impl Encoding {
         if carried.is_none() && !self.files.has_next()? {
             return Ok(None);
         }
-        let input = self.files.current();
         let mut chunk = Building::new(self.files.name(), &self.formats);
         if let Some(carried) = carried {
             chunk.tuples = carried.tuple;
@@ -131,10 +130,7 @@ impl Encoding {
         while chunk.tuples.len() + chunk.bytes.len() + chunk.rejected_bytes < most
             && chunk.records() < self.plan.chunk_rows
         {
-            if !self.files.has_next()? || self.files.current() != input {
-                break;
-            }
-            let Some((record, _)) = self.files.next_named()? else { break };
+            let Some(record) = self.files.next_here()? else { break };
             let start = chunk.tuples.len();
             let outcome = loop {
                 let (formats, tuples) = (&self.formats, &mut chunk.tuples);

@@ -132,6 +132,15 @@ impl Files {
         self.records.next_named()
     }
 
+    /// The next record of the file that is being read; `None` at its end.
+    ///
+    /// # Errors
+    /// As [`Records::next`].
+    #[inline]
+    pub fn next_here(&mut self) -> Result<Option<Record<'_>>> {
+        self.records.next()
+    }
+
     /// Go on with the next file, whatever is left of this one; `false` when there is none.
     ///
     /// # Errors
