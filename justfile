@@ -25,3 +25,7 @@ bench-load runs="5":
 # `query` against pgbench with the same statement and connections, in turn.
 bench-query runs="5":
     bash benches/query.sh {{runs}}
+
+# How `load` grows with its file: time per row and peak memory.
+bench-flat *rows:
+    bash benches/flat.sh {{rows}}
