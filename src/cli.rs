@@ -132,6 +132,9 @@ pub struct Load {
     /// Drop the table's indexes, and build them again behind the rows, in the same transaction [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub defer_indexes: Option<DeferIndexes>,
+    /// Leave out the ANALYZE that follows a load of more than a tenth of the table
+    #[arg(long)]
+    pub no_analyze: bool,
     /// Rows in each INSERT of mode batch [default: 1000]
     #[arg(long, value_name = "ROWS")]
     pub batch_size: Option<usize>,

@@ -216,6 +216,8 @@ pub struct Load {
     pub truncate: bool,
     /// Drop the indexes, and build them again behind the rows.
     pub defer_indexes: DeferIndexes,
+    /// ANALYZE the table after the load.
+    pub analyze: bool,
     /// Rows in each INSERT of mode `batch`.
     pub batch_size: usize,
     /// Statements on the way at once on each connection.
@@ -244,6 +246,7 @@ impl Default for Load {
             mode: Mode::Copy,
             truncate: false,
             defer_indexes: DeferIndexes::Auto,
+            analyze: true,
             batch_size: 1000,
             pipeline_depth: 256,
             sync_every: 256,

@@ -105,6 +105,8 @@ pub struct LoadSettings {
     pub truncate: bool,
     /// Drop its indexes, and build them again behind the rows.
     pub defer_indexes: DeferIndexes,
+    /// ANALYZE the table after the load, if it has changed much.
+    pub analyze: bool,
     /// Rows in each INSERT of mode `batch`; at least 1.
     pub batch_size: usize,
     /// Statements on the way at once on each connection; at least 1.
@@ -349,6 +351,7 @@ impl Config {
                 || (file.truncate && !flags.append && flags.input.table.is_none() && mode != Mode::Null),
             input,
             defer_indexes,
+            analyze: file.analyze && !flags.no_analyze,
             batch_size,
             pipeline_depth,
             sync_every,

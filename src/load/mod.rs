@@ -45,7 +45,7 @@ use crate::error::Kind;
 use crate::postgres::database::{Database, ServerFacts, blocking};
 use crate::progress::Counters;
 use crate::source::{Dialect, Field, Files, Inputs, Records};
-use crate::table::Table;
+use crate::table::{Table, TableName};
 use crate::{Error, Result};
 use bisect::Bisection;
 use conflict::Clause;
@@ -95,6 +95,40 @@ impl Prepared {
 /// At the first record that the table does not take, unless rejects are allowed, and for whatever else the
 /// server refuses. Without autocommit the table is then as it was before.
 pub async fn load(
+    settings: &LoadSettings,
+    files: Files,
+    creation: Option<&Creation>,
+    database: &Database,
+    counters: &Arc<Counters>,
+) -> Result<LoadReport> {
+    let mut report = load_committed(settings, files, creation, database, counters).await?;
+    if settings.analyze && !settings.dry_run {
+        let analyzed = analyze(&settings.input.table.name, report.rows_loaded, database).await;
+        report.phases.analyze_seconds = analyzed.map_err(|error| {
+            let error = if counters.is_cancelled() { Error::interrupted() } else { error };
+            error.with_help("everything was loaded and committed; only ANALYZE is missing")
+        })?;
+    }
+    Ok(report)
+}
+
+/// Tell the planner what is in a table that got so many rows, if they are more than a tenth of it, which is when
+/// autovacuum would come to it some time later. Returns the seconds that it took.
+async fn analyze(table: &TableName, rows: u64, database: &Database) -> Result<f64> {
+    let started = Instant::now();
+    let failed = |error| Error::database(&format!("analyze {table}"), &error);
+    let client = database.connection().await?;
+    let known = "SELECT reltuples::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)";
+    let known: f64 = client.query_one(known, &[&table.sql()]).await.map_err(failed)?.get(0);
+    if rows as f64 <= known.max(0.0) / 10.0 {
+        return Ok(0.0);
+    }
+    // Whoever holds a lock on the table is not waited for.
+    client.batch_execute(&format!("ANALYZE (SKIP_LOCKED) {}", table.sql())).await.map_err(failed)?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+async fn load_committed(
     settings: &LoadSettings,
     files: Files,
     creation: Option<&Creation>,

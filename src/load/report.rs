@@ -96,6 +96,8 @@ pub struct Phases {
     pub finish_seconds: f64,
     /// Committing.
     pub commit_seconds: f64,
+    /// ANALYZE, which follows and is in no other figure; 0 if it was left out.
+    pub analyze_seconds: f64,
 }
 
 /// One file.

@@ -116,10 +116,11 @@ impl LoadReport {
             (false, true) => "emptied first",
             (false, false) => "added to",
         };
+        let analyzed = if self.phases.analyze_seconds > 0.0 { ", analyzed afterwards" } else { "" };
         let undone = if self.dry_run { "; all of it was rolled back" } else { "" };
         let mut lines = vec![
             format!("  mode    {}, {transactions}, {connections}{syncs}", self.mode),
-            format!("  table   {table}{undone}"),
+            format!("  table   {table}{analyzed}{undone}"),
         ];
         if !self.indexes_deferred.is_empty() {
             lines.push(format!("  indexes {}: built behind the rows", self.indexes_deferred.join(", ")));

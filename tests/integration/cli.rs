@@ -95,7 +95,7 @@ fn a_wrong_configuration_names_line_and_nearest_key() {
     workplace.write("config.toml", "[load]\nbatchsize = 5\n");
     insta::assert_snapshot!(workplace.fail(&["load"], 2), @r"
     error: config.toml, line 2: unknown key `batchsize`
-      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, max_record_bytes, mode, truncate, defer_indexes, batch_size, pipeline_depth, sync_every, autocommit, connections
+      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, max_record_bytes, mode, truncate, defer_indexes, analyze, batch_size, pipeline_depth, sync_every, autocommit, connections
     ");
     insta::assert_snapshot!(workplace.fail(&["load", "--config", "none.toml"], 2), @r"
     error: there is no configuration file none.toml

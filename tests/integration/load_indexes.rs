@@ -227,3 +227,27 @@ async fn rows_copied_into_an_emptied_table_are_frozen() {
     assert_eq!(visible().await, version >= 140_000);
     assert_eq!(count(&client).await, 1000);
 }
+
+/// The planner's knowledge follows a load that changes much
+#[tokio::test]
+async fn a_table_that_is_largely_new_is_analyzed() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        &(0..1000).fold("id\n".to_owned(), |csv, id| csv + &format!("{id}\n")),
+    )
+    .await;
+    let known = async || -> f32 {
+        client.query_one("SELECT reltuples FROM pg_class WHERE relname = 't'", &[]).await.unwrap().get(0)
+    };
+    let load = |flags: &[&str]| {
+        let ran = workplace.succeed(&[&["load", "-t", "t", "--json"], flags].concat());
+        ran.json()["phases"]["analyze_seconds"].as_f64().unwrap() > 0.0
+    };
+    assert!(!load(&["data.csv", "--no-analyze", "--defer-indexes", "never", "--mode", "rows"]));
+    assert!(known().await <= 0.0);
+    assert!(load(&["data.csv", "--truncate"]));
+    assert!((known().await - 1000.0).abs() < 0.5);
+    workplace.write("more.csv", "id\n1000\n");
+    assert!(!load(&["more.csv"]), "one row in a thousand");
+    assert!(!load(&["data.csv", "--truncate", "--dry-run"]));
+}
