@@ -9,8 +9,9 @@
 //! [`target`] says which field goes to which column, `encoding` encodes every record once, and the sinks
 //! behind `writer` differ only in how they send the result, so they leave identical tables. Between the thread
 //! and the sink is a short bounded channel: a slow server slows the reading, and memory stays flat. Where bad
-//! rows may be set aside, `bisect` finds those that only the server can refuse; [`rejects`] keeps them.
+//! rows may be set aside, `sorting` does so, and `bisect` finds those that only the server can refuse; [`rejects`] keeps them.
 
+mod autocommit;
 mod batch;
 mod bisect;
 pub mod check;
@@ -21,10 +22,12 @@ mod encoding;
 mod feed;
 mod indexes;
 mod null;
+
 mod raw;
 pub mod rejects;
 mod report;
 mod rows;
+mod sorting;
 pub mod target;
 mod tuples;
 mod unique;
@@ -44,22 +47,20 @@ use crate::config::{DeferIndexes, LoadSettings};
 use crate::error::Kind;
 use crate::postgres::database::{Database, ServerFacts, blocking};
 use crate::progress::Counters;
-use crate::source::{Dialect, Field, Files, Inputs, Records};
+use crate::source::{Dialect, Files, Inputs};
 use crate::table::{Table, TableName};
 use crate::{Error, Result};
-use bisect::Bisection;
 use conflict::Clause;
 use encoding::{Encoding, Plan};
-use feed::{Counts, Failed, Feed, Stream};
+use feed::{Failed, Feed, Stream};
 use indexes::Indexes;
-use rejects::{Reject, RejectFiles};
 use report::Outcome;
+use sorting::Sorting;
 use target::Targets;
 use writer::Writer;
 
-/// Rows of a chunk; far fewer with autocommit, where the chunks are shared out among the connections.
+/// Rows of a chunk.
 const CHUNK_ROWS: usize = 8192;
-const CHUNK_ROWS_AUTOCOMMIT: usize = 64;
 
 /// The table, ready to take rows.
 struct Prepared {
@@ -196,7 +197,7 @@ async fn load_once(
         phases.prepare_seconds = started.elapsed().as_secs_f64();
         // Or a pool of one would wait for it.
         drop(client);
-        let outcome = insert_autocommit(settings, database, &prepared, files, counters).await?;
+        let outcome = autocommit::insert(settings, database, &prepared, files, counters).await?;
         phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
         (prepared, outcome)
     } else {
@@ -336,155 +337,6 @@ fn explain(failed: Failed, feed: &Feed<'_>, settings: &LoadSettings, table: &Tab
             let verb = if settings.input.mode == crate::config::Mode::Copy { "copy" } else { "insert" };
             refused(&format!("{verb} {place} into {}", table.name), &error)
         }
-    }
-}
-
-/// A load that sets bad rows aside.
-struct Sorting<'a> {
-    client: &'a Client,
-    settings: &'a LoadSettings,
-    table: &'a Table,
-    targets: &'a Arc<Targets>,
-    dialect: Dialect,
-    header: Vec<u8>,
-}
-
-impl Sorting<'_> {
-    /// Write what can be written, chunk by chunk; the rejects files are complete whatever happens.
-    async fn insert(&self, writer: &mut Writer, stream: &Stream) -> Result<Outcome> {
-        let path = &self.settings.rejects;
-        let mut files = RejectFiles::create(path, self.dialect.encoding)?;
-        let sorted = self.sort(writer, stream, &mut files).await;
-        let kept = files.finish()?;
-        let mut outcome = sorted.map_err(|error| match (&kept, error.kind()) {
-            (Some(path), Kind::Input) => {
-                let help = format!("the rejected rows are in {}", path.display());
-                error.with_help(help)
-            }
-            _ => error,
-        })?;
-        outcome.rejects = kept.map(|path| path.display().to_string());
-        Ok(outcome)
-    }
-
-    async fn sort(&self, writer: &mut Writer, stream: &Stream, files: &mut RejectFiles) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
-        let mut bisection = Bisection::new(self.client, writer, self.table, self.targets);
-        while let Some(mut chunk) = stream.next().await? {
-            let mut rejects = std::mem::take(&mut chunk.rejects);
-            outcome.read += (chunk.rows() + rejects.len()) as u64;
-            outcome.encoded += chunk.rows() as u64;
-            let (counts, refused) = bisection.write(&chunk).await?;
-            outcome.counts += counts;
-            rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
-            rejects.sort_by_key(|reject| reject.byte_offset);
-            outcome.rejected += rejects.len() as u64;
-            for reject in rejects {
-                files.write(&self.header, &reject)?;
-            }
-            self.check_limit(&outcome, false)?;
-        }
-        self.check_limit(&outcome, true)?;
-        Ok(outcome)
-    }
-
-    fn check_limit(&self, outcome: &Outcome, at_end: bool) -> Result<()> {
-        let limit = self.settings.max_rejects;
-        if !limit.is_exceeded(outcome.rejected, outcome.read, at_end) {
-            return Ok(());
-        }
-        Err(Error::input(format!(
-            "{} of {} rows were rejected, more than --max-rejects {limit}; nothing was loaded",
-            outcome.rejected, outcome.read
-        )))
-    }
-
-    /// With the value of the field that the server named, which only the record still has.
-    fn with_value(&self, mut reject: Reject) -> Reject {
-        let Some(field) = reject.reason.field.filter(|_| reject.reason.value.is_none()) else {
-            return reject;
-        };
-        let mut record = Records::new(&reject.raw[..], "", self.dialect.clone(), usize::MAX);
-        let mut scratch = Vec::new();
-        if let Ok(Some(record)) = record.next()
-            && field <= record.len()
-            && let Field::Value(value) = record.field(field - 1, &mut scratch)
-        {
-            reject.reason.value = Some(crate::source::excerpt(value));
-        }
-        reject
-    }
-}
-
-/// Every row in a transaction of its own, over as many connections as asked for.
-async fn insert_autocommit(
-    settings: &LoadSettings,
-    database: &Database,
-    prepared: &Prepared,
-    files: Files,
-    counters: &Arc<Counters>,
-) -> Result<Outcome> {
-    let Prepared { table, targets, .. } = prepared;
-    if targets.columns.is_empty() {
-        return Ok(Outcome::default());
-    }
-    // All of them before the first row, so that one that cannot be had costs nothing.
-    let mut connections = Vec::with_capacity(settings.connections);
-    for _ in 0..settings.connections {
-        connections.push(database.connection().await?);
-    }
-    let clause = resolve_clause(&connections[0], settings, prepared).await?;
-    // The last thing before the first row, because it is committed.
-    prepared.empty(&**connections[0]).await?;
-    let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
-    let plan = Plan { chunk_rows: CHUNK_ROWS_AUTOCOMMIT, mode: settings.input.mode, rejecting: false };
-    let stream = Arc::new(Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters));
-    let mut workers = tokio::task::JoinSet::new();
-    for client in connections {
-        let (stream, table, targets) = (Arc::clone(&stream), table.clone(), Arc::clone(targets));
-        let (clause, settings) = (clause.clone(), settings.clone());
-        workers.spawn(async move {
-            let mut feed = Feed::stream(&stream);
-            let rows =
-                rows::Rows::prepare(&client, &table.name, &targets, clause.as_ref(), settings.pipeline_depth);
-            let (counts, outcome) = match rows.await {
-                Ok(mut rows) => rows.insert(&client, &mut feed).await,
-                Err(error) => (Counts::default(), Err(error.into())),
-            };
-            let outcome = outcome.map_err(|failed| explain(failed, &feed, &settings, &table));
-            if outcome.is_err() {
-                stream.stop();
-            }
-            (counts, feed.rows(), outcome)
-        });
-    }
-    let (mut outcome, mut first_error) = (Outcome::default(), None);
-    while let Some(worker) = workers.join_next().await {
-        let (counts, rows, ended) =
-            worker.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        outcome.counts += counts;
-        outcome.read += rows;
-        outcome.encoded += rows;
-        first_error = first_error.or(ended.err());
-    }
-    if first_error.is_none() {
-        outcome.switches = stream.switches().await;
-        if skips {
-            outcome.skipped = outcome.read - outcome.counts.inserted;
-        }
-    }
-    let emptied =
-        if settings.truncate && !prepared.created { "the table was emptied first, and " } else { "" };
-    let loaded = outcome.counts.inserted + outcome.counts.updated;
-    let stay = format!("{emptied}{loaded} rows were committed and stay, as --autocommit means");
-    let discrepancy = report::discrepancy(&outcome, settings).map(|text| Error::new(Kind::Database, text));
-    match first_error.or(discrepancy) {
-        Some(_) if counters.is_cancelled() => Err(Error::interrupted().with_help(stay)),
-        Some(error) => {
-            let help = error.help().map_or(stay.clone(), |help| format!("{help}; {stay}"));
-            Err(error.with_help(help))
-        }
-        None => Ok(outcome),
     }
 }
 
