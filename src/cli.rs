@@ -118,7 +118,9 @@ Examples:
   postgres-etl load 'data/*.csv.gz'           several files as one, unpacked on the way
   postgres-etl load --mode rows               a prepared INSERT a row, pipelined, in one transaction
   postgres-etl load --mode rows --autocommit --connections 20
-                                              a transaction a row, as many programs do")]
+                                              a transaction a row, as many programs do
+  postgres-etl load big.csv --append --connections 4
+                                              four COPYs at once, into a table with rows")]
 pub struct Load {
     /// The files, and the table that they are for.
     #[command(flatten)]
@@ -176,7 +178,8 @@ pub struct Load {
     /// Commit every row by itself (mode rows); after an error the rows that were committed stay
     #[arg(long)]
     pub autocommit: bool,
-    /// Connections to write over; more than one needs --autocommit [default: 1]
+    /// Connections to write over; more than one needs --autocommit, or --mode copy --append, where each has a
+    /// transaction and they commit together [default: 1]
     #[arg(long, value_name = "N")]
     pub connections: Option<usize>,
     // Its heading would go on to the flags behind it.

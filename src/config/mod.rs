@@ -301,11 +301,29 @@ impl Config {
             return Err(Error::usage("--create does not go with --autocommit: it needs a transaction")
                 .with_help("leave one of them out"));
         }
+        // What the file says of its own table it does not say of any other.
+        let truncate = flags.truncate || (file.truncate && !flags.append && flags.input.table.is_none());
         if connections > 1 && !autocommit {
-            return Err(Error::usage(format!(
-                "--connections {connections} needs --autocommit: one transaction runs on one connection"
-            ))
-            .with_help("add --mode rows --autocommit, or leave --connections out"));
+            let needs = [
+                (mode != Mode::Copy, "needs --mode copy, or --mode rows --autocommit"),
+                (truncate, "needs --append: a table that is emptied is locked until that is committed"),
+                (
+                    flags.create,
+                    "does not go with --create: a table that is new is seen by one connection only",
+                ),
+                (flags.max_rejects.allows_any(), "does not go with --max-rejects: it needs one transaction"),
+                (flags.on_conflict.is_some(), "does not go with --on-conflict: it needs one transaction"),
+                (
+                    flags.defer_indexes == Some(DeferIndexes::Always),
+                    "does not go with --defer-indexes always: others cannot write while they are gone",
+                ),
+            ];
+            if let Some((_, why)) = needs.iter().find(|(hit, _)| *hit) {
+                return Err(Error::usage(format!("--connections {connections} {why}"))
+                    .with_help("change one of them, or leave --connections out"));
+            }
+            // One more looks after the others.
+            self.fits_the_pool(connections + 1)?;
         }
         let defer_indexes = flags.defer_indexes.unwrap_or(file.defer_indexes);
         // A key that is there already is only told of while its index is.

@@ -22,6 +22,7 @@ mod encoding;
 mod feed;
 mod indexes;
 mod null;
+mod parallel;
 
 mod raw;
 pub mod rejects;
@@ -200,6 +201,23 @@ async fn load_once(
         let outcome = autocommit::insert(settings, database, &prepared, files, counters).await?;
         phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
         (prepared, outcome)
+    } else if settings.connections > 1 && checks == Checks::AtTheEnd {
+        let transaction = client.transaction().await.map_err(failed("begin a transaction"))?;
+        let prepared = prepare_table(&*transaction, settings, &files, creation).await?;
+        transaction.rollback().await.map_err(failed("end a transaction"))?;
+        if prepared.created {
+            return Err(Error::usage(format!(
+                "--connections {} needs a table that is there, and {} is not",
+                settings.connections, prepared.table.name
+            ))
+            .with_help("create it first, or load over one connection")
+            .into());
+        }
+        phases.prepare_seconds = started.elapsed().as_secs_f64();
+        let outcome = parallel::copy(settings, database, &client, &prepared, files, counters).await;
+        let outcome = outcome.map_err(|stopped| interrupted(counters, stopped))?;
+        phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
+        (prepared, outcome)
     } else {
         let transaction = client.transaction().await.map_err(failed("begin the transaction"))?;
         let done = async {
@@ -247,10 +265,7 @@ async fn load_once(
             // Awaited, so that the table is as before when the error is read.
             Err(_) => drop(transaction.rollback().await),
         }
-        done.map_err(|stopped: Stopped| {
-            let interrupted = || Error::interrupted().with_help("nothing was loaded").into();
-            if counters.is_cancelled() { interrupted() } else { stopped }
-        })?
+        done.map_err(|stopped| interrupted(counters, stopped))?
     };
     let seconds = started.elapsed().as_secs_f64();
     phases.commit_seconds = seconds - phases.prepare_seconds - phases.write_seconds - phases.finish_seconds;
@@ -258,6 +273,14 @@ async fn load_once(
     // While it is loaded a table that replaces another has another name.
     let name = creation.map_or(&prepared.table.name, |creation| &creation.name);
     Ok(LoadReport { table: name.to_string(), ..report })
+}
+
+/// Whatever a transaction `stopped` for when it was cancelled: the cancellation.
+fn interrupted(counters: &Counters, stopped: Stopped) -> Stopped {
+    if counters.is_cancelled() {
+        return Error::interrupted().with_help("nothing was loaded").into();
+    }
+    stopped
 }
 
 /// Write everything inside a transaction, and see that the server's counts add up to what was read.

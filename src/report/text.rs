@@ -101,7 +101,11 @@ impl LoadReport {
         if self.mode == Mode::Null {
             return vec!["  mode    null, no server".into()];
         }
-        let transactions = if self.autocommit { "a transaction a row" } else { "one transaction" };
+        let transactions = match (self.autocommit, self.connections) {
+            (true, _) => "a transaction a row",
+            (false, 1) => "one transaction",
+            (false, _) => "a transaction each, committed together",
+        };
         let connections = match self.connections {
             1 => "1 connection".to_owned(),
             more => format!("{more} connections"),

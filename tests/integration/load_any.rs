@@ -579,3 +579,49 @@ async fn a_dry_run_checks_deferred_constraints_and_an_empty_file_empties_nothing
         assert_eq!(csv_of(&client, "SELECT * FROM t").await, "7\n", "{mode}");
     }
 }
+
+/// Each connection has a transaction, and nothing is committed before all of them have their rows.
+#[tokio::test]
+async fn several_connections_copy_as_one() {
+    let mut csv = "id,day\n".to_owned();
+    for id in 0..60_000 {
+        // The server reads the rest of the days of whichever connections come behind.
+        let day = if id == 30_000 { "12/31/2021" } else { "2021-01-02" };
+        csv += &format!("{id},{day}\n");
+    }
+    let (workplace, client) = workplace("CREATE TABLE t (id int PRIMARY KEY, day date)", &csv).await;
+    let load = |flags: &[&str]| {
+        workplace.run(&[&["load", "data.csv", "-t", "t", "--connections", "3"], flags].concat())
+    };
+    let count = "SELECT count(*), count(DISTINCT id), min(day), max(day) FROM t";
+    let ran = load(&["--dry-run"]);
+    assert!(ran.status.success(), "{ran:#?}");
+    assert_eq!(csv_of(&client, count).await, "0,0,,\n");
+    let ran = load(&[]);
+    assert!(ran.stdout.contains("copy, a transaction each, committed together, 3 connections"), "{ran:#?}");
+    assert_eq!(csv_of(&client, count).await, "60000,60000,2021-01-02,2021-12-31\n");
+    // A key that is there already.
+    assert!(load(&[]).stderr.contains("already exists"));
+    assert_eq!(csv_of(&client, count).await, "60000,60000,2021-01-02,2021-12-31\n");
+    // A key that is twice in the file, so far apart that two transactions get it: one waits for the other.
+    client.batch_execute("TRUNCATE t").await.unwrap();
+    csv += "5,2021-01-02\n";
+    workplace.write("data.csv", &csv);
+    let ran = load(&[]);
+    assert!(ran.stderr.contains("Key (id)=(5) already exists"), "{ran:#?}");
+    assert!(ran.stderr.contains("data.csv, line 60002"), "{ran:#?}");
+    assert_eq!(csv_of(&client, count).await, "0,0,,\n");
+    for (flags, why) in [
+        (&["--truncate"][..], "needs --append"),
+        (&["--mode", "batch"], "needs --mode copy, or --mode rows --autocommit"),
+        (&["--max-rejects", "1"], "does not go with --max-rejects"),
+        (&["--on-conflict", "skip"], "does not go with --on-conflict"),
+    ] {
+        let ran = load(flags);
+        assert_eq!(ran.status.code(), Some(2), "{ran:#?}");
+        assert!(ran.stderr.contains(why), "{ran:#?}");
+    }
+    workplace.write("people.csv", "id\n1\n");
+    let absent = workplace.fail(&["load", "people.csv", "--append", "--connections", "3"], 2);
+    assert!(absent.contains("--connections 3 needs a table that is there"), "{absent}");
+}

@@ -1,0 +1,146 @@
+//! `--mode copy --connections N`: chunks shared out among several COPYs, each in a transaction of its own.
+//!
+//! The transactions stay open until every one of them has all its rows, and then commit one after the other. Since
+//! a table that was emptied or created is locked until its transaction ends, the rows are added to those of a table
+//! that is there, with its indexes in place.
+//!
+//! A key that is twice in the file may be in two of the transactions. The second then waits for the first, which
+//! waits for the second to finish: the server sees no deadlock, so somebody has to watch.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use futures::future::{join_all, try_join_all};
+use tokio_postgres::Client;
+
+use super::copy::Copy;
+use super::encoding::{Encoding, Plan};
+use super::feed::{Counts, Feed, Stream};
+use super::report::{self, Outcome};
+use super::{CHUNK_ROWS, Prepared, Stopped, check_constraints, explain, refused};
+use crate::config::LoadSettings;
+use crate::error::Kind;
+use crate::postgres::database::Database;
+use crate::progress::Counters;
+use crate::source::Files;
+use crate::{Error, Result};
+
+/// How often is looked whether the transactions wait for each other.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// Copy `files`, watched over by `watcher`, and commit, or roll back if it is a dry run.
+///
+/// # Errors
+/// At the first row that is refused. Nothing is committed then; only a failure of a commit itself leaves the rows of
+/// those before it.
+pub(super) async fn copy(
+    settings: &LoadSettings,
+    database: &Database,
+    watcher: &Client,
+    prepared: &Prepared,
+    files: Files,
+    counters: &Arc<Counters>,
+) -> Result<Outcome, Stopped> {
+    if prepared.targets.columns.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let mut connections = Vec::with_capacity(settings.connections);
+    for _ in 0..settings.connections {
+        connections.push(database.connection().await?);
+    }
+    let plan = Plan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
+    let stream = Stream::start(Encoding::new(files, Arc::clone(&prepared.targets), plan), counters);
+    let written = {
+        let copies = connections.iter().map(|client| copy_one(settings, client, prepared, &stream));
+        let mut copies = pin!(try_join_all(copies));
+        let pids = backend_pids(&connections).await?;
+        loop {
+            tokio::select! {
+                written = &mut copies => break written.map_err(Stopped::Error),
+                () = tokio::time::sleep(WATCH) => {}
+            }
+            if let Err(stopped) = see_that_none_waits(watcher, &pids).await {
+                break Err(stopped);
+            }
+        }
+    };
+    let outcome = match written {
+        Ok(written) => sum(settings, &written, &stream).await,
+        Err(stopped) => Err(stopped),
+    };
+    if outcome.is_err() || settings.dry_run {
+        // Together, because one may wait for another.
+        join_all(connections.iter().map(|client| client.batch_execute("ROLLBACK"))).await;
+        return outcome;
+    }
+    for (committed, client) in connections.iter().enumerate() {
+        client.batch_execute("COMMIT").await.map_err(|error| {
+            let of = connections.len();
+            refused("commit the load", &error).with_help(match committed {
+                0 => "nothing was loaded".into(),
+                _ => format!("the rows of {committed} of {of} connections were committed and stay"),
+            })
+        })?;
+    }
+    outcome
+}
+
+/// What one connection wrote of the rows it was given.
+type Written = (Counts, u64);
+
+async fn copy_one(
+    settings: &LoadSettings,
+    client: &Client,
+    prepared: &Prepared,
+    stream: &Stream,
+) -> Result<Written> {
+    let Prepared { table, targets, .. } = prepared;
+    let begun = client.batch_execute("BEGIN").await;
+    begun.map_err(|error| Error::database("begin the transaction", &error))?;
+    let copy = Copy::prepare(client, &table.name, targets, None, false).await?;
+    let mut feed = Feed::stream(stream);
+    let counts =
+        copy.insert(client, &mut feed).await.map_err(|failed| explain(failed, &feed, settings, table))?;
+    check_constraints(client).await?;
+    Ok((counts, feed.rows()))
+}
+
+async fn sum(settings: &LoadSettings, written: &[Written], stream: &Stream) -> Result<Outcome, Stopped> {
+    let mut outcome = Outcome { switches: stream.switches().await, ..Outcome::default() };
+    for (counts, rows) in written {
+        outcome.counts += *counts;
+        outcome.read += rows;
+        outcome.encoded += rows;
+    }
+    match report::discrepancy(&outcome, settings) {
+        Some(discrepancy) => Err(Error::new(Kind::Database, discrepancy)
+            .with_help("nothing was committed; look at the table's triggers")
+            .into()),
+        None => Ok(outcome),
+    }
+}
+
+async fn backend_pids(connections: &[Object]) -> Result<Vec<i32>> {
+    let pid = async |client: &Client| client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
+    let rows = try_join_all(connections.iter().map(|client| pid(client))).await;
+    let rows = rows.map_err(|error| Error::database("ask for the connections' processes", &error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// See that no one of `pids` waits for another one's transaction to end.
+async fn see_that_none_waits(watcher: &Client, pids: &[i32]) -> Result<(), Stopped> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
+                              WHERE pid = ANY ($1) AND NOT granted AND locktype = 'transactionid'
+                                AND pg_catalog.pg_blocking_pids(pid) && $1)";
+    let waits = watcher.query_one(sql, &[&pids]).await;
+    let waits = waits.map_err(|error| Error::database("watch the connections", &error))?.get(0);
+    if waits {
+        return Err(Stopped::AtTheEnd(
+            Error::new(Kind::Database, "two rows with the same key came to different connections")
+                .with_help("load over one connection, which says which rows they are"),
+        ));
+    }
+    Ok(())
+}
