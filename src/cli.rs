@@ -18,7 +18,7 @@ use crate::load::rejects::RejectLimit;
     subcommand_required = true,
     after_help = "\
 Examples:
-  postgres-etl load --mode copy       load data/persons.csv (made first if missing) into persons
+  postgres-etl load --mode copy       load data/persons.csv, made first as [generate] says, into persons
   postgres-etl query -n 100000        ask the default workload 100,000 times and report the rate
   postgres-etl check                  see whether server, table and statements are in order
 
@@ -109,6 +109,7 @@ pub struct Generate {
 #[command(after_help = "\
 Examples:
   postgres-etl load                           the configured file, by binary COPY
+  zcat x.csv.Z | postgres-etl load - -t t     standard input into table t
   postgres-etl load people.csv --append       add to what is there
   postgres-etl load orders.csv --table sales.orders --on-conflict update
   postgres-etl load new.csv --table new --create
@@ -125,10 +126,11 @@ pub struct Load {
     /// The files, and the table that they are for.
     #[command(flatten)]
     pub input: Input,
-    /// Add to the rows that are in the table
+    /// Add to the rows that are in the table, which is the default with --table
     #[arg(long, conflicts_with = "truncate")]
     pub append: bool,
-    /// Empty the table first, in the same transaction
+    /// Empty the table first, in the same transaction [default: as [load] truncate of config.toml says of its own
+    /// table]
     #[arg(long)]
     pub truncate: bool,
     /// Drop the table's indexes, and build them again behind the rows, in the same transaction [default: auto]
@@ -151,7 +153,8 @@ pub struct Load {
     /// Set aside up to N bad rows, or N% of all, and load the others
     #[arg(long, value_name = "N|N%", default_value = "0", hide_default_value = true)]
     pub max_rejects: RejectLimit,
-    /// Where bad rows go, as they were; why is said in the same name with .log.jsonl [default: rejects.csv]
+    /// Where bad rows go, as they were, in place of what an earlier load left there; why is said in the same name
+    /// with .log.jsonl [default: rejects.csv]
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
     /// Do everything, and roll it back at the end
@@ -160,7 +163,7 @@ pub struct Load {
     /// Keep the report, as JSON
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
-    /// If the table is not there, create it with the types that the file's values have
+    /// If the table is not there, create it with the types that all of the file's values have, and no key
     #[arg(long, help_heading = "Columns and tables")]
     pub create: bool,
     /// With --create: look at the first N records only [default: all]
@@ -285,10 +288,10 @@ Examples:
 Every [query.NAME] of config.toml is a workload. Many queries on the way at once raise the rate and,
 since they queue, the latency too: use --pipeline-depth 1 to see the latency of a query by itself.
 
-Queries on the way together share a Sync, up to --sync-every of them: the server then ends a transaction
-and sends a reply for all at once. That is done for statements that begin with SELECT, VALUES or TABLE,
-and in read-only sessions: a statement that writes nevertheless is refused. --sync-every 1 gives each
-query a Sync, and so a transaction, of its own, and lets it write.")]
+Queries on the way together share a Sync, up to --sync-every of them: the server then ends a
+transaction and sends a reply for all at once. That is done for statements that begin with SELECT,
+VALUES or TABLE, and in read-only sessions: a statement that writes nevertheless is refused.
+--sync-every 1 gives each query a Sync, and so a transaction, of its own, and lets it write.")]
 pub struct Query {
     /// Workload to run, a [query.NAME] of config.toml [default: older-than]
     pub name: Option<String>,

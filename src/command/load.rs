@@ -109,6 +109,8 @@ async fn load(
             created.replaces = there;
             context.note(&format!("{};", created.ddl));
             creation = Some(created);
+        } else {
+            context.note(&format!("{name} is there already, so --create has nothing to do"));
         }
     }
     load::load(settings, files, creation.as_ref(), database, counters).await

@@ -97,6 +97,10 @@ pub fn infer(
             .with_help("name them with --columns"));
         }
     };
+    if let Some(help) = super::target::other_delimiter(&names).filter(|_| columns.is_none()) {
+        let message = format!("{}: the header is one name, {}", files.name(), names[0]);
+        return Err(Error::input(message).with_help(help));
+    }
     let mut inference = Inference::new(&names)?;
     let (mut scratch, mut seen, mut input) = (Vec::new(), 0, 0);
     while files.has_next()? {

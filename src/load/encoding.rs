@@ -314,11 +314,15 @@ fn wrong_value(record: Record<'_>, target: &Target, value: &[u8], expected: &str
     if record.encoding() != encoding_rs::UTF_8 && std::str::from_utf8(value).is_err() {
         return wrong_bytes(record, target, value);
     }
-    let (value, type_name) = (excerpt(value), &target.column.type_name);
+    let (value_bytes, value, type_name) = (value, excerpt(value), &target.column.type_name);
     Reason {
         column: Some(target.column.name.clone()),
         field: Some(target.field + 1),
-        help: "correct the value, or leave it empty for NULL".into(),
+        help: if std::str::from_utf8(value_bytes).is_err() {
+            "say with --encoding what the file is written in, or let --sniff find out".into()
+        } else {
+            "correct the value, or leave it empty for NULL".into()
+        },
         ..Reason::new(format!("cannot read {value} as {type_name}: {expected}"))
     }
     .with_value(value)

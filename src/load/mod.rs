@@ -444,13 +444,19 @@ async fn prepare_table(
 /// The server's refusal of a row, with a remedy where it gives no hint of its own.
 fn refused(doing: &str, error: &tokio_postgres::Error) -> Error {
     let refusal = Error::database(doing, error);
-    if refusal.help().is_some() {
-        return refusal;
-    }
     match error.code().map(SqlState::code) {
+        Some("22007" | "22008") => refusal.with_help(
+            "the order of day, month and year is the session's DateStyle: PGOPTIONS='-c datestyle=DMY' for a server \
+             of yours, [server.settings] DateStyle = \"DMY\" for the one of postgres-etl",
+        ),
+        _ if refusal.help().is_some() => refusal,
         Some("23505") => refusal.with_help(
             "the key is in the file twice, or in the table already: remove one of the rows, or see --on-conflict \
              and --max-rejects",
+        ),
+        Some("42P10") => refusal.with_help(
+            "--on-conflict goes by a primary key or a unique index over exactly these columns: create one, as with \
+             ALTER TABLE … ADD PRIMARY KEY (id)",
         ),
         Some(code) if code.starts_with("23") => refusal
             .with_help("correct the row, or the constraint that it breaks; --max-rejects sets such rows aside"),

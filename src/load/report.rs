@@ -70,6 +70,8 @@ pub struct LoadReport {
     pub files: Vec<FileRead>,
     /// Every column that was loaded.
     pub columns: Vec<ColumnLoaded>,
+    /// `DateStyle` of the session: how the server reads a date such as `03/04/2021`. `None` without a server.
+    pub date_style: Option<String>,
     /// Columns of the table that the file does not have, and that took their defaults.
     pub columns_defaulted: Vec<String>,
     /// Columns of the file that the table does not have, and that were left out as asked for.
@@ -176,6 +178,7 @@ pub(super) fn of(
         indexes_kept_because: indexes.kept_because.clone(),
         files: files(inputs),
         columns: columns(targets, settings.input.mode, &outcome.switches),
+        date_style: server.is_some().then(|| table.session.date_style.clone()),
         columns_defaulted: defaulted(table, targets),
         columns_ignored: targets.ignored.clone(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),

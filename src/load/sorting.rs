@@ -37,7 +37,9 @@ impl Sorting<'_> {
         let kept = files.finish()?;
         let mut outcome = sorted.map_err(|error| match (&kept, error.kind()) {
             (Some(path), Kind::Input) => {
-                let help = format!("the rejected rows are in {}", path.display());
+                let log = super::rejects::log_path(path);
+                let help =
+                    format!("the rejected rows are in {}, the reasons in {}", path.display(), log.display());
                 error.with_help(help)
             }
             _ => error,

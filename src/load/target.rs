@@ -167,6 +167,12 @@ impl Targets {
         if !unknown.is_empty() {
             let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
             let line = header.filter(|_| by_header).map(|header| format!(", line {}", header.line));
+            let help = other_delimiter(&names).unwrap_or_else(|| {
+                format!(
+                    "its columns are {}; rename with --map, or skip with --ignore-extra",
+                    columns.join(", ")
+                )
+            });
             problems.push(
                 Error::input(format!(
                     "{file}{}: the header names {}, which {} does not have",
@@ -174,10 +180,7 @@ impl Targets {
                     unknown.join(", "),
                     table.name
                 ))
-                .with_help(format!(
-                    "its columns are {}; rename with --map, or skip with --ignore-extra",
-                    columns.join(", ")
-                )),
+                .with_help(help),
             );
         }
         if targets.columns.is_empty() && problems.is_empty() {
@@ -188,4 +191,12 @@ impl Targets {
         }
         (targets, problems)
     }
+}
+
+/// What to do where a header of one name looks like several.
+pub fn other_delimiter(names: &[String]) -> Option<String> {
+    let [name] = names else { return None };
+    let (_, flag) =
+        [(';', "';'"), ('\t', "tab"), ('|', "'|'")].into_iter().find(|(sign, _)| name.contains(*sign))?;
+    Some(format!("its fields seem to be separated in another way: --delimiter {flag}, or --sniff"))
 }

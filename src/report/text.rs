@@ -1,6 +1,8 @@
 //! Reports for people.
 
 use super::Report;
+use std::path::Path;
+
 use crate::command::check::{CheckReport, CheckedFile, CheckedItem, Problem};
 use crate::command::generate::GenerateReport;
 use crate::command::server::ServerReport;
@@ -61,7 +63,8 @@ impl Report for LoadReport {
                 .push(format!("  skipped by a key that is there, or by a trigger before INSERT: {triggers}"));
         }
         if let Some(rejects) = &self.rejects {
-            lines.push(format!("  rejects {rejects}"));
+            let log = crate::load::rejects::log_path(Path::new(rejects));
+            lines.push(format!("  rejects {rejects}, reasons in {}", log.display()));
         }
         for file in &self.files {
             lines.push(format!(
@@ -83,6 +86,15 @@ impl Report for LoadReport {
                     format!(", from {}, line {} on, for {}", switch.file, switch.line, switch.value)
                 });
             lines.push(format!("  format  text, read by the server: {}{since}", names.join(", ")));
+            // What a date means may depend on it, and nobody else will say.
+            let is_date = |column: &&&ColumnLoaded| {
+                column.type_name.starts_with("date") || column.type_name.starts_with("timestamp")
+            };
+            let dates: Vec<&str> =
+                by_server.iter().filter(is_date).map(|column| column.name.as_str()).collect();
+            if let (Some(style), false) = (&self.date_style, dates.is_empty()) {
+                lines.push(format!("  dates   read with DateStyle {style}: {}", dates.join(", ")));
+            }
         }
         if !self.columns_defaulted.is_empty() {
             lines.push(format!("  default {}: not in the file", self.columns_defaulted.join(", ")));

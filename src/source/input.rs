@@ -234,7 +234,8 @@ fn open(path: &Path) -> Result<File> {
         let missing = error.kind() == io::ErrorKind::NotFound;
         let error = Error::io(Kind::Input, "open", path, &error);
         if missing {
-            return error.with_help("check the path; it starts at the current directory");
+            return error
+                .with_help("check the path, which starts at the current directory; - is standard input");
         }
         error
     };

@@ -158,7 +158,7 @@ async fn what_load_makes_itself_is_not_missed() {
     table      BAD  there is no table none
                       help: create it, let --create do so from the file, or describe its columns under [table] in config.toml
     file       BAD  failed to open none.csv: No such file or directory (os error 2)
-                      help: check the path; it starts at the current directory
+                      help: check the path, which starts at the current directory; - is standard input
     query      ok   one: SELECT 1
     ");
 }

@@ -625,3 +625,31 @@ async fn several_connections_copy_as_one() {
     let absent = workplace.fail(&["load", "people.csv", "--append", "--connections", "3"], 2);
     assert!(absent.contains("--connections 3 needs a table that is there"), "{absent}");
 }
+
+/// What `08.10.2026` means depends on a setting, so it is named, with the way to change it.
+#[tokio::test]
+async fn dates_that_depend_on_a_setting_say_so() {
+    let (workplace, client) = workplace("CREATE TABLE t (id int, day date)", "id,day\n1,08.10.2026\n").await;
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t"]);
+    assert!(ran.stdout.contains("dates   read with DateStyle ISO, MDY: day"), "{ran:#?}");
+    workplace.write("data.csv", "id,day\n1,20.10.2026\n");
+    let error = workplace.fail(&["load", "data.csv", "-t", "t"], 1);
+    assert!(error.contains("PGOPTIONS='-c datestyle=DMY'"), "{error}");
+    let mut command = workplace.command(&["load", "data.csv", "-t", "t", "--truncate"]);
+    command.env("PGOPTIONS", "-c datestyle=DMY");
+    let ran = Ran::of(command);
+    assert!(ran.stdout.contains("DateStyle ISO, DMY"), "{ran:#?}");
+    assert_eq!(csv_of(&client, "SELECT day FROM t").await, "2026-10-20\n");
+}
+
+#[tokio::test]
+async fn a_header_of_one_name_suggests_another_delimiter() {
+    let (workplace, _) = workplace("CREATE TABLE t (id int, n int)", "id;n\n1;2\n").await;
+    for flags in [&["-t", "t"][..], &["-t", "new", "--create"]] {
+        let error = workplace.fail(&[&["load", "data.csv"], flags].concat(), 1);
+        assert!(error.contains("--delimiter ';', or --sniff"), "{error}");
+    }
+    workplace.succeed(&["load", "data.csv", "-t", "new", "--create", "--sniff"]);
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "new", "--create", "--sniff"]);
+    assert!(ran.stderr.contains("new is there already, so --create has nothing to do"), "{ran:#?}");
+}
