@@ -263,7 +263,8 @@ pub struct Format {
     /// Pass over records that begin with this character [default: none]
     #[arg(long, value_name = "CHARACTER")]
     pub comment: Option<String>,
-    /// What the bytes mean: utf-16le, windows-1252, big5 … [default: utf-8]
+    /// What the bytes mean: utf-16le, windows-1252, big5 …, as the WHATWG Encoding Standard has it: latin1 is
+    /// windows-1252 [default: utf-8]
     #[arg(long, value_name = "NAME")]
     pub encoding: Option<String>,
     /// Find out how the first file is written, and print the flags that say so

@@ -68,15 +68,9 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
         Some(database) => database.close().await,
         None => Ok(()),
     };
-    let report = match (result, receipt) {
-        (Ok(report), Some(receipt)) => {
-            receipt
-                .keep(&report)
-                .map_err(|error| error.with_help("everything was loaded; only the receipt is missing"))?;
-            report
-        }
-        (Ok(report), None) => report,
-        (Err(error), receipt) => {
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => {
             let kept = receipt.map(|receipt| receipt.keep(&Failure::new("load", &error)));
             if let Some(Err(unkept)) = kept {
                 context.note(&unkept.to_string());
@@ -84,8 +78,13 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
             return Err(error);
         }
     };
-    closed?;
+    // Whatever becomes of the receipt, this says what was done.
     context.print(&report)?;
+    if let Some(receipt) = receipt {
+        let kept = receipt.keep(&report);
+        kept.map_err(|error| error.with_help("the load is done, as reported; only the receipt is missing"))?;
+    }
+    closed?;
     if report.rows_read == 0 {
         let what = if has_header { "has a header and no rows" } else { "is empty" };
         context.note(&format!("{} {what}: no rows were loaded", report.path));

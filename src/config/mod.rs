@@ -284,6 +284,10 @@ impl Config {
         let default_depth = if autocommit { 1 } else { file.pipeline_depth };
         let pipeline_depth = flags.pipeline_depth.unwrap_or(default_depth);
         at_least_one("batch size", batch_size)?;
+        if flags.infer_rows == Some(0) {
+            return Err(Error::usage("--infer-rows 0 leaves nothing to infer types from")
+                .with_help("give a number from 1 up, or leave it out to look at all rows"));
+        }
         in_depth(pipeline_depth)?;
         self.fits_the_pool(connections)?;
         if autocommit && mode != Mode::Rows {
@@ -364,9 +368,7 @@ impl Config {
             rejects: flags.rejects.clone().unwrap_or_else(|| "rejects.csv".into()),
             on_conflict: flags.on_conflict.clone(),
             receipt: flags.receipt.clone(),
-            // What the file says of its own table it does not say of any other.
-            truncate: flags.truncate
-                || (file.truncate && !flags.append && flags.input.table.is_none() && mode != Mode::Null),
+            truncate: truncate && mode != Mode::Null,
             input,
             defer_indexes,
             analyze: file.analyze && !flags.no_analyze,
@@ -383,6 +385,7 @@ impl Config {
         let for_servers = [
             ("--append", flags.append),
             ("--truncate", flags.truncate),
+            ("--defer-indexes", flags.defer_indexes.is_some()),
             ("--on-conflict", flags.on_conflict.is_some()),
             ("--max-rejects", flags.max_rejects.allows_any()),
             ("--dry-run", flags.dry_run),
@@ -551,7 +554,7 @@ impl Config {
 
 /// The flag; else the file's, where sharing a Sync cannot change what is done.
 fn sync_every(flag: Option<usize>, file: usize, is_safe: bool, section: &str) -> Result<NonZero<usize>> {
-    at_least_one("--sync-every", flag.unwrap_or(1))?;
+    at_least_one("number of rows to a Sync", flag.unwrap_or(1))?;
     at_least_one(&format!("{section} sync_every"), file)?;
     let default = if is_safe { file } else { 1 };
     Ok(NonZero::new(flag.unwrap_or(default)).expect("neither is 0"))

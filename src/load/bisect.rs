@@ -27,19 +27,24 @@ pub struct Bisection<'a> {
     writer: &'a mut Writer,
     table: &'a Table,
     targets: &'a Arc<Targets>,
+    /// Whether a key that is in the table already is a fault, and surely the one that would be stored.
+    keys_are_final: bool,
     /// The unique indexes that were broken so far; `None` where one cannot be asked about.
     indexes: Vec<(String, Option<UniqueIndex>)>,
 }
 
 impl<'a> Bisection<'a> {
-    /// Write over `client`, which is inside a transaction.
+    /// Write over `client`, which is inside a transaction; `updates_keys` where rows whose key is there are no error.
     pub fn new(
         client: &'a Client,
         writer: &'a mut Writer,
         table: &'a Table,
         targets: &'a Arc<Targets>,
+        updates_keys: bool,
     ) -> Self {
-        Bisection { client, writer, table, targets, indexes: Vec::new() }
+        // A trigger may change them.
+        let keys_are_final = !updates_keys && table.before_insert_triggers.is_empty();
+        Bisection { client, writer, table, targets, keys_are_final, indexes: Vec::new() }
     }
 
     /// Write `chunk`; returns what was written, and what was not.
@@ -100,7 +105,7 @@ impl<'a> Bisection<'a> {
             }
             Err(Failed::Input(error)) => Err(error),
             Err(Failed::Server { error, rows }) => {
-                if !is_about_rows(&error) {
+                if !is_about_rows(&error, self.table) {
                     return Err(super::refused(&format!("load rows into {}", self.table.name), &error));
                 }
                 self.run("ROLLBACK TO piece; RELEASE piece").await?;
@@ -127,7 +132,10 @@ impl<'a> Bisection<'a> {
                 self.indexes.len() - 1
             }
         };
-        let Some(index) = &self.indexes[known].1 else { return Ok(None) };
+        // Known it is for the log in any case.
+        let Some(index) = self.indexes[known].1.as_ref().filter(|_| self.keys_are_final) else {
+            return Ok(None);
+        };
         if index.columns.iter().any(|&column| chunk.formats[column] == Format::Text) {
             return Ok(None);
         }
@@ -194,13 +202,15 @@ fn cut(piece: &Range<usize>, guilty: Option<(u64, u64)>) -> Vec<Range<usize>> {
     }
 }
 
-/// Whether leaving out rows may help. Classes of SQLSTATE are listed in PostgreSQL's appendix A.
-pub fn is_about_rows(error: &PgError) -> bool {
+/// Whether leaving out rows of `table` may help. Classes of SQLSTATE are listed in PostgreSQL's appendix A.
+pub fn is_about_rows(error: &PgError, table: &Table) -> bool {
     let Some(db) = error.as_db_error() else { return false };
-    // 42501 is a row security policy here: the privileges were looked at before. The others are about a value,
-    // because the statement was prepared: a tsvector's syntax, a malformed or unknown name in a regclass.
+    // Where there is a row security policy, 42501 may be about the row. The others are about a value, because the
+    // statement was prepared: a tsvector's syntax, a malformed or unknown name in a regclass or regproc. XX000 is
+    // what PostGIS raises for a geometry that it cannot read.
     let code = db.code().code();
-    matches!(code, "42501" | "42601" | "42602" | "42704")
+    (code == "42501" && table.has_row_security)
+        || matches!(code, "42601" | "42602" | "42704" | "42883" | "42P01" | "XX000")
         || !matches!(&code[..2], "08" | "0A" | "25" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX")
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc, watch};
+use tokio_postgres::error::SqlState;
 
 use super::encoding::{Encoding, Switch};
 use super::tuples::{Chunk, Lines};
@@ -176,6 +177,16 @@ pub enum Failed {
         /// The rows that it may be about, from 0, the first and the last; `None` if it may be any.
         rows: Option<(u64, u64)>,
     },
+}
+
+impl Failed {
+    /// The server's SQLSTATE, if it was the server.
+    pub fn code(&self) -> Option<&SqlState> {
+        match self {
+            Failed::Input(_) => None,
+            Failed::Server { error, .. } => error.code(),
+        }
+    }
 }
 
 impl From<Error> for Failed {

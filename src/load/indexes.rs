@@ -40,7 +40,7 @@ const TABLE_REASON: &str = "
 /// The indexes of a table with all that has to be put back, in the order of their creation; and why one cannot
 /// be, if so. Views, too, depend on a primary key that they group by.
 const INDEXES: &str = "
-    SELECT c.relname, pg_catalog.pg_get_indexdef(c.oid) AS definition, n.conname, n.contype,
+    SELECT c.oid, c.relname, pg_catalog.pg_get_indexdef(c.oid) AS definition, n.conname, n.contype,
            n.condeferrable, n.condeferred, COALESCE(s.spcname, '') AS tablespace,
            i.indisclustered, i.indisreplident,
            pg_catalog.obj_description(c.oid, 'pg_class') AS comment,
@@ -111,6 +111,23 @@ impl Indexes {
         if kept_because.is_some() {
             return Ok(Indexes { kept_because, ..Indexes::default() });
         }
+        // Somebody may be changing them, and would be done before they are dropped: so first nobody else may, and then
+        // they are looked at once more. To reset what no index has takes the lock and does nothing else.
+        let lock = |index: &Row| {
+            let name: String = index.get("relname");
+            let name = TableName { table: name, ..table.name.clone() };
+            format!("ALTER INDEX {} RESET (user_catalog_table)", name.sql())
+        };
+        let mut locks = vec![format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", name.sql())];
+        locks.extend(indexes.iter().map(lock));
+        client.batch_execute(&locks.join(";")).await.map_err(failed)?;
+        let locked = client.query(INDEXES, &[&table.oid]).await.map_err(failed)?;
+        let oids = |indexes: &[Row]| indexes.iter().map(|index| index.get("oid")).collect::<Vec<u32>>();
+        if oids(&locked) != oids(&indexes) || locked.iter().any(|index| of_index(index).is_some()) {
+            let kept_because = Some("somebody else changed them at this moment".to_owned());
+            return Ok(Indexes { kept_because, ..Indexes::default() });
+        }
+        let indexes = locked;
         let drop: Vec<String> = indexes.iter().map(|index| drop_statement(index, name)).collect();
         let dropped = client.batch_execute(&drop.join(";")).await;
         dropped.map_err(|error| Error::database(&format!("defer the indexes of {name}"), &error))?;

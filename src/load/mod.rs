@@ -44,7 +44,7 @@ pub use create::{Creation, infer, no_such_table};
 pub use null::encode;
 pub use report::{ColumnLoaded, FileRead, LoadReport, Phases};
 
-use crate::config::{DeferIndexes, LoadSettings};
+use crate::config::{DeferIndexes, LoadSettings, Mode};
 use crate::error::Kind;
 use crate::postgres::database::{Database, ServerFacts, blocking};
 use crate::progress::Counters;
@@ -71,6 +71,8 @@ struct Prepared {
     /// Whether it is to be emptied: not when it is new, nor for a file that is empty altogether.
     truncate: bool,
     indexes: Indexes,
+    /// What the files are written in.
+    encoding: &'static str,
 }
 
 impl Prepared {
@@ -80,7 +82,9 @@ impl Prepared {
             return Ok(());
         }
         let name = &self.table.name;
-        client.batch_execute(&format!("TRUNCATE {}", name.sql())).await.map_err(|error| {
+        // Rows of children are not those of the table; rows of partitions are.
+        let only = if self.table.is_partitioned { "" } else { "ONLY " };
+        client.batch_execute(&format!("TRUNCATE {only}{}", name.sql())).await.map_err(|error| {
             let refusal = Error::database(&format!("empty {name}"), &error);
             // Not the owner, or a foreign key of another table.
             match error.code().map(SqlState::code) {
@@ -149,7 +153,12 @@ async fn load_committed(
     tracing::debug!("loading once more, checking row by row: {error}");
     counters.restart();
     let files = blocking(move || Files::open(inputs.again(), format)).await?;
-    match load_once(settings, Checks::ByRow, files, creation, database, counters).await {
+    let mut settings = settings.clone();
+    if settings.on_conflict.is_some() {
+        // A key that is twice in the file is written twice, which one statement for many rows may not.
+        settings.input.mode = Mode::Rows;
+    }
+    match load_once(&settings, Checks::ByRow, files, creation, database, counters).await {
         Ok(report) => Ok(report),
         Err(Stopped::Error(error) | Stopped::AtTheEnd(error)) => Err(error),
     }
@@ -238,7 +247,7 @@ async fn load_once(
             prepared.indexes.build(client).await.map_err(|error| {
                 let doing = format!("build the indexes of {} again", prepared.table.name);
                 let refusal = refused(&doing, &error);
-                if !bisect::is_about_rows(&error) {
+                if !bisect::is_about_rows(&error, &prepared.table) {
                     return Stopped::Error(refusal);
                 }
                 Stopped::AtTheEnd(
@@ -290,7 +299,7 @@ async fn insert_all(
     prepared: &Prepared,
     files: Files,
     counters: &Arc<Counters>,
-) -> Result<Outcome> {
+) -> Result<Outcome, Stopped> {
     let Prepared { table, targets, .. } = prepared;
     if targets.columns.is_empty() {
         return Ok(Outcome::default());
@@ -310,10 +319,14 @@ async fn insert_all(
         sorting.insert(&mut writer, &stream).await?
     } else {
         let mut feed = Feed::stream(&stream);
-        let counts = writer
-            .write(client, &mut feed)
-            .await
-            .map_err(|failed| explain(failed, &feed, settings, table))?;
+        let counts = writer.write(client, &mut feed).await.map_err(|failed| {
+            let is_key_twice = failed.code() == Some(&SqlState::CARDINALITY_VIOLATION);
+            let error = explain(failed, &feed, settings, table);
+            if !is_key_twice {
+                return Stopped::Error(error);
+            }
+            Stopped::AtTheEnd(error.with_help("a key is in the file twice: use --mode rows"))
+        })?;
         Outcome { read: feed.rows(), encoded: feed.rows(), counts, ..Outcome::default() }
     };
     outcome.switches = stream.switches().await;
@@ -321,9 +334,14 @@ async fn insert_all(
         outcome.skipped = outcome.read - outcome.rejected - outcome.counts.inserted;
     }
     match report::discrepancy(&outcome, settings) {
-        Some(discrepancy) => Err(Error::new(Kind::Database, discrepancy).with_help(
-            "nothing was committed; look at the table's triggers, rules and row security policies",
-        )),
+        Some(discrepancy) => {
+            let suspects = match table.before_insert_triggers.as_slice() {
+                [] => "the table's rules, row security policies and partitions' triggers".to_owned(),
+                triggers => format!("its triggers before INSERT: {}", triggers.join(", ")),
+            };
+            let help = format!("nothing was committed; look at {suspects}");
+            Err(Error::new(Kind::Database, discrepancy).with_help(help).into())
+        }
         None => Ok(outcome),
     }
 }
@@ -438,7 +456,8 @@ async fn prepare_table(
     };
     table.check_can_load(settings.input.mode, &targets.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;
-    Ok(Prepared { table, targets: targets.into(), created, truncate, indexes: Indexes::default() })
+    let (targets, indexes, encoding) = (targets.into(), Indexes::default(), files.encoding().name());
+    Ok(Prepared { table, targets, created, truncate, indexes, encoding })
 }
 
 /// The server's refusal of a row, with a remedy where it gives no hint of its own.

@@ -35,6 +35,7 @@ pub async fn encode(settings: &LoadSettings, files: Files, counters: &Arc<Counte
         created: false,
         truncate: false,
         indexes: Indexes::default(),
+        encoding: files.encoding().name(),
     };
     let prepare_seconds = started.elapsed().as_secs_f64();
     let mut outcome = Outcome::default();

@@ -148,6 +148,8 @@ pub struct RejectFiles {
     csv_path: PathBuf,
     log_path: PathBuf,
     script: Script,
+    /// How the last record ended that had a line end.
+    line_end: Vec<u8>,
     written: u64,
 }
 
@@ -171,6 +173,13 @@ impl Script {
         };
         Script { mark, line_feed, carriage_return }
     }
+
+    /// What `record` ends with, if it ends with its line.
+    fn line_end(self, record: &[u8]) -> Option<&[u8]> {
+        let line = record.strip_suffix(self.line_feed).unwrap_or(record);
+        let line = line.strip_suffix(self.carriage_return).unwrap_or(line);
+        Some(&record[line.len()..]).filter(|end| !end.is_empty())
+    }
 }
 
 impl RejectFiles {
@@ -193,6 +202,7 @@ impl RejectFiles {
             csv_path: csv_path.to_owned(),
             log_path,
             script: Script::of(encoding),
+            line_end: Script::of(encoding).line_feed.to_owned(),
             written: 0,
         })
     }
@@ -202,13 +212,16 @@ impl RejectFiles {
     /// # Errors
     /// When the disk is full.
     pub fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
-        let Script { mark, line_feed, carriage_return } = self.script;
         let raw = &reject.raw;
+        for record in [header, raw] {
+            if let Some(line_end) = self.script.line_end(record) {
+                line_end.clone_into(&mut self.line_end);
+            }
+        }
         // The last record of a file may have no line end, but another may follow it here.
-        let ends = raw.ends_with(line_feed) || raw.ends_with(carriage_return);
-        let before: [&[u8]; 2] = if self.written == 0 { [mark, header] } else { [b"", b""] };
-        let parts = [before[0], before[1], raw, if ends { b"" } else { line_feed }];
-        let csv = parts.iter().try_for_each(|part| self.csv.write_all(part));
+        let end = if self.script.line_end(raw).is_some() { &[][..] } else { &self.line_end };
+        let before = if self.written == 0 { [self.script.mark, header] } else { [&[][..]; 2] };
+        let csv = [before[0], before[1], raw, end].iter().try_for_each(|part| self.csv.write_all(part));
         csv.map_err(|error| Error::io(Kind::Output, "write to", &self.csv_path, &error))?;
         serde_json::to_writer(&mut self.log, reject)
             .map_err(std::io::Error::from)
@@ -282,7 +295,7 @@ mod tests {
             files.write(b"id,age\r\n", &reject).unwrap();
         }
         assert_eq!(files.finish().unwrap(), Some(path.clone()));
-        assert_eq!(std::fs::read(&path).unwrap(), b"id,age\r\n1,\"a\nb\"\r\n2,\xff\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"id,age\r\n1,\"a\nb\"\r\n2,\xff\r\n");
         let log = std::fs::read_to_string(dir.path().join("bad.log.jsonl")).unwrap();
         let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
         assert_eq!(

@@ -66,6 +66,9 @@ pub struct LoadReport {
     pub indexes_deferred: Vec<String>,
     /// Why the indexes of an empty table stayed in place.
     pub indexes_kept_because: Option<String>,
+    /// What the files are written in, by its name in the WHATWG Encoding Standard, which says what the bytes mean:
+    /// `latin1` is windows-1252 there.
+    pub encoding: &'static str,
     /// The files, with the hash of their content.
     pub files: Vec<FileRead>,
     /// Every column that was loaded.
@@ -148,7 +151,7 @@ pub(super) fn of(
     (seconds, phases): (f64, Phases),
     server: Option<ServerFacts>,
 ) -> LoadReport {
-    let Prepared { table, targets, created, truncate, indexes } = prepared;
+    let Prepared { table, targets, created, truncate, indexes, encoding } = prepared;
     let rows_loaded = outcome.counts.inserted + outcome.counts.updated;
     let bytes_read = inputs.consumed();
     LoadReport {
@@ -176,6 +179,7 @@ pub(super) fn of(
         created: *created,
         indexes_deferred: indexes.deferred.clone(),
         indexes_kept_because: indexes.kept_because.clone(),
+        encoding,
         files: files(inputs),
         columns: columns(targets, settings.input.mode, &outcome.switches),
         date_style: server.is_some().then(|| table.session.date_style.clone()),

@@ -50,7 +50,13 @@ impl Sorting<'_> {
 
     async fn sort(&self, writer: &mut Writer, stream: &Stream, files: &mut RejectFiles) -> Result<Outcome> {
         let mut outcome = Outcome::default();
-        let mut bisection = Bisection::new(self.client, writer, self.table, self.targets);
+        let mut bisection = Bisection::new(
+            self.client,
+            writer,
+            self.table,
+            self.targets,
+            self.settings.on_conflict.is_some(),
+        );
         while let Some(mut chunk) = stream.next().await? {
             let mut rejects = std::mem::take(&mut chunk.rejects);
             outcome.read += (chunk.rows() + rejects.len()) as u64;

@@ -39,6 +39,7 @@ impl UniqueIndex {
                       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
                       CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
                       LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                      AND a.attcollation = i.indcollation[k.n::int - 1]
                  WHERE i.indrelid = $1 AND c.relname = $2 AND i.indisunique AND i.indimmediate
                    AND pg_catalog.has_table_privilege(i.indrelid, 'SELECT')
                    AND i.indpred IS NULL AND i.indexprs IS NULL AND k.n <= i.indnkeyatts
@@ -89,13 +90,15 @@ impl UniqueIndex {
             "SELECT ord FROM (
                  SELECT *, row_number() OVER (PARTITION BY {names} ORDER BY ord) AS nth
                  FROM unnest({}) WITH ORDINALITY u({names}, ord)) k
-             WHERE {} AND (nth > 1 OR COALESCE((SELECT true FROM {} t WHERE {} LIMIT 1), false))
+             WHERE {} AND (nth > 1 OR COALESCE((SELECT true FROM {only}{} t WHERE {} LIMIT 1), false))
              ORDER BY ord",
             arguments.join(", "),
             known.join(" AND "),
             table.name.sql(),
             equal.join(" AND "),
             names = names.join(", "),
+            // The children of a table have keys of their own; partitions have not.
+            only = if table.is_partitioned { "" } else { "ONLY " },
         );
         let types: Vec<Type> = types;
         let statement = client.prepare_typed(&sql, &types).await.map_err(failed)?;

@@ -74,6 +74,10 @@ impl Report for LoadReport {
                 file.sha256
             ));
         }
+        if self.encoding != "UTF-8" {
+            lines
+                .push(format!("  bytes   read as {}, as the WHATWG Encoding Standard has it", self.encoding));
+        }
         lines.extend(self.writing());
         let by_server: Vec<&ColumnLoaded> =
             self.columns.iter().filter(|column| column.format == "text").collect();

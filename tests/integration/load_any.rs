@@ -653,3 +653,111 @@ async fn a_header_of_one_name_suggests_another_delimiter() {
     let ran = workplace.succeed(&["load", "data.csv", "-t", "new", "--create", "--sniff"]);
     assert!(ran.stderr.contains("new is there already, so --create has nothing to do"), "{ran:#?}");
 }
+
+/// Rows are set aside for their own faults only: a key that is there is none where it is to be updated, where a trigger
+/// changes it, or where it is a child's.
+#[tokio::test]
+async fn no_row_is_set_aside_for_the_fault_of_another() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE two (id int PRIMARY KEY, b text UNIQUE, v int);
+         CREATE TABLE shifted (id int PRIMARY KEY);
+         CREATE FUNCTION shift() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.id := NEW.id + 1000; RETURN NEW; END';
+         CREATE TRIGGER shift BEFORE INSERT ON shifted FOR EACH ROW EXECUTE FUNCTION shift();
+         CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child () INHERITS (parent)",
+        "",
+    )
+    .await;
+    workplace.write("two.csv", "id,b,v\n1,x,10\n2,y,20\n3,z,30\n9,x,90\n");
+    workplace.write("ids.csv", (1..10).fold("id\n".to_owned(), |csv, id| csv + &format!("{id}\n")));
+    for mode in MODES {
+        let load = |flags: &[&str]| {
+            let flags = [&["load", "--mode", mode, "--max-rejects", "9", "--json"], flags].concat();
+            let report = workplace.run(&flags).json();
+            ["rows_inserted", "rows_updated", "rows_skipped", "rows_rejected"]
+                .map(|key| report[key].as_u64().unwrap())
+        };
+        let reset = "TRUNCATE two, shifted, parent, child;
+                     INSERT INTO two VALUES (1, 'x', 0), (2, 'y', 0), (3, 'z', 0);
+                     ALTER TABLE shifted DISABLE TRIGGER shift;
+                     INSERT INTO shifted SELECT generate_series(1, 9); INSERT INTO shifted VALUES (1005);
+                     ALTER TABLE shifted ENABLE TRIGGER shift;
+                     INSERT INTO child SELECT generate_series(1, 5); INSERT INTO parent VALUES (9)";
+        client.batch_execute(reset).await.unwrap();
+        assert_eq!(load(&["two.csv", "-t", "two", "--on-conflict", "update"]), [0, 3, 0, 1], "{mode}");
+        client.batch_execute(reset).await.unwrap();
+        assert_eq!(load(&["two.csv", "-t", "two", "--on-conflict", "skip:id"]), [0, 0, 3, 1], "{mode}");
+        assert_eq!(load(&["ids.csv", "-t", "shifted"]), [8, 0, 0, 1], "{mode}");
+        assert_eq!(load(&["ids.csv", "-t", "parent"]), [8, 0, 0, 1], "{mode}");
+        // To empty a table is not to empty its children.
+        assert_eq!(load(&["ids.csv", "-t", "parent", "--truncate"]), [9, 0, 0, 0], "{mode}");
+        assert_eq!(csv_of(&client, "SELECT count(*) FROM child").await, "5\n", "{mode}");
+    }
+}
+
+/// Every row of a key that is twice in the file is written, and so checked, in its order.
+#[tokio::test]
+async fn a_bad_row_is_not_hidden_by_a_later_one_of_its_key() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL CHECK (v > 0))",
+        "id,v\n1,-5\n1,\n1,7\n2,3\n1,8\n",
+    )
+    .await;
+    for mode in MODES {
+        let flags = ["load", "data.csv", "-t", "t", "--on-conflict", "update", "--mode", mode];
+        let error = workplace.fail(&flags, 1);
+        assert!(error.contains("t_v_check"), "{mode}: {error}");
+        assert_eq!(csv_of(&client, "SELECT count(*) FROM t").await, "0\n", "{mode}");
+        let report = workplace.run(&[&flags[..], &["--max-rejects", "2", "--json"]].concat()).json();
+        let counts =
+            ["rows_inserted", "rows_updated", "rows_rejected"].map(|key| report[key].as_u64().unwrap());
+        assert_eq!(counts, [2, 1, 2], "{mode}");
+        assert_eq!(csv_of(&client, "SELECT * FROM t ORDER BY id").await, "1,8\n2,3\n", "{mode}");
+        client.batch_execute("TRUNCATE t").await.unwrap();
+    }
+}
+
+/// Who may not do what the load needs is told so, and not that every row is bad.
+#[tokio::test]
+async fn a_missing_privilege_is_not_the_fault_of_the_rows() {
+    let (workplace, client) = workplace("CREATE TABLE t (id int PRIMARY KEY)", "id\n1\n2\n").await;
+    let role: String =
+        client.query_one("SELECT 'inserter_of_' || current_database()", &[]).await.unwrap().get(0);
+    client.batch_execute(&format!("CREATE ROLE {role}; GRANT INSERT ON t TO {role}")).await.unwrap();
+    for mode in MODES {
+        let mut command = workplace.command(&[
+            "load",
+            "data.csv",
+            "-t",
+            "t",
+            "--mode",
+            mode,
+            "--on-conflict",
+            "update",
+            "--max-rejects",
+            "9",
+        ]);
+        command.env("PGOPTIONS", format!("-c role={role}"));
+        let ran = Ran::of(command);
+        assert_eq!(ran.status.code(), Some(1), "{mode}: {ran:#?}");
+        assert!(ran.stderr.contains("permission denied"), "{mode}: {ran:#?}");
+    }
+    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+/// Rejects of a file without a final line end load again.
+#[tokio::test]
+async fn rejects_end_their_lines_as_the_file_does() {
+    let (workplace, _) = workplace("CREATE TABLE t (a int, b text)", "").await;
+    for end in ["\n", "\r\n", "\r"] {
+        workplace.write("data.csv", format!("a,b{end}1,x{end}bad,y"));
+        assert_eq!(
+            workplace.run(&["load", "data.csv", "-t", "t", "--max-rejects", "1"]).status.code(),
+            Some(3)
+        );
+        let rejects = std::fs::read_to_string(workplace.path("rejects.csv")).unwrap();
+        assert_eq!(rejects, format!("a,b{end}bad,y{end}"));
+        workplace.write("again.csv", rejects.replace("bad", "2"));
+        workplace.succeed(&["load", "again.csv", "-t", "t"]);
+    }
+}

@@ -251,3 +251,34 @@ async fn a_table_that_is_largely_new_is_analyzed() {
     assert!(!load(&["more.csv"]), "one row in a thousand");
     assert!(!load(&["data.csv", "--truncate", "--dry-run"]));
 }
+
+/// What somebody changes at the very moment is not undone by putting back what was read before.
+#[tokio::test]
+async fn a_change_that_is_under_way_is_kept() {
+    let (workplace, client) =
+        workplace("CREATE TABLE t (id int PRIMARY KEY, b text); CREATE INDEX b ON t (b)", "id,b\n1,x\n")
+            .await;
+    client
+        .batch_execute("BEGIN; COMMENT ON INDEX b IS 'precious'; ALTER INDEX b SET (fillfactor = 50)")
+        .await
+        .unwrap();
+    let load = workplace.start(&["load", "data.csv", "-t", "t"]);
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'b'::regclass)";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !client.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+        assert!(std::time::Instant::now() < deadline, "the load never waits for the change");
+        tokio::task::yield_now().await;
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+    let ran: Ran = load.wait_with_output().unwrap().into();
+    assert!(ran.status.success(), "{ran:#?}");
+    assert!(ran.stdout.contains("built behind the rows"), "{ran:#?}");
+    let row = client
+        .query_one(
+            "SELECT obj_description(oid, 'pg_class'), reloptions::text FROM pg_class WHERE relname = 'b'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get(0), row.get(1)), (Some("precious"), Some("{fillfactor=50}")));
+}
