@@ -29,3 +29,7 @@ bench-query runs="5":
 # How `load` grows with its file: time per row and peak memory.
 bench-flat *rows:
     bash benches/flat.sh {{rows}}
+
+# What the program claims against pgbench, psql, sqlx and others, in turn; ten minutes.
+bench-peers *arguments:
+    bash benches/peers.sh {{arguments}}
