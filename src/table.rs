@@ -45,6 +45,8 @@ pub struct Table {
     pub is_partitioned: bool,
     /// Whether rules change what an INSERT does; COPY knows none.
     pub has_insert_rules: bool,
+    /// Whether a foreign key of it refers to itself.
+    pub refers_to_itself: bool,
     /// Triggers that may leave a row out, by returning nothing before it is inserted.
     pub before_insert_triggers: Vec<String>,
     /// Whether row security policies apply to the session's role; COPY refuses to obey them.
@@ -264,7 +266,8 @@ impl Table {
                         pg_catalog.row_security_active(c.oid),
                         -- A row trigger (1), before (2) an INSERT (4).
                         ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger
-                              WHERE tgrelid = c.oid AND tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname)
+                              WHERE tgrelid = c.oid AND tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname),
+                        EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND confrelid = c.oid)
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.oid = pg_catalog.to_regclass($1)",
                 &[&name.sql()],
@@ -326,6 +329,7 @@ impl Table {
             is_partitioned: relation.get::<_, i8>(3).cast_unsigned() == b'p',
             has_insert_rules: relation.get(4),
             before_insert_triggers: relation.get(12),
+            refers_to_itself: relation.get(13),
             has_row_security: relation.get(11),
             columns,
             session,
@@ -365,6 +369,7 @@ impl Table {
             is_partitioned: false,
             has_insert_rules: false,
             before_insert_triggers: Vec::new(),
+            refers_to_itself: false,
             has_row_security: false,
             columns: spec.columns.iter().map(column).collect::<Result<_>>()?,
             session: Session::default(),

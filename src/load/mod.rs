@@ -142,10 +142,11 @@ async fn load_committed(
     counters: &Arc<Counters>,
 ) -> Result<LoadReport> {
     let (inputs, format) = (files.inputs().clone(), files.format().clone());
-    let error = match load_once(settings, Checks::AtTheEnd, files, creation, database, counters).await {
+    let (error, mode) = match load_once(settings, Checks::AtTheEnd, files, creation, database, counters).await
+    {
         Ok(report) => return Ok(report),
         Err(Stopped::Error(error)) => return Err(error),
-        Err(Stopped::AtTheEnd(error)) => error,
+        Err(Stopped::Unplaced(error, mode)) => (error, mode),
     };
     if !inputs.can_be_read_again() {
         return Err(error);
@@ -154,13 +155,10 @@ async fn load_committed(
     counters.restart();
     let files = blocking(move || Files::open(inputs.again(), format)).await?;
     let mut settings = settings.clone();
-    if settings.on_conflict.is_some() {
-        // A key that is twice in the file is written twice, which one statement for many rows may not.
-        settings.input.mode = Mode::Rows;
-    }
+    settings.input.mode = mode;
     match load_once(&settings, Checks::ByRow, files, creation, database, counters).await {
         Ok(report) => Ok(report),
-        Err(Stopped::Error(error) | Stopped::AtTheEnd(error)) => Err(error),
+        Err(Stopped::Error(error) | Stopped::Unplaced(error, _)) => Err(error),
     }
 }
 
@@ -176,8 +174,8 @@ enum Checks {
 /// Why a load did not come to its end.
 enum Stopped {
     Error(Error),
-    /// The rows were written, and then something that was left to the end did not go with them.
-    AtTheEnd(Error),
+    /// Some row is wrong, but this way nobody can tell which: another try, row by row in this mode, will.
+    Unplaced(Error, Mode),
 }
 
 impl From<Error> for Stopped {
@@ -237,11 +235,14 @@ async fn load_once(
                 Checks::AtTheEnd => {
                     prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
                 }
-                Checks::ByRow if settings.max_rejects.allows_any() => check_constraints(client).await?,
+                // A row of a table that refers to itself may need one behind it, which is no fault.
+                Checks::ByRow if settings.max_rejects.allows_any() || !prepared.table.refers_to_itself => {
+                    check_constraints(client).await?;
+                }
                 Checks::ByRow => {}
             }
             phases.prepare_seconds = started.elapsed().as_secs_f64();
-            let outcome = insert_all(client, settings, &prepared, files, counters).await?;
+            let outcome = insert_all(client, settings, checks, &prepared, files, counters).await?;
             phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
             // Before the deferred constraints, whose checks may need them.
             prepared.indexes.build(client).await.map_err(|error| {
@@ -250,14 +251,20 @@ async fn load_once(
                 if !bisect::is_about_rows(&error, &prepared.table) {
                     return Stopped::Error(refusal);
                 }
-                Stopped::AtTheEnd(
-                    refusal.with_help("with --defer-indexes never the server says which row it is"),
-                )
+                let refusal = refusal.with_help("with --defer-indexes never the server says which row it is");
+                // A COPY says which row has a key that is there; a batch does not.
+                let mode = settings.input.mode;
+                Stopped::Unplaced(refusal, if mode == Mode::Batch { Mode::Rows } else { mode })
             })?;
             // They would speak up at the commit only, which a dry run does not come to.
-            let rejecting = settings.max_rejects.allows_any();
-            let stopped = if rejecting { Stopped::AtTheEnd } else { Stopped::Error };
-            check_constraints(client).await.map_err(stopped)?;
+            check_constraints(client).await.map_err(|error| {
+                let rejecting = settings.max_rejects.allows_any();
+                match (rejecting, prepared.table.refers_to_itself) {
+                    (true, _) => Stopped::Unplaced(error, settings.input.mode),
+                    (false, false) => Stopped::Unplaced(error, Mode::Rows),
+                    (false, true) => Stopped::Error(error),
+                }
+            })?;
             if let Some(creation) = creation {
                 creation.finish(&*transaction).await?;
             }
@@ -296,6 +303,7 @@ fn interrupted(counters: &Counters, stopped: Stopped) -> Stopped {
 async fn insert_all(
     client: &Client,
     settings: &LoadSettings,
+    checks: Checks,
     prepared: &Prepared,
     files: Files,
     counters: &Arc<Counters>,
@@ -306,7 +314,10 @@ async fn insert_all(
     }
     let clause = resolve_clause(client, settings, prepared).await?;
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
-    let rejecting = settings.max_rejects.allows_any();
+    // Rows that refer to rows behind them cannot be judged one by one, so that is left until it has to be.
+    let whole_first =
+        checks == Checks::AtTheEnd && table.refers_to_itself && files.inputs().can_be_read_again();
+    let rejecting = settings.max_rejects.allows_any() && !whole_first;
     // Rejecting sets savepoints.
     let freeze = (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting;
     let mut writer = Writer::prepare(client, settings, &table.name, targets, clause, freeze).await?;
@@ -319,14 +330,8 @@ async fn insert_all(
         sorting.insert(&mut writer, &stream).await?
     } else {
         let mut feed = Feed::stream(&stream);
-        let counts = writer.write(client, &mut feed).await.map_err(|failed| {
-            let is_key_twice = failed.code() == Some(&SqlState::CARDINALITY_VIOLATION);
-            let error = explain(failed, &feed, settings, table);
-            if !is_key_twice {
-                return Stopped::Error(error);
-            }
-            Stopped::AtTheEnd(error.with_help("a key is in the file twice: use --mode rows"))
-        })?;
+        let counts = writer.write(client, &mut feed).await;
+        let counts = counts.map_err(|failed| stopped(failed, &feed, settings, table))?;
         Outcome { read: feed.rows(), encoded: feed.rows(), counts, ..Outcome::default() }
     };
     outcome.switches = stream.switches().await;
@@ -343,6 +348,31 @@ async fn insert_all(
             Err(Error::new(Kind::Database, discrepancy).with_help(help).into())
         }
         None => Ok(outcome),
+    }
+}
+
+/// What a sink's failure means for the load.
+fn stopped(failed: Failed, feed: &Feed<'_>, settings: &LoadSettings, table: &Table) -> Stopped {
+    let mode = settings.input.mode;
+    let is_key_twice = failed.code() == Some(&SqlState::CARDINALITY_VIOLATION);
+    let (is_about_rows, is_placed) = match &failed {
+        Failed::Server { error, rows } => {
+            (bisect::is_about_rows(error, table), rows.is_some_and(|(first, last)| first == last))
+        }
+        Failed::Input(error) => (error.kind() == Kind::Input, true),
+    };
+    let error = explain(failed, feed, settings, table);
+    if !is_about_rows {
+        Stopped::Error(error)
+    } else if settings.max_rejects.allows_any() {
+        Stopped::Unplaced(error, mode)
+    } else if is_key_twice {
+        // Many rows in one statement may not update the same row twice.
+        Stopped::Unplaced(error.with_help("a key is in the file twice: use --mode rows"), Mode::Rows)
+    } else if !is_placed && mode != Mode::Rows && !table.refers_to_itself {
+        Stopped::Unplaced(error, Mode::Rows)
+    } else {
+        Stopped::Error(error)
     }
 }
 

@@ -20,7 +20,7 @@ use super::encoding::{Encoding, Plan};
 use super::feed::{Counts, Feed, Stream};
 use super::report::{self, Outcome};
 use super::{CHUNK_ROWS, Prepared, Stopped, check_constraints, explain, refused};
-use crate::config::LoadSettings;
+use crate::config::{LoadSettings, Mode};
 use crate::error::Kind;
 use crate::postgres::database::Database;
 use crate::progress::Counters;
@@ -137,9 +137,10 @@ async fn see_that_none_waits(watcher: &Client, pids: &[i32]) -> Result<(), Stopp
     let waits = watcher.query_one(sql, &[&pids]).await;
     let waits = waits.map_err(|error| Error::database("watch the connections", &error))?.get(0);
     if waits {
-        return Err(Stopped::AtTheEnd(
+        return Err(Stopped::Unplaced(
             Error::new(Kind::Database, "two rows with the same key came to different connections")
                 .with_help("load over one connection, which says which rows they are"),
+            Mode::Copy,
         ));
     }
     Ok(())

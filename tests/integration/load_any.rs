@@ -761,3 +761,41 @@ async fn rejects_end_their_lines_as_the_file_does() {
         workplace.succeed(&["load", "again.csv", "-t", "t"]);
     }
 }
+
+/// Whatever the server refuses, the message has the line, even where a COPY or a batch would not tell.
+#[tokio::test]
+async fn every_refusal_has_its_line() {
+    let mut csv = "id,parent\n".to_owned();
+    for id in 0..3000 {
+        csv += &format!("{id},{}\n", if id == 2000 { 99 } else { 1 });
+    }
+    let (workplace, client) = workplace(
+        "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1);
+         CREATE TABLE now (id int, parent int REFERENCES parents);
+         CREATE TABLE late (id int, parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+        csv,
+    )
+    .await;
+    for mode in MODES {
+        for table in ["now", "late"] {
+            let error = workplace.fail(&["load", "data.csv", "-t", table, "--mode", mode], 1);
+            assert!(error.contains("data.csv, line 2002 into"), "{mode}, {table}: {error}");
+            assert!(error.contains("Key (parent)=(99) is not present"), "{mode}, {table}: {error}");
+            assert_eq!(csv_of(&client, &format!("SELECT count(*) FROM {table}")).await, "0\n");
+        }
+    }
+}
+
+/// A file that is right as a whole is loaded as a whole, though its rows need those behind them.
+#[tokio::test]
+async fn rows_may_refer_to_rows_behind_them() {
+    let csv = (1..20_000).fold("id,next\n".to_owned(), |csv, id| csv + &format!("{id},{}\n", id + 1));
+    let (workplace, client) =
+        workplace("CREATE TABLE t (id int PRIMARY KEY, next int REFERENCES t)", csv + "20000,\n").await;
+    let report = workplace.succeed(&["load", "data.csv", "-t", "t", "--max-rejects", "1", "--json"]).json();
+    assert_eq!((&report["rows_loaded"], &report["rows_rejected"]), (&20_000.into(), &0.into()));
+    workplace.write("data.csv", "id,next\n1,\nx,\n2,1\n");
+    let flags = ["load", "data.csv", "-t", "t", "--truncate", "--max-rejects", "1"];
+    assert_eq!(workplace.run(&flags).status.code(), Some(3));
+    assert_eq!(csv_of(&client, "SELECT count(*) FROM t").await, "2\n");
+}

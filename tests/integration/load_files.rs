@@ -113,13 +113,14 @@ async fn several_files_are_one_load() {
     fixture.client.batch_execute("ALTER TABLE persons ADD UNIQUE (id)").await.unwrap();
     fixture.write("f.csv", "id,name\n\n9,x\n".replace("\n\n", "\n5,\"two\nlines\"\n"));
     fixture.write("g.csv", "id,name\n6,y\n9,z\n");
-    for (mode, place) in [
-        ("rows", "insert g.csv, line 3 into"),
-        ("batch", "insert the rows from f.csv, line 2 to g.csv, line 3 into"),
-    ] {
+    for mode in ["rows", "batch"] {
         let output = fixture.run(&["f.csv", "g.csv", "--mode", mode], b"");
-        assert!(stderr(&output).contains(place), "{mode}: {}", stderr(&output));
+        assert!(stderr(&output).contains("insert g.csv, line 3 into"), "{mode}: {}", stderr(&output));
     }
+    // What comes by a pipe is read once, so a batch is all that is known.
+    let output = fixture.run(&["f.csv", "-", "--mode", "batch"], b"id,name\n9,z\n");
+    let place = "insert the rows from f.csv, line 2 to standard input, line 2 into";
+    assert!(stderr(&output).contains(place), "{}", stderr(&output));
 }
 
 #[tokio::test]
