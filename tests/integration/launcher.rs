@@ -333,6 +333,8 @@ fn starts_while_the_killed_postmaster_is_a_zombie() {
     assert_eq!(support::line_after(&mut lines, "origin "), "Initialised");
     let postmaster = fixture.postmaster();
     kill_process(Pid::from_child(&parent), Signal::STOP).unwrap();
+    // Or it might collect the dead one before it stops.
+    rustix::process::waitpid(Some(Pid::from_child(&parent)), rustix::process::WaitOptions::UNTRACED).unwrap();
     kill_process(postmaster, Signal::KILL).unwrap();
     assert_eq!(fixture.start().origin, Origin::Started);
     assert!(test_kill_process(postmaster).is_ok(), "the dead one is still there");
