@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
+use tokio_postgres::config::Host;
 use tokio_postgres::{CancelToken, GenericClient};
 
 use super::conninfo::Conninfo;
@@ -15,11 +16,17 @@ use crate::{Error, Result};
 
 /// A pool of connections, and what has to be looked after when it is no longer needed.
 pub struct Database {
-    pool: Pool,
-    conninfo: Conninfo,
+    connections: Connections,
     connector: tls::Connector,
     session: Session,
     embedded: Option<embedded::Server>,
+}
+
+/// Where a task gets its connections from.
+#[derive(Clone)]
+pub struct Connections {
+    pool: Pool,
+    conninfo: Conninfo,
     cancel_tokens: Arc<Mutex<Vec<CancelToken>>>,
 }
 
@@ -49,7 +56,26 @@ impl fmt::Debug for Canceller {
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("conninfo", &self.conninfo).finish_non_exhaustive()
+        f.debug_struct("Database").field("conninfo", &self.connections.conninfo).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("conninfo", &self.conninfo).finish_non_exhaustive()
+    }
+}
+
+impl Connections {
+    /// A connection of the pool; it goes back when it is dropped.
+    ///
+    /// # Errors
+    /// When none is free in time, or the server does not let us in.
+    pub async fn get(&self) -> Result<Object> {
+        let connection = self.pool.get().await.map_err(|error| refusal::of_pool(&self.conninfo, &error))?;
+        let token = connection.cancel_token();
+        self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token);
+        Ok(connection)
     }
 }
 
@@ -88,8 +114,8 @@ impl Database {
         };
         let connector = tls::Connector::new(conninfo.tls())?;
         let pool = pool::pool(&conninfo, pool_size, timeouts, session)?;
-        let cancel_tokens = Arc::default();
-        let database = Database { pool, conninfo, connector, session, embedded, cancel_tokens };
+        let connections = Connections { pool, conninfo, cancel_tokens: Arc::default() };
+        let database = Database { connections, connector, session, embedded };
         drop(database.connection().await?);
         Ok(database)
     }
@@ -99,25 +125,35 @@ impl Database {
     /// # Errors
     /// When none is free in time, or the server does not let us in.
     pub async fn connection(&self) -> Result<Object> {
-        let connection = self.pool.get().await.map_err(|error| refusal::of_pool(&self.conninfo, &error))?;
-        let token = connection.cancel_token();
-        self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner).push(token);
-        Ok(connection)
+        self.connections.get().await
+    }
+
+    /// Where tasks get connections from.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
+    /// Whether the server's processes run on this machine, as far as the address tells.
+    pub fn is_local(&self) -> bool {
+        self.connections.conninfo.config().get_hosts().iter().all(|host| match host {
+            Host::Unix(_) => true,
+            Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
+        })
     }
 
     /// What stops whatever our connections are running.
     pub fn canceller(&self) -> Canceller {
         Canceller {
-            conninfo: self.conninfo.clone(),
+            conninfo: self.connections.conninfo.clone(),
             connector: self.connector.clone(),
             session: self.session,
-            tokens: Arc::clone(&self.cancel_tokens),
+            tokens: Arc::clone(&self.connections.cancel_tokens),
         }
     }
 
     /// What to call the server: its address without a password.
     pub fn describe(&self) -> String {
-        self.conninfo.describe()
+        self.connections.conninfo.describe()
     }
 
     /// Close the connections, and let our own server go.
@@ -125,7 +161,7 @@ impl Database {
     /// # Errors
     /// When our own server was to be stopped and could not be.
     pub async fn close(self) -> Result<()> {
-        self.pool.close();
+        self.connections.pool.close();
         let Some(server) = self.embedded else { return Ok(()) };
         blocking(move || server.release()).await
     }

@@ -65,13 +65,27 @@ impl<F: Future> Window<F> {
         self.bytes += bytes;
     }
 
+    /// Whether none is on the way.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Await the answer to the one that was sent first; `None` when none is on the way.
+    ///
+    /// Nothing is lost when this is dropped before it is ready.
     pub async fn pop(&mut self) -> Option<F::Output> {
-        let (sent, bytes) = self.waiting.pop_front()?;
-        self.bytes -= bytes;
-        match sent {
-            Sent::Done(output) => Some(output),
-            Sent::Pending(future) => Some(future.await),
+        if let (Sent::Pending(future), _) = self.waiting.front_mut()? {
+            let output = future.await;
+            let (_, bytes) = self.waiting.pop_front()?;
+            self.bytes -= bytes;
+            return Some(output);
+        }
+        match self.waiting.pop_front()? {
+            (Sent::Done(output), bytes) => {
+                self.bytes -= bytes;
+                Some(output)
+            }
+            (Sent::Pending(_), _) => unreachable!("it was looked at"),
         }
     }
 }
