@@ -1,12 +1,17 @@
 //! The command line as it is typed; what it means together with the other sources is settled in `config`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{DeferIndexes, Mode};
+use crate::config::{Arg, DeferIndexes, Mode};
 use crate::load::conflict::OnConflict;
 use crate::load::rejects::RejectLimit;
+use crate::query::ask::Protocol;
+use crate::query::compare::Threshold;
+use crate::query::pace::Arrivals;
+use crate::query::search::{Axis, Ramp};
 
 /// Load CSV into PostgreSQL exactly, and measure honestly how fast a PostgreSQL server answers.
 #[derive(Debug, Parser)]
@@ -65,7 +70,7 @@ pub struct Global {
 pub enum Command {
     Generate(Generate),
     Load(Box<Load>),
-    Query(Query),
+    Query(Box<Query>),
     Check(Box<Check>),
     Server(Server),
     /// Print a completion script for a shell
@@ -275,42 +280,154 @@ pub struct Format {
     pub max_record_bytes: Option<usize>,
 }
 
-/// Measure how many queries a second the server answers
+/// Measure how many queries a second the server answers, and how fast
 ///
-/// Counts the table's rows, then runs one prepared statement N times over the pool, pipelined, with
-/// arguments drawn from the seed. Latency is from sending a query to having its whole answer.
-#[derive(Debug, Args)]
+/// Runs workloads of config.toml, or a statement given here, over several connections, with arguments drawn from the
+/// seed, and reports rate, latency, errors, and what bounded the run.
+#[derive(Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
   postgres-etl query -n 1000                 the default workload, older-than, 1,000 times
-  postgres-etl query by-id -n 100000         another workload of config.toml
-  postgres-etl query by-id --connections 4 --pipeline-depth 256
+  postgres-etl query by-id summary           a mix of two workloads of config.toml
+  postgres-etl query by-id --rate 2000 --duration 30s --warm-up 5s
+  postgres-etl query --sql 'SELECT * FROM persons WHERE city = $1' --arg column:persons.city
+  postgres-etl query by-id --sweep connections=1,4,16 pipeline-depth=1,8,64
+  postgres-etl query by-id --find-max --p99 5ms
+  postgres-etl query by-id --save before.json; postgres-etl query by-id --baseline before.json
 
-Every [query.NAME] of config.toml is a workload. Many queries on the way at once raise the rate and,
-since they queue, the latency too: use --pipeline-depth 1 to see the latency of a query by itself.
+Closed loop: every connection keeps up to --pipeline-depth queries on the way, and sends the next one when an
+answer comes. Many on the way at once raise the rate and, since they queue, the latency too: use
+--pipeline-depth 1 to see the latency of a query by itself. Open loop (--rate): queries are due at that rate
+whatever became of those before, and their response times count from then, not from when they could be sent.
 
 Queries on the way together share a Sync, up to --sync-every of them: the server then ends a
 transaction and sends a reply for all at once. That is done for statements that begin with SELECT,
 VALUES or TABLE, and in read-only sessions: a statement that writes nevertheless is refused.
 --sync-every 1 gives each query a Sync, and so a transaction, of its own, and lets it write.")]
 pub struct Query {
-    /// Workload to run, a [query.NAME] of config.toml [default: older-than]
-    pub name: Option<String>,
-    /// How many queries [default: 100000]
+    /// Workloads to run, each a [query.NAME] of config.toml; several are mixed by their weights [default:
+    /// older-than]
+    #[arg(value_name = "NAME", conflicts_with = "sql")]
+    pub names: Vec<String>,
+    /// Run this statement instead
+    #[arg(long, value_name = "SQL")]
+    pub sql: Option<String>,
+    /// An argument of --sql, one for each of $1, $2 …: a constant, uniform:LOW:HIGH, gaussian:LOW:HIGH:SPREAD,
+    /// exponential:LOW:HIGH:RATE, zipfian:LOW:HIGH:EXPONENT, sequence:LOW:HIGH, choice:A,B, column:TABLE.COLUMN,
+    /// csv:FILE:COLUMN, or text:CONSTANT; HIGH may be `rows`
+    #[arg(long = "arg", value_name = "ARG", requires = "sql", allow_hyphen_values = true)]
+    pub args: Vec<Arg>,
+    /// How many queries; of workloads with a transaction, how many transactions [default: 100000]
     #[arg(short = 'n', long, value_name = "N")]
     pub queries: Option<u64>,
-    /// Connections to ask over [default: 20]
-    #[arg(short, long, value_name = "N")]
-    pub connections: Option<usize>,
-    /// Queries on the way at once on each connection [default: 8]
-    #[arg(short = 'd', long, value_name = "N")]
-    pub pipeline_depth: Option<usize>,
-    /// Queries that share a Sync, read-only; 1 for a Sync each [default: 256 for a SELECT, else 1]
-    #[arg(long, value_name = "N")]
-    pub sync_every: Option<usize>,
-    /// Where the arguments start [default: 1]
+    /// How long: 500ms, 30s, 5m; with -n, whichever is first
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub duration: Option<Duration>,
+    /// Ask for so long before anything is measured
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub warm_up: Option<Duration>,
+    /// Where the arguments start: the same seed asks the same questions [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+
+    /// Connections to ask over [default: 20]
+    #[arg(short, long, value_name = "N", help_heading = "Load")]
+    pub connections: Option<usize>,
+    /// Queries, or transactions, on the way at once on each connection [default: 8; 1 in an open loop]
+    #[arg(short = 'd', long, value_name = "N", help_heading = "Load")]
+    pub pipeline_depth: Option<usize>,
+    /// Queries that share a Sync, read-only; 1 for a Sync each [default: 256 for a SELECT, else 1]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub sync_every: Option<usize>,
+    /// How statements are given to the server [default: prepared]
+    #[arg(long, help_heading = "Load")]
+    pub protocol: Option<Protocol>,
+    /// Send so many queries a second, over all connections, whatever becomes of them
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Load")]
+    pub rate: Option<f64>,
+    /// How these are spread over time [default: poisson]
+    #[arg(long, help_heading = "Load")]
+    pub arrivals: Option<Arrivals>,
+
+    /// Compare every answer with what a quiet connection was told before; differences fail the run
+    #[arg(long, conflicts_with_all = ["expect_rows", "expect_value"], help_heading = "Answers and errors")]
+    pub verify: bool,
+    /// Every answer has so many rows, or the run fails
+    #[arg(long, value_name = "N", requires = "sql", help_heading = "Answers and errors")]
+    pub expect_rows: Option<u64>,
+    /// The first value of every answer is this, or the run fails
+    #[arg(
+        long,
+        value_name = "VALUE",
+        requires = "sql",
+        allow_hyphen_values = true,
+        help_heading = "Answers and errors"
+    )]
+    pub expect_value: Option<String>,
+    /// Send a query or transaction again, up to so often, when it fails to serialize or is in a deadlock; its
+    /// latency counts from the first time [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Answers and errors")]
+    pub retries: Option<u64>,
+    /// Stop when more queries than this are refused or lost; up to so many do not fail the run [default: 0 for the
+    /// exit code, and no stop]
+    #[arg(long, value_name = "N", help_heading = "Answers and errors")]
+    pub max_errors: Option<u64>,
+
+    /// Show each connection's figures too
+    #[arg(long, help_heading = "What is reported")]
+    pub per_connection: bool,
+    /// Show the plan, by EXPLAIN (ANALYZE, BUFFERS), of the slowest arguments of each statement
+    #[arg(long, help_heading = "What is reported")]
+    pub explain: bool,
+    /// Count answers only: take no times, to see what that costs
+    #[arg(long, help_heading = "What is reported")]
+    pub no_latency: bool,
+
+    /// Make a run for every combination of one or two settings, and draw the map: connections=1,2,4
+    /// pipeline-depth=1,8 rate=100,200
+    #[arg(long, value_name = "SETTING=VALUES", num_args = 1.., conflicts_with_all = ["ramp", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
+    pub sweep: Vec<Axis>,
+    /// Make a run for each of these rates
+    #[arg(long, value_name = "FROM:TO:STEP", conflicts_with_all = ["rate", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
+    pub ramp: Option<Ramp>,
+    /// Search the highest rate at which 99 of 100 response times keep within --p99
+    #[arg(
+        long,
+        conflicts_with = "rate",
+        help_heading = "Several runs, of 5 s each unless -n or --duration is given"
+    )]
+    pub find_max: bool,
+    /// The bound of --find-max: 5ms
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "find_max", help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
+    pub p99: Option<Duration>,
+
+    /// Keep the run in this file
+    #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
+    pub save: Option<PathBuf>,
+    /// Compare with the run that is kept in this file, figure by figure
+    #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
+    pub baseline: Option<PathBuf>,
+    /// Fail if the run is slower than the baseline by more than so much, and that is no accident: slower:5% or
+    /// p99:10%; may be given more than once
+    #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
+    pub fail_if: Vec<Threshold>,
+}
+
+/// A time with its unit.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        Ok(_) => Err("expected more than no time".into()),
+        Err(error) => Err(format!("{error}; write 500ms, 30s or 5m")),
+    }
+}
+
+/// Queries a second.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e8).contains(&rate) => Ok(rate),
+        _ => Err("expected queries a second, from 0.001 to 100000000".into()),
+    }
 }
 
 /// Start, stop or look at the server that we run ourselves

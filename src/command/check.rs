@@ -9,7 +9,7 @@ use crate::load::check::{MappedField, Mapping, map};
 use crate::load::no_such_table;
 use crate::postgres::database::{Database, ServerFacts, blocking};
 use crate::postgres::pool::Session;
-use crate::query;
+use crate::query::workload::Script;
 use crate::source::{Files, Inputs};
 use crate::table::Table;
 use crate::{Error, Result};
@@ -100,8 +100,14 @@ async fn check(
     let found = Table::find(&**client, &settings.table.name).await;
     let mut queries = Vec::new();
     for (name, workload) in context.config.workloads() {
-        let prepared = query::prepare(&client, name, workload).await;
-        queries.push(CheckedItem::new(name.clone(), prepared.map(|_| workload.sql.clone())));
+        let prepared = match workload {
+            Ok(script) => script.prepare(&client).await.map(|_| script),
+            Err(error) => Err(error),
+        };
+        let statements = |script: Script| {
+            script.statements.into_iter().map(|text| text.sql).collect::<Vec<_>>().join("; ")
+        };
+        queries.push(CheckedItem::new(name.to_owned(), prepared.map(statements)));
     }
     let name = settings.table.name.to_string();
     let (table, found) = match found {

@@ -1,28 +1,51 @@
 //! `query`: how many a second.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use super::Context;
+use super::{Context, say};
 use crate::Result;
 use crate::cli;
-use crate::progress::{Counters, Progress};
-use crate::query;
+use crate::error::Kind;
+use crate::progress::Counters;
+use crate::query::live::Live;
+use crate::query::{self, Found};
 
 /// Run the command.
 ///
 /// # Errors
-/// When the flags are wrong, or the run could not be made. Refused queries make the exit code 1.
+/// When the flags are wrong, or the run could not be made. Refused queries, wrong answers and a failed comparison make
+/// the exit code 1.
 pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
     let settings = context.config.query(flags)?;
     let database = context.database(settings.session()).await?;
     let counters = Arc::new(Counters::default());
-    let progress = Progress::draw(context.draws(), "querying", &counters, Some(settings.queries), None);
+    let live = match context.flags.quiet {
+        true => Live::Off,
+        false if std::io::stderr().is_terminal() => Live::Terminal,
+        false => Live::Lines,
+    };
     context.interrupt.cancels(&counters, Some(&database));
-    let result = query::query(&settings, &database, &counters).await;
-    progress.finish();
+    let result = query::query(&settings, &database, live, &counters).await;
     let closed = database.close().await;
-    let report = result?;
+    let found = result?;
     closed?;
-    context.print(&report)?;
-    Ok(u8::from(report.errors > 0))
+    match found {
+        Found::Search(report) => {
+            context.print(&*report)?;
+            Ok(u8::from(report.points.iter().any(|point| point.errors > 0)))
+        }
+        Found::Run(report) => {
+            context.print(&*report)?;
+            if report.interrupted {
+                say("interrupted: the report is of what was answered until then");
+                return Ok(Kind::Interrupted.exit_code());
+            }
+            let failures = report.failures(settings.max_errors);
+            for failure in &failures {
+                say(&format!("error: {failure}"));
+            }
+            Ok(u8::from(!failures.is_empty()))
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
@@ -295,20 +296,60 @@ pub struct Query {
     pub workloads: BTreeMap<String, Workload>,
 }
 
-/// `[query.NAME]`
+/// `[query.NAME]`: one statement, or several as one transaction.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a workload: a table with sql and args")]
+#[serde(deny_unknown_fields, default, expecting = "a workload: a table with sql and args")]
 pub struct Workload {
     /// The statement, with `$1`, `$2` … for its parameters.
     pub sql: String,
+    /// Where it is kept, instead.
+    pub file: PathBuf,
     /// One for each parameter.
-    #[serde(default)]
+    pub args: Vec<Arg>,
+    /// The statements of a transaction, instead of `sql` and `args`.
+    pub transaction: Vec<Step>,
+    /// Values by name, drawn once for a whole transaction.
+    pub draw: BTreeMap<String, Arg>,
+    /// What its transactions begin with: `serializable` …; the server's default when empty.
+    pub isolation: String,
+    /// How often it comes in a mix, compared with the others.
+    pub weight: u32,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Workload {
+            sql: String::new(),
+            file: PathBuf::new(),
+            args: Vec::new(),
+            transaction: Vec::new(),
+            draw: BTreeMap::new(),
+            isolation: String::new(),
+            weight: 1,
+        }
+    }
+}
+
+/// One statement of a transaction.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Step {
+    /// The statement.
+    pub sql: String,
+    /// Where it is kept, instead.
+    pub file: PathBuf,
+    /// One for each parameter.
     pub args: Vec<Arg>,
 }
 
 /// Where the values of one parameter come from.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "a constant or { uniform = [low, high] }")]
+#[serde(
+    untagged,
+    expecting = "a constant, or one of { uniform = [low, high] }, { gaussian = [low, high, spread] }, \
+                 { exponential = [low, high, rate] }, { zipfian = [low, high, exponent] }, { sequence = [low, high] }, \
+                 { choice = [values] }, { column = \"table.column\" }, { csv = [\"file\", \"column\"] }, { drawn = \"name\" }"
+)]
 pub enum Arg {
     /// Drawn anew for every query.
     Drawn(Drawn),
@@ -316,20 +357,117 @@ pub enum Arg {
     Constant(Setting),
 }
 
-/// A distribution of whole numbers.
+/// A distribution. Bounds are included.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Drawn {
-    /// Lowest and highest value, both included, all equally likely.
-    pub uniform: [Bound; 2],
+#[serde(rename_all = "lowercase")]
+pub enum Drawn {
+    /// All values from low to high equally likely; fractions if a bound is one.
+    Uniform([Bound; 2]),
+    /// Whole numbers around the middle; low and high are `spread` standard deviations from it.
+    Gaussian(Bound, Bound, f64),
+    /// Whole numbers, most often near low; from there to high the likelihood falls by e to the power of `rate`.
+    Exponential(Bound, Bound, f64),
+    /// Whole numbers: the n-th from low is n to the power of `exponent` less likely than low.
+    Zipfian(Bound, Bound, f64),
+    /// Whole numbers one after the other, and from low again after high.
+    Sequence([Bound; 2]),
+    /// One of these, all equally likely.
+    Choice(Vec<Setting>),
+    /// A value of this column, as often as it is there: `column` of the configured table, or `table.column`.
+    Column(String),
+    /// This column of a CSV file, line after line, and from the first again after the last.
+    Csv(PathBuf, String),
+    /// The value of this name under `draw`.
+    Drawn(String),
+}
+
+impl Drawn {
+    /// Whether a bound is the number of rows in the table.
+    pub fn counts_rows(&self) -> bool {
+        let (low, high) = match self {
+            Drawn::Uniform([low, high])
+            | Drawn::Sequence([low, high])
+            | Drawn::Gaussian(low, high, _)
+            | Drawn::Exponential(low, high, _)
+            | Drawn::Zipfian(low, high, _) => (low, high),
+            Drawn::Choice(_) | Drawn::Column(_) | Drawn::Csv(..) | Drawn::Drawn(_) => return false,
+        };
+        [low, high].iter().any(|bound| matches!(bound, Bound::Rows(_)))
+    }
+}
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "rows" => Ok(Bound::Rows(Rows::Rows)),
+            _ => (text.parse().map(Bound::Number))
+                .or_else(|_| text.parse().map(Bound::Real))
+                .map_err(|_| format!("`{text}` is neither a number nor rows")),
+        }
+    }
+}
+
+/// As `--arg` has it: `uniform:1:100`, `choice:a,b`, …; anything that begins otherwise is a constant.
+impl FromStr for Arg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((kind, rest)) = text.split_once(':') else { return Ok(Arg::constant(text)) };
+        let parts: Vec<&str> = rest.split(':').collect();
+        let range = |shape: &str| match parts.as_slice() {
+            [low, high] => Ok([low.parse()?, high.parse()?]),
+            _ => Err(format!("expected {shape}, not `{text}`")),
+        };
+        let shaped = |shape: &str| match parts.as_slice() {
+            [low, high, number] => {
+                let number = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+                Ok::<_, String>((low.parse()?, high.parse()?, number))
+            }
+            _ => Err(format!("expected {shape}, not `{text}`")),
+        };
+        Ok(Arg::Drawn(match kind {
+            "uniform" => Drawn::Uniform(range("uniform:LOW:HIGH")?),
+            "sequence" => Drawn::Sequence(range("sequence:LOW:HIGH")?),
+            "gaussian" => {
+                let (low, high, spread) = shaped("gaussian:LOW:HIGH:SPREAD")?;
+                Drawn::Gaussian(low, high, spread)
+            }
+            "exponential" => {
+                let (low, high, rate) = shaped("exponential:LOW:HIGH:RATE")?;
+                Drawn::Exponential(low, high, rate)
+            }
+            "zipfian" => {
+                let (low, high, exponent) = shaped("zipfian:LOW:HIGH:EXPONENT")?;
+                Drawn::Zipfian(low, high, exponent)
+            }
+            "choice" => Drawn::Choice(rest.split(',').map(|value| Setting::Text(value.into())).collect()),
+            "column" => Drawn::Column(rest.into()),
+            "csv" => match rest.rsplit_once(':') {
+                Some((file, column)) => Drawn::Csv(file.into(), column.into()),
+                None => return Err(format!("expected csv:FILE:COLUMN, not `{text}`")),
+            },
+            "text" => return Ok(Arg::constant(rest)),
+            _ => return Ok(Arg::constant(text)),
+        }))
+    }
+}
+
+impl Arg {
+    fn constant(text: &str) -> Arg {
+        Arg::Constant(Setting::Text(text.into()))
+    }
 }
 
 /// One end of a range.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "a whole number or \"rows\"")]
+#[serde(untagged, expecting = "a number or \"rows\"")]
 pub enum Bound {
     /// The number itself.
     Number(i64),
+    /// A fraction.
+    Real(f64),
     /// `"rows"`: as many as the table has rows.
     Rows(Rows),
 }
@@ -344,10 +482,10 @@ pub enum Rows {
 
 impl Default for Query {
     fn default() -> Self {
-        let workload = |sql: &str, low, high| Workload {
-            sql: sql.into(),
-            args: vec![Arg::Drawn(Drawn { uniform: [low, high] })],
-        };
+        let uniform = |low, high| Arg::Drawn(Drawn::Uniform([low, high]));
+        let id = || uniform(Bound::Number(1), Bound::Rows(Rows::Rows));
+        let age = || uniform(Bound::Number(22), Bound::Number(65));
+        let workload = |sql: &str, args| Workload { sql: sql.into(), args, ..Workload::default() };
         Query {
             workload: "older-than".into(),
             queries: 100_000,
@@ -356,22 +494,10 @@ impl Default for Query {
             sync_every: 256,
             seed: 1,
             workloads: BTreeMap::from([
-                (
-                    "older-than".into(),
-                    workload(
-                        "SELECT COUNT(*) FROM persons WHERE age > $1",
-                        Bound::Number(22),
-                        Bound::Number(65),
-                    ),
-                ),
-                (
-                    "by-id".into(),
-                    workload(
-                        "SELECT name FROM persons WHERE id = $1",
-                        Bound::Number(1),
-                        Bound::Rows(Rows::Rows),
-                    ),
-                ),
+                ("summary".into(), workload("SELECT COUNT(*) FROM persons", vec![])),
+                ("older-than".into(), workload("SELECT COUNT(*) FROM persons WHERE age > $1", vec![age()])),
+                ("by-id".into(), workload("SELECT name FROM persons WHERE id = $1", vec![id()])),
+                ("set-age".into(), workload("UPDATE persons SET age = $1 WHERE id = $2", vec![age(), id()])),
             ]),
         }
     }
@@ -560,6 +686,32 @@ mod tests {
         let (message, help) = error("[query.mine]\nslq = \"SELECT 1\"\n");
         assert_eq!(message, "config.toml, line 2: unknown key `slq`");
         assert!(help.starts_with("did you mean `sql`?"), "{help}");
+    }
+
+    #[test]
+    fn arguments_of_the_command_line_are_those_of_the_file() {
+        let workload = |args: &str| {
+            let text = format!("[query.x]\nsql = \"SELECT\"\nargs = [{args}]\n");
+            parse(&text, Path::new("config.toml")).unwrap().query.workloads["x"].args[0].clone()
+        };
+        for (flag, file) in [
+            ("uniform:1:rows", "{ uniform = [1, \"rows\"] }"),
+            ("uniform:-1.5:2", "{ uniform = [-1.5, 2] }"),
+            ("gaussian:1:9:2.5", "{ gaussian = [1, 9, 2.5] }"),
+            ("exponential:1:9:5", "{ exponential = [1, 9, 5] }"),
+            ("zipfian:1:rows:1.1", "{ zipfian = [1, \"rows\", 1.1] }"),
+            ("sequence:1:9", "{ sequence = [1, 9] }"),
+            ("choice:a,b", "{ choice = [\"a\", \"b\"] }"),
+            ("column:persons.city", "{ column = \"persons.city\" }"),
+            ("csv:a:b.csv:city", "{ csv = [\"a:b.csv\", \"city\"] }"),
+            ("text:uniform:1:2", "\"uniform:1:2\""),
+            ("12:30", "\"12:30\""),
+        ] {
+            assert_eq!(flag.parse::<Arg>().unwrap(), workload(file), "{flag}");
+        }
+        for wrong in ["uniform:1", "uniform:a:b", "zipfian:1:2", "csv:file"] {
+            assert!(wrong.parse::<Arg>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

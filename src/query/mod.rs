@@ -1,322 +1,586 @@
-//! How many queries a second: one prepared statement, over and over, on several connections, pipelined.
+//! How many queries a second, how fast each, whether rightly, and what bounded it.
 //!
-//! A closed loop: every connection keeps up to the pipeline depth of queries on the way, and sends the next
-//! one when an answer comes. Nothing is measured before all connections are open and have prepared.
+//! ```text
+//!  workload ─▶ arguments ─▶ pace (open loop) ─▶ run: a window on each connection ─▶ ask ─▶ server
+//!                                                            │
+//!                        report ◀─ compare ◀─ tally ◀────────┘      observe looks at the server meanwhile
+//! ```
+//!
+//! In a closed loop every connection keeps up to the pipeline depth of queries on the way, and sends the next one
+//! when an answer comes. In an open loop queries are due at a given rate, whatever became of those before, and their
+//! response times count from then. Nothing is measured before all connections are open and have prepared.
 
-mod arguments;
-mod latency;
+pub mod arguments;
+pub mod ask;
+pub mod batches;
+pub mod compare;
+pub mod explain;
+mod inline;
+pub mod latency;
+pub mod live;
+pub mod observe;
+pub mod pace;
+pub mod report;
+pub mod run;
+pub mod search;
+pub mod tally;
+pub mod timeline;
+pub mod workload;
 
-use std::num::NonZero;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
-use serde::Serialize;
-use tokio::task::JoinSet;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error as PgError, Statement};
+use tokio_postgres::Client;
 
-pub use arguments::{Argument, Arguments};
-pub use latency::{Latencies, LatencySummary};
+pub use report::QueryReport;
+pub use search::SearchReport;
 
-use crate::config::{QuerySettings, Workload};
+use crate::config::QuerySettings;
 use crate::error::Kind;
-use crate::postgres::database::{Database, ServerFacts};
-use crate::postgres::sync_batching::is_skipped;
+use crate::postgres::database::{Connections, Database, ServerFacts};
 use crate::postgres::window::Window;
 use crate::progress::Counters;
 use crate::table::{Table, TableName};
 use crate::{Error, Result};
+use ask::{Answer, Asker, Connection, Protocol, Query};
+use compare::Saved;
+use explain::SlowPlan;
+use inline::Template;
+use latency::{Latencies, LatencySummary};
+use live::Live;
+use observe::{Observed, Observer};
+use pace::{Limits, Schedule};
+use report::{
+    Checked, ConnectionReport, LoadShape, OfferedReport, StatementReport, TableReport, WorkloadReport,
+};
+use run::{Expected, Plan, Stretch};
+use search::{Axis, Bisection, Point, Search, Setting};
+use tally::ScriptTally;
+use timeline::Timeline;
+use workload::Mix;
 
-/// What a run of queries came to.
-#[derive(Debug, Clone, Serialize)]
-pub struct QueryReport {
-    /// `query`.
-    pub command: &'static str,
-    /// The workload's name.
-    pub workload: String,
-    /// Its statement.
-    pub sql: String,
-    /// Queries that were answered, or refused.
-    pub queries: u64,
-    /// Those of them that were refused.
-    pub errors: u64,
-    /// The first refusal.
-    pub first_error: Option<String>,
-    /// From the first query sent to the last answer.
-    pub seconds: f64,
-    /// Answered queries by `seconds`.
-    pub queries_per_second: f64,
-    /// From sending a query to having its whole answer; refused ones do not count.
-    pub latency_us: LatencySummary,
-    /// Connections asked over.
-    pub connections: usize,
-    /// Queries on the way at once on each of them.
-    pub pipeline_depth: usize,
-    /// Queries that shared a Sync, at most; when it is more than 1 they ran read-only.
-    pub sync_every: NonZero<usize>,
-    /// Where the arguments started.
-    pub seed: u64,
-    /// The table whose rows were counted first.
-    pub table: String,
-    /// How many it had.
-    pub table_rows: u64,
-    /// How long the count took.
-    pub count_seconds: f64,
-    /// The server, and the settings that a time depends on.
-    pub server: ServerFacts,
+/// What `query` found out.
+#[derive(Debug)]
+pub enum Found {
+    /// One run.
+    Run(Box<QueryReport>),
+    /// Several, in search of something.
+    Search(Box<SearchReport>),
 }
 
-/// What one connection, or all of them, saw.
-#[derive(Debug, Default)]
-struct Tally {
-    latencies: Latencies,
-    answered: u64,
-    errors: u64,
-    first_error: Option<PgError>,
-    /// Whether that error ended the run.
-    is_ended: bool,
-}
+/// Queries of a warm-up are numbered from here on, so that what is measured does not depend on it.
+const WARM_UP: u64 = 1 << 62;
 
-/// A query to ask.
-#[derive(Debug, Clone, Copy)]
-struct Query {
-    index: u64,
-    /// When it was sent first.
-    sent: Instant,
-}
+/// Of an open loop's queries as many may be left over when the rate is said to be kept: those on the way at the end.
+const KEPT: f64 = 0.98;
 
-/// What all connections share.
-struct Run {
-    queries: u64,
-    depth: usize,
-    /// Whether queries share Syncs, and so may be skipped for the failure of another.
-    batches: bool,
-    arguments: Arguments,
-    /// The next query that nobody has sent.
-    next: AtomicU64,
-    counters: Arc<Counters>,
-}
-
-/// Run the workload of `settings`.
+/// Run the workloads of `settings`.
 ///
 /// # Errors
-/// When the table is missing or empty, or the statement does not prepare or does not fit its arguments.
-/// Refused queries do not end a run, they are counted; a lost connection ends it.
+/// When a table is missing or empty, or a statement does not prepare or does not fit its arguments. Refused queries
+/// do not end a run, they are counted.
 pub async fn query(
     settings: &QuerySettings,
     database: &Database,
+    live: Live,
     counters: &Arc<Counters>,
-) -> Result<QueryReport> {
-    let QuerySettings { name, workload, queries, connections, pipeline_depth, sync_every, seed, .. } =
-        settings;
-    let client = database.connection().await?;
-    let server = ServerFacts::of(&**client).await?;
-    let counting = Instant::now();
-    let (table, table_rows) = count_rows(&client, &settings.table.name).await?;
-    let count_seconds = counting.elapsed().as_secs_f64();
-    let arguments = Arguments::new(name, workload, table_rows, *seed)?;
-    // Before anything else opens, because this is the error to see.
-    prepare(&client, name, workload).await?;
-    drop(client);
+) -> Result<Found> {
+    // Nobody should wait for a run to learn that the file cannot be read.
+    let baseline = settings.baseline.as_deref().map(Saved::read).transpose()?;
+    let mut meter = Meter::open(settings, database, live, counters).await?;
+    if let Some(search) = &settings.search {
+        return Ok(Found::Search(Box::new(meter.search(search).await?)));
+    }
+    let (mut report, stretch) = meter.measure(&Shape::of(settings)).await?;
+    if settings.explain && !report.interrupted {
+        report.plans = Some(meter.slowest_plans(&stretch).await?);
+    }
+    if settings.save.is_some() || baseline.is_some() {
+        let saved = Saved::new(&report, &stretch.total.batches, &stretch.total.response);
+        if let (Some(baseline), Some(path)) = (&baseline, &settings.baseline) {
+            report.comparison = Some(saved.against(baseline, path, &settings.fail_if));
+        }
+        if let Some(path) = &settings.save {
+            saved.write(path)?;
+        }
+    }
+    Ok(Found::Run(Box::new(report)))
+}
 
-    let mut workers = Vec::with_capacity(*connections);
-    for _ in 0..*connections {
+/// What differs between the runs of a search.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    connections: usize,
+    depth: usize,
+    rate: Option<f64>,
+}
+
+impl Shape {
+    fn of(settings: &QuerySettings) -> Shape {
+        Shape { connections: settings.connections, depth: settings.pipeline_depth, rate: settings.rate }
+    }
+}
+
+/// Everything that is needed to measure, and stays the same from run to run.
+struct Meter<'a> {
+    settings: &'a QuerySettings,
+    pool: Connections,
+    is_local: bool,
+    live: Live,
+    counters: &'a Arc<Counters>,
+    server: ServerFacts,
+    table: Option<TableReport>,
+    arguments: Vec<workload::Arguments>,
+    expected: Option<Expected>,
+    connections: Vec<Connection>,
+}
+
+impl<'a> Meter<'a> {
+    /// See that everything can be asked, before anything is.
+    async fn open(
+        settings: &'a QuerySettings,
+        database: &Database,
+        live: Live,
+        counters: &'a Arc<Counters>,
+    ) -> Result<Meter<'a>> {
         let client = database.connection().await?;
-        let statement = prepare(&client, name, workload).await?;
-        workers.push((client, statement));
+        let server = ServerFacts::of(&**client).await?;
+        let table = if settings.scripts.iter().any(|script| script.needs(&settings.table.name)) {
+            Some(count_rows(&client, &settings.table.name).await?)
+        } else {
+            None
+        };
+        let rows = table.as_ref().map_or(0, |table| table.rows);
+        let mut arguments = Vec::new();
+        for script in &settings.scripts {
+            // Before anything else opens, because this is the error to see.
+            let prepared = script.prepare(&client).await?;
+            let resolved =
+                script.resolve(&client, &settings.table.name, rows, settings.seed, &settings.base).await?;
+            script.check_arguments(&client, &resolved, &prepared).await?;
+            arguments.push(resolved);
+        }
+        drop(client);
+        let mut meter = Meter {
+            settings,
+            pool: database.connections(),
+            is_local: database.is_local(),
+            live,
+            counters,
+            server,
+            table,
+            arguments,
+            expected: None,
+            connections: Vec::new(),
+        };
+        meter.expected = meter.expect().await?;
+        Ok(meter)
     }
-    let run = Arc::new(Run {
-        queries: *queries,
-        depth: *pipeline_depth,
-        batches: sync_every.get() > 1,
-        arguments,
-        next: AtomicU64::new(0),
-        counters: Arc::clone(counters),
-    });
-    let started = Instant::now();
-    let mut tasks = JoinSet::new();
-    for (client, statement) in workers {
-        let run = Arc::clone(&run);
-        tasks.spawn(async move { run.ask(&client, &statement).await });
+
+    fn asker(&self, depth: usize) -> Asker {
+        let QuerySettings { scripts, protocol, seed, retries, .. } = self.settings;
+        let template = |text: &workload::Text| Template::new(&text.sql);
+        let templates =
+            scripts.iter().map(|script| script.statements.iter().map(template).collect()).collect();
+        Asker {
+            mix: Mix::new(scripts.clone(), self.arguments.clone(), *seed),
+            protocol: *protocol,
+            one_by_one: depth == 1,
+            looks: self.settings.checks(),
+            retries: *retries,
+            templates,
+        }
     }
-    let mut total = Tally::default();
-    while let Some(tally) = tasks.join_next().await {
-        total.add(tally.expect("a worker neither panics nor is aborted"));
+
+    /// What answers will be compared with: for `--verify` what a quiet connection is told now.
+    async fn expect(&self) -> Result<Option<Expected>> {
+        let QuerySettings { verify, expect_rows, expect_value, limits, .. } = self.settings;
+        let asker = self.asker(1);
+        if *verify {
+            let connection = run::connect(&self.pool, &asker).await?;
+            let queries = limits.queries.expect("the settings see to it");
+            return Ok(Some(Expected::Answers(Arc::new(self.answers(&asker, &connection, queries).await?))));
+        }
+        let value = match expect_value {
+            None => None,
+            Some(value) => {
+                let connection = run::connect(&self.pool, &asker).await?;
+                Some(expected_value(&asker, &connection, value).await?)
+            }
+        };
+        let is_given = value.is_some() || expect_rows.is_some();
+        Ok(is_given.then_some(Expected::Given { rows: *expect_rows, value }))
     }
-    let seconds = started.elapsed().as_secs_f64();
-    if counters.is_cancelled() {
-        return Err(Error::interrupted());
+
+    /// The answers to `queries` queries, of those that read only.
+    async fn answers(
+        &self,
+        asker: &Asker,
+        connection: &Connection,
+        queries: u64,
+    ) -> Result<HashMap<(usize, String), Answer>> {
+        const DEPTH: usize = 32;
+        let mut answers = HashMap::new();
+        let mut window = Window::new(DEPTH);
+        let mut keys = std::collections::VecDeque::new();
+        let reads: Vec<bool> = asker.mix.scripts.iter().map(workload::Script::only_reads).collect();
+        if !reads.contains(&true) {
+            return Err(Error::usage("--verify has nothing to compare: no workload is a SELECT")
+                .with_help("leave --verify out, or add one that reads"));
+        }
+        let mut index = 0;
+        loop {
+            while index < queries && !window.is_full() {
+                let (script, time) = asker.mix.at(index);
+                index += 1;
+                let key = (script, asker.mix.describe(script, time));
+                // Of a transaction the statements are sent one by one, which no other may come in between.
+                let is_apart = asker.mix.scripts[script].begin.is_some();
+                if !reads[script] || answers.contains_key(&key) || (is_apart && !window.is_empty()) {
+                    if is_apart && reads[script] && !answers.contains_key(&key) {
+                        index -= 1;
+                        break;
+                    }
+                    continue;
+                }
+                let now = Instant::now();
+                answers.insert(key.clone(), Answer::default());
+                keys.push_back(key);
+                window.push(asker.ask(connection, Query { script, time, due: now, sent: now })).await;
+                if is_apart {
+                    break;
+                }
+            }
+            if self.counters.is_cancelled() {
+                return Err(Error::interrupted());
+            }
+            let Some(done) = window.pop().await else { return Ok(answers) };
+            let key = keys.pop_front().expect("one for each");
+            let name = &asker.mix.scripts[key.0].name;
+            let answer = done
+                .answer
+                .map_err(|error| Error::database(&format!("ask {name} ({}) for --verify", key.1), &error))?;
+            answers.insert(key, answer);
+        }
     }
-    let doing = || format!("run query {name}");
-    if let Some(error) = total.first_error.as_ref().filter(|error| run.is_ended_by(error)) {
-        let told = Error::database(&doing(), error);
-        return Err(match error.code() {
-            Some(code) if run.batches && *code == SqlState::READ_ONLY_SQL_TRANSACTION => told.with_help(
-                "queries that share a Sync run read-only; --sync-every 1 gives each its own, and lets it write",
-            ),
-            _ => told,
-        });
+
+    /// Have as many connections as `wanted`, with everything prepared.
+    async fn connect(&mut self, asker: &Asker, wanted: usize) -> Result<Vec<Connection>> {
+        let mut connections = std::mem::take(&mut self.connections);
+        connections.truncate(wanted);
+        while connections.len() < wanted {
+            connections.push(run::connect(&self.pool, asker).await?);
+        }
+        Ok(connections)
     }
-    Ok(QueryReport {
-        command: "query",
-        workload: name.clone(),
-        sql: workload.sql.clone(),
-        queries: total.answered + total.errors,
-        errors: total.errors,
-        first_error: total.first_error.map(|error| Error::database(&doing(), &error).to_string()),
-        seconds,
-        queries_per_second: total.answered as f64 / seconds,
-        latency_us: total.latencies.summary(),
-        connections: *connections,
-        pipeline_depth: *pipeline_depth,
-        sync_every: *sync_every,
-        seed: *seed,
-        table: table.to_string(),
-        table_rows,
-        count_seconds,
-        server,
+
+    /// Measure one run of `shape`.
+    async fn measure(&mut self, shape: &Shape) -> Result<(QueryReport, Stretch)> {
+        let settings = self.settings;
+        let asker = Arc::new(self.asker(shape.depth));
+        let mut connections = self.connect(&asker, shape.connections).await?;
+        let plan = |limits: Limits, first: u64, expected: Option<Expected>| Plan {
+            asker: Arc::clone(&asker),
+            depth: shape.depth,
+            limits,
+            schedule: shape.rate.map(|rate| Schedule::new(rate, settings.arrivals, settings.seed)),
+            first,
+            batches: settings.sync_every.get() > 1,
+            takes_times: settings.takes_times,
+            keeps_slowest: settings.explain,
+            max_errors: settings.max_errors.unwrap_or(u64::MAX),
+            expected,
+        };
+        if !settings.warm_up.is_zero() {
+            let limits = Limits { queries: None, duration: Some(settings.warm_up) };
+            let timeline = Arc::default();
+            let drawing = self.live.draw("warming up".into(), &timeline, limits);
+            let warmed =
+                run::run(plan(limits, WARM_UP, None), connections, &self.pool, &timeline, self.counters)
+                    .await;
+            drawing.finish();
+            connections = warmed?.1;
+        }
+        let pids = connections.iter().map(|connection| connection.pid).collect();
+        let observer = Observer::start(&self.pool, pids, self.is_local).await;
+        let timeline: Arc<Timeline> = Arc::default();
+        let names: Vec<&str> = settings.scripts.iter().map(|script| script.name.as_str()).collect();
+        let drawing = self.live.draw(names.join(", "), &timeline, settings.limits);
+        let plan = plan(settings.limits, 0, self.expected.clone());
+        let ran = run::run(plan, connections, &self.pool, &timeline, self.counters).await;
+        drawing.finish();
+        let (stretch, connections) = ran?;
+        self.connections = connections;
+        let bound = match observer {
+            Some(observer) => {
+                let was_kept = stretch.offered.as_ref().is_some_and(|offered| {
+                    let rate = stretch.total.answered as f64 / stretch.elapsed.as_secs_f64();
+                    offered.sent as f64 >= KEPT * offered.due as f64
+                        && rate >= 0.9 * shape.rate.unwrap_or_default()
+                });
+                Some(observer.finish(was_kept).await)
+            }
+            None => None,
+        };
+        Ok((self.report(shape, &asker, &stretch, bound), stretch))
+    }
+
+    fn report(
+        &self,
+        shape: &Shape,
+        asker: &Asker,
+        stretch: &Stretch,
+        bound: Option<Observed>,
+    ) -> QueryReport {
+        let settings = self.settings;
+        let Stretch { total, connections, elapsed, timeline, offered, .. } = stretch;
+        let seconds = elapsed.as_secs_f64();
+        let queries_per_second = total.answered as f64 / seconds;
+        let checks = self.expected.is_some();
+        QueryReport {
+            command: "query",
+            interrupted: self.counters.is_cancelled(),
+            workloads: workloads(asker, stretch),
+            queries: total.answered + total.error_count(),
+            errors: total.error_count(),
+            errors_by_sqlstate: total.errors.clone(),
+            retries: total.retries,
+            reconnections: total.reconnections,
+            seconds,
+            queries_per_second,
+            rate_interval: total.batches.rate_interval(queries_per_second),
+            response_us: summary(&total.response).map(|response| LatencySummary {
+                mean_interval: total.batches.mean_interval(response.mean),
+                ..response
+            }),
+            service_us: summary(&total.service),
+            waiting_us: summary(&total.waiting),
+            server_us: summary(&total.server),
+            load: LoadShape {
+                connections: shape.connections,
+                pipeline_depth: shape.depth,
+                sync_every: settings.sync_every,
+                protocol: settings.protocol,
+                seed: settings.seed,
+                rate: shape.rate,
+                arrivals: shape.rate.map(|_| settings.arrivals),
+                warm_up_seconds: settings.warm_up.as_secs_f64(),
+            },
+            offered: offered.as_ref().map(|offered| OfferedReport {
+                due: offered.due,
+                unsent: offered.due - offered.sent,
+                lag_p99_us: offered.lag.quantile(0.99),
+                lag_max_us: offered.lag.quantile(1.0),
+            }),
+            series: timeline.seconds(),
+            connections: settings.per_connection.then(|| {
+                let report = |(index, tally): (usize, &tally::Tally)| ConnectionReport {
+                    connection: index + 1,
+                    answered: tally.answered,
+                    errors: tally.error_count(),
+                    response_us: summary(&tally.response),
+                };
+                connections.iter().enumerate().map(report).collect()
+            }),
+            checked: checks.then(|| Checked {
+                compared: total.compared,
+                different: total.differences.0,
+                first_difference: total.differences.1.clone(),
+            }),
+            bound,
+            plans: None,
+            table: self.table.clone(),
+            server: self.server.clone(),
+            comparison: None,
+        }
+    }
+
+    /// The plan of the slowest run of each workload, statement by statement.
+    async fn slowest_plans(&self, stretch: &Stretch) -> Result<Vec<SlowPlan>> {
+        let asker = self.asker(1);
+        let connection = run::connect(&self.pool, &asker).await?;
+        let mut plans = Vec::new();
+        for (script, tally) in stretch.total.scripts.iter().enumerate() {
+            let Some((took, time)) = tally.slowest else { continue };
+            for (number, text) in asker.mix.scripts[script].statements.iter().enumerate() {
+                let planned = match self.settings.protocol {
+                    Protocol::Prepared => explain::planned(&self.connections, &text.sql).await?,
+                    Protocol::Unnamed | Protocol::Simple => None,
+                };
+                let types = connection.prepared[script][number].params();
+                let arguments = asker.mix.arguments(script, number, time);
+                plans.push(SlowPlan {
+                    workload: asker.mix.scripts[script].name.clone(),
+                    sql: text.sql.clone(),
+                    arguments: arguments.map(|argument| argument.to_string()).collect::<Vec<_>>().join(", "),
+                    took_us: took.as_secs_f64() * 1e6,
+                    plan: explain::explain(
+                        &connection.client,
+                        &asker.mix,
+                        (script, number, time),
+                        types,
+                        planned,
+                    )
+                    .await?,
+                    planned,
+                });
+            }
+        }
+        Ok(plans)
+    }
+
+    async fn search(&mut self, search: &Search) -> Result<SearchReport> {
+        let base = Shape::of(self.settings);
+        let mut report = SearchReport {
+            command: "query",
+            search: match search {
+                Search::Sweep(_) => "sweep",
+                Search::Ramp(_) => "ramp",
+                Search::FindMax(_) => "find-max",
+            },
+            workloads: self.settings.scripts.iter().map(|script| script.name.clone()).collect(),
+            axes: Vec::new(),
+            points: Vec::new(),
+            p99_bound_us: None,
+            highest_rate: None,
+            table: self.table.clone(),
+            server: self.server.clone(),
+        };
+        match search {
+            Search::Sweep(axes) => {
+                report.axes.clone_from(axes);
+                for shape in combinations(base, axes) {
+                    report.points.push(self.point(&shape).await?);
+                }
+            }
+            Search::Ramp(ramp) => {
+                for rate in ramp.rates() {
+                    report.points.push(self.point(&Shape { rate: Some(rate), ..base }).await?);
+                }
+            }
+            Search::FindMax(bound) => {
+                let bound_us = bound.as_secs_f64() * 1e6;
+                report.p99_bound_us = Some(bound_us);
+                let capacity = self.point(&Shape { rate: None, ..base }).await?.queries_per_second;
+                let mut bisection = Bisection::new(capacity);
+                while let Some(rate) = bisection.next() {
+                    let mut point = self.point(&Shape { rate: Some(rate), ..base }).await?;
+                    let is_kept = point.unsent == 0 && point.queries_per_second >= 0.9 * rate;
+                    let held = point.p99_us <= bound_us && is_kept && point.errors == 0;
+                    point.held = Some(held);
+                    report.points.push(point);
+                    bisection.tell(rate, held);
+                }
+                report.highest_rate = bisection.highest();
+                report.points.sort_by(|a, b| a.rate.unwrap_or(0.0).total_cmp(&b.rate.unwrap_or(0.0)));
+            }
+        }
+        Ok(report)
+    }
+
+    async fn point(&mut self, shape: &Shape) -> Result<Point> {
+        let (report, _) = self.measure(shape).await?;
+        if report.interrupted {
+            return Err(Error::interrupted());
+        }
+        let response = report.response_us;
+        Ok(Point {
+            connections: shape.connections,
+            pipeline_depth: shape.depth,
+            rate: shape.rate,
+            queries_per_second: report.queries_per_second,
+            mean_us: response.map_or(0.0, |response| response.mean),
+            p99_us: response.map_or(0.0, |response| response.p99),
+            errors: report.errors,
+            unsent: report.offered.map_or(0, |offered| offered.unsent),
+            held: None,
+            bound: report.bound.map(|bound| bound.by),
+        })
+    }
+}
+
+/// Every combination of `axes`, the last one changing fastest.
+fn combinations(base: Shape, axes: &[Axis]) -> Vec<Shape> {
+    axes.iter().fold(vec![base], |shapes, axis| {
+        let with = |shape: Shape, value: usize| match axis.setting {
+            Setting::Connections => Shape { connections: value, ..shape },
+            Setting::PipelineDepth => Shape { depth: value, ..shape },
+            Setting::Rate => Shape { rate: Some(value as f64), ..shape },
+        };
+        shapes
+            .into_iter()
+            .flat_map(|shape| axis.values.iter().map(move |value| with(shape, *value)))
+            .collect()
     })
 }
 
+fn summary(latencies: &Latencies) -> Option<LatencySummary> {
+    (!latencies.is_empty()).then(|| latencies.summary())
+}
+
+fn workloads(asker: &Asker, stretch: &Stretch) -> Vec<WorkloadReport> {
+    let nothing = ScriptTally::default();
+    let only = asker.mix.scripts.len() == 1;
+    let report = |(index, script): (usize, &workload::Script)| {
+        let tally = stretch.total.scripts.get(index).unwrap_or(&nothing);
+        let statement = |sql: &str, at: usize| StatementReport {
+            sql: sql.to_owned(),
+            took_us: tally.statements.get(at).and_then(summary),
+        };
+        let statements = match &script.begin {
+            None => script.statements.iter().map(|text| statement(&text.sql, usize::MAX)).collect(),
+            Some(begin) => {
+                let texts = script.statements.iter().map(|text| text.sql.as_str());
+                let all = std::iter::once(begin.as_str()).chain(texts).chain(std::iter::once("COMMIT"));
+                all.enumerate().map(|(at, sql)| statement(sql, at)).collect()
+            }
+        };
+        let total = &stretch.total;
+        WorkloadReport {
+            name: script.name.clone(),
+            weight: script.weight,
+            statements,
+            answered: if only { total.answered } else { tally.answered },
+            errors: if only { total.error_count() } else { tally.errors },
+            response_us: summary(if only { &total.response } else { &tally.response }),
+        }
+    };
+    asker.mix.scripts.iter().enumerate().map(report).collect()
+}
+
 /// The tutorial's summary query, which also says whether there is anything to ask.
-async fn count_rows(client: &Client, name: &TableName) -> Result<(TableName, u64)> {
+async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     let load = "load it first: postgres-etl load";
     let Some(Table { name, .. }) = Table::find(client, name).await? else {
         return Err(Error::new(Kind::Database, format!("there is no table {name} to query")).with_help(load));
     };
+    let counting = Instant::now();
     let count = client.query_one(&format!("SELECT COUNT(*) FROM {}", name.sql()), &[]).await;
     let count = count.map_err(|error| Error::database(&format!("count the rows of {name}"), &error))?;
+    let count_seconds = counting.elapsed().as_secs_f64();
     match u64::try_from(count.get::<_, i64>(0)) {
-        Ok(rows) if rows > 0 => Ok((name, rows)),
+        Ok(rows) if rows > 0 => Ok(TableReport { name: name.to_string(), rows, count_seconds }),
         _ => Err(Error::new(Kind::Database, format!("table {name} is empty")).with_help(load)),
     }
 }
 
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// Prepare the workload's statement, and see that it has as many parameters as arguments.
-///
-/// # Errors
-/// The server's refusal, or the two numbers.
-pub async fn prepare(client: &Client, name: &str, workload: &Workload) -> Result<Statement> {
-    if workload.sql.trim_matches(|c: char| c.is_whitespace() || c == ';').is_empty() {
-        return Err(
-            Error::config(format!("[query.{name}] sql is empty")).with_help("write a statement there")
-        );
+/// The hash of `value` as the server sends it in the first column of the statement; `None` is NULL.
+async fn expected_value(asker: &Asker, connection: &Connection, value: &str) -> Result<Option<u64>> {
+    let statement = connection.prepared[0].last().expect("a workload has a statement");
+    let Some(column) = statement.columns().first() else {
+        return Err(Error::usage("--expect-value is for a statement that returns something")
+            .with_help("leave it out, or add RETURNING"));
+    };
+    if asker.protocol == Protocol::Simple {
+        return Ok(Some(ask::hash(value.as_bytes())));
     }
-    let statement = client.prepare(&workload.sql).await.map_err(|error| {
-        let refusal = Error::statement(&format!("[query.{name}]"), &workload.sql, &error);
-        let remedy = format!("correct sql under [query.{name}] in config.toml");
-        if refusal.help().is_some() { refusal } else { refusal.with_help(remedy) }
+    let literal = workload::literal(arguments::Argument::Text(value), column.type_());
+    let row = connection.client.query_one(&format!("SELECT {literal}"), &[]).await.map_err(|error| {
+        Error::database(&format!("read --expect-value {value} as {}", column.type_()), &error)
     })?;
-    let (parameters, args) = (statement.params().len(), workload.args.len());
-    if parameters != args {
-        return Err(Error::config(format!(
-            "query {name} has {} and args has {}: {}",
-            count(parameters, "parameter", "parameters"),
-            count(args, "entry", "entries"),
-            workload.sql
-        ))
-        .with_help(format!("give [query.{name}] one entry of args for each of $1, $2 …")));
-    }
-    Ok(statement)
+    Ok(row.get::<_, Option<ask::Bytes<'_>>>(0).map(|bytes| ask::hash(bytes.0)))
 }
 
-impl Run {
-    /// Send queries over one connection, and take their answers, until there are none left to send.
-    async fn ask(&self, client: &Client, statement: &Statement) -> Tally {
-        let mut tally = Tally::default();
-        let mut window = Window::new(self.depth);
-        let mut skipped = Vec::new();
-        loop {
-            while !window.is_full()
-                && let Some(query) = skipped.pop().or_else(|| self.next_query())
-            {
-                window.push(self.ask_one(client, statement, query)).await;
-            }
-            match window.pop().await {
-                // It never ran, and reads only: it is asked again, and neither counts as refused nor is lost.
-                Some((query, Err(error))) if self.asks_again(&error) => skipped.push(query),
-                Some((_, answer)) => self.take(answer, &mut tally),
-                None => return tally,
-            }
-        }
-    }
-
-    /// The next query that nobody has sent.
-    fn next_query(&self) -> Option<Query> {
-        let index = self.next.fetch_add(1, Relaxed);
-        let wanted = index < self.queries && !self.counters.is_cancelled();
-        wanted.then(|| Query { index, sent: Instant::now() })
-    }
-
-    /// Whether the query of this error never ran.
-    fn asks_again(&self, error: &PgError) -> bool {
-        self.batches && is_skipped(error) && !self.counters.is_cancelled()
-    }
-
-    /// How long it took to get the whole answer.
-    async fn ask_one(
-        &self,
-        client: &Client,
-        statement: &Statement,
-        query: Query,
-    ) -> (Query, Result<Duration, PgError>) {
-        let answer = async {
-            let rows = client.query_raw(statement, self.arguments.draw(query.index)).await?;
-            let mut rows = std::pin::pin!(rows);
-            while rows.try_next().await?.is_some() {}
-            Ok(query.sent.elapsed())
-        };
-        (query, answer.await)
-    }
-
-    fn take(&self, answer: Result<Duration, PgError>, tally: &mut Tally) {
-        match answer {
-            Ok(latency) => {
-                tally.answered += 1;
-                tally.latencies.record(latency);
-            }
-            Err(error) => {
-                if self.is_ended_by(&error) {
-                    self.next.store(self.queries, Relaxed);
-                    // What ends a run is more to the point than what it went on after.
-                    tally.first_error = None;
-                    tally.is_ended = true;
-                }
-                tally.errors += 1;
-                tally.first_error.get_or_insert(error);
-            }
-        }
-        self.counters.add(1, 0);
-    }
-
-    /// Whether no later query can be answered either.
-    fn is_ended_by(&self, error: &PgError) -> bool {
-        error.is_closed()
-            || match error.code() {
-                // That the session is read-only is our doing.
-                // The server shuts down, or somebody ended the session.
-                Some(code) if code.code().starts_with("57P") => true,
-                Some(code) => self.batches && *code == SqlState::READ_ONLY_SQL_TRANSACTION,
-                None => true,
-            }
-    }
-}
-
-impl Tally {
-    fn add(&mut self, other: Tally) {
-        self.latencies.add(&other.latencies);
-        self.answered += other.answered;
-        self.errors += other.errors;
-        if other.is_ended && !self.is_ended {
-            (self.first_error, self.is_ended) = (other.first_error, true);
-        } else {
-            self.first_error = self.first_error.take().or(other.first_error);
-        }
-    }
-}
+/// How long each run of a search takes, unless somebody says otherwise.
+pub const SEARCH_STEP: Duration = Duration::from_secs(5);

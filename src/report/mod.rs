@@ -1,5 +1,6 @@
 //! What a command found out, for people or for machines; knows results only, no database.
 
+mod query;
 mod text;
 
 use std::path::Path;

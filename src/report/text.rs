@@ -10,7 +10,6 @@ use crate::config::Mode;
 use crate::load::check::MappedField;
 use crate::load::{ColumnLoaded, LoadReport};
 use crate::postgres::database::ServerFacts;
-use crate::query::QueryReport;
 
 impl Report for GenerateReport {
     fn text(&self) -> String {
@@ -152,53 +151,6 @@ impl LoadReport {
     }
 }
 
-impl Report for QueryReport {
-    fn text(&self) -> String {
-        let latency = &self.latency_us;
-        let mut lines = vec![
-            format!(
-                "{} queries in {}: {} queries/s",
-                count(self.queries),
-                seconds(self.seconds),
-                rate(self.queries_per_second)
-            ),
-            format!("  query    {}: {}", self.workload, self.sql),
-            format!("  errors   {}", count(self.errors)),
-            format!(
-                "  latency  mean {}, p50 {}, p90 {}, p95 {}, p99 {}, p99.9 {}, max {}",
-                micros(latency.mean),
-                micros(latency.p50),
-                micros(latency.p90),
-                micros(latency.p95),
-                micros(latency.p99),
-                micros(latency.p999),
-                micros(latency.max)
-            ),
-            format!(
-                "  load     {} connections, up to {} queries on the way on each, {}, seed {}",
-                self.connections,
-                self.pipeline_depth,
-                match self.sync_every.get() {
-                    1 => "a Sync each".to_owned(),
-                    many => format!("up to {many} to a Sync, read-only"),
-                },
-                self.seed
-            ),
-            format!(
-                "  table    {}, {} rows, counted in {}",
-                self.table,
-                count(self.table_rows),
-                seconds(self.count_seconds)
-            ),
-            format!("  server   {}", server(&self.server)),
-        ];
-        if let Some(error) = &self.first_error {
-            lines.push(format!("  first    {}", error.replace('\n', "\n           ")));
-        }
-        lines.join("\n")
-    }
-}
-
 impl Report for CheckReport {
     fn text(&self) -> String {
         let mut lines = vec![format!("server     ok   {}, {}", self.address, server(&self.server))];
@@ -285,7 +237,7 @@ impl Report for ServerReport {
     }
 }
 
-fn server(server: &ServerFacts) -> String {
+pub(super) fn server(server: &ServerFacts) -> String {
     let ServerFacts {
         version, fsync, synchronous_commit, full_page_writes, wal_level, shared_buffers, ..
     } = server;
@@ -295,12 +247,12 @@ fn server(server: &ServerFacts) -> String {
     )
 }
 
-fn rows(number: u64) -> String {
+pub(super) fn rows(number: u64) -> String {
     if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
 }
 
 /// 1234567 as "1,234,567".
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -312,11 +264,11 @@ fn count(number: u64) -> String {
     grouped
 }
 
-fn rate(per_second: f64) -> String {
+pub(super) fn rate(per_second: f64) -> String {
     if per_second < 100.0 { format!("{per_second:.1}") } else { count(per_second.round() as u64) }
 }
 
-fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     match seconds {
         ..0.001 => format!("{:.0} µs", seconds * 1e6),
         ..1.0 => format!("{:.0} ms", seconds * 1e3),
@@ -324,7 +276,7 @@ fn seconds(seconds: f64) -> String {
     }
 }
 
-fn micros(micros: f64) -> String {
+pub(super) fn micros(micros: f64) -> String {
     match micros {
         ..1e3 => format!("{micros:.0} µs"),
         ..1e4 => format!("{:.2} ms", micros / 1e3),
@@ -333,7 +285,7 @@ fn micros(micros: f64) -> String {
     }
 }
 
-fn bytes(bytes: u64) -> String {
+pub(super) fn bytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),

@@ -81,7 +81,7 @@ async fn all_that_is_wrong_is_said_at_once_and_as_load_says_it() {
                       |
                     1 | SELECT nothing
                       |        ^
-                      help: correct sql under [query.broken] in config.toml
+                      help: correct the statement of [query.broken] in config.toml
     "#);
     for (content, flags) in [
         ("id,colour\n1,2\n", &[][..]),

@@ -15,5 +15,8 @@ mod load_null;
 mod oracle;
 mod oracle_datetime;
 mod query;
+mod query_load;
+mod query_runs;
+mod query_workloads;
 mod support;
 mod sync_batching;

@@ -522,14 +522,14 @@ async fn queries_that_share_a_sync_cannot_write_and_refused_ones_are_counted_onc
 
     let report = |output: &Output| -> serde_json::Value { serde_json::from_slice(&output.stdout).unwrap() };
     let inserts = report(&query(&["inserts", "-n", "50"]));
-    assert_eq!((&inserts["sync_every"], &inserts["errors"]), (&1.into(), &0.into()));
+    assert_eq!((&inserts["load"]["sync_every"], &inserts["errors"]), (&1.into(), &0.into()));
 
     let ask =
         |every| report(&query(&["divides", "-n", "2000", "-c", "2", "-d", "64", "--sync-every", every]));
     let (alone, shared) = (ask("1"), ask("32"));
     assert!(alone["errors"].as_u64() > Some(100), "{alone}");
     assert_eq!((&shared["errors"], &shared["queries"]), (&alone["errors"], &2000.into()));
-    assert_eq!(shared["sync_every"], 32);
+    assert_eq!(shared["load"]["sync_every"], 32);
 }
 
 #[tokio::test]

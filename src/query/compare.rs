@@ -1,0 +1,374 @@
+//! Runs that are kept, and how another compares with them.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::batches::{Batches, Interval};
+use super::latency::Latencies;
+use super::report::QueryReport;
+use crate::error::Kind;
+use crate::report::{Report as _, temporary_beside};
+use crate::{Error, Result};
+
+/// A run as `--save` keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Saved {
+    /// The version of the program that kept it.
+    pub postgres_etl: String,
+    /// Where it ran.
+    pub environment: Environment,
+    /// What was reported.
+    pub report: Value,
+    /// What confidence intervals are made of.
+    pub samples: Samples,
+}
+
+/// The client's machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The operating system and the architecture.
+    pub system: String,
+    /// Its processors.
+    pub cores: usize,
+}
+
+/// What confidence intervals are made of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Samples {
+    /// Answers by stretches of time.
+    pub batches: Batches,
+    /// Each response time in nanoseconds, and how often it came.
+    pub response_ns: Vec<(u64, u64)>,
+}
+
+/// How much worse a run may be, as `--fail-if` has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Threshold {
+    figure: Figure,
+    percent: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Figure {
+    /// The rate; in an open loop, where that is given, the mean response time.
+    Slower,
+    P99,
+}
+
+/// A run against one that was kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The file of that one.
+    pub baseline: String,
+    /// Settings that are not the same.
+    pub different_settings: Vec<String>,
+    /// Figure by figure.
+    pub ratios: Vec<Ratio>,
+    /// What `--fail-if` asked for, and is so.
+    pub failures: Vec<String>,
+}
+
+/// One figure against the baseline's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ratio {
+    /// Which figure.
+    pub figure: &'static str,
+    /// That of the baseline.
+    pub baseline: f64,
+    /// That of this run.
+    pub now: f64,
+    /// This one's by the baseline's.
+    pub ratio: f64,
+    /// Where the ratio lies with a probability of 95 %; null when too little was measured.
+    pub interval: Option<Interval>,
+    /// Whether that leaves 1 out, so that the two most likely differ.
+    pub significant: bool,
+}
+
+impl Environment {
+    /// This machine.
+    pub fn here() -> Environment {
+        Environment {
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+impl Samples {
+    /// The relative half width of the rate's interval.
+    fn rate_width(&self, rate: f64) -> Option<f64> {
+        half_width(self.batches.rate_interval(rate)?, rate)
+    }
+
+    fn mean_width(&self, mean: f64) -> Option<f64> {
+        half_width(self.batches.mean_interval(mean)?, mean)
+    }
+
+    /// Half the logarithm of the ends of a quantile's interval: those of the ranks between which it lies with a
+    /// probability of 95 %, by the binomial distribution of as many answers as are independent.
+    fn quantile_width(&self, latencies: &Latencies, quantile: f64) -> Option<f64> {
+        let independent = self.batches.independent(latencies.len(), latencies.deviation())?;
+        let ranks = 1.96 * (quantile * (1.0 - quantile) / independent).sqrt();
+        let (low, high) = (latencies.quantile(quantile - ranks), latencies.quantile(quantile + ranks));
+        (low > 0.0).then(|| (high / low).ln() / 2.0)
+    }
+}
+
+fn half_width(interval: Interval, value: f64) -> Option<f64> {
+    (value > 0.0).then(|| (interval.high - interval.low) / 2.0 / value)
+}
+
+impl Saved {
+    /// `report` and what it was made of.
+    pub fn new(report: &QueryReport, batches: &Batches, response: &Latencies) -> Saved {
+        Saved {
+            postgres_etl: env!("CARGO_PKG_VERSION").into(),
+            environment: Environment::here(),
+            report: serde_json::from_str(&report.json()).expect("a report is JSON"),
+            samples: Samples { batches: batches.clone(), response_ns: response.counts() },
+        }
+    }
+
+    /// Keep it at `path`; what was there before stays until this is complete.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let failed = |error: &std::io::Error| Error::io(Kind::Output, "write the run to", path, error);
+        let mut file = temporary_beside(path).map_err(|error| failed(&error))?;
+        serde_json::to_writer(&mut file, self).map_err(|error| failed(&error.into()))?;
+        file.persist(path).map_err(|error| failed(&error.error))?;
+        Ok(())
+    }
+
+    /// The run that is kept at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn read(path: &Path) -> Result<Saved> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::io(Kind::Input, "read the baseline", path, &error))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Error::input(format!("{} is no run that was kept: {error}", path.display()))
+                .with_help("make one: postgres-etl query --save FILE")
+        })
+    }
+
+    fn figure(&self, path: &str) -> Option<f64> {
+        self.report.pointer(path)?.as_f64()
+    }
+
+    /// How this run compares with `baseline`, which is at `path`.
+    pub fn against(&self, baseline: &Saved, path: &Path, thresholds: &[Threshold]) -> Comparison {
+        let mut ratios = Vec::new();
+        let mut push = |figure, pointer: &str, width: &dyn Fn(&Saved, f64) -> Option<f64>| {
+            let (Some(then), Some(now)) = (baseline.figure(pointer), self.figure(pointer)) else { return };
+            if then <= 0.0 || now <= 0.0 {
+                return;
+            }
+            let ratio = now / then;
+            let width = width(baseline, then).zip(width(self, now)).map(|(a, b)| a.hypot(b).exp());
+            let interval = width.map(|width| Interval { low: ratio / width, high: ratio * width });
+            let significant = interval.is_some_and(|interval| interval.low > 1.0 || interval.high < 1.0);
+            ratios.push(Ratio { figure, baseline: then, now, ratio, interval, significant });
+        };
+        push("rate", "/queries_per_second", &|saved, rate| saved.samples.rate_width(rate));
+        push("mean", "/response_us/mean", &|saved, mean| saved.samples.mean_width(mean));
+        for (figure, pointer, quantile) in [
+            ("p50", "/response_us/p50", 0.5),
+            ("p90", "/response_us/p90", 0.9),
+            ("p95", "/response_us/p95", 0.95),
+            ("p99", "/response_us/p99", 0.99),
+            ("p99.9", "/response_us/p999", 0.999),
+        ] {
+            push(figure, pointer, &|saved, _| {
+                let latencies = Latencies::from_counts(&saved.samples.response_ns);
+                saved.samples.quantile_width(&latencies, quantile)
+            });
+        }
+        let failures = thresholds.iter().filter_map(|threshold| threshold.failure(&ratios, self)).collect();
+        Comparison {
+            baseline: path.display().to_string(),
+            different_settings: self.different_settings(baseline),
+            ratios,
+            failures,
+        }
+    }
+
+    /// What is not the same, and may explain a difference.
+    fn different_settings(&self, baseline: &Saved) -> Vec<String> {
+        let mut different = Vec::new();
+        let mut compare = |what: &str, now: Option<&Value>, then: Option<&Value>| {
+            if now != then {
+                let show = |value: Option<&Value>| match value {
+                    Some(Value::String(text)) => text.clone(),
+                    Some(Value::Null) | None => "none".to_owned(),
+                    Some(value) => value.to_string(),
+                };
+                different.push(format!("{what}: {}, not {}", show(now), show(then)));
+            }
+        };
+        for section in ["load", "server"] {
+            let keys = self.report[section].as_object().into_iter().flat_map(serde_json::Map::keys);
+            for key in keys {
+                let pointer = format!("/{section}/{key}");
+                compare(key, self.report.pointer(&pointer), baseline.report.pointer(&pointer));
+            }
+        }
+        compare("rows", self.report.pointer("/table/rows"), baseline.report.pointer("/table/rows"));
+        let asked = |saved: &Saved| -> Vec<String> {
+            let workloads = saved.report["workloads"].as_array().cloned().unwrap_or_default();
+            let sql = |statement: &Value| statement["sql"].as_str().unwrap_or_default().to_owned();
+            workloads
+                .iter()
+                .flat_map(|workload| workload["statements"].as_array().cloned().unwrap_or_default())
+                .map(|statement| sql(&statement))
+                .collect()
+        };
+        if asked(self) != asked(baseline) {
+            different.push("the statements".into());
+        }
+        if self.environment != baseline.environment {
+            different.push("the client's machine".into());
+        }
+        different
+    }
+}
+
+impl Threshold {
+    /// Why it is not kept, if it is not: the figure is worse by more, and that is no accident.
+    fn failure(self, ratios: &[Ratio], run: &Saved) -> Option<String> {
+        let is_open = !run.report.pointer("/load/rate").is_none_or(Value::is_null);
+        let figure = match (self.figure, is_open) {
+            (Figure::Slower, false) => "rate",
+            (Figure::Slower, true) => "mean",
+            (Figure::P99, _) => "p99",
+        };
+        let found = ratios.iter().find(|ratio| ratio.figure == figure)?;
+        let worse = if figure == "rate" { 1.0 - found.ratio } else { found.ratio - 1.0 } * 100.0;
+        (found.significant && worse > self.percent).then(|| {
+            format!(
+                "{figure} is {worse:.1} % worse than the baseline, more than the {} % of --fail-if {self}",
+                self.percent
+            )
+        })
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figure = match self.figure {
+            Figure::Slower => "slower",
+            Figure::P99 => "p99",
+        };
+        write!(f, "{figure}:{}%", self.percent)
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected slower:5% or p99:10%, not `{text}`");
+        let (figure, percent) = text.split_once(':').ok_or_else(expected)?;
+        let figure = match figure {
+            "slower" => Figure::Slower,
+            "p99" => Figure::P99,
+            _ => return Err(expected()),
+        };
+        let percent =
+            percent.strip_suffix('%').and_then(|percent| percent.parse().ok()).ok_or_else(expected)?;
+        if (0.0..=10_000.0).contains(&percent) { Ok(Threshold { figure, percent }) } else { Err(expected()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A run of `seconds` in which each answer took `micros`, give or take a fifth, one after the other.
+    fn run(seconds: u64, micros: f64) -> Saved {
+        let (mut batches, mut response) = (Batches::default(), Latencies::default());
+        let mut random = super::super::arguments::Stream::new(micros as u64, 0, 0);
+        let (mut at, mut count) = (0.0, 0);
+        while at < seconds as f64 {
+            let took = micros / 1e6 * (0.8 + 0.4 * random.fraction());
+            at += took;
+            count += 1;
+            batches.record(Duration::from_secs_f64(at), Duration::from_secs_f64(took));
+            response.record(Duration::from_secs_f64(took));
+        }
+        let summary = response.summary();
+        let report = serde_json::json!({
+            "queries_per_second": f64::from(count) / at,
+            "response_us": summary,
+            "load": { "rate": null, "connections": 1 },
+        });
+        let samples = Samples { batches, response_ns: response.counts() };
+        let environment = Environment::here();
+        Saved { postgres_etl: String::new(), environment, report, samples }
+    }
+
+    fn failures(now: &Saved, then: &Saved, threshold: &str) -> Vec<String> {
+        now.against(then, Path::new("b"), &[threshold.parse().unwrap()]).failures
+    }
+
+    #[test]
+    fn what_is_slower_for_certain_fails() {
+        let (then, slower) = (run(4, 1000.0), run(4, 1100.0));
+        let comparison = slower.against(&then, Path::new("b"), &[]);
+        assert!(comparison.different_settings.is_empty());
+        for ratio in &comparison.ratios {
+            let expected = if ratio.figure == "rate" { 1.0 / 1.1 } else { 1.1 };
+            assert!((ratio.ratio - expected).abs() < 0.02 && ratio.significant, "{ratio:?}");
+        }
+        assert_eq!(failures(&slower, &then, "slower:5%").len(), 1);
+        assert_eq!(failures(&slower, &then, "p99:5%").len(), 1);
+        assert!(failures(&slower, &then, "slower:20%").is_empty());
+        assert!(failures(&then, &slower, "slower:5%").is_empty(), "it is faster");
+    }
+
+    #[test]
+    fn what_may_be_chance_does_not_fail() {
+        let short = |micros| {
+            let mut run = run(1, micros);
+            // As if each tenth of it had been another machine.
+            run.samples.batches = Batches::default();
+            for at in 0..1000 {
+                let swing = if at / 100 % 2 == 0 { 0.5 } else { 1.5 };
+                run.samples
+                    .batches
+                    .record(Duration::from_millis(at), Duration::from_secs_f64(micros * swing / 1e6));
+            }
+            run
+        };
+        let (then, slower) = (short(1000.0), short(1100.0));
+        let comparison = slower.against(&then, Path::new("b"), &["p99:5%".parse().unwrap()]);
+        let mean = comparison.ratios.iter().find(|ratio| ratio.figure == "mean").unwrap();
+        assert!(!mean.significant, "{mean:?}");
+    }
+
+    #[test]
+    fn settings_that_differ_are_named() {
+        let (mut now, then) = (run(1, 1000.0), run(1, 1000.0));
+        now.report["load"]["connections"] = 4.into();
+        now.environment.cores += 1;
+        let comparison = now.against(&then, Path::new("b"), &[]);
+        assert_eq!(comparison.different_settings, ["connections: 4, not 1", "the client's machine"]);
+    }
+
+    #[test]
+    fn thresholds_are_read() {
+        assert_eq!("slower:5%".parse::<Threshold>().unwrap().to_string(), "slower:5%");
+        for wrong in ["slower", "slower:5", "faster:5%", "p99:-1%", "p99:%"] {
+            assert!(wrong.parse::<Threshold>().is_err(), "{wrong}");
+        }
+    }
+}

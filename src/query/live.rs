@@ -1,0 +1,179 @@
+//! What is shown while a run goes on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::task::JoinHandle;
+
+use super::pace::Limits;
+use super::timeline::{Second, Timeline};
+
+/// Where it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Live {
+    /// Nowhere.
+    Off,
+    /// A few lines of a terminal, drawn over and over, and taken away at the end.
+    Terminal,
+    /// A line every 10 s, for whatever standard error leads to.
+    Lines,
+}
+
+/// The drawing of one run; ends with [`Drawing::finish`], or when it is dropped.
+#[derive(Debug)]
+pub struct Drawing {
+    bar: ProgressBar,
+    task: Option<JoinHandle<()>>,
+}
+
+const REDRAW: Duration = Duration::from_millis(250);
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// As many seconds are drawn as bars.
+const BARS: usize = 60;
+
+impl Live {
+    /// Show `timeline` from now on; `what` names the run.
+    pub fn draw(self, what: String, timeline: &Arc<Timeline>, limits: Limits) -> Drawing {
+        let started = Instant::now();
+        let timeline = Arc::clone(timeline);
+        let bar = match self {
+            Live::Terminal => {
+                let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
+                ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+            }
+            _ => ProgressBar::hidden(),
+        };
+        let task = match self {
+            Live::Off => None,
+            Live::Terminal => {
+                let bar = bar.clone();
+                Some(tokio::spawn(async move {
+                    loop {
+                        bar.set_message(picture(&what, started.elapsed(), limits, &timeline.seconds()));
+                        bar.tick();
+                        tokio::time::sleep(REDRAW).await;
+                    }
+                }))
+            }
+            Live::Lines => Some(tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LINE_EVERY).await;
+                    eprintln!("{}", line(&what, started.elapsed(), &timeline.seconds()));
+                }
+            })),
+        };
+        Drawing { bar, task }
+    }
+}
+
+impl Drawing {
+    /// Take it away.
+    pub fn finish(self) {}
+}
+
+impl Drop for Drawing {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The last second that is over.
+fn latest(seconds: &[Second], elapsed: Duration) -> Option<&Second> {
+    seconds.iter().rev().find(|second| second.second < elapsed.as_secs())
+}
+
+fn done(seconds: &[Second]) -> (u64, u64) {
+    seconds.iter().fold((0, 0), |(done, errors), second| {
+        (done + second.answered + second.errors, errors + second.errors)
+    })
+}
+
+fn picture(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) -> String {
+    let (done, errors) = done(seconds);
+    let by_time = limits.duration.map(|duration| duration.saturating_sub(elapsed));
+    let by_count = limits
+        .queries
+        .filter(|_| done > 0)
+        .map(|queries| elapsed.mul_f64(queries.saturating_sub(done) as f64 / done as f64));
+    let left = match by_time.into_iter().chain(by_count).min() {
+        Some(left) => format!(", {} left", HumanDuration(left)),
+        None => String::new(),
+    };
+    let of = limits.queries.map_or_else(String::new, |queries| format!(" of {}", HumanCount(queries)));
+    let mut lines = vec![format!("{what}: {}{of} queries{left}", HumanCount(done))];
+    if let Some(second) = latest(seconds, elapsed) {
+        lines.push(format!(
+            "  {}/s, p99 {}, {errors} errors",
+            HumanCount(second.answered),
+            milliseconds(second.p99_us)
+        ));
+        lines.push(format!("  {}", sparkline(&seconds[..=second.second as usize])));
+    }
+    lines.join("\n")
+}
+
+fn line(what: &str, elapsed: Duration, seconds: &[Second]) -> String {
+    let (done, errors) = done(seconds);
+    let (rate, p99) = latest(seconds, elapsed).map_or((0, 0.0), |second| (second.answered, second.p99_us));
+    format!(
+        "{what}: {} s, {done} queries, {rate}/s, p99 {}, {errors} errors",
+        elapsed.as_secs(),
+        milliseconds(p99)
+    )
+}
+
+fn milliseconds(micros: f64) -> String {
+    format!("{:.2} ms", micros / 1e3)
+}
+
+/// The rate of the last seconds, as bars.
+fn sparkline(seconds: &[Second]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let shown = &seconds[seconds.len().saturating_sub(BARS)..];
+    let most = shown.iter().map(|second| second.answered).max().unwrap_or(0).max(1);
+    shown.iter().map(|second| LEVELS[(second.answered * 7 / most) as usize]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds() -> Vec<Second> {
+        [(100, 0), (200, 1), (50, 0)]
+            .into_iter()
+            .zip(0..)
+            .map(|((answered, errors), second)| Second {
+                second,
+                answered,
+                errors,
+                p50_us: 1000.0,
+                p99_us: 2500.0,
+                max_us: 9000.0,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_picture_shows_the_last_second_that_is_over() {
+        let limits = Limits { queries: Some(1404), duration: None };
+        assert_eq!(
+            picture("by-id", Duration::from_millis(2700), limits, &seconds()),
+            "by-id: 351 of 1,404 queries, 8 seconds left\n  200/s, p99 2.50 ms, 1 errors\n  ▄█"
+        );
+        let limits = Limits { queries: None, duration: Some(Duration::from_secs(60)) };
+        assert_eq!(picture("by-id", Duration::ZERO, limits, &[]), "by-id: 0 queries, 60 seconds left");
+    }
+
+    #[test]
+    fn a_line_says_the_same() {
+        assert_eq!(
+            line("by-id", Duration::from_secs(2), &seconds()),
+            "by-id: 2 s, 351 queries, 200/s, p99 2.50 ms, 1 errors"
+        );
+    }
+}

@@ -1,0 +1,390 @@
+//! What bounded a run: what the server's processes waited for, and who used the processors.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Object;
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::postgres::database::Connections;
+
+/// What was seen while a run went on, and what follows from it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Observed {
+    /// What bounded the run, in one word: `client`, `server`, `lock`, `lwlock`, `io`, `wal`, `roundtrip`, `rate`,
+    /// `unknown`.
+    pub by: &'static str,
+    /// In one sentence.
+    pub sentence: String,
+    /// What it follows from.
+    #[serde(flatten)]
+    pub seen: Seen,
+    /// What the server's `pg_stat_statements` counted meanwhile, the longest first; null where it is not installed.
+    pub statements: Option<Vec<ServerStatement>>,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Seen {
+    /// The run's connections.
+    pub backends: usize,
+    /// How often they were looked at.
+    pub looks: u64,
+    /// Backends that ran, on average.
+    pub running: f64,
+    /// Backends that had nothing to do until the client sent something, on average.
+    pub waiting_for_client: f64,
+    /// Backends that waited for something else, on average, by its `wait_event_type:wait_event`; the most first.
+    pub waiting: Vec<(String, f64)>,
+    /// Cores that this program used, on average.
+    pub client_cores: f64,
+    /// Cores that the run's backends used, on average; null where they are not seen from here.
+    pub server_cores: Option<f64>,
+    /// Cores of this machine that were busy, on average; null where it does not tell.
+    pub busy_cores: Option<f64>,
+    /// Cores of this machine.
+    pub cores: usize,
+    /// Whether the rate was given, and kept.
+    pub rate_was_kept: bool,
+}
+
+/// What `pg_stat_statements` has of one statement.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServerStatement {
+    /// Its text, as the server keeps it.
+    pub query: String,
+    /// How often it was run.
+    pub calls: i64,
+    /// What the server took for it each time, in microseconds, planning not counted.
+    pub mean_us: f64,
+    /// Rows that it returned or changed each time.
+    pub rows: f64,
+}
+
+/// How often the server is looked at.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Looks at the server until it is told to stop.
+#[derive(Debug)]
+pub struct Observer {
+    stop: oneshot::Sender<()>,
+    watching: tokio::task::JoinHandle<(Seen, Option<Vec<ServerStatement>>)>,
+}
+
+impl Observer {
+    /// Begin to look at the backends `pids` over a connection of its own; `None` when there is none to be had.
+    pub async fn start(pool: &Connections, pids: Vec<i32>, is_local: bool) -> Option<Observer> {
+        let client = pool.get().await.ok()?;
+        let before = statements(&client).await;
+        let (stop, stopped) = oneshot::channel();
+        let watching = tokio::spawn(async move {
+            let seen = watch(&client, &pids, is_local, stopped).await;
+            let after = statements(&client).await;
+            (seen, before.zip(after).map(|(before, after)| difference(&before, after)))
+        });
+        Some(Observer { stop, watching })
+    }
+
+    /// Stop, and say what was seen; `rate_was_kept` if the rate was given and all was sent in time.
+    pub async fn finish(self, rate_was_kept: bool) -> Observed {
+        let _ = self.stop.send(());
+        let (seen, statements) = self.watching.await.expect("the observer does not panic");
+        let seen = Seen { rate_was_kept, ..seen };
+        let (by, sentence) = seen.verdict();
+        Observed { by, sentence, seen, statements }
+    }
+}
+
+async fn watch(client: &Object, pids: &[i32], is_local: bool, mut stopped: oneshot::Receiver<()>) -> Seen {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let began = Instant::now();
+    let before = Processors::now(pids, is_local);
+    let mut states: BTreeMap<String, u64> = BTreeMap::new();
+    let mut looks = 0;
+    let look = client
+        .prepare(
+            "SELECT CASE WHEN state IS DISTINCT FROM 'active' OR wait_event_type = 'Client' THEN 'client'
+                         WHEN wait_event IS NULL THEN 'running'
+                         ELSE wait_event_type || ':' || wait_event END, count(*)
+             FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1) GROUP BY 1",
+        )
+        .await;
+    if let Ok(look) = look {
+        loop {
+            let Ok(rows) = client.query(&look, &[&pids]).await else { break };
+            looks += 1;
+            for row in rows {
+                *states.entry(row.get(0)).or_default() += row.get::<_, i64>(1) as u64;
+            }
+            tokio::select! {
+                _ = &mut stopped => break,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+    let after = Processors::now(pids, is_local);
+    let seconds = began.elapsed().as_secs_f64();
+    let mean = |count: u64| count as f64 / looks.max(1) as f64;
+    let mut waiting: Vec<(String, f64)> = Vec::new();
+    let (mut running, mut waiting_for_client) = (0.0, 0.0);
+    for (state, count) in states {
+        match state.as_str() {
+            "running" => running = mean(count),
+            "client" => waiting_for_client = mean(count),
+            _ => waiting.push((state, mean(count))),
+        }
+    }
+    waiting.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let cores_of = |before: Option<f64>, after: Option<f64>| Some((after? - before?).max(0.0) / seconds);
+    Seen {
+        backends: pids.len(),
+        looks,
+        running,
+        waiting_for_client,
+        waiting,
+        client_cores: (after.client - before.client) / seconds,
+        server_cores: cores_of(before.server, after.server),
+        busy_cores: cores_of(before.machine, after.machine),
+        cores,
+        rate_was_kept: false,
+    }
+}
+
+/// Processor time used so far, in seconds.
+struct Processors {
+    client: f64,
+    server: Option<f64>,
+    machine: Option<f64>,
+}
+
+impl Processors {
+    fn now(pids: &[i32], is_local: bool) -> Processors {
+        let own = clock_gettime(ClockId::ProcessCPUTime);
+        Processors {
+            client: own.tv_sec as f64 + own.tv_nsec as f64 / 1e9,
+            server: if is_local { pids.iter().map(|pid| process_seconds(*pid)).sum() } else { None },
+            machine: machine_seconds(),
+        }
+    }
+}
+
+fn ticks_a_second() -> f64 {
+    rustix::param::clock_ticks_per_second() as f64
+}
+
+/// User and system time of process `pid`, if it is a server's: fields 14 and 15 of proc(5)'s stat.
+fn process_seconds(pid: i32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+    if !name.starts_with("postgres") {
+        return None;
+    }
+    let mut times = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().ok());
+    Some((times.next()?? + times.next()??) / ticks_a_second())
+}
+
+/// What all processors were busy: the first line of proc(5)'s stat without idle and iowait.
+fn machine_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let fields: Vec<f64> =
+        stat.lines().next()?.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    let [user, nice, system, _idle, _iowait, interrupt, soft, ..] = fields[..] else { return None };
+    Some((user + nice + system + interrupt + soft) / ticks_a_second())
+}
+
+impl Seen {
+    /// What bounded the run: a word, and a sentence.
+    fn verdict(&self) -> (&'static str, String) {
+        let Seen { backends, running, waiting_for_client, client_cores, cores, .. } = self;
+        let backends = *backends as f64;
+        let client = match self.server_cores {
+            Some(server) => {
+                format!("the client used {client_cores:.2} and the server {server:.2} of {cores} cores")
+            }
+            None => format!("the client used {client_cores:.2} of {cores} cores"),
+        };
+        if self.looks == 0 {
+            return ("unknown", format!("unknown: the server could not be looked at; {client}"));
+        }
+        let is_full = self.busy_cores.is_some_and(|busy| busy >= 0.9 * *cores as f64);
+        let waited: f64 = self.waiting.iter().map(|(_, mean)| mean).sum();
+        if let Some((event, _)) = self.waiting.first()
+            && waited >= 0.25 * backends
+            && waited >= *running
+        {
+            let (by, what) = kind_of(event);
+            return (
+                by,
+                format!(
+                    "{what}: {waited:.1} of {backends} backends waited, most of them for {event}; {client}"
+                ),
+            );
+        }
+        if *client_cores >= 0.85 * *cores as f64
+            || (is_full && self.server_cores.is_some_and(|server| *client_cores > server))
+        {
+            return (
+                "client",
+                format!(
+                    "THE CLIENT, NOT THE SERVER: {client}; measure from a larger machine, or from another one"
+                ),
+            );
+        }
+        if is_full || *running >= 0.7 * backends {
+            let none = if waited < 0.05 * backends { "none waited" } else { "some waited" };
+            return (
+                "server",
+                format!("server CPU: {running:.1} of {backends} backends ran, {none}; {client}"),
+            );
+        }
+        if self.rate_was_kept {
+            return (
+                "rate",
+                format!(
+                    "the rate that was asked for: {waiting_for_client:.1} of {backends} backends had nothing to do; {client}"
+                ),
+            );
+        }
+        if *waiting_for_client >= 0.5 * backends {
+            return (
+                "roundtrip",
+                format!(
+                    "round trips: {waiting_for_client:.1} of {backends} backends waited for the next query, which more connections or a deeper pipeline would send; {client}"
+                ),
+            );
+        }
+        (
+            "unknown",
+            format!(
+                "nothing by itself: of {backends} backends {running:.1} ran, {waited:.1} waited, {waiting_for_client:.1} had nothing to do; {client}"
+            ),
+        )
+    }
+}
+
+/// What a wait event is about.
+fn kind_of(event: &str) -> (&'static str, &'static str) {
+    match event.split_once(':') {
+        Some(("Lock", _)) => ("lock", "locks"),
+        Some((_, name)) if name.starts_with("WAL") || name == "SyncRep" => ("wal", "the write-ahead log"),
+        Some(("LWLock", _)) => ("lwlock", "contention inside the server"),
+        Some(("IO", _)) => ("io", "the server's disk"),
+        _ => ("unknown", "waiting"),
+    }
+}
+
+/// Calls, milliseconds and rows of each statement, by its identity.
+type Statements = BTreeMap<(i64, u32), (String, i64, f64, i64)>;
+
+async fn statements(client: &Object) -> Option<Statements> {
+    // Where the extension is not there, or may not be read, there is nothing to tell.
+    let rows = client
+        .query(
+            "SELECT queryid, userid, query, calls, total_exec_time, rows FROM pg_stat_statements
+             WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+               AND queryid IS NOT NULL AND query NOT LIKE '%pg_stat_%'",
+            &[],
+        )
+        .await
+        .ok()?;
+    let read = |row: &tokio_postgres::Row| {
+        ((row.get(0), row.get(1)), (row.get(2), row.get(3), row.get(4), row.get(5)))
+    };
+    Some(rows.iter().map(read).collect())
+}
+
+fn difference(before: &Statements, after: Statements) -> Vec<ServerStatement> {
+    /// More would not be read.
+    const MOST: usize = 10;
+    let mut found = Vec::new();
+    for (key, (query, calls, ms, rows)) in after {
+        let (earlier_calls, earlier_ms, earlier_rows) =
+            before.get(&key).map_or((0, 0.0, 0), |(_, calls, ms, rows)| (*calls, *ms, *rows));
+        let calls = calls - earlier_calls;
+        if calls > 0 {
+            let mean_us = (ms - earlier_ms) * 1e3 / calls as f64;
+            found.push(ServerStatement {
+                query,
+                calls,
+                mean_us,
+                rows: (rows - earlier_rows) as f64 / calls as f64,
+            });
+        }
+    }
+    found.sort_by(|a, b| (b.mean_us * b.calls as f64).total_cmp(&(a.mean_us * a.calls as f64)));
+    found.truncate(MOST);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Seen {
+        Seen {
+            backends: 16,
+            looks: 100,
+            cores: 2,
+            busy_cores: Some(1.0),
+            server_cores: Some(0.5),
+            ..Seen::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(seen: &Seen, by: &str, start: &str) {
+        let (found, sentence) = seen.verdict();
+        assert!(found == by && sentence.starts_with(start), "{found}: {sentence}");
+    }
+
+    #[test]
+    fn the_verdict_follows_from_the_numbers() {
+        let server = Seen {
+            running: 16.0,
+            busy_cores: Some(1.99),
+            server_cores: Some(1.9),
+            client_cores: 0.04,
+            ..seen()
+        };
+        check(
+            &server,
+            "server",
+            "server CPU: 16.0 of 16 backends ran, none waited; the client used 0.04 and the server 1.90 of 2 cores",
+        );
+        let remote = Seen { running: 15.0, server_cores: None, client_cores: 0.1, ..seen() };
+        check(&remote, "server", "server CPU: 15.0 of 16 backends ran");
+        let client = Seen {
+            running: 3.0,
+            waiting_for_client: 13.0,
+            client_cores: 1.2,
+            busy_cores: Some(2.0),
+            ..seen()
+        };
+        check(&client, "client", "THE CLIENT, NOT THE SERVER: the client used 1.20");
+        let locks = Seen { running: 1.0, waiting: vec![("Lock:transactionid".into(), 14.0)], ..seen() };
+        check(&locks, "lock", "locks: 14.0 of 16 backends waited, most of them for Lock:transactionid");
+        let wal =
+            Seen { waiting: vec![("LWLock:WALWrite".into(), 9.0), ("IO:WALSync".into(), 1.0)], ..seen() };
+        check(&wal, "wal", "the write-ahead log: 10.0 of 16");
+        let idle = Seen { waiting_for_client: 15.5, ..seen() };
+        check(&idle, "roundtrip", "round trips: 15.5 of 16 backends waited for the next query");
+        check(&Seen { rate_was_kept: true, ..idle }, "rate", "the rate that was asked for: 15.5");
+        check(&Seen { looks: 0, ..seen() }, "unknown", "unknown: the server could not be looked at");
+    }
+
+    #[test]
+    fn what_statements_did_meanwhile_is_a_difference() {
+        let statement = |calls, ms| (("a".to_owned()), calls, ms, calls * 2);
+        let before = Statements::from([((1, 10), statement(5, 50.0)), ((2, 10), statement(1, 1.0))]);
+        let after = Statements::from([
+            ((1, 10), statement(15, 70.0)),
+            ((2, 10), statement(1, 1.0)),
+            ((3, 10), statement(2, 100.0)),
+        ]);
+        let found: Vec<_> =
+            difference(&before, after).into_iter().map(|s| (s.calls, s.mean_us, s.rows)).collect();
+        assert_eq!(found, [(2, 50_000.0, 2.0), (10, 2000.0, 2.0)]);
+    }
+}

@@ -1,0 +1,469 @@
+//! One measured stretch: queries over all connections, from the first that is sent to the last answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_postgres::Error as PgError;
+use tokio_postgres::error::SqlState;
+
+use super::ask::{Answer, Asked, Asker, Connection, Query};
+use super::latency::Latencies;
+use super::pace::{Limits, Pacer, Schedule};
+use super::tally::{ScriptTally, Tally};
+use super::timeline::{Now, Timeline};
+use crate::postgres::database::Connections;
+use crate::postgres::sync_batching::is_skipped;
+use crate::postgres::window::Window;
+use crate::progress::Counters;
+use crate::{Error, Result};
+
+/// What a stretch is to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is asked, and how.
+    pub asker: Arc<Asker>,
+    /// Queries, or transactions, on the way at once on each connection.
+    pub depth: usize,
+    /// When it ends; `None` and `None` is never.
+    pub limits: Limits,
+    /// When queries are due, in an open loop.
+    pub schedule: Option<Schedule>,
+    /// The number of the first query.
+    pub first: u64,
+    /// Whether queries share Syncs, and so may be skipped for the failure of another.
+    pub batches: bool,
+    /// Whether times are taken.
+    pub takes_times: bool,
+    /// Whether the slowest run of each workload is remembered.
+    pub keeps_slowest: bool,
+    /// It ends when there are more errors.
+    pub max_errors: u64,
+    /// What the answers should be.
+    pub expected: Option<Expected>,
+}
+
+/// What answers are compared with.
+#[derive(Debug, Clone)]
+pub enum Expected {
+    /// Those of a quiet connection, by workload and arguments.
+    Answers(Arc<HashMap<(usize, String), Answer>>),
+    /// So many rows, and this hash of the first value, where they are given.
+    Given {
+        /// How many rows.
+        rows: Option<u64>,
+        /// The hash of the first row's first value; `Some(None)` is NULL or no row.
+        value: Option<Option<u64>>,
+    },
+}
+
+/// What a stretch came to.
+#[derive(Debug)]
+pub struct Stretch {
+    /// What was seen on all connections.
+    pub total: Tally,
+    /// What was seen on each.
+    pub connections: Vec<Tally>,
+    /// From the start to the last answer.
+    pub elapsed: Duration,
+    /// Second by second.
+    pub timeline: Arc<Timeline>,
+    /// Of an open loop.
+    pub offered: Option<Offered>,
+    /// Whether it ended for there were too many errors.
+    pub has_failed: bool,
+}
+
+/// How an open loop's queries were sent.
+#[derive(Debug)]
+pub struct Offered {
+    /// How many were due.
+    pub due: u64,
+    /// How many of them were sent.
+    pub sent: u64,
+    /// By how much the clock of the program itself was late for them.
+    pub lag: Latencies,
+}
+
+/// What all connections share.
+struct Run {
+    plan: Plan,
+    next: AtomicU64,
+    errors: AtomicU64,
+    is_over: AtomicBool,
+    pacer: Option<Arc<Pacer>>,
+    start: Instant,
+    timeline: Arc<Timeline>,
+    counters: Arc<Counters>,
+}
+
+/// How one connection's part ended.
+enum End {
+    /// There is nothing left to ask.
+    Over,
+    /// The connection is gone.
+    Lost,
+    /// Nothing can be answered any more.
+    Fatal(PgError),
+}
+
+/// How long a lost connection is tried to be replaced.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ask over `connections`, which are those of `pool`; they come back in their order.
+///
+/// # Errors
+/// When a connection is lost and cannot be replaced, or every query is bound to be refused.
+pub async fn run(
+    plan: Plan,
+    connections: Vec<Connection>,
+    pool: &Connections,
+    timeline: &Arc<Timeline>,
+    counters: &Arc<Counters>,
+) -> Result<(Stretch, Vec<Connection>)> {
+    let start = Instant::now();
+    let (schedule, limits) = (plan.schedule.clone(), plan.limits);
+    let run = Arc::new(Run {
+        next: AtomicU64::new(0),
+        errors: AtomicU64::new(0),
+        is_over: AtomicBool::new(false),
+        pacer: schedule.map(|schedule| Pacer::new(schedule, start)),
+        start,
+        timeline: Arc::clone(timeline),
+        counters: Arc::clone(counters),
+        plan,
+    });
+    let pacing = run.pacer.clone().map(|pacer| {
+        let run = Arc::clone(&run);
+        tokio::task::spawn_blocking(move || pacer.run(limits, || run.is_stopped()))
+    });
+    let mut tasks = JoinSet::new();
+    for (index, connection) in connections.into_iter().enumerate() {
+        let (run, pool) = (Arc::clone(&run), pool.clone());
+        tasks.spawn(async move { (index, run.ask_over(connection, &pool).await) });
+    }
+    let (mut done, mut failure) = (Vec::new(), None);
+    while let Some(joined) = tasks.join_next().await {
+        match joined.expect("a worker neither panics nor is aborted") {
+            (index, Ok((connection, tally))) => done.push((index, connection, tally)),
+            (_, Err(error)) => {
+                run.is_over.store(true, Relaxed);
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    let elapsed = start.elapsed();
+    run.is_over.store(true, Relaxed);
+    let offered = match pacing {
+        Some(pacing) => {
+            let (due, lag) = pacing.await.expect("the pacing thread does not panic");
+            let sent = run.pacer.as_ref().map_or(0, |pacer| pacer.taken());
+            Some(Offered { due, sent, lag })
+        }
+        None => None,
+    };
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    done.sort_by_key(|(index, ..)| *index);
+    let (mut total, mut tallies, mut connections) = (Tally::default(), Vec::new(), Vec::new());
+    for (_, connection, tally) in done {
+        total.add(&tally);
+        tallies.push(tally);
+        connections.push(connection);
+    }
+    let has_failed = total.error_count() > run.plan.max_errors;
+    let timeline = Arc::clone(timeline);
+    Ok((Stretch { total, connections: tallies, elapsed, timeline, offered, has_failed }, connections))
+}
+
+/// What one connection is at.
+struct Worker {
+    tally: Tally,
+    now: Now,
+    /// Queries that were skipped, and are asked again.
+    again: Vec<Query>,
+    /// When the last answer came.
+    answered: Instant,
+}
+
+/// What there is to send.
+enum Next {
+    Query(Query),
+    /// None is due.
+    Later,
+    /// There will be none.
+    End,
+}
+
+impl Run {
+    /// Whether nothing more is to be sent.
+    fn is_stopped(&self) -> bool {
+        self.is_over.load(Relaxed) || self.counters.is_cancelled()
+    }
+
+    async fn ask_over(&self, mut connection: Connection, pool: &Connections) -> Result<(Connection, Tally)> {
+        let mut worker =
+            Worker { tally: Tally::default(), now: Now::default(), again: Vec::new(), answered: self.start };
+        let asker = &*self.plan.asker;
+        loop {
+            let end = if asker.is_plain() {
+                self.ask_until(&mut worker, |query| asker.ask_plainly(&connection, query)).await
+            } else {
+                self.ask_until(&mut worker, |query| asker.ask(&connection, query)).await
+            };
+            match end {
+                End::Over => break,
+                End::Fatal(error) => {
+                    self.is_over.store(true, Relaxed);
+                    return Err(self.explain(&error));
+                }
+                // What is lost while it is being stopped need not be replaced.
+                End::Lost if self.is_stopped() => break,
+                End::Lost => {
+                    connection = self.replace(connection, pool).await?;
+                    worker.tally.reconnections += 1;
+                }
+            }
+        }
+        worker.now.hand_over(&self.timeline);
+        Ok((connection, worker.tally))
+    }
+
+    /// Send queries, and take their answers, until there are none left to send.
+    async fn ask_until<F: Future<Output = Asked>>(
+        &self,
+        worker: &mut Worker,
+        ask: impl Fn(Query) -> F,
+    ) -> End {
+        let mut window = Window::new(self.plan.depth);
+        let mut end = None;
+        loop {
+            let is_over = |end: &Option<End>, worker: &Worker| match end {
+                None => false,
+                Some(End::Over) => worker.again.is_empty() || self.is_stopped(),
+                Some(_) => true,
+            };
+            while !is_over(&end, worker) && !window.is_full() {
+                match self.next(worker, window.is_empty()).await {
+                    Next::Query(query) => window.push(ask(query)).await,
+                    Next::Later => break,
+                    Next::End => end = Some(End::Over),
+                }
+            }
+            let asked = match &self.pacer {
+                Some(pacer) if end.is_none() && !window.is_full() => tokio::select! {
+                    asked = window.pop() => asked,
+                    due = pacer.next() => {
+                        match due {
+                            Some(due) => window.push(ask(self.query(due.0, due.1, Instant::now()))).await,
+                            None => end = Some(End::Over),
+                        }
+                        continue;
+                    }
+                },
+                _ => window.pop().await,
+            };
+            let Some(asked) = asked else { break };
+            match self.take(asked, worker) {
+                // The first is what it is about; those behind it fail because it did.
+                Some(new) if end.is_none() || matches!(end, Some(End::Over)) => end = Some(new),
+                _ => {}
+            }
+        }
+        end.unwrap_or(End::Over)
+    }
+
+    /// The next query; waits for it to be due if that `may_wait`.
+    async fn next(&self, worker: &mut Worker, may_wait: bool) -> Next {
+        if let Some(query) = worker.again.pop() {
+            return Next::Query(query);
+        }
+        let Some(pacer) = &self.pacer else { return self.next_at_once() };
+        let due = if may_wait { pacer.next().await } else { pacer.try_next() };
+        match due {
+            Some((index, due)) if !self.is_stopped() => Next::Query(self.query(index, due, Instant::now())),
+            None if !may_wait && !pacer.is_over() => Next::Later,
+            _ => Next::End,
+        }
+    }
+
+    /// The next query of a closed loop.
+    fn next_at_once(&self) -> Next {
+        let index = self.next.fetch_add(1, Relaxed);
+        let Limits { queries, duration } = self.plan.limits;
+        if queries.is_some_and(|queries| index >= queries) || self.is_stopped() {
+            return Next::End;
+        }
+        let now = Instant::now();
+        if duration.is_some_and(|duration| now - self.start >= duration) {
+            return Next::End;
+        }
+        Next::Query(self.query(index, now, now))
+    }
+
+    fn query(&self, index: u64, due: Instant, sent: Instant) -> Query {
+        let (script, time) = self.plan.asker.mix.at(self.plan.first.wrapping_add(index));
+        Query { script, time, due, sent }
+    }
+
+    /// Count an answer. What it says about those to come, if anything.
+    fn take(&self, asked: Asked, worker: &mut Worker) -> Option<End> {
+        let Asked { query, done, retries, statements, answer } = asked;
+        let Worker { tally, now, again, answered } = worker;
+        tally.retries += retries;
+        let scripts = &self.plan.asker.mix.scripts;
+        // Of a single statement there is nothing to tell that the total does not.
+        let is_apart = scripts.len() > 1 || scripts[0].begin.is_some();
+        match answer {
+            Ok(answer) => {
+                tally.answered += 1;
+                let at = done - self.start;
+                let begun = query.sent.max(std::mem::replace(answered, done));
+                if self.plan.takes_times {
+                    let response = done - query.due;
+                    tally.response.record(response);
+                    tally.batches.record(at, response);
+                    if self.pacer.is_some() {
+                        tally.service.record(done - query.sent);
+                    }
+                    if self.pacer.is_some() || self.plan.depth > 1 {
+                        tally.waiting.record(begun.saturating_duration_since(query.due));
+                        tally.server.record(done.saturating_duration_since(begun));
+                    }
+                    now.record(at, Some(response), &self.timeline);
+                } else {
+                    now.count(at, &self.timeline);
+                }
+                if is_apart || self.plan.keeps_slowest {
+                    tally.scripts.resize_with(scripts.len(), ScriptTally::default);
+                    self.take_apart(query, done, &statements, &mut tally.scripts[query.script]);
+                }
+                self.compare(query, answer, tally);
+                None
+            }
+            // It never ran, and reads only: it is asked again, and neither counts as refused nor is lost.
+            Err(error) if self.plan.batches && is_skipped(&error) && !self.is_stopped() => {
+                again.push(query);
+                None
+            }
+            // It was cancelled with the run.
+            Err(_) if self.counters.is_cancelled() => Some(End::Over),
+            Err(error) if self.is_read_only(&error) => Some(End::Fatal(error)),
+            Err(error) => {
+                tally.refused(&format!("run query {}", scripts[query.script].name), &error);
+                now.record(done - self.start, None, &self.timeline);
+                if is_apart {
+                    tally.scripts.resize_with(scripts.len(), ScriptTally::default);
+                    tally.scripts[query.script].errors += 1;
+                }
+                if self.errors.fetch_add(1, Relaxed) >= self.plan.max_errors {
+                    self.is_over.store(true, Relaxed);
+                    return Some(End::Over);
+                }
+                is_lost(&error).then_some(End::Lost)
+            }
+        }
+    }
+
+    fn take_apart(&self, query: Query, done: Instant, statements: &[Duration], tally: &mut ScriptTally) {
+        tally.answered += 1;
+        if !self.plan.takes_times {
+            return;
+        }
+        tally.response.record(done - query.due);
+        tally.statements.resize_with(statements.len(), Latencies::default);
+        for (latencies, took) in tally.statements.iter_mut().zip(statements) {
+            latencies.record(*took);
+        }
+        tally.slowest = tally.slowest.max(Some((done - query.sent, query.time)));
+    }
+
+    fn compare(&self, query: Query, answer: Answer, tally: &mut Tally) {
+        let Some(expected) = &self.plan.expected else { return };
+        let mix = &self.plan.asker.mix;
+        let arguments = || mix.describe(query.script, query.time);
+        let difference = match expected {
+            Expected::Answers(answers) => match answers.get(&(query.script, arguments())) {
+                // It writes, so there is nothing to compare with.
+                None => return,
+                Some(expected) if *expected == answer => None,
+                Some(expected) if expected.rows != answer.rows => {
+                    Some(format!("{} rows, not {}", answer.rows, expected.rows))
+                }
+                Some(_) => Some("other values".to_owned()),
+            },
+            Expected::Given { rows: Some(rows), .. } if *rows != answer.rows => {
+                Some(format!("{} rows, not {rows}", answer.rows))
+            }
+            Expected::Given { value: Some(value), .. } if *value != answer.first => {
+                Some("another value".to_owned())
+            }
+            Expected::Given { .. } => None,
+        };
+        tally.compared += 1;
+        if let Some(difference) = difference {
+            tally.differences.0 += 1;
+            let name = &mix.scripts[query.script].name;
+            tally.differences.1.get_or_insert_with(|| format!("{name} ({}): {difference}", arguments()));
+        }
+    }
+
+    /// Whether the statement writes, and may not because it shares its Sync.
+    fn is_read_only(&self, error: &PgError) -> bool {
+        self.plan.batches && error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+    }
+
+    fn explain(&self, error: &PgError) -> Error {
+        let names: Vec<&str> =
+            self.plan.asker.mix.scripts.iter().map(|script| script.name.as_str()).collect();
+        Error::database(&format!("run query {}", names.join(", ")), error).with_help(
+            "queries that share a Sync run read-only; --sync-every 1 gives each its own, and lets it write",
+        )
+    }
+
+    /// A connection in the place of one that is lost.
+    async fn replace(&self, lost: Connection, pool: &Connections) -> Result<Connection> {
+        // The pool sees that it is closed, and does not give it out again.
+        drop(lost);
+        let until = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(20);
+        loop {
+            match connect(pool, &self.plan.asker).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if self.is_stopped() || Instant::now() >= until => {
+                    return Err(Error::new(error.kind(), format!("a connection was lost: {error}"))
+                        .with_help("the server went away during the run; its log says why"));
+                }
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+}
+
+/// A connection on which everything is prepared.
+///
+/// # Errors
+/// When there is none, or a statement does not prepare.
+pub async fn connect(pool: &Connections, asker: &Asker) -> Result<Connection> {
+    let client = pool.get().await?;
+    let mut prepared = Vec::new();
+    for script in &asker.mix.scripts {
+        prepared.push(script.prepare(&client).await?);
+    }
+    let pid = client
+        .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
+        .await
+        .map_err(|error| Error::database("ask for the server's process", &error))?
+        .get(0);
+    Ok(Connection { client, prepared, pid })
+}
+
+/// Whether the connection is gone with the query, because it broke, the server shuts down, or somebody ended the
+/// session.
+fn is_lost(error: &PgError) -> bool {
+    error.is_closed() || error.code().is_none_or(|code| code.code().starts_with("57P"))
+}

@@ -1,0 +1,250 @@
+//! `query`: the shapes of the load, and what goes wrong under it.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support;
+use crate::support::cli::{Ran, Workplace};
+
+async fn workplace(sql: &str) -> (Workplace, tokio_postgres::Client) {
+    let database = support::database().await;
+    let client = database.connect().await;
+    client.batch_execute(sql).await.unwrap();
+    (Workplace::on(&database), client)
+}
+
+async fn number(client: &tokio_postgres::Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// Wait until the sequence `asked` has been asked for `least` numbers, and name the process that was asked.
+async fn asked(client: &tokio_postgres::Client, least: i64) -> Pid {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(client, "SELECT last_value FROM asked").await < least {
+        assert!(Instant::now() < deadline, "nobody asks");
+    }
+    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = $1";
+    let row = client.query_one(sql, &[&ASK]).await.unwrap();
+    Pid::from_raw(row.get(0)).unwrap()
+}
+
+const ASK: &str = "SELECT nextval('asked')";
+
+#[tokio::test]
+async fn an_open_loop_sends_what_is_due() {
+    let (workplace, client) = workplace("CREATE TABLE asked (n bigint GENERATED ALWAYS AS IDENTITY)").await;
+    let insert = "INSERT INTO asked DEFAULT VALUES";
+    for (arrivals, due) in [("constant", Some(150)), ("poisson", None)] {
+        let args = ["--rate", "300", "--duration", "500ms", "--arrivals", arrivals, "-c", "3", "--json"];
+        let report = workplace.succeed(&[&["query", "--sql", insert], &args[..]].concat()).json();
+        let offered = &report["offered"];
+        if let Some(due) = due {
+            assert_eq!(offered["due"], due);
+        }
+        let (due, unsent) = (offered["due"].as_u64().unwrap(), offered["unsent"].as_u64().unwrap());
+        let asked =
+            number(&client, "WITH gone AS (DELETE FROM asked RETURNING n) SELECT count(*) FROM gone").await;
+        assert_eq!((report["queries"].as_u64(), asked as u64), (Some(due - unsent), due - unsent));
+        assert_eq!(
+            (&report["load"]["arrivals"], &report["load"]["pipeline_depth"]),
+            (&arrivals.into(), &1.into())
+        );
+        for latency in ["response_us", "service_us", "waiting_us", "server_us"] {
+            assert!(report[latency]["p99"].is_number(), "{latency}: {report:#}");
+        }
+    }
+    // With -n all of them are sent, however late.
+    let args = ["--rate", "100000", "-n", "500", "-c", "2", "--json"];
+    let report = workplace.succeed(&[&["query", "--sql", insert], &args[..]].concat()).json();
+    assert_eq!((&report["queries"], &report["offered"]["unsent"]), (&500.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn what_could_not_be_sent_in_time_is_said() {
+    let (workplace, _) = workplace("").await;
+    let args =
+        ["query", "--sql", "SELECT pg_sleep(0.05)", "--rate", "1000", "--duration", "300ms", "-c", "1"];
+    let ran = workplace.succeed(&args);
+    assert!(ran.stdout.contains("THAT WERE DUE COULD NOT BE SENT IN TIME"), "{ran:#?}");
+}
+
+/// Freeze a connection's process for a second: whoever counts from sending a query sees one slow query, while every
+/// query that was due in that second had to wait.
+#[tokio::test]
+async fn a_frozen_server_shows_in_the_response_times() {
+    let (workplace, client) = workplace("CREATE SEQUENCE asked").await;
+    let mut child = workplace.start(&[
+        "query",
+        "--sql",
+        ASK,
+        "--sync-every",
+        "1",
+        "--rate",
+        "500",
+        "--arrivals",
+        "constant",
+        "--duration",
+        "11s",
+        "-c",
+        "1",
+        "--json",
+    ]);
+    let backend = asked(&client, 100).await;
+    kill_process(backend, Signal::STOP).unwrap();
+    let thawed = tokio::task::spawn_blocking(move || {
+        // How long it is frozen is what is tested.
+        std::thread::sleep(Duration::from_secs(1));
+        kill_process(backend, Signal::CONT)
+    });
+    thawed.await.unwrap().unwrap();
+    child.stdin.take();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert!(ran.status.success(), "{ran:#?}");
+    let report = ran.json();
+    let p99 = |latency: &str| report[latency]["p99"].as_f64().unwrap() / 1e6;
+    assert!(p99("response_us") > 0.6, "{report:#}");
+    assert!(p99("service_us") < 0.5, "{report:#}");
+    assert!(report["service_us"]["max"].as_f64().unwrap() > 0.9e6, "{report:#}");
+    // It took more than ten seconds, and standard error is no terminal.
+    assert!(ran.stderr.starts_with("--sql: 10 s, "), "{}", ran.stderr);
+    let seconds = report["series"].as_array().unwrap();
+    let answered: u64 = seconds.iter().map(|second| second["answered"].as_u64().unwrap()).sum();
+    assert_eq!(report["queries"], answered);
+    assert!(seconds.len() >= 11, "{report:#}");
+}
+
+#[tokio::test]
+async fn a_run_ends_by_time_or_by_number() {
+    let (workplace, client) = workplace("CREATE TABLE asked (n bigint GENERATED ALWAYS AS IDENTITY)").await;
+    let insert = ["query", "--json", "--sql", "INSERT INTO asked DEFAULT VALUES"];
+    let report = workplace.succeed(&[&insert[..], &["--duration", "300ms"]].concat()).json();
+    assert!(report["seconds"].as_f64().unwrap() >= 0.3, "{report:#}");
+    assert_eq!(report["queries"], number(&client, "SELECT count(*) FROM asked").await);
+    let report = workplace.succeed(&[&insert[..], &["--duration", "1h", "-n", "7"]].concat()).json();
+    assert_eq!(report["queries"], 7);
+
+    client.batch_execute("TRUNCATE asked").await.unwrap();
+    let warmed = workplace.succeed(&[&insert[..], &["--warm-up", "200ms", "-n", "30"]].concat()).json();
+    assert_eq!((&warmed["queries"], &warmed["load"]["warm_up_seconds"]), (&30.into(), &0.2.into()));
+    let counted: u64 =
+        warmed["series"].as_array().unwrap().iter().map(|s| s["answered"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 30);
+    assert!(number(&client, "SELECT count(*) FROM asked").await > 30, "the warm-up asks, and does not count");
+}
+
+#[tokio::test]
+async fn a_failure_to_serialize_is_tried_again() {
+    let (workplace, client) = workplace("CREATE TABLE counter (n int); INSERT INTO counter VALUES (0)").await;
+    workplace.write(
+        "config.toml",
+        r#"[query.count]
+           isolation = "repeatable read"
+           transaction = [{ sql = "SELECT n, pg_sleep(0.002) FROM counter" }, { sql = "UPDATE counter SET n = n + 1" }]"#,
+    );
+    let count = ["query", "count", "-n", "60", "-c", "4", "-d", "1", "--json"];
+    let ran = workplace.run(&count);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let report = ran.json();
+    let failed = report["errors_by_sqlstate"]["40001"]["count"].as_i64().unwrap();
+    assert_eq!(report["errors"], failed);
+    assert_eq!(number(&client, "SELECT n::bigint FROM counter").await, 60 - failed);
+    for depth in ["1", "4"] {
+        client.batch_execute("UPDATE counter SET n = 0").await.unwrap();
+        let args = ["query", "count", "-n", "60", "-c", "4", "-d", depth, "--retries", "1000", "--json"];
+        let report = workplace.succeed(&args).json();
+        assert_eq!((&report["errors"], &report["queries"]), (&0.into(), &60.into()));
+        assert!(report["retries"].as_u64().unwrap() > 0, "{report:#}");
+        assert_eq!(number(&client, "SELECT n::bigint FROM counter").await, 60);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_replaced() {
+    let (workplace, _) = workplace("").await;
+    let sql = "SELECT CASE WHEN $1::int = 7 THEN pg_terminate_backend(pg_backend_pid()) END";
+    let args = ["query", "--sql", sql, "--arg", "sequence:1:10", "-n", "100", "-c", "2", "-d", "1", "--json"];
+    let ran = workplace.run(&args);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let report = ran.json();
+    assert_eq!((&report["queries"], &report["reconnections"]), (&100.into(), &10.into()), "{report:#}");
+    assert_eq!(
+        (&report["errors"], &report["errors_by_sqlstate"]["57P01"]["count"]),
+        (&10.into(), &10.into())
+    );
+    assert_eq!(workplace.run(&[&args[..], &["--max-errors", "10"]].concat()).status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn too_many_errors_end_the_run() {
+    let (workplace, _) = workplace("").await;
+    let divide =
+        ["query", "--sql", "SELECT 1 / ($1::int % 2)", "--arg", "sequence:1:10", "-c", "1", "-d", "1"];
+    let ran = workplace.run(&[&divide[..], &["-n", "1000", "--max-errors", "3", "--json"]].concat());
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert_eq!((&ran.json()["errors"], &ran.json()["queries"]), (&4.into(), &8.into()), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("4 queries were refused or lost, more than the 3 of --max-errors"),
+        "{ran:#?}"
+    );
+    let some = workplace.run(&[&divide[..], &["-n", "6", "--max-errors", "3"]].concat());
+    assert!(some.status.success() && some.stdout.contains("  22012    3 times"), "{some:#?}");
+}
+
+#[tokio::test]
+async fn what_was_measured_until_an_interruption_is_reported() {
+    let (workplace, client) = workplace("CREATE SEQUENCE asked").await;
+    let child = workplace.start(&[
+        "query",
+        "--sql",
+        ASK,
+        "--sync-every",
+        "1",
+        "-n",
+        "100000000",
+        "-c",
+        "1",
+        "-d",
+        "1",
+        "--json",
+    ]);
+    asked(&client, 100).await;
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
+    let report = ran.json();
+    assert_eq!((&report["interrupted"], &report["errors"]), (&true.into(), &0.into()), "{report:#}");
+}
+
+#[tokio::test]
+async fn locks_are_seen_to_bound_a_run() {
+    let (workplace, _) = workplace("").await;
+    let sql = "SELECT pg_advisory_xact_lock(1), pg_sleep(0.01)";
+    let ran =
+        workplace.succeed(&["query", "--sql", sql, "-n", "100", "-c", "8", "-d", "1", "--sync-every", "1"]);
+    assert!(ran.stdout.contains("  bound by locks: "), "{ran:#?}");
+    assert!(ran.stdout.contains("most of them for Lock:advisory"), "{ran:#?}");
+}
+
+#[tokio::test]
+async fn each_connection_is_reported_if_asked_for() {
+    let (workplace, _) = workplace("").await;
+    let select = ["query", "--sql", "SELECT 1", "-n", "100", "-c", "3"];
+    let report = workplace.succeed(&[&select[..], &["--per-connection", "--json"]].concat()).json();
+    let connections = report["connections"].as_array().unwrap();
+    let answered: u64 = connections.iter().map(|one| one["answered"].as_u64().unwrap()).sum();
+    assert_eq!((connections.len(), answered), (3, 100));
+    let text = workplace.succeed(&[&select[..], &["--per-connection"]].concat()).stdout;
+    assert!(text.contains("  conn 3"), "{text}");
+}
+
+#[tokio::test]
+async fn times_need_not_be_taken() {
+    let (workplace, _) = workplace("").await;
+    let args = ["query", "--sql", "SELECT 1", "-n", "100", "--no-latency", "--json"];
+    let report = workplace.succeed(&args).json();
+    assert_eq!((&report["queries"], &report["response_us"]), (&100.into(), &serde_json::Value::Null));
+    let counted: u64 =
+        report["series"].as_array().unwrap().iter().map(|s| s["answered"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 100);
+}

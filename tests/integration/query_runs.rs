@@ -1,0 +1,127 @@
+//! `query`: several runs in search of something, plans, and runs that are kept and compared.
+
+use crate::support;
+use crate::support::cli::Workplace;
+
+async fn workplace(sql: &str) -> (Workplace, tokio_postgres::Client) {
+    let database = support::database().await;
+    let client = database.connect().await;
+    client.batch_execute(sql).await.unwrap();
+    (Workplace::on(&database), client)
+}
+
+#[tokio::test]
+async fn a_sweep_makes_a_run_for_every_combination() {
+    let (workplace, _) = workplace("").await;
+    let sweep =
+        ["query", "--sql", "SELECT 1", "-n", "50", "--sweep", "connections=1,3", "pipeline-depth=1,8,64"];
+    let report = workplace.succeed(&[&["--json"], &sweep[..]].concat()).json();
+    let points = report["points"].as_array().unwrap();
+    let shapes: Vec<_> = points
+        .iter()
+        .map(|point| (point["connections"].as_u64().unwrap(), point["pipeline_depth"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(shapes, [(1, 1), (1, 8), (1, 64), (3, 1), (3, 8), (3, 64)]);
+    assert!(points.iter().all(|point| point["queries_per_second"].as_f64().unwrap() > 0.0), "{report:#}");
+    let text = workplace.succeed(&sweep).stdout;
+    assert!(text.contains("queries/s, by connections (down) and pipeline-depth (across)"), "{text}");
+    assert!(text.contains("\nmost: "), "{text}");
+    let one =
+        workplace.succeed(&["query", "--sql", "SELECT 1", "--duration", "50ms", "--sweep", "rate=100,200"]);
+    assert!(one.stdout.contains("            rate    queries/s"), "{}", one.stdout);
+}
+
+#[tokio::test]
+async fn a_ramp_makes_a_run_for_every_rate() {
+    let (workplace, _) = workplace("").await;
+    let ramp = ["query", "--sql", "SELECT 1", "--ramp", "100:300:100", "--duration", "200ms", "--json"];
+    let report = workplace.succeed(&ramp).json();
+    let rates: Vec<f64> =
+        report["points"].as_array().unwrap().iter().map(|point| point["rate"].as_f64().unwrap()).collect();
+    assert_eq!((rates, &report["search"]), (vec![100.0, 200.0, 300.0], &"ramp".into()));
+}
+
+#[tokio::test]
+async fn the_highest_rate_within_a_bound_is_found() {
+    let (workplace, _) = workplace("").await;
+    let find = [
+        "query",
+        "--sql",
+        "SELECT pg_sleep(0.002)",
+        "-c",
+        "2",
+        "--find-max",
+        "--duration",
+        "200ms",
+        "--json",
+    ];
+    let report = workplace.succeed(&[&find[..], &["--p99", "10s"]].concat()).json();
+    let highest = report["highest_rate"].as_f64().unwrap();
+    // Two connections that take 2 ms for each query cannot do more than 1,000 a second.
+    assert!((10.0..1100.0).contains(&highest), "{report:#}");
+    let points = report["points"].as_array().unwrap();
+    assert!(points.iter().any(|point| point["held"] == false), "{report:#}");
+    assert!(points.is_sorted_by(|a, b| a["rate"].as_f64() <= b["rate"].as_f64()), "the curve is in order");
+    let hopeless = workplace.succeed(&[&find[..find.len() - 1], &["--p99", "1ms"]].concat()).stdout;
+    assert!(hopeless.contains("no rate had its p99 within 1.00 ms"), "{hopeless}");
+}
+
+#[tokio::test]
+async fn the_slowest_arguments_are_explained() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE numbers (id int PRIMARY KEY, n int); INSERT INTO numbers SELECT i, i FROM generate_series(1, 1000) i; ANALYZE numbers",
+    )
+    .await;
+    let explain = ["-n", "20", "-c", "1", "--explain", "--json"];
+    let read = ["query", "--sql", "SELECT n FROM numbers WHERE id = $1", "--arg", "uniform:1:1000"];
+    let report = workplace.succeed(&[&read[..], &explain[..]].concat()).json();
+    let plan = &report["plans"][0];
+    let lines: Vec<&str> =
+        plan["plan"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert!(lines.iter().any(|line| line.contains("numbers_pkey")), "{plan:#}");
+    assert!(lines.iter().any(|line| line.contains("Execution Time")), "{plan:#}");
+    if client.query("SELECT generic_plans FROM pg_prepared_statements", &[]).await.is_ok() {
+        // The server plans for the arguments five times before it considers one plan for all.
+        assert_eq!(plan["planned"], serde_json::json!({ "custom": 5, "generic": 15 }));
+        let text = workplace.succeed(&[&read[..], &explain[..explain.len() - 1]].concat()).stdout;
+        let switch = "planned for its arguments 5 times, then with one plan for any arguments 15 times";
+        assert!(text.contains(switch), "{text}");
+    }
+    // What is explained is run once more, but its writes do not stay.
+    let write = ["query", "--sql", "UPDATE numbers SET n = n + 1 WHERE id = $1", "--arg", "7"];
+    let report = workplace.succeed(&[&write[..], &explain[..]].concat()).json();
+    assert!(report["plans"][0]["plan"][0].as_str().unwrap().contains("Update on numbers"), "{report:#}");
+    let n: i32 = client.query_one("SELECT n FROM numbers WHERE id = 7", &[]).await.unwrap().get(0);
+    assert_eq!(n, 27);
+}
+
+#[tokio::test]
+async fn a_run_is_compared_with_one_that_was_kept() {
+    let slowly = |seconds: f64| {
+        format!("CREATE OR REPLACE FUNCTION slow() RETURNS void LANGUAGE sql AS 'SELECT pg_sleep({seconds})'")
+    };
+    let (workplace, client) = workplace(&slowly(0.001)).await;
+    let run = |more: &[&str]| {
+        let base = ["query", "--sql", "SELECT slow()", "-n", "150", "-c", "1", "-d", "1"];
+        workplace.run(&[&base[..], more].concat())
+    };
+    assert!(run(&["--save", "kept.json"]).status.success());
+    client.batch_execute(&slowly(0.005)).await.unwrap();
+    let slower = run(&["--baseline", "kept.json", "--fail-if", "slower:5%", "--fail-if", "p99:9000%"]);
+    assert_eq!(slower.status.code(), Some(1), "{slower:#?}");
+    assert!(slower.stderr.starts_with("error: rate is "), "{slower:#?}");
+    assert_eq!(slower.stderr.lines().count(), 1, "{slower:#?}");
+    assert!(slower.stdout.contains("  against  kept.json"), "{slower:#?}");
+    let told = run(&["--baseline", "kept.json", "--seed", "2", "--json"]);
+    let comparison = &told.json()["comparison"];
+    assert!(told.status.success(), "{told:#?}");
+    assert_eq!(comparison["different_settings"][0], "seed: 2, not 1");
+    let rate = &comparison["ratios"][0];
+    assert!(rate["significant"] == true && rate["ratio"].as_f64().unwrap() < 0.9, "{comparison:#}");
+
+    workplace.write("other.json", "{}");
+    let wrong = run(&["--baseline", "other.json"]);
+    assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is no run that was kept"), "{wrong:#?}");
+    assert_eq!(run(&["--baseline", "missing.json"]).status.code(), Some(1));
+    assert_eq!(run(&["--save", "nowhere/kept.json"]).status.code(), Some(1));
+}
