@@ -39,6 +39,13 @@ pub struct Connection {
     pub pid: i32,
 }
 
+impl Connection {
+    /// Let it go for good, instead of back to the pool, where another thread might get it.
+    pub fn close(self) {
+        drop(Object::take(self.client));
+    }
+}
+
 /// One run of a workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Query {

@@ -23,6 +23,7 @@ pub mod pace;
 pub mod report;
 pub mod run;
 pub mod search;
+mod shards;
 pub mod tally;
 pub mod timeline;
 pub mod workload;
@@ -56,6 +57,7 @@ use report::{
 };
 use run::{Expected, Plan, Stretch};
 use search::{Axis, Bisection, Point, Search, Setting};
+use shards::Shards;
 use tally::ScriptTally;
 use timeline::Timeline;
 use workload::Mix;
@@ -134,6 +136,14 @@ struct Meter<'a> {
     arguments: Vec<workload::Arguments>,
     expected: Option<Expected>,
     connections: Vec<Connection>,
+    shards: Shards,
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        // Before the threads end that drive them.
+        self.connections.drain(..).for_each(Connection::close);
+    }
 }
 
 impl<'a> Meter<'a> {
@@ -161,7 +171,8 @@ impl<'a> Meter<'a> {
             script.check_arguments(&client, &resolved, &prepared).await?;
             arguments.push(resolved);
         }
-        drop(client);
+        // What the pool has when the run begins would be driven by this thread.
+        drop(deadpool_postgres::Object::take(client));
         let mut meter = Meter {
             settings,
             pool: database.connections(),
@@ -173,6 +184,7 @@ impl<'a> Meter<'a> {
             arguments,
             expected: None,
             connections: Vec::new(),
+            shards: Shards::start()?,
         };
         meter.expected = meter.expect().await?;
         Ok(meter)
@@ -200,13 +212,17 @@ impl<'a> Meter<'a> {
         if *verify {
             let connection = run::connect(&self.pool, &asker).await?;
             let queries = limits.queries.expect("the settings see to it");
-            return Ok(Some(Expected::Answers(Arc::new(self.answers(&asker, &connection, queries).await?))));
+            let answers = self.answers(&asker, &connection, queries).await?;
+            connection.close();
+            return Ok(Some(Expected::Answers(Arc::new(answers))));
         }
         let value = match expect_value {
             None => None,
             Some(value) => {
                 let connection = run::connect(&self.pool, &asker).await?;
-                Some(expected_value(&asker, &connection, value).await?)
+                let value = expected_value(&asker, &connection, value).await?;
+                connection.close();
+                Some(value)
             }
         };
         let is_given = value.is_some() || expect_rows.is_some();
@@ -266,11 +282,14 @@ impl<'a> Meter<'a> {
     }
 
     /// Have as many connections as `wanted`, with everything prepared.
-    async fn connect(&mut self, asker: &Asker, wanted: usize) -> Result<Vec<Connection>> {
+    async fn connect(&mut self, asker: &Arc<Asker>, wanted: usize) -> Result<Vec<Connection>> {
         let mut connections = std::mem::take(&mut self.connections);
-        connections.truncate(wanted);
+        connections.drain(connections.len().min(wanted)..).for_each(Connection::close);
         while connections.len() < wanted {
-            connections.push(run::connect(&self.pool, asker).await?);
+            let (pool, asker) = (self.pool.clone(), Arc::clone(asker));
+            let opening = async move { run::connect(&pool, &asker).await };
+            let opened = self.shards.of(connections.len()).spawn(opening).await;
+            connections.push(opened.expect("opening neither panics nor is aborted")?);
         }
         Ok(connections)
     }
@@ -296,9 +315,15 @@ impl<'a> Meter<'a> {
             let limits = Limits { queries: None, duration: Some(settings.warm_up) };
             let timeline = Arc::default();
             let drawing = self.live.draw("warming up".into(), &timeline, limits);
-            let warmed =
-                run::run(plan(limits, WARM_UP, None), connections, &self.pool, &timeline, self.counters)
-                    .await;
+            let warmed = run::run(
+                plan(limits, WARM_UP, None),
+                connections,
+                &self.pool,
+                &self.shards,
+                &timeline,
+                self.counters,
+            )
+            .await;
             drawing.finish();
             connections = warmed?.1;
         }
@@ -308,7 +333,7 @@ impl<'a> Meter<'a> {
         let names: Vec<&str> = settings.scripts.iter().map(|script| script.name.as_str()).collect();
         let drawing = self.live.draw(names.join(", "), &timeline, settings.limits);
         let plan = plan(settings.limits, 0, self.expected.clone());
-        let ran = run::run(plan, connections, &self.pool, &timeline, self.counters).await;
+        let ran = run::run(plan, connections, &self.pool, &self.shards, &timeline, self.counters).await;
         drawing.finish();
         let (stretch, connections) = ran?;
         self.connections = connections;

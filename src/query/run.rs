@@ -12,6 +12,7 @@ use tokio_postgres::error::SqlState;
 use super::ask::{Answer, Asked, Asker, Connection, Query};
 use super::latency::Latencies;
 use super::pace::{Limits, Pacer, Schedule};
+use super::shards::Shards;
 use super::tally::{ScriptTally, Tally};
 use super::timeline::{Now, Timeline};
 use crate::postgres::database::Connections;
@@ -112,7 +113,7 @@ enum End {
 /// How long a lost connection is tried to be replaced.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Ask over `connections`, which are those of `pool`; they come back in their order.
+/// Ask over `connections`, which are those of `pool`, each on its shard; they come back in their order.
 ///
 /// # Errors
 /// When a connection is lost and cannot be replaced, or every query is bound to be refused.
@@ -120,6 +121,7 @@ pub async fn run(
     plan: Plan,
     connections: Vec<Connection>,
     pool: &Connections,
+    shards: &Shards,
     timeline: &Arc<Timeline>,
     counters: &Arc<Counters>,
 ) -> Result<(Stretch, Vec<Connection>)> {
@@ -142,7 +144,8 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     for (index, connection) in connections.into_iter().enumerate() {
         let (run, pool) = (Arc::clone(&run), pool.clone());
-        tasks.spawn(async move { (index, run.ask_over(connection, &pool).await) });
+        let asking = async move { (index, run.ask_over(connection, &pool).await) };
+        tasks.spawn_on(asking, shards.of(index));
     }
     let (mut done, mut failure) = (Vec::new(), None);
     while let Some(joined) = tasks.join_next().await {
@@ -426,8 +429,7 @@ impl Run {
 
     /// A connection in the place of one that is lost.
     async fn replace(&self, lost: Connection, pool: &Connections) -> Result<Connection> {
-        // The pool sees that it is closed, and does not give it out again.
-        drop(lost);
+        lost.close();
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(20);
         loop {
@@ -444,7 +446,7 @@ impl Run {
     }
 }
 
-/// A connection on which everything is prepared.
+/// A connection on which everything is prepared, driven by the runtime that this is called on.
 ///
 /// # Errors
 /// When there is none, or a statement does not prepare.
