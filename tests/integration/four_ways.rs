@@ -16,7 +16,7 @@ use crate::oracle::{Case, Oracle, Values, push_quoted};
 const MODES: [&str; 3] = ["rows", "batch", "copy"];
 
 /// Broken values of a file that only the server refuses: `load` has to search for each of them, which takes time.
-const MOST_SEARCHED: usize = 10;
+const MOST_SEARCHED: usize = 50;
 
 /// A row of the files; `None` is NULL.
 struct Row<'a> {

@@ -293,6 +293,63 @@ async fn duplicates_are_set_aside_in_any_company() {
     }
 }
 
+/// Stretches that are good, and others of which many rows or all are bad, for several reasons: the same ones are set
+/// aside in every mode, also where a rule keeps a COPY from becoming INSERTs.
+#[tokio::test]
+async fn bad_rows_may_stand_close_together() {
+    let mut csv = "id,parent,n\n".to_owned();
+    let mut expected = csv.clone();
+    let mut state = 1_u32;
+    for id in 1..=12_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let percent = match id {
+            2000..4000 => 20,
+            6000..6100 => 100,
+            8000.. => 2,
+            _ => 0,
+        };
+        let bad = state >> 16 & 0xfff < 41 * percent;
+        let row = match (bad, id % 3) {
+            (false, _) => format!("{id},1,1\n"),
+            (true, 0) => format!("{id},1,-1\n"),
+            (true, 1) => format!("{id},7,1\n"),
+            (true, _) => format!("{},1,1\n", id / 10),
+        };
+        csv += &row;
+        expected += if bad { &row } else { "" };
+    }
+    let table = "(id int PRIMARY KEY, parent int REFERENCES parents, n int CHECK (n > 0))";
+    let (workplace, client) = workplace(
+        &format!(
+            "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1);
+             CREATE TABLE t {table}; CREATE TABLE ruled {table};
+             CREATE RULE away AS ON INSERT TO ruled DO INSTEAD NOTHING"
+        ),
+        &csv,
+    )
+    .await;
+    let mut logs = Vec::new();
+    for (table, mode) in [("t", "rows"), ("t", "batch"), ("t", "copy"), ("ruled", "copy")] {
+        let flags = ["load", "data.csv", "-t", table, "--truncate", "--mode", mode, "--max-rejects", "50%"];
+        assert_eq!(workplace.run(&flags).status.code(), Some(3), "{table}, {mode}");
+        let rejects = std::fs::read_to_string(workplace.path("rejects.csv")).unwrap();
+        assert_eq!(rejects, expected, "{table}, {mode}");
+        let sum = format!("SELECT count(*) + {} FROM {table}", expected.lines().count() - 1);
+        assert_eq!(csv_of(&client, &sum).await, "12000\n", "{table}, {mode}");
+        let log = std::fs::read_to_string(workplace.path("rejects.log.jsonl")).unwrap();
+        let reasons: Vec<_> = log
+            .lines()
+            .map(|line| {
+                let reject: serde_json::Value = serde_json::from_str(line).unwrap();
+                let constraint = reject["constraint"].as_str().unwrap().replace("ruled", "t");
+                (reject["first_line"].clone(), constraint, reject["column"].clone(), reject["value"].clone())
+            })
+            .collect();
+        logs.push(reasons);
+    }
+    assert!(logs.iter().all(|log| *log == logs[0]));
+}
+
 #[tokio::test]
 async fn rows_that_are_there_are_skipped_or_updated() {
     let (workplace, client) = workplace(
