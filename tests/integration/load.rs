@@ -10,8 +10,7 @@ use tokio_postgres::Client;
 
 use crate::support;
 use crate::support::cli::{Ran, Workplace};
-
-const MODES: [&str; 3] = ["rows", "batch", "copy"];
+use crate::support::load::MODES;
 
 /// The table of the tutorial, as the program creates it.
 const PERSONS: &str = "CREATE TABLE persons (id integer PRIMARY KEY, name text, age smallint,
