@@ -80,6 +80,7 @@ pub(super) async fn insert(
     let emptied =
         if settings.truncate && !prepared.created { "the table was emptied first, and " } else { "" };
     let loaded = outcome.counts.inserted + outcome.counts.updated;
+    counters.commit(loaded);
     let stay = format!("{emptied}{loaded} rows were committed and stay, as --autocommit means");
     let discrepancy = report::discrepancy(&outcome, settings).map(|text| Error::new(Kind::Database, text));
     match first_error.or(discrepancy) {

@@ -109,6 +109,9 @@ pub async fn load(
     counters: &Arc<Counters>,
 ) -> Result<LoadReport> {
     let mut report = load_committed(settings, files, creation, database, counters).await?;
+    if !settings.dry_run {
+        counters.commit(report.rows_loaded);
+    }
     if settings.analyze && !settings.dry_run {
         let analyzed = analyze(&settings.input.table.name, report.rows_loaded, database).await;
         report.phases.analyze_seconds = analyzed.map_err(|error| {

@@ -79,6 +79,7 @@ impl Sorting<'_> {
             rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
             rejects.sort_by_key(|reject| reject.byte_offset);
             outcome.rejected += rejects.len() as u64;
+            stream.reject(rejects.len() as u64);
             for reject in rejects {
                 files.write(&self.header, &reject)?;
             }

@@ -59,6 +59,19 @@ impl Inputs {
     /// When a file is missing, a directory or may not be read, a pattern matches nothing, or standard input
     /// is named twice.
     pub fn resolve(names: &[PathBuf]) -> Result<Self> {
+        let list = Inputs::find(names)?;
+        let mut size = Some(0);
+        for input in &list {
+            size = size.zip(input.size()?).map(|(sum, size)| sum + size);
+        }
+        Ok(Inputs { list, size, ..Inputs::default() })
+    }
+
+    /// What `names` mean, without a look at whether it can be read.
+    ///
+    /// # Errors
+    /// When a pattern matches nothing, or standard input is named twice.
+    pub fn find(names: &[PathBuf]) -> Result<Vec<Input>> {
         let mut list = Vec::new();
         for name in names {
             match name.to_str() {
@@ -73,11 +86,7 @@ impl Inputs {
                 _ => list.push(Input::File(name.clone())),
             }
         }
-        let mut size = Some(0);
-        for input in &list {
-            size = size.zip(input.size()?).map(|(sum, size)| sum + size);
-        }
-        Ok(Inputs { list, size, ..Inputs::default() })
+        Ok(list)
     }
 
     /// The same, with a copy of what comes by standard input or a pipe, so that it can be read more than once.

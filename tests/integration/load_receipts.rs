@@ -2,14 +2,43 @@
 
 use crate::support::load::{MODES, csv_of, workplace};
 
+/// It says how far the load came, and that nothing of it stays.
 #[tokio::test]
 async fn a_failed_load_leaves_a_receipt_too() {
-    let (workplace, _) = workplace("CREATE TABLE t (id int)", "id\n1\nx\n").await;
-    let error = workplace.fail(&["load", "data.csv", "-t", "t", "--receipt", "receipt.json"], 1);
-    let receipt = std::fs::read_to_string(workplace.path("receipt.json")).unwrap();
-    let receipt: serde_json::Value = serde_json::from_str(&receipt).unwrap();
-    assert_eq!(receipt["command"], "load");
-    assert!(error.contains(receipt["error"]["message"].as_str().unwrap()), "{receipt} {error}");
+    let mut csv = "id\n".to_owned();
+    for id in 0..30 {
+        csv += if id % 3 == 0 { "-1\n" } else { "1\n" };
+    }
+    let (workplace, _) = workplace("CREATE TABLE t (id int CHECK (id > 0))", csv + "x\n").await;
+    let fail_into = |table: &str, flags: &[&str], exit_code: i32| {
+        // One of an earlier load, which must not be taken for this one's.
+        workplace.write("receipt.json", "{}");
+        let flags = [&["load", "-t", table, "--receipt", "receipt.json"], flags].concat();
+        let error = workplace.fail(&flags, exit_code);
+        let receipt = std::fs::read_to_string(workplace.path("receipt.json")).unwrap();
+        let receipt: serde_json::Value = serde_json::from_str(&receipt).unwrap();
+        assert_eq!((&receipt["command"], &receipt["table"]), (&"load".into(), &table.into()), "{receipt}");
+        assert_eq!(receipt["error"]["exit_code"], exit_code, "{receipt}");
+        assert!(error.contains(receipt["error"]["message"].as_str().unwrap()), "{receipt} {error}");
+        let counts = ["rows_read", "rows_loaded", "rows_rejected"].map(|key| receipt[key].as_u64().unwrap());
+        (counts, receipt["path"].as_str().unwrap().to_owned())
+    };
+    let fail = |flags: &[&str], exit_code: i32| fail_into("t", flags, exit_code);
+    let data = "data.csv".to_owned();
+    for mode in MODES {
+        // We refuse the last row before the server has seen any other.
+        assert_eq!(fail(&["data.csv", "--mode", mode], 1), ([31, 0, 0], data.clone()));
+        let flags = ["data.csv", "--mode", mode, "--max-rejects", "10"];
+        assert_eq!(fail(&flags, 1), ([31, 0, 11], data.clone()));
+    }
+    workplace.write("good.csv", "id\n1\n-1\n1\n");
+    let flags = ["good.csv", "--mode", "rows", "--autocommit", "--pipeline-depth", "1"];
+    assert_eq!(fail(&flags, 1), ([3, 1, 0], "good.csv".to_owned()));
+    // Before anything is read.
+    assert_eq!(fail(&["good.csv", "absent.csv"], 1), ([0, 0, 0], "good.csv, absent.csv".to_owned()));
+    assert_eq!(fail_into("absent", &["good.csv"], 1).0, [0, 0, 0]);
+    let nowhere = "postgresql://127.0.0.1:1/nowhere";
+    assert_eq!(fail(&["good.csv", "--database-url", nowhere], 4).0, [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -44,6 +73,7 @@ async fn what_is_read_is_never_written_over() {
         &["data.csv", "--max-rejects", "5", "--rejects", "data.csv"],
         &["data.csv", "--max-rejects", "5", "--rejects", "out.x", "--receipt", "out.x"],
         &["data.csv", "--receipt", "data.csv"],
+        &["absent.csv", "data.*", "--receipt", "./data.csv"],
         &["data.csv", "--receipt", "/dev/null"],
     ] {
         let message = workplace.fail(&[&["load", "-t", "t"], flags].concat(), 2);
