@@ -91,8 +91,8 @@ impl Inference {
             let name = if is_plain(&lower) { lower } else { name.clone() };
             let problem = if name.is_empty() {
                 "has no name".to_owned()
-            } else if columns.iter().any(|column| column.name == name) {
-                format!("is called {name}, as another one is")
+            } else if let Some(other) = columns.iter().position(|column| column.name == name) {
+                format!("is called {name}, as column {} is: {} and {}", other + 1, names[other], names[index])
             } else {
                 columns.push(Column { name, possible: Kind::ALL.to_vec(), any_value: false });
                 continue;

@@ -115,6 +115,27 @@ async fn columns_are_named_renamed_and_left_out() {
     assert!(map.contains("--map y=… names a column that data.csv does not have"), "{map}");
 }
 
+/// Names that differ in their capitals only are columns of their own where the table has both, in either order.
+#[tokio::test]
+async fn names_that_fold_to_the_same_one_are_told_apart_or_refused() {
+    let (workplace, client) =
+        workplace(r#"CREATE TABLE t (id int); CREATE TABLE cased (id int, "ID" int)"#, "Id,ID\n1,2\n").await;
+    let error = workplace.fail(&["load", "data.csv", "-t", "t"], 1);
+    assert!(
+        error.contains("data.csv, line 1, column 2: the header names id twice, as Id and as ID"),
+        "{error}"
+    );
+    let error = workplace.fail(&["load", "data.csv", "-t", "new", "--create"], 1);
+    assert!(error.contains("column 2 of the new table is called id, as column 1 is: Id and ID"), "{error}");
+    for header in ["Id,ID", "id,ID"] {
+        workplace.write("data.csv", format!("{header}\n1,2\n"));
+        workplace.succeed(&["load", "data.csv", "-t", "cased"]);
+    }
+    workplace.write("data.csv", "ID,id\n2,1\n");
+    workplace.succeed(&["load", "data.csv", "-t", "cased"]);
+    assert_eq!(csv_of(&client, "SELECT DISTINCT * FROM cased").await, "1,2\n");
+}
+
 /// A failed batch is what is said, even when the next one needs another statement.
 #[tokio::test]
 async fn a_refusal_before_a_change_of_format_is_the_error() {
