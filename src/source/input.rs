@@ -317,8 +317,13 @@ impl Read for Unpacked {
         let format = self.format;
         self.source.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
-            io::ErrorKind::UnexpectedEof => {
-                io::Error::other(format!("its {format} data end in the middle, so the file is not complete"))
+            // Or what follows is too short to tell.
+            io::ErrorKind::UnexpectedEof => io::Error::other(format!(
+                "its {format} data end in the middle: the file is not complete, or has something else at its end"
+            )),
+            // The beginning was looked at before, so this is about a later member or frame.
+            _ if ["invalid gzip header", "Unknown frame descriptor"].contains(&&*error.to_string()) => {
+                io::Error::other(format!("something that is not {format} follows its {format} data"))
             }
             _ => io::Error::other(format!("its {format} data are damaged: {error}")),
         })
@@ -415,8 +420,13 @@ mod tests {
         let checksum = damaged.len() - 8;
         damaged[checksum] ^= 1;
         assert!(read(&damaged).unwrap_err().starts_with("its gzip data are damaged: "));
-        let behind = [gzip(TEXT.as_bytes()), b"rubbish and more".to_vec()].concat();
-        assert!(read(&behind).unwrap_err().starts_with("its gzip data are damaged: "));
+        for (packed, format) in [(gzip(TEXT.as_bytes()), "gzip"), (zstd(TEXT.as_bytes()), "zstd")] {
+            let behind = [&packed[..], b"rubbish and more"].concat();
+            let expected = format!("something that is not {format} follows its {format} data");
+            assert_eq!(read(&behind).unwrap_err(), expected);
+        }
+        let behind = [gzip(TEXT.as_bytes()), b"\n".to_vec()].concat();
+        assert!(read(&behind).unwrap_err().ends_with("or has something else at its end"));
     }
 
     #[test]
