@@ -127,6 +127,10 @@ async fn load(
             let mut created = infer(settings, &files).await?;
             created.replaces = there;
             context.note(&format!("{};", created.ddl));
+            // Whoever allows for bad rows may want these to be among them.
+            for spoiled in created.spoiled().iter().filter(|_| settings.max_rejects.allows_any()) {
+                context.note(spoiled);
+            }
             creation = Some(created);
         } else {
             context.note(&format!("{name} is there already, so --create has nothing to do"));

@@ -62,3 +62,15 @@ async fn a_header_of_one_name_suggests_another_delimiter() {
     let ran = workplace.succeed(&["load", "data.csv", "-t", "new", "--create", "--sniff"]);
     assert!(ran.stderr.contains("new is there already, so --create has nothing to do"), "{ran:#?}");
 }
+
+/// One value makes a column text, so that nothing is lost; who would rather set its row aside is told which.
+#[tokio::test]
+async fn the_value_that_makes_a_column_text_is_named() {
+    let (workplace, client) = workplace("", "id,name\n1,Ann\n2,7\nn/a,Bo\n?,Cy\n").await;
+    let flags = ["load", "data.csv", "-t", "t", "--create", "--replace"];
+    let says = "id is text for the sake of \"n/a\" in data.csv, line 4: integer until there\n";
+    let ran = workplace.succeed(&[&flags[..], &["--max-rejects", "2"]].concat());
+    assert!(ran.stderr.ends_with(&format!(");\n{says}")), "{ran:#?}");
+    assert_eq!(csv_of(&client, "SELECT count(*) FROM t").await, "4\n");
+    assert!(workplace.succeed(&flags).stderr.ends_with(");\n"));
+}
