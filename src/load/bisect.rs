@@ -42,6 +42,8 @@ pub struct Bisection<'a> {
     indexes: Vec<(String, Option<UniqueIndex>)>,
     /// How many rows the next piece has, after what became of the last ones.
     reach: usize,
+    /// How many rows are written one by one before that is thought over.
+    stretch: usize,
 }
 
 /// What became of some rows.
@@ -63,8 +65,8 @@ impl<'a> Bisection<'a> {
     ) -> Self {
         // A trigger may change them.
         let keys_are_final = !updates_keys && table.before_insert_triggers.is_empty();
-        let (indexes, reach) = (Vec::new(), CHUNK_ROWS);
-        Bisection { client, writer, singly, table, targets, keys_are_final, indexes, reach }
+        let (indexes, reach, stretch) = (Vec::new(), CHUNK_ROWS, FEW);
+        Bisection { client, writer, singly, table, targets, keys_are_final, indexes, reach, stretch }
     }
 
     /// Write `chunk`; returns what was written, and what was not, in order.
@@ -75,13 +77,18 @@ impl<'a> Bisection<'a> {
         let mut written = Written::default();
         let mut start = 0;
         while start < chunk.rows() {
-            let piece = start..chunk.rows().min(start + self.reach);
+            let length = if self.reach <= FEW { self.stretch } else { self.reach };
+            let piece = start..chunk.rows().min(start + length);
             if self.reach <= FEW || piece.len() == 1 {
                 let before = written.rejects.len();
                 self.write_singly(chunk, piece.clone(), &mut written).await?;
-                if written.rejects.len() == before {
+                let rejected = written.rejects.len() - before;
+                if rejected == 0 {
                     self.reach = (self.reach * 2).min(CHUNK_ROWS);
                 }
+                // The longer, the less often all answers are waited for.
+                let is_dense = rejected * 16 > piece.len();
+                self.stretch = if is_dense { (self.stretch * 2).min(8 * FEW) } else { FEW };
                 start = piece.end;
                 continue;
             }
