@@ -453,7 +453,7 @@ pub enum ServerAction {
     Start,
     /// Stop it; its data stay
     Stop,
-    /// Say whether it runs, and where its data and log are
+    /// Say whether it runs, and where its data and log are; exit code 3 if it does not
     Status,
     /// Start it if need be and print its URL
     Url,

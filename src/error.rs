@@ -162,6 +162,16 @@ impl Error {
         }
     }
 
+    /// The same error, with `more` that is true besides.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        // What a server points into has lines of its own.
+        let separator = if self.message.contains('\n') { "\n" } else { "; " };
+        self.message.push_str(separator);
+        self.message.push_str(more);
+        self
+    }
+
     /// The same error with its remedy.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {

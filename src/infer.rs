@@ -5,7 +5,7 @@
 //! numbers, dates in an order that has to be guessed, and the word `NaN` among whole
 //! numbers. NULLs fit every type.
 
-use crate::source::Field;
+use crate::source::{Field, excerpt};
 use crate::table::{TableName, is_plain, quote};
 use crate::{Error, Result};
 
@@ -75,6 +75,8 @@ struct Column {
 #[derive(Debug, Clone)]
 pub struct Inference {
     columns: Vec<Column>,
+    /// Which columns a single value made text, and where it was.
+    pub spoiled: Vec<String>,
 }
 
 impl Inference {
@@ -91,8 +93,8 @@ impl Inference {
             let name = if is_plain(&lower) { lower } else { name.clone() };
             let problem = if name.is_empty() {
                 "has no name".to_owned()
-            } else if columns.iter().any(|column| column.name == name) {
-                format!("is called {name}, as another one is")
+            } else if let Some(other) = columns.iter().position(|column| column.name == name) {
+                format!("is called {name}, as column {} is: {} and {}", other + 1, names[other], names[index])
             } else {
                 columns.push(Column { name, possible: Kind::ALL.to_vec(), any_value: false });
                 continue;
@@ -100,14 +102,19 @@ impl Inference {
             return Err(Error::input(format!("column {} of the new table {problem}", index + 1))
                 .with_help("name the columns with --columns"));
         }
-        Ok(Inference { columns })
+        Ok(Inference { columns, spoiled: Vec::new() })
     }
 
-    /// Take the value of column `index`, from 0, into account.
-    pub fn see(&mut self, index: usize, field: Field<'_>) {
-        if let (Some(column), Field::Value(value)) = (self.columns.get_mut(index), field) {
-            column.any_value = true;
-            column.possible.retain(|kind| kind.keeps(value));
+    /// Take the value of column `index`, from 0, into account; `place` is where it was.
+    pub fn see(&mut self, index: usize, field: Field<'_>, place: impl FnOnce() -> String) {
+        let (Some(column), Field::Value(value)) = (self.columns.get_mut(index), field) else { return };
+        let before = column.possible.first().copied().filter(|_| column.any_value);
+        column.any_value = true;
+        column.possible.retain(|kind| kind.keeps(value));
+        if let Some(before) = before.filter(|_| column.possible.is_empty()) {
+            let (name, sql, value) = (&column.name, before.sql(), excerpt(value));
+            self.spoiled
+                .push(format!("{name} is text for the sake of {value} in {}: {sql} until there", place()));
         }
     }
 
@@ -232,7 +239,8 @@ mod tests {
     fn type_of(values: &[&str]) -> &'static str {
         let mut inference = Inference::new(&["x".to_owned()]).unwrap();
         for value in values {
-            inference.see(0, if value.is_empty() { Field::Null } else { Field::Value(value.as_bytes()) });
+            let field = if value.is_empty() { Field::Null } else { Field::Value(value.as_bytes()) };
+            inference.see(0, field, String::new);
         }
         inference.columns().next().unwrap().1
     }
@@ -281,7 +289,7 @@ mod tests {
     #[test]
     fn the_statement_quotes_what_it_has_to() {
         let mut inference = Inference::new(&["ID".to_owned(), "Full \"name\"".to_owned()]).unwrap();
-        inference.see(0, Field::Value(b"1"));
+        inference.see(0, Field::Value(b"1"), String::new);
         let ddl = inference.ddl(&TableName::parse("people").unwrap());
         assert_eq!(ddl, "CREATE TABLE \"people\" (\n    \"id\" integer,\n    \"Full \"\"name\"\"\" text\n)");
     }

@@ -13,6 +13,8 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub struct Counters {
     rows: AtomicU64,
     bytes: AtomicU64,
+    rejected: AtomicU64,
+    committed: AtomicU64,
     cancelled: AtomicBool,
     cancellation: Notify,
 }
@@ -28,6 +30,27 @@ impl Counters {
     pub fn restart(&self) {
         self.rows.store(0, Relaxed);
         self.bytes.store(0, Relaxed);
+        self.rejected.store(0, Relaxed);
+    }
+
+    /// Count `rows` rows as set aside.
+    pub fn reject(&self, rows: u64) {
+        self.rejected.fetch_add(rows, Relaxed);
+    }
+
+    /// Rows set aside so far.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
+    }
+
+    /// Whatever fails from now on, `rows` rows are in the table to stay.
+    pub fn commit(&self, rows: u64) {
+        self.committed.store(rows, Relaxed);
+    }
+
+    /// Rows that are in the table to stay.
+    pub fn committed(&self) -> u64 {
+        self.committed.load(Relaxed)
     }
 
     /// Rows (or queries) done so far.

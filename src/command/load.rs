@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::{Context, generate};
@@ -33,51 +34,21 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
         context.note(&format!("{path} does not exist: generating it, as [generate] says"));
         context.note(&generate::generate(context, generated).await?.text());
     }
-    // Before a server is started for it.
-    let inputs = Inputs::resolve(&settings.input.inputs)?;
-    let size = inputs.size();
-    let format = settings.input.format.clone();
-    // To create a table for it, it is read twice.
-    let spools = settings.create.is_some();
-    let inputs = blocking(move || if spools { inputs.spooled() } else { Ok(inputs) }).await?;
-    let files = blocking(|| Files::open(inputs, format)).await?;
-    if let Some(sniffed) = files.sniffed() {
-        context.note(&format!("sniffed: {sniffed}"));
-    }
-    if let Some(CreateSettings { ddl_only: true, .. }) = settings.create {
-        let creation = infer(&settings, &files).await?;
-        super::print(&format!("{};", creation.ddl))?;
-        return Ok(0);
-    }
-    let has_header = files.header().is_some();
-    check_outputs(&settings, files.inputs())?;
+    check_outputs(&settings)?;
     let receipt = settings.receipt.as_deref().map(Receipt::create).transpose()?;
-    let database = match settings.input.mode {
-        Mode::Null => None,
-        _ => Some(context.database(settings.session()).await?),
-    };
     let counters = Arc::new(Counters::default());
-    context.interrupt.cancels(&counters, database.as_ref());
-    let progress = Progress::draw(context.draws(), "loading", &counters, None, size);
-    let result = match &database {
-        Some(database) => load(context, &settings, files, database, &counters).await,
-        None => load::encode(&settings, files, &counters).await,
-    };
-    progress.finish();
-    let closed = match database {
-        Some(database) => database.close().await,
-        None => Ok(()),
-    };
-    let report = match result {
-        Ok(report) => report,
+    let done = match run_with(context, &settings, &counters).await {
+        Ok(Some(done)) => done,
+        Ok(None) => return Ok(0),
         Err(error) => {
-            let kept = receipt.map(|receipt| receipt.keep(&Failure::new("load", &error)));
+            let kept = receipt.map(|receipt| receipt.keep(&FailedLoad::new(&settings, &counters, &error)));
             if let Some(Err(unkept)) = kept {
                 context.note(&unkept.to_string());
             }
             return Err(error);
         }
     };
+    let Done { report, has_header, closed } = done;
     // Whatever becomes of the receipt, this says what was done.
     context.print(&report)?;
     if let Some(receipt) = receipt {
@@ -90,6 +61,55 @@ pub async fn run(context: &Context<'_>, flags: &cli::Load) -> Result<u8> {
         context.note(&format!("{} {what}: no rows were loaded", report.path));
     }
     Ok(if report.rows_rejected > 0 { LOADED_WITH_REJECTS } else { 0 })
+}
+
+/// A load that came to its end.
+struct Done {
+    report: LoadReport,
+    has_header: bool,
+    /// Whether the server was left in order.
+    closed: Result<()>,
+}
+
+/// All that a receipt tells of; `None` where only the statement for a table was asked for.
+async fn run_with(
+    context: &Context<'_>,
+    settings: &LoadSettings,
+    counters: &Arc<Counters>,
+) -> Result<Option<Done>> {
+    // Before a server is started for it.
+    let inputs = Inputs::resolve(&settings.input.inputs)?;
+    let size = inputs.size();
+    let format = settings.input.format.clone();
+    // To create a table for it, it is read twice.
+    let spools = settings.create.is_some();
+    let inputs = blocking(move || if spools { inputs.spooled() } else { Ok(inputs) }).await?;
+    let files = blocking(|| Files::open(inputs, format)).await?;
+    if let Some(sniffed) = files.sniffed() {
+        context.note(&format!("sniffed: {sniffed}"));
+    }
+    if let Some(CreateSettings { ddl_only: true, .. }) = settings.create {
+        let creation = infer(settings, &files).await?;
+        super::print(&format!("{};", creation.ddl))?;
+        return Ok(None);
+    }
+    let has_header = files.header().is_some();
+    let database = match settings.input.mode {
+        Mode::Null => None,
+        _ => Some(context.database(settings.session()).await?),
+    };
+    context.interrupt.cancels(counters, database.as_ref());
+    let progress = Progress::draw(context.draws(), "loading", counters, None, size);
+    let result = match &database {
+        Some(database) => load(context, settings, files, database, counters).await,
+        None => load::encode(settings, files, counters).await,
+    };
+    progress.finish();
+    let closed = match database {
+        Some(database) => database.close().await,
+        None => Ok(()),
+    };
+    Ok(Some(Done { report: result?, has_header, closed }))
 }
 
 async fn load(
@@ -107,6 +127,10 @@ async fn load(
             let mut created = infer(settings, &files).await?;
             created.replaces = there;
             context.note(&format!("{};", created.ddl));
+            // Whoever allows for bad rows may want these to be among them.
+            for spoiled in created.spoiled().iter().filter(|_| settings.max_rejects.allows_any()) {
+                context.note(spoiled);
+            }
             creation = Some(created);
         } else {
             context.note(&format!("{name} is there already, so --create has nothing to do"));
@@ -125,12 +149,14 @@ async fn infer(settings: &LoadSettings, files: &Files) -> Result<Creation> {
 }
 
 /// See that nothing that is written takes the place of what is read, of a device, or of another output.
-fn check_outputs(settings: &LoadSettings, inputs: &Inputs) -> Result<()> {
+fn check_outputs(settings: &LoadSettings) -> Result<()> {
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
-    let mut taken: Vec<_> = inputs
-        .iter()
+    // Each by itself, so that one that is not there leaves the others protected.
+    let found = settings.input.inputs.iter().flat_map(|name| Inputs::find(std::slice::from_ref(name)));
+    let mut taken: Vec<_> = found
+        .flatten()
         .filter_map(|input| match input {
-            Input::File(path) => identity(path),
+            Input::File(path) => identity(&path),
             Input::Stdin | Input::Spooled(..) => None,
         })
         .collect();
@@ -158,6 +184,37 @@ fn check_outputs(settings: &LoadSettings, inputs: &Inputs) -> Result<()> {
     Ok(())
 }
 
+/// The receipt of a load that failed: why, and how far it came.
+#[derive(Serialize)]
+struct FailedLoad<'a> {
+    #[serde(flatten)]
+    failure: Failure<'a>,
+    mode: Mode,
+    table: String,
+    path: String,
+    rows_read: u64,
+    /// 0 where everything was rolled back.
+    rows_loaded: u64,
+    rows_rejected: u64,
+    bytes_read: u64,
+}
+
+impl<'a> FailedLoad<'a> {
+    fn new(settings: &LoadSettings, counters: &Counters, error: &'a Error) -> Self {
+        let paths: Vec<_> = settings.input.inputs.iter().map(|path| path.display().to_string()).collect();
+        FailedLoad {
+            failure: Failure::new("load", error),
+            mode: settings.input.mode,
+            table: settings.input.table.name.to_string(),
+            path: paths.join(", "),
+            rows_read: counters.rows(),
+            rows_loaded: counters.committed(),
+            rows_rejected: counters.rejected(),
+            bytes_read: counters.bytes(),
+        }
+    }
+}
+
 /// A report that is kept: the file appears when it is complete.
 struct Receipt<'a> {
     path: &'a Path,
@@ -172,9 +229,12 @@ impl<'a> Receipt<'a> {
         Ok(Receipt { path, file })
     }
 
-    fn keep(mut self, report: &impl Report) -> Result<()> {
+    fn keep(mut self, report: &impl Serialize) -> Result<()> {
         let failed = |error: &std::io::Error| Error::io(Kind::Output, "write the receipt", self.path, error);
-        writeln!(self.file, "{}", report.json()).map_err(|error| failed(&error))?;
+        serde_json::to_writer_pretty(&mut self.file, report)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(self.file))
+            .map_err(|error| failed(&error))?;
         self.file.persist(self.path).map_err(|error| failed(&error.error))?;
         Ok(())
     }

@@ -8,6 +8,9 @@ use crate::cli::ServerAction;
 use crate::postgres::database::blocking;
 use crate::postgres::embedded::{self, Options};
 
+/// The exit code of `server status` when it does not run, as that of `pg_ctl status`.
+const NOT_RUNNING: u8 = 3;
+
 /// What happened to it, or what it is doing.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
@@ -53,5 +56,8 @@ pub async fn run(context: &Context<'_>, action: ServerAction) -> Result<u8> {
     })
     .await?;
     context.print(&report)?;
-    Ok(0)
+    Ok(match report {
+        ServerReport::Status(embedded::Status { running: false, .. }) => NOT_RUNNING,
+        _ => 0,
+    })
 }

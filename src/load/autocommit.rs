@@ -77,17 +77,31 @@ pub(super) async fn insert(
             outcome.skipped = outcome.read - outcome.counts.inserted;
         }
     }
-    let emptied =
-        if settings.truncate && !prepared.created { "the table was emptied first, and " } else { "" };
     let loaded = outcome.counts.inserted + outcome.counts.updated;
-    let stay = format!("{emptied}{loaded} rows were committed and stay, as --autocommit means");
+    counters.commit(loaded);
     let discrepancy = report::discrepancy(&outcome, settings).map(|text| Error::new(Kind::Database, text));
     match first_error.or(discrepancy) {
-        Some(_) if counters.is_cancelled() => Err(Error::interrupted().with_help(stay)),
+        Some(_) if counters.is_cancelled() => Err(Error::interrupted().and(&stay(prepared, loaded))),
         Some(error) => {
-            let help = error.help().map_or(stay.clone(), |help| format!("{help}; {stay}"));
+            let error = error.and(&stay(prepared, loaded));
+            if loaded == 0 || settings.on_conflict.is_some() {
+                return Err(error);
+            }
+            let rest = "with a key to go by, --on-conflict skip loads the rest";
+            let help = error.help().map_or(rest.to_owned(), |help| format!("{help}; {rest}"));
             Err(error.with_help(help))
         }
         None => Ok(outcome),
     }
+}
+
+/// What is left behind when a load ends before its time.
+fn stay(prepared: &Prepared, loaded: u64) -> String {
+    let emptied = if prepared.truncate { "the table was emptied first, and " } else { "" };
+    let rows = match loaded {
+        0 => "no row was committed".to_owned(),
+        1 => "1 row was committed, and stays".to_owned(),
+        _ => format!("{loaded} rows were committed, and stay"),
+    };
+    format!("{emptied}{rows}")
 }

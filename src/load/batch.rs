@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
@@ -60,54 +62,48 @@ impl Batches {
         while let Some(chunk) = feed.next().await? {
             if batch.formats.as_ref() != Some(&chunk.formats) {
                 // A batch has one statement, and a statement one set of formats.
-                if batch.rows() > 0 {
-                    counts += self.make_room(&mut window, batch.formats.as_ref()).await?;
-                    let statement = self.statement(client, batch.formats.as_ref()).await?;
-                    window.push(insert_one(client, statement, batch.take(&self.targets))).await;
-                }
+                counts += self.send(client, &mut batch, &mut window).await?;
                 batch = Batch::new(rows, Arc::clone(&chunk.formats));
             }
             for tuple in chunk.iter() {
                 batch.push(tuple);
                 rows += 1;
-                if batch.rows() < self.batch_size as u64 && !batch.is_large() {
-                    continue;
+                if batch.rows() >= self.batch_size as u64 || batch.is_large() {
+                    counts += self.send(client, &mut batch, &mut window).await?;
                 }
-                counts += self.make_room(&mut window, Some(&chunk.formats)).await?;
-                let statement = self.statement(client, Some(&chunk.formats)).await?;
-                window.push(insert_one(client, statement, batch.take(&self.targets))).await;
             }
         }
-        if batch.rows() > 0 {
-            counts += self.make_room(&mut window, batch.formats.as_ref()).await?;
-            let statement = self.statement(client, batch.formats.as_ref()).await?;
-            window.push(insert_one(client, statement, batch.take(&self.targets))).await;
-        }
+        counts += self.send(client, &mut batch, &mut window).await?;
         while let Some(answer) = window.pop().await {
-            counts += counted(Some(answer))?;
+            counts += counted(answer)?;
         }
         Ok(counts)
     }
 
-    /// Await answers until a batch in `formats` may be sent: all of them where its statement has to be prepared, so
-    /// that what the server refused before it is the error, and not that nothing can be prepared any more.
-    async fn make_room<F: Future<Output = Answer>>(
-        &self,
-        window: &mut Window<F>,
-        formats: Option<&Arc<[Format]>>,
+    /// Send what `batch` has, if anything; returns what was counted meanwhile.
+    ///
+    /// Answers are awaited until there is room for it: all of them where its statement has to be prepared, so that
+    /// what the server refused before it is the error, and not that nothing can be prepared any more.
+    async fn send<'c>(
+        &mut self,
+        client: &'c Client,
+        batch: &mut Batch,
+        window: &mut Window<BoxFuture<'c, Answer>>,
     ) -> Result<Counts, Failed> {
         let mut counts = Counts::default();
-        let is_prepared = self.prepared.as_ref().map(|(prepared_for, _)| prepared_for) == formats;
+        let Some(formats) = batch.formats.clone().filter(|_| batch.rows() > 0) else { return Ok(counts) };
+        let is_prepared = self.prepared.as_ref().is_some_and(|(prepared_for, _)| *prepared_for == formats);
         while !is_prepared || window.is_full() {
             let Some(answer) = window.pop().await else { break };
-            counts += counted(Some(answer))?;
+            counts += counted(answer)?;
         }
+        let statement = self.statement(client, &formats).await?;
+        window.push(insert_one(client, statement, batch.take(&self.targets)).boxed()).await;
         Ok(counts)
     }
 
     /// The statement for `formats`, prepared when they change.
-    async fn statement(&mut self, client: &Client, formats: Option<&Arc<[Format]>>) -> Result<Statement> {
-        let formats = formats.expect("a batch that has rows knows their formats");
+    async fn statement(&mut self, client: &Client, formats: &Arc<[Format]>) -> Result<Statement> {
         if let Some((prepared_for, statement)) = &self.prepared
             && prepared_for == formats
         {
@@ -179,12 +175,8 @@ pub fn counts_of(row: &tokio_postgres::Row) -> Counts {
     Counts { inserted: row.get::<_, i64>(0) as u64, updated: row.get::<_, i64>(1) as u64 }
 }
 
-fn counted(answer: Option<Answer>) -> Result<Counts, Failed> {
-    match answer {
-        Some(Ok(counts)) => Ok(counts),
-        Some(Err((error, rows))) => Err(Failed::Server { error, rows: Some(rows) }),
-        None => Ok(Counts::default()),
-    }
+fn counted(answer: Answer) -> Result<Counts, Failed> {
+    answer.map_err(|(error, rows)| Failed::Server { error, rows: Some(rows) })
 }
 
 /// Rows being gathered, column by column.

@@ -1,18 +1,22 @@
 //! Rows that only the server can refuse: found and set aside, so that the others can be loaded.
 //!
-//! Every piece is written under a savepoint. When the server refuses it, the piece is rolled back and cut: where
-//! the server says which row it was, into the rows before it, the row and the rows behind it; otherwise into
-//! halves, until the guilty row is alone. A key that is there already is the most common reason, and mostly
-//! not a lonely one, so all rows of a piece that break the same unique index are asked for at once.
+//! Every piece is written under a savepoint. When the server refuses it, the piece is rolled back, and a smaller
+//! one tried: the rows before the guilty one where the server says which that is, otherwise half. What is good makes
+//! the next pieces longer again. Where they would be of a few rows only, because bad rows stand close together,
+//! each row has a savepoint of its own, all sent without waiting for answers: searching would take longer.
+//!
+//! A key that is there already is the most common reason, and mostly not a lonely one, so all rows of a piece that
+//! break the same unique index are asked for at once.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use tokio_postgres::{Client, Error as PgError};
 
+use super::CHUNK_ROWS;
 use super::feed::{Counts, Failed, Feed};
 use super::rejects::{Reason, Reject};
+use super::rows::Rows;
 use super::target::Targets;
 use super::tuples::{Chunk, Format};
 use super::unique::UniqueIndex;
@@ -20,78 +24,139 @@ use super::writer::Writer;
 use crate::table::Table;
 use crate::{Error, Result};
 
+/// Rows that are sooner written one by one than searched for the guilty ones.
+const FEW: usize = 32;
+
 /// Writes pieces, and sets aside the rows that the server refuses.
 #[derive(Debug)]
 pub struct Bisection<'a> {
     client: &'a Client,
     writer: &'a mut Writer,
+    /// Writes row by row; `None` where an INSERT would not read what a COPY reads.
+    singly: Option<Rows>,
     table: &'a Table,
     targets: &'a Arc<Targets>,
     /// Whether a key that is in the table already is a fault, and surely the one that would be stored.
     keys_are_final: bool,
     /// The unique indexes that were broken so far; `None` where one cannot be asked about.
     indexes: Vec<(String, Option<UniqueIndex>)>,
+    /// How many rows the next piece has, after what became of the last ones.
+    reach: usize,
+    /// How many rows are written one by one before that is thought over.
+    stretch: usize,
+}
+
+/// What became of some rows.
+#[derive(Debug, Default)]
+struct Written {
+    counts: Counts,
+    rejects: Vec<Reject>,
 }
 
 impl<'a> Bisection<'a> {
-    /// Write over `client`, which is inside a transaction; `updates_keys` where rows whose key is there are no error.
+    /// Write over `client`, which is inside a transaction; `singly` does so row by row, if that is the same.
     pub fn new(
         client: &'a Client,
         writer: &'a mut Writer,
+        singly: Option<Rows>,
         table: &'a Table,
         targets: &'a Arc<Targets>,
         updates_keys: bool,
     ) -> Self {
         // A trigger may change them.
         let keys_are_final = !updates_keys && table.before_insert_triggers.is_empty();
-        Bisection { client, writer, table, targets, keys_are_final, indexes: Vec::new() }
+        let (indexes, reach, stretch) = (Vec::new(), CHUNK_ROWS, FEW);
+        Bisection { client, writer, singly, table, targets, keys_are_final, indexes, reach, stretch }
     }
 
-    /// Write `chunk`; returns what was written, and what was not.
+    /// Write `chunk`; returns what was written, and what was not, in order.
     ///
     /// # Errors
     /// When the failure is not that of a row: a lost connection, a full disk, a deadlock.
     pub async fn write(&mut self, chunk: &Chunk) -> Result<(Counts, Vec<Reject>)> {
-        let mut counts = Counts::default();
-        let mut rejects = Vec::new();
-        let mut pieces = VecDeque::new();
-        pieces.push_back(0..chunk.rows());
-        while let Some(piece) = pieces.pop_front() {
-            if piece.is_empty() {
+        let mut written = Written::default();
+        let mut start = 0;
+        while start < chunk.rows() {
+            let length = if self.reach <= FEW { self.stretch } else { self.reach };
+            let piece = start..chunk.rows().min(start + length);
+            if self.reach <= FEW || piece.len() == 1 {
+                let before = written.rejects.len();
+                self.write_singly(chunk, piece.clone(), &mut written).await?;
+                let rejected = written.rejects.len() - before;
+                if rejected == 0 {
+                    self.reach = (self.reach * 2).min(CHUNK_ROWS);
+                }
+                // The longer, the less often all answers are waited for.
+                let is_dense = rejected * 16 > piece.len();
+                self.stretch = if is_dense { (self.stretch * 2).min(8 * FEW) } else { FEW };
+                start = piece.end;
                 continue;
             }
             let refusal = match self.attempt(chunk.slice(piece.clone())).await? {
-                Ok(written) => {
-                    counts += written;
+                Ok(counts) => {
+                    written.counts += counts;
+                    self.reach = (self.reach * 2).min(CHUNK_ROWS);
+                    start = piece.end;
                     continue;
                 }
                 Err(refusal) => refusal,
             };
-            if piece.len() == 1 {
-                let detail = refusal.error.as_db_error().and_then(|db| db.detail()).map(str::to_owned);
-                let reason = Reason { detail, ..self.reason(&refusal.error) };
-                rejects.push(chunk.reject(piece.start, reason));
+            let duplicates = self.duplicates(chunk, &piece, &refusal.error).await?;
+            if let Some(duplicates) = &duplicates
+                && let Ok(counts) = self.attempt(chunk.without(piece.clone(), duplicates)).await?
+            {
+                written.counts += counts;
+                let reason = self.reason(&refusal.error);
+                written.rejects.extend(duplicates.iter().map(|&row| chunk.reject(row, reason.clone())));
+                start = piece.end;
                 continue;
             }
-            let mut guilty = refusal.rows;
-            if let Some(duplicates) = self.duplicates(chunk, &piece, &refusal.error).await? {
-                let others = chunk.without(piece.clone(), &duplicates);
-                if let Ok(written) = self.attempt(others).await? {
-                    counts += written;
-                    for row in duplicates {
-                        rejects.push(chunk.reject(row, self.reason(&refusal.error)));
-                    }
-                    continue;
-                }
-                // Something else is wrong too. Cut off one by one, the duplicates would be asked for each time.
-                guilty = None;
+            self.reach = (piece.len() / 2).max(FEW);
+            // With duplicates something else is wrong too, and they would be asked for at each of them.
+            let good = refusal.good.filter(|&good| good < piece.len() && duplicates.is_none());
+            let Some(good) = good else { continue };
+            // Of the rows behind the guilty one about as many may be good; more do little harm.
+            self.reach = (good * 8).clamp(FEW, CHUNK_ROWS);
+            if self.reach == FEW {
+                continue;
             }
-            for part in cut(&piece, guilty).into_iter().rev() {
-                pieces.push_front(part);
+            let guilty = start + good;
+            if let Ok(counts) = self.attempt(chunk.slice(start..guilty)).await? {
+                written.counts += counts;
+                self.write_singly(chunk, guilty..guilty + 1, &mut written).await?;
+                start = guilty + 1;
+            } else {
+                self.reach = (good / 2).max(FEW);
             }
         }
-        rejects.sort_by_key(|reject| reject.first_line);
-        Ok((counts, rejects))
+        Ok((written.counts, written.rejects))
+    }
+
+    /// Write each of `rows` or set it aside.
+    async fn write_singly(&mut self, chunk: &Chunk, rows: Range<usize>, written: &mut Written) -> Result<()> {
+        let answers = if let Some(singly) = &mut self.singly {
+            singly.insert_each(self.client, chunk, rows.clone()).await?
+        } else {
+            let mut answers = Vec::with_capacity(rows.len());
+            for row in rows.clone() {
+                let answer = self.attempt(chunk.slice(row..row + 1)).await?;
+                answers.push(answer.map_err(|refusal| refusal.error));
+            }
+            answers
+        };
+        for (row, answer) in rows.zip(answers) {
+            match answer {
+                Ok(counts) => written.counts += counts,
+                Err(error) if is_about_rows(&error, self.table) => {
+                    self.index(&error).await?;
+                    let detail = error.as_db_error().and_then(|db| db.detail()).map(str::to_owned);
+                    let reason = Reason { detail, ..self.reason(&error) };
+                    written.rejects.push(chunk.reject(row, reason));
+                }
+                Err(error) => return Err(self.not_about_rows(&error)),
+            }
+        }
+        Ok(())
     }
 
     /// Write `piece` whole or not at all.
@@ -106,10 +171,11 @@ impl<'a> Bisection<'a> {
             Err(Failed::Input(error)) => Err(error),
             Err(Failed::Server { error, rows }) => {
                 if !is_about_rows(&error, self.table) {
-                    return Err(super::refused(&format!("load rows into {}", self.table.name), &error));
+                    return Err(self.not_about_rows(&error));
                 }
                 self.run("ROLLBACK TO piece; RELEASE piece").await?;
-                Ok(Err(Refusal { error, rows }))
+                let good = rows.filter(|(first, last)| first == last).map(|(row, _)| row as usize);
+                Ok(Err(Refusal { error, good }))
             }
         }
     }
@@ -121,27 +187,25 @@ impl<'a> Bisection<'a> {
         piece: &Range<usize>,
         error: &PgError,
     ) -> Result<Option<Vec<usize>>> {
-        let Some(db) = error.as_db_error().filter(|db| db.code().code() == "23505") else { return Ok(None) };
-        let Some(name) = db.constraint().map(str::to_owned) else { return Ok(None) };
-        #[expect(clippy::single_match_else, reason = "a map_or_else cannot await")]
-        let known = match self.indexes.iter().position(|(known, _)| *known == name) {
-            Some(known) => known,
-            None => {
-                let index = UniqueIndex::find(self.client, self.table, &name, self.targets).await?;
-                self.indexes.push((name, index));
-                self.indexes.len() - 1
-            }
-        };
-        // Known it is for the log in any case.
-        let Some(index) = self.indexes[known].1.as_ref().filter(|_| self.keys_are_final) else {
-            return Ok(None);
-        };
+        let Bisection { client, table, targets, keys_are_final, .. } = *self;
+        let Some(index) = self.index(error).await?.filter(|_| keys_are_final) else { return Ok(None) };
         if index.columns.iter().any(|&column| chunk.formats[column] == Format::Text) {
             return Ok(None);
         }
-        let rows = index.duplicates(self.client, self.table, self.targets, chunk, piece.clone()).await?;
+        let rows = index.duplicates(client, table, targets, chunk, piece.clone()).await?;
         // If it finds none, somebody else's transaction holds the key.
         Ok(Some(rows).filter(|rows| !rows.is_empty()))
+    }
+
+    /// The unique index that `error` is about, looked up when it is met first; for the log it has to be known too.
+    async fn index(&mut self, error: &PgError) -> Result<Option<&UniqueIndex>> {
+        let db = error.as_db_error().filter(|db| db.code().code() == "23505");
+        let Some(name) = db.and_then(|db| db.constraint()) else { return Ok(None) };
+        if !self.indexes.iter().any(|(known, _)| known == name) {
+            let index = UniqueIndex::find(self.client, self.table, name, self.targets).await?;
+            self.indexes.push((name.to_owned(), index));
+        }
+        Ok(self.indexes.iter().find(|(known, _)| known == name).and_then(|(_, index)| index.as_ref()))
     }
 
     /// What the server said, for the log, as far as it is true of every row that breaks the same constraint.
@@ -172,6 +236,11 @@ impl<'a> Bisection<'a> {
         }
     }
 
+    /// What ends the load, whatever rows are left out.
+    fn not_about_rows(&self, error: &PgError) -> Error {
+        super::refused(&format!("load rows into {}", self.table.name), error)
+    }
+
     async fn run(&self, sql: &str) -> Result<()> {
         let done = self.client.batch_execute(sql).await;
         done.map_err(|error| {
@@ -183,23 +252,8 @@ impl<'a> Bisection<'a> {
 /// Why a piece was not written.
 struct Refusal {
     error: PgError,
-    /// The rows of the piece that it may be about.
-    rows: Option<(u64, u64)>,
-}
-
-/// The parts of `piece` to try next, in order, when the rows `guilty` of it, from 0, are suspected.
-fn cut(piece: &Range<usize>, guilty: Option<(u64, u64)>) -> Vec<Range<usize>> {
-    let row = |row: u64| (piece.start + row as usize).min(piece.end);
-    match guilty {
-        Some((first, last)) if row(first) > piece.start || row(last + 1) < piece.end => {
-            let (first, end) = (row(first), row(last + 1));
-            vec![piece.start..first, first..end, end..piece.end]
-        }
-        _ => {
-            let middle = piece.start + piece.len() / 2;
-            vec![piece.start..middle, middle..piece.end]
-        }
-    }
+    /// How many rows of the piece come before the one that it is about, if the server says which it is.
+    good: Option<usize>,
 }
 
 /// Whether leaving out rows of `table` may help. Classes of SQLSTATE are listed in PostgreSQL's appendix A.
@@ -212,18 +266,4 @@ pub fn is_about_rows(error: &PgError, table: &Table) -> bool {
     (code == "42501" && table.has_row_security)
         || matches!(code, "42601" | "42602" | "42704" | "42883" | "42P01" | "XX000")
         || !matches!(&code[..2], "08" | "0A" | "25" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_piece_is_cut_where_the_guilt_is() {
-        assert_eq!(cut(&(10..20), Some((3, 3))), [10..13, 13..14, 14..20]);
-        assert_eq!(cut(&(10..20), Some((0, 0))), [10..10, 10..11, 11..20]);
-        assert_eq!(cut(&(10..20), Some((2, 5))), [10..12, 12..16, 16..20]);
-        assert_eq!(cut(&(10..20), Some((0, 9))), [10..15, 15..20]);
-        assert_eq!(cut(&(10..13), None), [10..11, 11..13]);
-    }
 }

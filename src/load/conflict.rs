@@ -6,6 +6,7 @@ use std::str::FromStr;
 use tokio_postgres::GenericClient;
 
 use super::target::Targets;
+use super::unique;
 use crate::table::{Table, quote, quote_list};
 use crate::{Error, Result};
 
@@ -86,7 +87,8 @@ impl Clause {
             key.push(column.name.clone());
         }
         if key.is_empty() && updates {
-            key = primary_key(client, table).await?;
+            let primary = unique::columns_of(client, table, None).await?;
+            key = primary.into_iter().flatten().collect();
             if key.is_empty() {
                 return Err(Error::usage(format!("--on-conflict update: {} has no primary key", table.name))
                     .with_help("name the columns of a unique index: --on-conflict update:COLUMN,COLUMN"));
@@ -127,23 +129,6 @@ impl Clause {
             self.sql
         )
     }
-}
-
-/// The columns of the primary key, in its order; empty if there is none.
-async fn primary_key(client: &impl GenericClient, table: &Table) -> Result<Vec<String>> {
-    let rows = client
-        .query(
-            "SELECT a.attname
-             FROM pg_catalog.pg_index i
-                  CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
-                  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-             WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts
-             ORDER BY k.n",
-            &[&table.oid],
-        )
-        .await
-        .map_err(|error| Error::database(&format!("look up the primary key of {}", table.name), &error))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ pub struct Creation {
 }
 
 impl Creation {
+    /// Which columns are text because of one value, and where that was.
+    pub fn spoiled(&self) -> &[String] {
+        &self.inference.spoiled
+    }
+
     /// Create `name` for `inference`.
     pub fn new(name: TableName, inference: Inference) -> Self {
         Creation { ddl: inference.ddl(&name), name, replaces: false, inference }
@@ -107,7 +112,7 @@ pub fn infer(
         if files.current() != input {
             (input, seen) = (files.current(), 0);
         }
-        let Some((record, _)) = files.next_named()? else { break };
+        let Some((record, name)) = files.next_named()? else { break };
         seen += 1;
         if most.is_some_and(|most| seen > most) {
             if inputs.iter().len() == 1 {
@@ -116,7 +121,8 @@ pub fn infer(
             continue;
         }
         for index in 0..record.len() {
-            inference.see(index, record.field(index, &mut scratch));
+            let place = || format!("{name}, line {}", record.line);
+            inference.see(index, record.field(index, &mut scratch), place);
         }
     }
     Ok(inference)

@@ -39,6 +39,8 @@ pub struct Encoding {
     switched: Vec<Switch>,
     carried: Option<Carried>,
     scratch: Vec<u8>,
+    /// Records of the chunk that the first bad one, which is the last of them, ended.
+    unsent: usize,
 }
 
 /// From where on, and why, the server reads a column that we can mostly read.
@@ -67,7 +69,8 @@ impl Encoding {
     /// Encode `files` for `targets`.
     pub fn new(files: Files, targets: Arc<Targets>, plan: Plan) -> Self {
         let formats = targets.formats(plan.mode);
-        Encoding { files, targets, plan, formats, switched: Vec::new(), carried: None, scratch: Vec::new() }
+        let (switched, scratch) = (Vec::new(), Vec::new());
+        Encoding { files, targets, plan, formats, switched, carried: None, scratch, unsent: 0 }
     }
 
     /// Encode everything and send the chunks to `chunks`, the last of them an error if there was one.
@@ -82,10 +85,8 @@ impl Encoding {
                 Err(error) => Err(error),
             };
             let last = chunk.is_err();
-            if let Ok(chunk) = &chunk {
-                let read = self.files.inputs().consumed().saturating_sub(counters.bytes());
-                counters.add((chunk.rows() + chunk.rejects.len()) as u64, read);
-            }
+            let rows = chunk.as_ref().map_or(self.unsent, |chunk| chunk.rows() + chunk.rejects.len());
+            counters.add(rows as u64, self.files.inputs().consumed().saturating_sub(counters.bytes()));
             if chunks.blocking_send(chunk).is_err() || last {
                 break;
             }
@@ -147,6 +148,7 @@ impl Encoding {
             if let Outcome::Rejected(reject) = outcome {
                 chunk.tuples.truncate(start);
                 if !self.plan.rejecting {
+                    self.unsent = chunk.records() + 1;
                     return Err(reject.into_error());
                 }
                 chunk.rejected_bytes += reject.raw.len();

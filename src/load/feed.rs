@@ -56,6 +56,11 @@ impl Stream {
         }
     }
 
+    /// Say that `rows` of the rows given out were set aside.
+    pub fn reject(&self, rows: u64) {
+        self.counters.reject(rows);
+    }
+
     /// Give out no more chunks, even to those who wait for one.
     pub fn stop(&self) {
         self.stopped.send_replace(true);

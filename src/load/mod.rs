@@ -56,6 +56,7 @@ use encoding::{Encoding, Plan};
 use feed::{Failed, Feed, Stream};
 use indexes::Indexes;
 use report::Outcome;
+use rows::Rows;
 use sorting::Sorting;
 use target::Targets;
 use writer::Writer;
@@ -108,6 +109,9 @@ pub async fn load(
     counters: &Arc<Counters>,
 ) -> Result<LoadReport> {
     let mut report = load_committed(settings, files, creation, database, counters).await?;
+    if !settings.dry_run {
+        counters.commit(report.rows_loaded);
+    }
     if settings.analyze && !settings.dry_run {
         let analyzed = analyze(&settings.input.table.name, report.rows_loaded, database).await;
         report.phases.analyze_seconds = analyzed.map_err(|error| {
@@ -320,6 +324,13 @@ async fn insert_all(
     let rejecting = settings.max_rejects.allows_any() && !whole_first;
     // Rejecting sets savepoints.
     let freeze = (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting;
+    let names: Vec<&str> = targets.names().collect();
+    let singly = if rejecting && table.check_can_load(Mode::Rows, &names).is_ok() {
+        let depth = settings.pipeline_depth;
+        Some(Rows::prepare(client, &table.name, targets, clause.as_ref(), depth).await?)
+    } else {
+        None
+    };
     let mut writer = Writer::prepare(client, settings, &table.name, targets, clause, freeze).await?;
     let dialect = Dialect { encoding: files.encoding(), ..files.format().dialect.clone() };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
@@ -327,7 +338,7 @@ async fn insert_all(
     let stream = Stream::start(Encoding::new(files, Arc::clone(targets), plan), counters);
     let mut outcome = if rejecting {
         let sorting = Sorting { client, settings, table, targets, dialect, header };
-        sorting.insert(&mut writer, &stream).await?
+        sorting.insert(&mut writer, singly, &stream).await?
     } else {
         let mut feed = Feed::stream(&stream);
         let counts = writer.write(client, &mut feed).await;

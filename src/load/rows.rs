@@ -1,7 +1,9 @@
 //! Mode rows: one prepared INSERT a row, pipelined.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use futures::future::join3;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
 use super::conflict::Clause;
@@ -93,6 +95,47 @@ impl Rows {
         }
         seen.drain(&mut window).await;
         (seen.counts, seen.outcome)
+    }
+
+    /// Insert each of `rows` under a savepoint of its own, so that a refused one leaves the others alone; returns
+    /// what became of each.
+    ///
+    /// # Errors
+    /// When no savepoint can be set or gone back to.
+    pub async fn insert_each(
+        &mut self,
+        client: &Client,
+        chunk: &Chunk,
+        rows: Range<usize>,
+    ) -> Result<Vec<Result<Counts, PgError>>> {
+        let statement = self.statement(client, &chunk.formats).await?;
+        let failed =
+            |error| Error::database(&format!("set a savepoint while loading {}", self.table), &error);
+        client.batch_execute("SAVEPOINT one_row").await.map_err(failed)?;
+        let mut window = Window::new(self.depth);
+        let mut answers = Vec::with_capacity(rows.len());
+        for row in rows {
+            while window.is_full() {
+                answers.extend(window.pop().await);
+            }
+            let insert = insert_one(client, statement.clone(), chunk, row);
+            // Nobody waits for the answer to the INSERT. If it is refused, so is the first of these, and the second
+            // undoes it; if not, the first one keeps the row, and there is nothing to undo.
+            let keep = client.batch_execute("RELEASE one_row; SAVEPOINT one_row");
+            let undo = client.batch_execute("ROLLBACK TO one_row");
+            let answer = async move {
+                let (inserted, kept, undone) = join3(insert, keep, undo).await;
+                let answer = inserted.and_then(|counts| kept.map(|()| counts));
+                undone.map(|()| answer)
+            };
+            window.push_sized(answer, chunk.bytes(row)).await;
+        }
+        while let Some(answer) = window.pop().await {
+            answers.push(answer);
+        }
+        let answers = answers.into_iter().collect::<Result<_, _>>().map_err(failed)?;
+        client.batch_execute("RELEASE one_row").await.map_err(failed)?;
+        Ok(answers)
     }
 }
 

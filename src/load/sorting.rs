@@ -8,6 +8,7 @@ use super::bisect::Bisection;
 use super::feed::Stream;
 use super::rejects::{Reject, RejectFiles};
 use super::report::Outcome;
+use super::rows::Rows;
 use super::target::Targets;
 use super::writer::Writer;
 use crate::config::LoadSettings;
@@ -29,11 +30,16 @@ pub(super) struct Sorting<'a> {
 }
 
 impl Sorting<'_> {
-    /// Write what can be written, chunk by chunk; the rejects files are complete whatever happens.
-    pub(super) async fn insert(&self, writer: &mut Writer, stream: &Stream) -> Result<Outcome> {
+    /// Write what can be written, chunk by chunk, or `singly` where that is better; the rejects files are complete whatever happens.
+    pub(super) async fn insert(
+        &self,
+        writer: &mut Writer,
+        singly: Option<Rows>,
+        stream: &Stream,
+    ) -> Result<Outcome> {
         let path = &self.settings.rejects;
         let mut files = RejectFiles::create(path, self.dialect.encoding)?;
-        let sorted = self.sort(writer, stream, &mut files).await;
+        let sorted = self.sort(writer, singly, stream, &mut files).await;
         let kept = files.finish()?;
         let mut outcome = sorted.map_err(|error| match (&kept, error.kind()) {
             (Some(path), Kind::Input) => {
@@ -48,11 +54,18 @@ impl Sorting<'_> {
         Ok(outcome)
     }
 
-    async fn sort(&self, writer: &mut Writer, stream: &Stream, files: &mut RejectFiles) -> Result<Outcome> {
+    async fn sort(
+        &self,
+        writer: &mut Writer,
+        singly: Option<Rows>,
+        stream: &Stream,
+        files: &mut RejectFiles,
+    ) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let mut bisection = Bisection::new(
             self.client,
             writer,
+            singly,
             self.table,
             self.targets,
             self.settings.on_conflict.is_some(),
@@ -66,6 +79,7 @@ impl Sorting<'_> {
             rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
             rejects.sort_by_key(|reject| reject.byte_offset);
             outcome.rejected += rejects.len() as u64;
+            stream.reject(rejects.len() as u64);
             for reject in rejects {
                 files.write(&self.header, &reject)?;
             }

@@ -135,9 +135,13 @@ impl Targets {
                 (Some(column), _) => table.column_in_sql(column),
                 (None, false) => table.column_in_sql(name),
                 (None, true) => {
-                    let mut called = table.columns_called(name).peekable();
-                    let first = called.peek().copied();
-                    called.find(|column| !is_taken(column)).or(first)
+                    let mut called: Vec<&Column> = table.columns_called(name).collect();
+                    // Of names that fold to the same one, each that is a column's as it stands means that column.
+                    if names.iter().filter(|other| other.trim().eq_ignore_ascii_case(name.trim())).count() > 1
+                    {
+                        called.reverse();
+                    }
+                    called.iter().copied().find(|column| !is_taken(column)).or(called.first().copied())
                 }
             };
             let Some(column) = column else {
@@ -147,9 +151,11 @@ impl Targets {
                 }
                 continue;
             };
-            if targets.names().any(|other| other == column.name) {
+            if let Some(other) = targets.columns.iter().find(|other| other.column.name == column.name) {
+                let (other, name) = (names[other.field].trim(), name.trim());
+                let how = if other == name { String::new() } else { format!(", as {other} and as {name}") };
                 problems.push(
-                    refuse(format!("the header names {} twice", column.name))
+                    refuse(format!("the header names {} twice{how}", column.name))
                         .with_help("every column can be loaded once only"),
                 );
                 continue;

@@ -133,17 +133,13 @@ impl Chunk {
         if index == 0 { 0 } else { self.ends[index - 1] }
     }
 
-    /// The tuples of `rows` alone, without rejects and originals.
+    /// The tuples of `rows` alone; whoever takes them apart knows where they were.
     pub fn slice(&self, rows: Range<usize>) -> Chunk {
         let (from, to) = (self.start(rows.start), self.start(rows.end));
-        let mut lines = Lines::default();
-        for row in rows.clone() {
-            lines.push(self.lines.get(row));
-        }
         Chunk {
             tuples: self.tuples.slice(from..to),
             ends: self.ends[rows].iter().map(|end| end - from).collect(),
-            lines,
+            lines: Lines::default(),
             file: Arc::clone(&self.file),
             formats: Arc::clone(&self.formats),
             originals: None,
@@ -151,7 +147,7 @@ impl Chunk {
         }
     }
 
-    /// The tuples of `rows` but for those `left_out`, which are in order; without rejects and originals.
+    /// The tuples of `rows` but for those `left_out`, which are in order.
     pub fn without(&self, rows: Range<usize>, left_out: &[usize]) -> Chunk {
         let mut kept = self.slice(rows.start..rows.start);
         let mut tuples = Vec::with_capacity(self.start(rows.end) - self.start(rows.start));
@@ -159,8 +155,6 @@ impl Chunk {
             if left_out.binary_search(&row).is_err() {
                 tuples.extend_from_slice(&self.tuples[self.start(row)..self.ends[row]]);
                 kept.ends.push(tuples.len());
-                // Only counted: whoever leaves rows out knows which.
-                kept.lines.push(self.lines.get(row));
             }
         }
         kept.tuples = tuples.into();

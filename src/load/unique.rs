@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, GenericClient};
 
 use super::batch::{array, array_of};
 use super::raw::Raw;
@@ -32,22 +32,7 @@ impl UniqueIndex {
         name: &str,
         targets: &Arc<Targets>,
     ) -> Result<Option<UniqueIndex>> {
-        let rows = client
-            .query(
-                "SELECT a.attname
-                 FROM pg_catalog.pg_index i
-                      JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-                      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
-                      LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                      AND a.attcollation = i.indcollation[k.n::int - 1]
-                 WHERE i.indrelid = $1 AND c.relname = $2 AND i.indisunique AND i.indimmediate
-                   AND pg_catalog.has_table_privilege(i.indrelid, 'SELECT')
-                   AND i.indpred IS NULL AND i.indexprs IS NULL AND k.n <= i.indnkeyatts
-                 ORDER BY k.n",
-                &[&table.oid, &name],
-            )
-            .await
-            .map_err(|error| Error::database(&format!("look up index {name} of {}", table.name), &error))?;
+        let names = columns_of(client, table, Some(name)).await?;
         let place = |name: &str| {
             let place = targets.names().position(|loaded| loaded == name)?;
             let column = &targets.columns[place].column;
@@ -55,8 +40,7 @@ impl UniqueIndex {
                 column.array_oid != 0 && !matches!(column.column_type.kind, Kind::Array { .. });
             can_be_unnested.then_some(place)
         };
-        let columns: Option<Vec<usize>> =
-            rows.iter().map(|row| place(row.get::<_, Option<&str>>(0)?)).collect();
+        let columns: Option<Vec<usize>> = names.iter().map(|name| place(name.as_deref()?)).collect();
         Ok(columns.filter(|columns| !columns.is_empty()).map(|columns| UniqueIndex { columns }))
     }
 
@@ -113,4 +97,32 @@ impl UniqueIndex {
         let rows: Vec<_> = futures::TryStreamExt::try_collect(rows).await.map_err(failed)?;
         Ok(rows.iter().map(|row| piece.start + row.get::<_, i64>(0) as usize - 1).collect())
     }
+}
+
+/// The key columns, in their order, of `table`'s unique index `name` if one can ask about it, or of its primary key;
+/// `None` stands for an expression, and for a column that the index compares by other rules.
+///
+/// # Errors
+/// When the catalog cannot be read.
+pub async fn columns_of(
+    client: &impl GenericClient,
+    table: &Table,
+    name: Option<&str>,
+) -> Result<Vec<Option<String>>> {
+    let sql = "SELECT a.attname
+         FROM pg_catalog.pg_index i
+              JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+              CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
+              LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+              AND a.attcollation = i.indcollation[k.n::int - 1]
+         WHERE i.indrelid = $1 AND k.n <= i.indnkeyatts
+           AND CASE WHEN $2::text IS NULL THEN i.indisprimary ELSE
+                    c.relname = $2 AND i.indisunique AND i.indimmediate AND i.indpred IS NULL
+                    AND pg_catalog.has_table_privilege(i.indrelid, 'SELECT') END
+         ORDER BY k.n";
+    let rows = client.query(sql, &[&table.oid, &name]).await.map_err(|error| {
+        let index = name.map_or("the primary key".to_owned(), |name| format!("index {name}"));
+        Error::database(&format!("look up {index} of {}", table.name), &error)
+    })?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -59,6 +59,19 @@ impl Inputs {
     /// When a file is missing, a directory or may not be read, a pattern matches nothing, or standard input
     /// is named twice.
     pub fn resolve(names: &[PathBuf]) -> Result<Self> {
+        let list = Inputs::find(names)?;
+        let mut size = Some(0);
+        for input in &list {
+            size = size.zip(input.size()?).map(|(sum, size)| sum + size);
+        }
+        Ok(Inputs { list, size, ..Inputs::default() })
+    }
+
+    /// What `names` mean, without a look at whether it can be read.
+    ///
+    /// # Errors
+    /// When a pattern matches nothing, or standard input is named twice.
+    pub fn find(names: &[PathBuf]) -> Result<Vec<Input>> {
         let mut list = Vec::new();
         for name in names {
             match name.to_str() {
@@ -73,11 +86,7 @@ impl Inputs {
                 _ => list.push(Input::File(name.clone())),
             }
         }
-        let mut size = Some(0);
-        for input in &list {
-            size = size.zip(input.size()?).map(|(sum, size)| sum + size);
-        }
-        Ok(Inputs { list, size, ..Inputs::default() })
+        Ok(list)
     }
 
     /// The same, with a copy of what comes by standard input or a pipe, so that it can be read more than once.
@@ -308,8 +317,13 @@ impl Read for Unpacked {
         let format = self.format;
         self.source.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
-            io::ErrorKind::UnexpectedEof => {
-                io::Error::other(format!("its {format} data end in the middle, so the file is not complete"))
+            // Or what follows is too short to tell.
+            io::ErrorKind::UnexpectedEof => io::Error::other(format!(
+                "its {format} data end in the middle: the file is not complete, or has something else at its end"
+            )),
+            // The beginning was looked at before, so this is about a later member or frame.
+            _ if ["invalid gzip header", "Unknown frame descriptor"].contains(&&*error.to_string()) => {
+                io::Error::other(format!("something that is not {format} follows its {format} data"))
             }
             _ => io::Error::other(format!("its {format} data are damaged: {error}")),
         })
@@ -406,8 +420,13 @@ mod tests {
         let checksum = damaged.len() - 8;
         damaged[checksum] ^= 1;
         assert!(read(&damaged).unwrap_err().starts_with("its gzip data are damaged: "));
-        let behind = [gzip(TEXT.as_bytes()), b"rubbish and more".to_vec()].concat();
-        assert!(read(&behind).unwrap_err().starts_with("its gzip data are damaged: "));
+        for (packed, format) in [(gzip(TEXT.as_bytes()), "gzip"), (zstd(TEXT.as_bytes()), "zstd")] {
+            let behind = [&packed[..], b"rubbish and more"].concat();
+            let expected = format!("something that is not {format} follows its {format} data");
+            assert_eq!(read(&behind).unwrap_err(), expected);
+        }
+        let behind = [gzip(TEXT.as_bytes()), b"\n".to_vec()].concat();
+        assert!(read(&behind).unwrap_err().ends_with("or has something else at its end"));
     }
 
     #[test]

@@ -60,6 +60,8 @@ struct Fit {
     dialect: Dialect,
     score: f64,
     fields: usize,
+    /// Whether all records have that many.
+    agrees: bool,
     /// The records, unquoted, with NULL as nothing.
     rows: Vec<Vec<Option<String>>>,
 }
@@ -83,6 +85,10 @@ pub fn sniff(sample: &[u8]) -> Sniffed {
                     let dialect =
                         Dialect { delimiter, quote, escape, comment, encoding, ..Dialect::default() };
                     let mut fit = fit(sample, dialect);
+                    // Words of a text have blanks between them too, but not the same number in every line.
+                    if delimiter == b' ' && !fit.agrees {
+                        continue;
+                    }
                     fit.score *= likelihood;
                     if best.as_ref().is_none_or(|best| fit.score > best.score + 1e-9) {
                         best = Some(fit);
@@ -181,7 +187,7 @@ fn fit(sample: &[u8], dialect: Dialect) -> Fit {
     if broken && !cut {
         score *= 0.5;
     }
-    Fit { dialect, score, fields, rows }
+    Fit { dialect, score, fields, agrees: agreeing == rows.len(), rows }
 }
 
 /// 1 for what a program would write as a field, less for what looks like several or like half of one.
@@ -306,6 +312,8 @@ mod tests {
             ("id,at\n1,12:30:00\n2,12:45:00\n", "--delimiter ','"),
             ("name,city\nJohn Smith,New York\nJane Doe,Los Angeles\n", "--delimiter ','"),
             ("word\nhello\nworld\n", "--delimiter ','"),
+            ("title\nthe cat\nthe dog sat\na third one\nits own end\n", "--delimiter ','"),
+            ("name\nAnn Lee\nBo Ray\nCy Fox\n", "--delimiter ','"),
             ("", "--delimiter ','"),
         ] {
             assert_eq!(flags(sample), expected, "{sample:?}");

@@ -69,7 +69,7 @@ async fn all_that_is_wrong_is_said_at_once_and_as_load_says_it() {
     table      ok   t: id integer, name character varying(20), span tsrange, twice integer, note text
     file       BAD  bad.csv, line 1, column 2: twice is a generated column, which the server computes
                       help: leave it out of the file, or skip it with --ignore-extra and --map
-    file       BAD  bad.csv, line 1, column 4: the header names id twice
+    file       BAD  bad.csv, line 1, column 4: the header names id twice, as id and as ID
                       help: every column can be loaded once only
     file       BAD  bad.csv, line 1, column 5: the header has no name here
                       help: the first line has to name the table's columns; --ignore-extra skips what has no name

@@ -139,13 +139,15 @@ fn our_own_server_is_started_and_stopped_by_hand() {
         command.env("POSTGRES_ETL_SERVER_DIR", dir.path());
         Ran::of(command)
     };
-    assert!(server(&["status"]).stdout.starts_with("not running"));
+    let status = server(&["status"]);
+    assert!(status.stdout.starts_with("not running") && status.status.code() == Some(3), "{status:#?}");
     let started = server(&["start", "--json"]);
     assert!(started.status.success(), "{started:#?}");
     assert_eq!(started.json()["origin"], "initialised");
     let url = server(&["url"]).stdout;
     assert!(url.starts_with("postgresql:///postgres?host="), "{url}");
-    assert!(server(&["status"]).stdout.starts_with("running"));
+    let status = server(&["status"]);
+    assert!(status.stdout.starts_with("running") && status.status.success(), "{status:#?}");
     // A command that is told of no server uses it.
     workplace.write("people.csv", "id\n1\n");
     let mut load = workplace.command(&["load", "people.csv"]);

@@ -12,11 +12,10 @@ use postgres_etl::source::excerpt;
 use rand::RngExt as _;
 
 use crate::oracle::{Case, Oracle, Values, push_quoted};
-
-const MODES: [&str; 3] = ["rows", "batch", "copy"];
+use crate::support::load::MODES;
 
 /// Broken values of a file that only the server refuses: `load` has to search for each of them, which takes time.
-const MOST_SEARCHED: usize = 10;
+const MOST_SEARCHED: usize = 50;
 
 /// A row of the files; `None` is NULL.
 struct Row<'a> {

@@ -10,8 +10,7 @@ use tokio_postgres::Client;
 
 use crate::support;
 use crate::support::cli::{Ran, Workplace};
-
-const MODES: [&str; 3] = ["rows", "batch", "copy"];
+use crate::support::load::MODES;
 
 /// The table of the tutorial, as the program creates it.
 const PERSONS: &str = "CREATE TABLE persons (id integer PRIMARY KEY, name text, age smallint,
@@ -210,9 +209,17 @@ async fn autocommit_says_what_stays_after_an_error() {
         workplace(format!("{HEADER}1,a,22,t,b,c,d\n2,a,22,t,b,c,d\n1,a,22,t,b,c,d\n")).await;
     let message =
         workplace.fail(&["load", "people.csv", "--mode", "rows", "--autocommit", "--pipeline-depth", "1"], 1);
-    assert!(message.contains("people.csv, line 4"), "{message}");
-    assert!(message.contains("2 rows were committed and stay"), "{message}");
+    let (error, help) = message.split_once("\n  help: ").unwrap();
+    assert!(error.contains("people.csv, line 4"), "{message}");
+    assert!(error.ends_with("Key (id)=(1) already exists; 2 rows were committed, and stay"), "{message}");
+    assert!(help.ends_with("with a key to go by, --on-conflict skip loads the rest\n"), "{message}");
     assert_eq!(count(&client).await, 2);
+    workplace.write("people.csv", format!("{HEADER}5,a,22,t,b,c,d\n6,a,x,t,b,c,d\n"));
+    let flags = ["load", "people.csv", "--mode", "rows", "--autocommit", "--truncate", "--connections", "2"];
+    let message = workplace.fail(&flags, 1);
+    assert!(message.contains("people.csv, line 3, column 3 (age)"), "{message}");
+    assert!(message.contains("; the table was emptied first, and no row was committed\n"), "{message}");
+    assert_eq!(count(&client).await, 0);
 }
 
 /// A trigger that returns NULL keeps a row out without an error; the server's count tells.

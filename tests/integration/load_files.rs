@@ -87,6 +87,12 @@ async fn packed_files_are_known_by_their_content() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cut.csv.gz: its gzip data end in the middle"), "{}", stderr(&output));
     assert_eq!(fixture.loaded(&["-"], b"id,name\n").await, "", "nothing of it was kept");
+    for (format, packed) in [("gzip", gzip(text)), ("zstd", zstd::encode_all(text.as_bytes(), 3).unwrap())] {
+        fixture.write("more.packed", [&packed[..], b"4,not packed\n"].concat());
+        let output = fixture.run(&["more.packed"], b"");
+        let says = format!("more.packed: something that is not {format} follows its {format} data");
+        assert!(stderr(&output).contains(&says), "{}", stderr(&output));
+    }
 }
 
 #[tokio::test]

@@ -5,19 +5,8 @@ use std::process::Stdio;
 
 use tokio_postgres::Client;
 
-use crate::support;
 use crate::support::cli::{Ran, Workplace};
-
-const MODES: [&str; 3] = ["rows", "batch", "copy"];
-
-async fn workplace(sql: &str, csv: &str) -> (Workplace, Client) {
-    let database = support::database().await;
-    let workplace = Workplace::on(&database);
-    workplace.write("data.csv", csv);
-    let client = database.connect().await;
-    client.batch_execute(sql).await.unwrap();
-    (workplace, client)
-}
+use crate::support::load::{MODES, workplace};
 
 /// All that the catalog says of the indexes of `t`, but for their OIDs; and these.
 async fn indexes(client: &Client) -> (Vec<String>, Vec<u32>) {

@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
 pub mod cli;
+pub mod load;
 
 const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 
