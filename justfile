@@ -26,6 +26,10 @@ bench-load runs="5":
 bench-query runs="5":
     bash benches/query.sh {{runs}}
 
+# Rate, mean and 99th percentile of `query` against pgbench's own, and what recording them costs.
+bench-agree *arguments:
+    bash benches/agree.sh {{arguments}}
+
 # How `load` grows with its file: time per row and peak memory.
 bench-flat *rows:
     bash benches/flat.sh {{rows}}

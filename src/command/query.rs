@@ -8,6 +8,7 @@ use crate::Result;
 use crate::cli;
 use crate::error::Kind;
 use crate::progress::Counters;
+use crate::query::compare::Keep;
 use crate::query::live::Live;
 use crate::query::{self, Found};
 
@@ -18,6 +19,7 @@ use crate::query::{self, Found};
 /// the exit code 1.
 pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
     let settings = context.config.query(flags)?;
+    let keep = settings.save.as_deref().map(Keep::open).transpose()?;
     let database = context.database(settings.session()).await?;
     let counters = Arc::new(Counters::default());
     let live = match context.flags.quiet {
@@ -35,8 +37,12 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
             context.print(&*report)?;
             Ok(u8::from(report.points.iter().any(|point| point.errors > 0)))
         }
-        Found::Run(report) => {
+        Found::Run(report, saved) => {
+            // Whatever becomes of the file, what was measured is told first.
             context.print(&*report)?;
+            if let Some(keep) = keep {
+                keep.write(&saved)?;
+            }
             if report.interrupted {
                 say("interrupted: the report is of what was answered until then");
                 return Ok(Kind::Interrupted.exit_code());

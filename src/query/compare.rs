@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::batches::{Batches, Interval};
 use super::latency::Latencies;
@@ -25,6 +26,42 @@ pub struct Saved {
     pub report: Value,
     /// What confidence intervals are made of.
     pub samples: Samples,
+}
+
+/// The file that a run will be kept in; what it held before stays until the run is in it whole.
+#[derive(Debug)]
+pub struct Keep<'a> {
+    path: &'a Path,
+    file: NamedTempFile,
+}
+
+impl<'a> Keep<'a> {
+    /// See that `path` can be written, before the run that is to be kept there.
+    ///
+    /// # Errors
+    /// When it cannot, or is something else than a file.
+    pub fn open(path: &'a Path) -> Result<Self> {
+        if path.metadata().is_ok_and(|file| !file.is_file()) {
+            return Err(Error::usage(format!("--save: {} is not a regular file", path.display()))
+                .with_help("name another file with --save"));
+        }
+        let file = temporary_beside(path).map_err(|error| Keep::failed(path, &error))?;
+        Ok(Keep { path, file })
+    }
+
+    fn failed(path: &Path, error: &std::io::Error) -> Error {
+        Error::io(Kind::Output, "write the run to", path, error)
+    }
+
+    /// Keep `run` there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(mut self, run: &Saved) -> Result<()> {
+        serde_json::to_writer(&mut self.file, run).map_err(|error| Keep::failed(self.path, &error.into()))?;
+        self.file.persist(self.path).map_err(|error| Keep::failed(self.path, &error.error))?;
+        Ok(())
+    }
 }
 
 /// The client's machine.
@@ -132,18 +169,6 @@ impl Saved {
             report: serde_json::from_str(&report.json()).expect("a report is JSON"),
             samples: Samples { batches: batches.clone(), response_ns: response.counts() },
         }
-    }
-
-    /// Keep it at `path`; what was there before stays until this is complete.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let failed = |error: &std::io::Error| Error::io(Kind::Output, "write the run to", path, error);
-        let mut file = temporary_beside(path).map_err(|error| failed(&error))?;
-        serde_json::to_writer(&mut file, self).map_err(|error| failed(&error.into()))?;
-        file.persist(path).map_err(|error| failed(&error.error))?;
-        Ok(())
     }
 
     /// The run that is kept at `path`.

@@ -65,8 +65,8 @@ use workload::Mix;
 /// What `query` found out.
 #[derive(Debug)]
 pub enum Found {
-    /// One run.
-    Run(Box<QueryReport>),
+    /// One run, and the same as it may be kept.
+    Run(Box<QueryReport>, Box<Saved>),
     /// Several, in search of something.
     Search(Box<SearchReport>),
 }
@@ -98,16 +98,11 @@ pub async fn query(
     if settings.explain && !report.interrupted {
         report.plans = Some(meter.slowest_plans(&stretch).await?);
     }
-    if settings.save.is_some() || baseline.is_some() {
-        let saved = Saved::new(&report, &stretch.total.batches, &stretch.total.response);
-        if let (Some(baseline), Some(path)) = (&baseline, &settings.baseline) {
-            report.comparison = Some(saved.against(baseline, path, &settings.fail_if));
-        }
-        if let Some(path) = &settings.save {
-            saved.write(path)?;
-        }
+    let saved = Saved::new(&report, &stretch.total.batches, &stretch.total.response);
+    if let (Some(baseline), Some(path)) = (&baseline, &settings.baseline) {
+        report.comparison = Some(saved.against(baseline, path, &settings.fail_if));
     }
-    Ok(Found::Run(Box::new(report)))
+    Ok(Found::Run(Box::new(report), Box::new(saved)))
 }
 
 /// What differs between the runs of a search.

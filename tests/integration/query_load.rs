@@ -248,3 +248,32 @@ async fn times_need_not_be_taken() {
         report["series"].as_array().unwrap().iter().map(|s| s["answered"].as_u64().unwrap()).sum();
     assert_eq!(counted, 100);
 }
+
+#[tokio::test]
+async fn what_the_server_counts_of_each_statement_is_shown() {
+    let database = support::database().await;
+    let extension = "SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'";
+    if number(&database.connect().await, extension).await == 0 {
+        eprintln!("this server's programs come without pg_stat_statements");
+        return;
+    }
+    let workplace = Workplace::nowhere();
+    // When root tests, the server's user has to get through.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(workplace.path(""), open).unwrap();
+    workplace.write(
+        "config.toml",
+        format!(
+            "[server]\ndirectory = '{}'\nkeep = false\n[server.settings]\nshared_preload_libraries = 'pg_stat_statements'\n",
+            workplace.path("server").display()
+        ),
+    );
+    workplace.succeed(&["query", "--sql", "CREATE EXTENSION pg_stat_statements", "-n", "1", "-c", "1"]);
+    let sql = "SELECT generate_series(1, 3), 'counted'";
+    let report = workplace.succeed(&["query", "--sql", sql, "-n", "50", "--json"]).json();
+    let statements = report["bound"]["statements"].as_array().unwrap();
+    let counted =
+        statements.iter().find(|one| one["query"].as_str().unwrap().contains("generate_series")).unwrap();
+    assert_eq!((&counted["calls"], &counted["rows"]), (&50.into(), &3.0.into()), "{report:#}");
+    assert!(counted["mean_us"].as_f64().unwrap() > 0.0, "{report:#}");
+}

@@ -123,5 +123,8 @@ async fn a_run_is_compared_with_one_that_was_kept() {
     let wrong = run(&["--baseline", "other.json"]);
     assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is no run that was kept"), "{wrong:#?}");
     assert_eq!(run(&["--baseline", "missing.json"]).status.code(), Some(1));
-    assert_eq!(run(&["--save", "nowhere/kept.json"]).status.code(), Some(1));
+    for (path, code) in [("nowhere/kept.json", 1), ("/dev/null", 2)] {
+        let refused = run(&["--save", path]);
+        assert!(refused.status.code() == Some(code) && refused.stdout.is_empty(), "{refused:#?}");
+    }
 }
