@@ -15,14 +15,21 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Up to `depth` futures, each polled once when it came in; the front one is awaited first.
 pub struct Window<F: Future> {
-    waiting: VecDeque<(Sent<F>, usize)>,
+    waiting: VecDeque<Sent<F>>,
+    /// Places of futures that are done, for those to come: nothing is allocated for each.
+    free: Vec<Place<F>>,
     depth: usize,
     bytes: usize,
 }
 
-enum Sent<F: Future> {
-    Pending(Pin<Box<F>>),
-    Done(F::Output),
+/// A future stays where it is from its first poll on.
+type Place<F> = Pin<Box<Option<F>>>;
+
+struct Sent<F: Future> {
+    place: Place<F>,
+    /// Its output, if it was ready at once.
+    output: Option<F::Output>,
+    bytes: usize,
 }
 
 impl<F: Future> fmt::Debug for Window<F> {
@@ -37,7 +44,7 @@ impl<F: Future> fmt::Debug for Window<F> {
 impl<F: Future> Window<F> {
     /// A window for `depth` futures; at least 1.
     pub fn new(depth: usize) -> Self {
-        Window { waiting: VecDeque::new(), depth: depth.max(1), bytes: 0 }
+        Window { waiting: VecDeque::new(), free: Vec::new(), depth: depth.max(1), bytes: 0 }
     }
 
     /// Whether the front one has to be awaited before another may be pushed.
@@ -52,16 +59,17 @@ impl<F: Future> Window<F> {
 
     /// Send `future`, a statement of about `bytes` bytes that is not small for certain.
     pub async fn push_sized(&mut self, future: F, bytes: usize) {
-        let mut future = Some(Box::pin(future));
-        let sent = poll_fn(|cx| {
-            let mut future = future.take().expect("polled once, because it is ready at once");
-            Poll::Ready(match future.as_mut().poll(cx) {
-                Poll::Ready(output) => Sent::Done(output),
-                Poll::Pending => Sent::Pending(future),
+        let mut place = self.free.pop().unwrap_or_else(|| Box::pin(None));
+        place.set(Some(future));
+        let output = poll_fn(|cx| {
+            let future = place.as_mut().as_pin_mut().expect("it was just put there");
+            Poll::Ready(match future.poll(cx) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
             })
         })
         .await;
-        self.waiting.push_back((sent, bytes));
+        self.waiting.push_back(Sent { place, output, bytes });
         self.bytes += bytes;
     }
 
@@ -74,19 +82,16 @@ impl<F: Future> Window<F> {
     ///
     /// Nothing is lost when this is dropped before it is ready.
     pub async fn pop(&mut self) -> Option<F::Output> {
-        if let (Sent::Pending(future), _) = self.waiting.front_mut()? {
-            let output = future.await;
-            let (_, bytes) = self.waiting.pop_front()?;
-            self.bytes -= bytes;
-            return Some(output);
-        }
-        match self.waiting.pop_front()? {
-            (Sent::Done(output), bytes) => {
-                self.bytes -= bytes;
-                Some(output)
-            }
-            (Sent::Pending(_), _) => unreachable!("it was looked at"),
-        }
+        let front = self.waiting.front_mut()?;
+        let output = match front.output.take() {
+            Some(output) => output,
+            None => front.place.as_mut().as_pin_mut().expect("it is there until it is done").await,
+        };
+        let Sent { mut place, bytes, .. } = self.waiting.pop_front()?;
+        place.set(None);
+        self.free.push(place);
+        self.bytes -= bytes;
+        Some(output)
     }
 }
 
