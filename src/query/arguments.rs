@@ -301,7 +301,7 @@ impl ToSql for Argument<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::file::Rows;
+    use crate::config::arg::Rows;
 
     fn source(drawn: &Drawn) -> Source {
         Source::of(drawn, 10).unwrap()

@@ -1,0 +1,98 @@
+//! What the answers should be, found out before the run.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ask::{self, Answer, Asker, Connection, Protocol, Query};
+use super::run::{self, Expected};
+use super::{Meter, arguments, workload};
+use crate::config::QuerySettings;
+use crate::postgres::window::Window;
+use crate::{Error, Result};
+
+impl Meter<'_> {
+    /// What answers will be compared with: for `--verify` what a quiet connection is told now.
+    pub(super) async fn expect(&self) -> Result<Option<Expected>> {
+        let QuerySettings { verify, expect_rows, expect_value, limits, .. } = self.settings;
+        let asker = self.asker(1);
+        if *verify {
+            let connection = run::connect(&self.pool, &asker).await?;
+            let queries = limits.queries.expect("the settings see to it");
+            let answers = self.answers(&asker, &connection, queries).await?;
+            connection.close();
+            return Ok(Some(Expected::Answers(Arc::new(answers))));
+        }
+        let value = match expect_value {
+            None => None,
+            Some(value) => {
+                let connection = run::connect(&self.pool, &asker).await?;
+                let value = expected_value(&asker, &connection, value).await?;
+                connection.close();
+                Some(value)
+            }
+        };
+        let is_given = value.is_some() || expect_rows.is_some();
+        Ok(is_given.then_some(Expected::Given { rows: *expect_rows, value }))
+    }
+
+    /// The answers to `queries` queries, of those that read only.
+    async fn answers(
+        &self,
+        asker: &Asker,
+        connection: &Connection,
+        queries: u64,
+    ) -> Result<HashMap<(usize, String), Answer>> {
+        const DEPTH: usize = 32;
+        let scripts = &asker.mix.scripts;
+        let reads: Vec<bool> = scripts.iter().map(workload::Script::only_reads).collect();
+        if !reads.contains(&true) {
+            return Err(Error::usage("--verify has nothing to compare: no workload is a SELECT")
+                .with_help("leave --verify out, or add one that reads"));
+        }
+        // The statements of a transaction are sent one by one here, and nothing may come in between.
+        let has_transactions = scripts.iter().any(|script| script.begin.is_some());
+        let mut window = Window::new(if has_transactions { 1 } else { DEPTH });
+        let (mut answers, mut keys, mut index) = (HashMap::new(), VecDeque::new(), 0);
+        loop {
+            while index < queries && !window.is_full() {
+                let (script, time) = asker.mix.at(index);
+                index += 1;
+                let key = (script, asker.mix.describe(script, time));
+                if reads[script] && !answers.contains_key(&key) {
+                    let now = Instant::now();
+                    answers.insert(key.clone(), Answer::default());
+                    keys.push_back(key);
+                    window.push(asker.ask(connection, Query { script, time, due: now, sent: now })).await;
+                }
+            }
+            if self.counters.is_cancelled() {
+                return Err(Error::interrupted());
+            }
+            let Some(done) = window.pop().await else { return Ok(answers) };
+            let key = keys.pop_front().expect("one for each");
+            let name = &asker.mix.scripts[key.0].name;
+            let answer = done
+                .answer
+                .map_err(|error| Error::database(&format!("ask {name} ({}) for --verify", key.1), &error))?;
+            answers.insert(key, answer);
+        }
+    }
+}
+
+/// The hash of `value` as the server sends it in the first column of the statement; `None` is NULL.
+async fn expected_value(asker: &Asker, connection: &Connection, value: &str) -> Result<Option<u64>> {
+    let statement = connection.prepared[0].last().expect("a workload has a statement");
+    let Some(column) = statement.columns().first() else {
+        return Err(Error::usage("--expect-value is for a statement that returns something")
+            .with_help("leave it out, or add RETURNING"));
+    };
+    if asker.protocol == Protocol::Simple {
+        return Ok(Some(ask::hash(value.as_bytes())));
+    }
+    let literal = workload::literal(arguments::Argument::Text(value), column.type_());
+    let row = connection.client.query_one(&format!("SELECT {literal}"), &[]).await.map_err(|error| {
+        Error::database(&format!("read --expect-value {value} as {}", column.type_()), &error)
+    })?;
+    Ok(row.get::<_, Option<ask::Bytes<'_>>>(0).map(|bytes| ask::hash(bytes.0)))
+}
