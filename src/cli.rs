@@ -310,7 +310,7 @@ pub struct Query {
     #[arg(value_name = "NAME", conflicts_with = "sql")]
     pub names: Vec<String>,
     /// Run this statement instead
-    #[arg(long, value_name = "SQL")]
+    #[arg(long, value_name = "SQL", allow_hyphen_values = true)]
     pub sql: Option<String>,
     /// An argument of --sql, one for each of $1, $2 …: a constant, uniform:LOW:HIGH, gaussian:LOW:HIGH:SPREAD,
     /// exponential:LOW:HIGH:RATE, zipfian:LOW:HIGH:EXPONENT, sequence:LOW:HIGH, choice:A,B, column:TABLE.COLUMN,
@@ -413,11 +413,14 @@ pub struct Query {
     pub fail_if: Vec<Threshold>,
 }
 
+/// No run takes longer.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// A time with its unit.
 fn parse_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        Ok(_) => Err("expected more than no time".into()),
+        Ok(time) if !time.is_zero() && time <= LONGEST => Ok(time),
+        Ok(_) => Err("expected more than no time, and a year at most".into()),
         Err(error) => Err(format!("{error}; write 500ms, 30s or 5m")),
     }
 }

@@ -43,6 +43,17 @@ pub enum Kind {
     Interrupted,
 }
 
+/// The message of an error that is part of a report, and null where there is none.
+///
+/// # Errors
+/// As `serializer`.
+pub fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    match error {
+        Some(error) => serializer.collect_str(error),
+        None => serializer.serialize_none(),
+    }
+}
+
 impl Kind {
     /// The process exit code for an error of this kind; the README lists them.
     pub fn exit_code(self) -> u8 {

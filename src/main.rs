@@ -1,5 +1,6 @@
 //! The command line: parse, run, exit code.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,9 +39,14 @@ fn runtime_for(command: &Command) -> runtime::Builder {
 fn start_log(quiet: bool, verbose: u8) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
+        // The pool warns of every connection that is lost, which its users are told anyway.
+        (false, 0) => "warn,deadpool.postgres=error",
         (false, 1) => "postgres_etl=debug,info",
         (false, _) => "postgres_etl=trace,debug,tokio_postgres=info",
     };
-    tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -11,6 +11,7 @@ use crate::progress::Counters;
 use crate::query::compare::Keep;
 use crate::query::live::Live;
 use crate::query::{self, Found};
+use crate::report::{Failure, Report as _};
 
 /// Run the command.
 ///
@@ -31,27 +32,32 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
     let result = query::query(&settings, &database, live, &counters).await;
     let closed = database.close().await;
     let found = result?;
-    closed?;
-    match found {
+    // Whatever else goes wrong, what was measured is told first.
+    let (interrupted, failures) = match &found {
         Found::Search(report) => {
-            context.print(&*report)?;
-            Ok(u8::from(report.points.iter().any(|point| point.errors > 0)))
+            context.print(&**report)?;
+            let interrupted = report.ended_by.as_ref().is_some_and(|error| error.kind() == Kind::Interrupted);
+            (interrupted, report.failures(settings.max_errors))
         }
         Found::Run(report, saved) => {
-            // Whatever becomes of the file, what was measured is told first.
-            context.print(&*report)?;
+            context.print(&**report)?;
             if let Some(keep) = keep {
-                keep.write(&saved)?;
+                keep.write(saved)?;
             }
-            if report.interrupted {
-                say("interrupted: the report is of what was answered until then");
-                return Ok(Kind::Interrupted.exit_code());
-            }
-            let failures = report.failures(settings.max_errors);
-            for failure in &failures {
-                say(&format!("error: {failure}"));
-            }
-            Ok(u8::from(!failures.is_empty()))
+            (report.interrupted, report.failures(settings.max_errors))
         }
+    };
+    if interrupted {
+        say("interrupted: the report is of what was answered until then");
+        return Ok(Kind::Interrupted.exit_code());
     }
+    for failure in &failures {
+        say(&format!("error: {failure}"));
+    }
+    if let Some(error) = found.ended_by() {
+        say(&Failure::new("query", &error).text());
+        return Ok(error.kind().exit_code());
+    }
+    closed?;
+    Ok(u8::from(!failures.is_empty()))
 }

@@ -141,7 +141,18 @@ impl Config {
                 Error::usage(format!("{flag} is for a single run")).with_help("leave one of them out")
             );
         }
-        if flags.no_latency && (flags.explain || flags.find_max || is_open) {
+        let expects = flags.expect_rows.is_some() || flags.expect_value.is_some();
+        if expects && flags.sql.is_none() {
+            return Err(Error::usage("--expect-rows and --expect-value are for a statement of --sql")
+                .with_help("use --verify for workloads"));
+        }
+        if flags.no_latency
+            && (flags.save.is_some()
+                || flags.baseline.is_some()
+                || flags.explain
+                || flags.find_max
+                || is_open)
+        {
             return Err(
                 Error::usage("--no-latency takes no times, which are needed here").with_help("leave it out")
             );

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
 use tokio_postgres::config::Host;
-use tokio_postgres::{CancelToken, GenericClient};
+use tokio_postgres::{CancelToken, Client, GenericClient};
 
 use super::conninfo::Conninfo;
-use super::pool::Session;
+use super::pool::{Session, Timeouts};
 use super::{embedded, pool, refusal, tls};
 use crate::config::{DatabaseSettings, ServerChoice};
 use crate::{Error, Result};
@@ -131,6 +131,20 @@ impl Database {
     /// Where tasks get connections from.
     pub fn connections(&self) -> Connections {
         self.connections.clone()
+    }
+
+    /// A connection beside the pool, which may be in use to its last.
+    ///
+    /// # Errors
+    /// When the server does not let us in.
+    pub async fn extra_connection(&self) -> Result<Client> {
+        let (client, connection) = pool::connect(&self.connections.conninfo, Timeouts::default()).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!("connection lost: {error}");
+            }
+        });
+        Ok(client)
     }
 
     /// Whether the server's processes run on this machine, as far as the address tells.

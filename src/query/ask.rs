@@ -57,6 +57,8 @@ pub struct Query {
     pub due: Instant,
     /// When it was sent.
     pub sent: Instant,
+    /// How often it was sent again since, for a serialization failure or a deadlock.
+    pub retries: u64,
 }
 
 /// What was answered, as far as it is compared.
@@ -77,8 +79,6 @@ pub struct Asked {
     pub query: Query,
     /// When the whole answer was there.
     pub done: Instant,
-    /// How often it was sent again.
-    pub retries: u64,
     /// Of a transaction: what BEGIN, each statement and COMMIT took.
     pub statements: Vec<Duration>,
     /// The answer, or the refusal.
@@ -96,8 +96,6 @@ pub struct Asker {
     pub one_by_one: bool,
     /// Whether answers are looked at.
     pub looks: bool,
-    /// How often a query is sent again after a serialization failure or a deadlock.
-    pub retries: u64,
     /// The statements for [`Protocol::Simple`].
     pub templates: Vec<Vec<Template>>,
 }
@@ -107,7 +105,6 @@ impl Asker {
     pub fn is_plain(&self) -> bool {
         self.protocol == Protocol::Prepared
             && !self.looks
-            && self.retries == 0
             && self.mix.scripts.iter().all(|script| script.begin.is_none())
     }
 
@@ -121,23 +118,17 @@ impl Asker {
             Ok(Answer::default())
         };
         let answer = answer.await;
-        Asked { query, done: Instant::now(), retries: 0, statements: Vec::new(), answer }
+        Asked { query, done: Instant::now(), statements: Vec::new(), answer }
     }
 
     /// Ask whatever it is.
     pub async fn ask(&self, connection: &Connection, query: Query) -> Asked {
-        let mut retries = 0;
-        loop {
-            let mut statements = Vec::new();
-            let answer = match &self.mix.scripts[query.script].begin {
-                None => self.statement(connection, query, 0).await,
-                Some(begin) => self.transaction(connection, query, begin, &mut statements).await,
-            };
-            match answer {
-                Err(error) if retries < self.retries && is_worth_another_try(&error) => retries += 1,
-                answer => return Asked { query, done: Instant::now(), retries, statements, answer },
-            }
-        }
+        let mut statements = Vec::new();
+        let answer = match &self.mix.scripts[query.script].begin {
+            None => self.statement(connection, query, 0).await,
+            Some(begin) => self.transaction(connection, query, begin, &mut statements).await,
+        };
+        Asked { query, done: Instant::now(), statements, answer }
     }
 
     async fn transaction(
@@ -174,6 +165,7 @@ impl Asker {
             return Ok(answer);
         }
         // All of it is sent at the first poll, one behind the other, so nothing of another query comes in between.
+        let polled = Instant::now();
         let statements =
             join_all((0..count).map(|number| async move {
                 (self.statement(connection, query, number).await, Instant::now())
@@ -183,7 +175,7 @@ impl Asker {
             futures::join!(async { stamped(client.batch_execute(begin).await) }, statements, async {
                 stamped(client.batch_execute("COMMIT").await)
             });
-        took.push(at - query.sent);
+        took.push(at - polled);
         let mut last = at;
         opened?;
         for (part, at) in parts {
@@ -281,7 +273,7 @@ impl<'a> FromSql<'a> for Bytes<'a> {
 }
 
 /// A serialization failure or a deadlock: the same transaction may succeed when it is tried again.
-fn is_worth_another_try(error: &PgError) -> bool {
+pub fn is_worth_another_try(error: &PgError) -> bool {
     [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED]
         .iter()
         .any(|state| error.code() == Some(state))

@@ -37,6 +37,9 @@ const GROUPS: usize = 20;
 /// Less than so many groups say nothing.
 const FEWEST: usize = 10;
 
+/// Nor do less than so many answers.
+const FEWEST_ANSWERS: u64 = 100;
+
 /// Student's t for 95 %, two-sided, with 9 to 19 degrees of freedom.
 const STUDENT: [f64; GROUPS - FEWEST + 1] =
     [2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093];
@@ -93,7 +96,7 @@ impl Batches {
     fn groups(&self) -> Option<(Vec<(f64, f64)>, f64)> {
         let whole = self.sums.len().saturating_sub(1);
         let groups = whole.min(GROUPS);
-        if groups < FEWEST {
+        if groups < FEWEST || self.sums.iter().map(|sum| sum.0).sum::<u64>() < FEWEST_ANSWERS {
             return None;
         }
         let each = whole / groups;

@@ -1,7 +1,7 @@
 //! Runs that are kept, and how another compares with them.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -30,22 +30,24 @@ pub struct Saved {
 
 /// The file that a run will be kept in; what it held before stays until the run is in it whole.
 #[derive(Debug)]
-pub struct Keep<'a> {
-    path: &'a Path,
+pub struct Keep {
+    path: PathBuf,
     file: NamedTempFile,
 }
 
-impl<'a> Keep<'a> {
+impl Keep {
     /// See that `path` can be written, before the run that is to be kept there.
     ///
     /// # Errors
     /// When it cannot, or is something else than a file.
-    pub fn open(path: &'a Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
+        // What a link leads to is replaced, not the link.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if path.metadata().is_ok_and(|file| !file.is_file()) {
             return Err(Error::usage(format!("--save: {} is not a regular file", path.display()))
                 .with_help("name another file with --save"));
         }
-        let file = temporary_beside(path).map_err(|error| Keep::failed(path, &error))?;
+        let file = temporary_beside(&path).map_err(|error| Keep::failed(&path, &error))?;
         Ok(Keep { path, file })
     }
 
@@ -58,8 +60,9 @@ impl<'a> Keep<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn write(mut self, run: &Saved) -> Result<()> {
-        serde_json::to_writer(&mut self.file, run).map_err(|error| Keep::failed(self.path, &error.into()))?;
-        self.file.persist(self.path).map_err(|error| Keep::failed(self.path, &error.error))?;
+        serde_json::to_writer(&mut self.file, run)
+            .map_err(|error| Keep::failed(&self.path, &error.into()))?;
+        self.file.persist(&self.path).map_err(|error| Keep::failed(&self.path, &error.error))?;
         Ok(())
     }
 }
@@ -151,8 +154,13 @@ impl Samples {
     fn quantile_width(&self, latencies: &Latencies, quantile: f64) -> Option<f64> {
         let independent = self.batches.independent(latencies.len(), latencies.deviation())?;
         let ranks = 1.96 * (quantile * (1.0 - quantile) / independent).sqrt();
+        // Beyond the last answer there is nothing to tell how far it goes.
+        if quantile + ranks > 1.0 - 1.0 / independent || quantile < ranks {
+            return None;
+        }
         let (low, high) = (latencies.quantile(quantile - ranks), latencies.quantile(quantile + ranks));
-        (low > 0.0).then(|| (high / low).ln() / 2.0)
+        // The histogram itself is exact to a thousandth.
+        (low > 0.0).then(|| ((high / low).ln() / 2.0).max(0.001))
     }
 }
 
@@ -274,7 +282,12 @@ impl Threshold {
             (Figure::Slower, true) => "mean",
             (Figure::P99, _) => "p99",
         };
-        let found = ratios.iter().find(|ratio| ratio.figure == figure)?;
+        let Some(found) = ratios.iter().find(|ratio| ratio.figure == figure && ratio.interval.is_some())
+        else {
+            return Some(format!(
+                "--fail-if {self} cannot be judged: too little was measured of the {figure}"
+            ));
+        };
         let worse = if figure == "rate" { 1.0 - found.ratio } else { found.ratio - 1.0 } * 100.0;
         (found.significant && worse > self.percent).then(|| {
             format!(
@@ -352,7 +365,9 @@ mod tests {
         assert!(comparison.different_settings.is_empty());
         for ratio in &comparison.ratios {
             let expected = if ratio.figure == "rate" { 1.0 / 1.1 } else { 1.1 };
-            assert!((ratio.ratio - expected).abs() < 0.02 && ratio.significant, "{ratio:?}");
+            assert!((ratio.ratio - expected).abs() < 0.02, "{ratio:?}");
+            // Some thousand answers do not tell how far their last thousandth goes.
+            assert_eq!(ratio.significant, ratio.figure != "p99.9", "{ratio:?}");
         }
         assert_eq!(failures(&slower, &then, "slower:5%").len(), 1);
         assert_eq!(failures(&slower, &then, "p99:5%").len(), 1);

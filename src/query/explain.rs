@@ -1,11 +1,14 @@
 //! The plans of the slowest arguments.
 
-use postgres_types::Type;
-use serde::Serialize;
-use tokio_postgres::Client;
+use std::time::Duration;
 
-use super::ask::Connection;
+use serde::Serialize;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::ask::{Asker, Connection};
+use super::run;
 use super::workload::{Mix, literal};
+use crate::postgres::database::Connections;
 use crate::table::quote;
 use crate::{Error, Result};
 
@@ -22,6 +25,8 @@ pub struct SlowPlan {
     pub took_us: f64,
     /// What EXPLAIN (ANALYZE, BUFFERS) says, line by line; the statement was run once more for it, and rolled back.
     pub plan: Vec<String>,
+    /// Why there is no plan.
+    pub not_explained: Option<String>,
     /// How often it was planned for its arguments, and how often one plan served for all; null before
     /// PostgreSQL 14, and where it was not prepared.
     pub planned: Option<Planned>,
@@ -37,10 +42,7 @@ pub struct Planned {
 }
 
 /// How the statements on `connections` were planned, by their text.
-///
-/// # Errors
-/// When the server does not answer; one before PostgreSQL 14 knows nothing.
-pub async fn planned(connections: &[Connection], sql: &str) -> Result<Option<Planned>> {
+async fn planned(connections: &[Connection], sql: &str) -> Result<Option<Planned>> {
     let mut all = Planned { custom: 0, generic: 0 };
     for connection in connections {
         let found = connection
@@ -66,21 +68,78 @@ pub async fn planned(connections: &[Connection], sql: &str) -> Result<Option<Pla
     Ok((all.custom + all.generic > 0).then_some(all))
 }
 
-/// Have the server run statement `number` of `script` again with the arguments of run `time`, and say how.
+/// The run of a workload that took longest.
+#[derive(Debug, Clone, Copy)]
+pub struct Slowest {
+    /// Which workload.
+    pub script: usize,
+    /// Which run of it.
+    pub time: u64,
+    /// What it took.
+    pub took: Duration,
+}
+
+/// Have the server run the statements of `slowest` again, in one transaction that is rolled back, and say how.
 ///
-/// `planned` tells whether a plan for any arguments had come into use.
-///
-/// # Errors
-/// When the server refuses it.
+/// `connections` are those on which they were prepared.
 pub async fn explain(
-    client: &Client,
+    pool: &Connections,
+    asker: &Asker,
+    slowest: &Slowest,
+    connections: &[Connection],
+) -> Vec<SlowPlan> {
+    let Slowest { script, time, took } = *slowest;
+    let mix = &asker.mix;
+    let mut plans = Vec::new();
+    let connection = run::connect(pool, asker).await;
+    let mut is_broken = false;
+    for (number, text) in mix.scripts[script].statements.iter().enumerate() {
+        let planned = planned(connections, &text.sql).await.ok().flatten();
+        let arguments = mix.arguments(script, number, time);
+        let mut slow = SlowPlan {
+            workload: mix.scripts[script].name.clone(),
+            sql: text.sql.clone(),
+            arguments: arguments.map(|argument| argument.to_string()).collect::<Vec<_>>().join(", "),
+            took_us: took.as_secs_f64() * 1e6,
+            plan: Vec::new(),
+            not_explained: None,
+            planned,
+        };
+        let found = match &connection {
+            _ if is_broken => {
+                Err("an earlier statement of its transaction could not be explained".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+            Ok(connection) => explain_one(connection, mix, (script, number, time), planned)
+                .await
+                .map_err(|error| Error::database("explain it", &error).to_string()),
+        };
+        match found {
+            Ok(plan) => slow.plan = plan,
+            Err(why) => {
+                is_broken = true;
+                slow.not_explained = Some(why);
+            }
+        }
+        plans.push(slow);
+    }
+    if let Ok(connection) = connection {
+        let _ = connection.client.batch_execute("ROLLBACK").await;
+        // It holds statements that are prepared under our names.
+        connection.close();
+    }
+    plans
+}
+
+async fn explain_one(
+    connection: &Connection,
     mix: &Mix,
     (script, number, time): (usize, usize, u64),
-    types: &[Type],
     planned: Option<Planned>,
-) -> Result<Vec<String>> {
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let client = &connection.client;
+    let types = connection.prepared[script][number].params();
     let sql = mix.scripts[script].statements[number].sql.trim_end().trim_end_matches(';');
-    let failed = |error| Error::database(&format!("explain {}", mix.scripts[script].name), &error);
     let names: Vec<String> =
         types.iter().map(|type_| format!("{}.{}", quote(type_.schema()), quote(type_.name()))).collect();
     let literals: Vec<String> = mix
@@ -94,16 +153,18 @@ pub async fn explain(
         Some(Planned { generic: 1.., .. }) => "force_generic_plan",
         _ => "force_custom_plan",
     };
-    let prepare = format!(
-        "BEGIN; SET LOCAL plan_cache_mode = {mode}; PREPARE postgres_etl_slowest{} AS {sql}",
-        list(&names)
-    );
-    client.batch_execute(&prepare).await.map_err(failed)?;
-    let explain = format!("EXPLAIN (ANALYZE, BUFFERS) EXECUTE postgres_etl_slowest{}", list(&literals));
-    let rows = client.simple_query(&explain).await;
-    client.batch_execute("ROLLBACK; DEALLOCATE postgres_etl_slowest").await.map_err(failed)?;
-    let lines = rows.map_err(failed)?.into_iter().filter_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+    let begin = match (number, &mix.scripts[script].begin) {
+        (0, Some(begin)) => begin,
+        (0, None) => "BEGIN",
+        _ => "",
+    };
+    let name = format!("postgres_etl_slowest_{number}");
+    let prepare =
+        format!("{begin}; SET LOCAL plan_cache_mode = {mode}; PREPARE {name}{} AS {sql}", list(&names));
+    client.batch_execute(&prepare).await?;
+    let explain = format!("EXPLAIN (ANALYZE, BUFFERS) EXECUTE {name}{}", list(&literals));
+    let lines = client.simple_query(&explain).await?.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,
     });
     Ok(lines.collect())

@@ -96,10 +96,10 @@ fn done(seconds: &[Second]) -> (u64, u64) {
 fn picture(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) -> String {
     let (done, errors) = done(seconds);
     let by_time = limits.duration.map(|duration| duration.saturating_sub(elapsed));
-    let by_count = limits
-        .queries
-        .filter(|_| done > 0)
-        .map(|queries| elapsed.mul_f64(queries.saturating_sub(done) as f64 / done as f64));
+    let by_count = limits.queries.filter(|_| done > 0).and_then(|queries| {
+        let more = queries.saturating_sub(done) as f64 / done as f64;
+        Duration::try_from_secs_f64(elapsed.as_secs_f64() * more).ok()
+    });
     let left = match by_time.into_iter().chain(by_count).min() {
         Some(left) => format!(", {} left", HumanDuration(left)),
         None => String::new(),

@@ -49,7 +49,7 @@ use explain::SlowPlan;
 use inline::Template;
 use latency::{Latencies, LatencySummary};
 use live::Live;
-use observe::{Observed, Observer};
+use observe::{Observed, Observer, Pids};
 use pace::{Limits, Schedule};
 use report::{
     Checked, ConnectionReport, LoadShape, OfferedReport, StatementReport, TableReport, WorkloadReport,
@@ -70,11 +70,24 @@ pub enum Found {
     Search(Box<SearchReport>),
 }
 
+impl Found {
+    /// Why the search was not finished, or the run ended early.
+    pub fn ended_by(self) -> Option<Error> {
+        match self {
+            Found::Run(report, _) => report.ended_by,
+            Found::Search(report) => report.ended_by,
+        }
+    }
+}
+
 /// Queries of a warm-up are numbered from here on, so that what is measured does not depend on it.
 const WARM_UP: u64 = 1 << 62;
 
-/// Of an open loop's queries as many may be left over when the rate is said to be kept: those on the way at the end.
-const KEPT: f64 = 0.98;
+/// The rate of an open loop is kept if this share of what was due was sent, but for one on the way on each connection.
+const SENT: f64 = 0.98;
+
+/// And if this share of it was answered by the end, which allows for chance in how much was due.
+const ANSWERED: f64 = 0.9;
 
 /// Run the workloads of `settings`.
 ///
@@ -94,8 +107,8 @@ pub async fn query(
         return Ok(Found::Search(Box::new(meter.search(search).await?)));
     }
     let (mut report, stretch) = meter.measure(&Shape::of(settings)).await?;
-    if settings.explain && !report.interrupted {
-        report.plans = Some(meter.slowest_plans(&stretch).await?);
+    if settings.explain && !report.interrupted && report.ended_by.is_none() {
+        report.plans = Some(meter.slowest_plans(&stretch).await);
     }
     let saved = Saved::new(&report, &stretch.total.batches, &stretch.total.response);
     if let (Some(baseline), Some(path)) = (&baseline, &settings.baseline) {
@@ -121,8 +134,8 @@ impl Shape {
 /// Everything that is needed to measure, and stays the same from run to run.
 struct Meter<'a> {
     settings: &'a QuerySettings,
+    database: &'a Database,
     pool: Connections,
-    is_local: bool,
     live: Live,
     counters: &'a Arc<Counters>,
     server: ServerFacts,
@@ -144,7 +157,7 @@ impl<'a> Meter<'a> {
     /// See that everything can be asked, before anything is.
     async fn open(
         settings: &'a QuerySettings,
-        database: &Database,
+        database: &'a Database,
         live: Live,
         counters: &'a Arc<Counters>,
     ) -> Result<Meter<'a>> {
@@ -169,8 +182,8 @@ impl<'a> Meter<'a> {
         drop(deadpool_postgres::Object::take(client));
         let mut meter = Meter {
             settings,
+            database,
             pool: database.connections(),
-            is_local: database.is_local(),
             live,
             counters,
             server,
@@ -185,7 +198,7 @@ impl<'a> Meter<'a> {
     }
 
     fn asker(&self, depth: usize) -> Asker {
-        let QuerySettings { scripts, protocol, seed, retries, .. } = self.settings;
+        let QuerySettings { scripts, protocol, seed, .. } = self.settings;
         let template = |text: &workload::Text| Template::new(&text.sql);
         let templates =
             scripts.iter().map(|script| script.statements.iter().map(template).collect()).collect();
@@ -194,7 +207,6 @@ impl<'a> Meter<'a> {
             protocol: *protocol,
             one_by_one: depth == 1,
             looks: self.settings.checks(),
-            retries: *retries,
             templates,
         }
     }
@@ -224,11 +236,13 @@ impl<'a> Meter<'a> {
             schedule: shape.rate.map(|rate| Schedule::new(rate, settings.arrivals, settings.seed)),
             first,
             batches: settings.sync_every.get() > 1,
+            retries: settings.retries,
             takes_times: settings.takes_times,
             keeps_slowest: settings.explain,
             max_errors: settings.max_errors.unwrap_or(u64::MAX),
             expected,
         };
+        let pids = Pids::new(connections.iter().map(|connection| connection.pid).collect());
         if !settings.warm_up.is_zero() {
             let limits = Limits { queries: None, duration: Some(settings.warm_up) };
             let timeline = Arc::default();
@@ -239,43 +253,41 @@ impl<'a> Meter<'a> {
                 &self.pool,
                 &self.shards,
                 &timeline,
+                &pids,
                 self.counters,
             )
             .await;
             drawing.finish();
-            connections = warmed?.1;
+            let (stretch, warm) = warmed?;
+            if let Some(error) = stretch.ended_by {
+                return Err(error);
+            }
+            connections = warm;
         }
-        let pids = connections.iter().map(|connection| connection.pid).collect();
-        let observer = Observer::start(&self.pool, pids, self.is_local).await;
+        let observer = match self.database.extra_connection().await {
+            Ok(client) => Ok(Observer::start(client, pids.clone(), self.database.is_local()).await),
+            Err(error) => Err(Observed::nothing(&error)),
+        };
         let timeline: Arc<Timeline> = Arc::default();
         let names: Vec<&str> = settings.scripts.iter().map(|script| script.name.as_str()).collect();
         let drawing = self.live.draw(names.join(", "), &timeline, settings.limits);
         let plan = plan(settings.limits, 0, self.expected.clone());
-        let ran = run::run(plan, connections, &self.pool, &self.shards, &timeline, self.counters).await;
+        let ran =
+            run::run(plan, connections, &self.pool, &self.shards, &timeline, &pids, self.counters).await;
         drawing.finish();
-        let (stretch, connections) = ran?;
+        let (mut stretch, connections) = ran?;
         self.connections = connections;
+        let was_kept = shape.rate.is_some_and(|rate| is_kept(rate, &stretch));
         let bound = match observer {
-            Some(observer) => {
-                let was_kept = stretch.offered.as_ref().is_some_and(|offered| {
-                    let rate = stretch.total.answered as f64 / stretch.elapsed.as_secs_f64();
-                    offered.sent as f64 >= KEPT * offered.due as f64
-                        && rate >= 0.9 * shape.rate.unwrap_or_default()
-                });
-                Some(observer.finish(was_kept).await)
-            }
-            None => None,
+            Ok(observer) => observer.finish(was_kept).await,
+            Err(nothing) => nothing,
         };
-        Ok((self.report(shape, &asker, &stretch, bound), stretch))
+        let mut report = self.report(shape, &asker, &stretch, bound);
+        report.ended_by = stretch.ended_by.take();
+        Ok((report, stretch))
     }
 
-    fn report(
-        &self,
-        shape: &Shape,
-        asker: &Asker,
-        stretch: &Stretch,
-        bound: Option<Observed>,
-    ) -> QueryReport {
+    fn report(&self, shape: &Shape, asker: &Asker, stretch: &Stretch, bound: Observed) -> QueryReport {
         let settings = self.settings;
         let Stretch { total, connections, elapsed, timeline, offered, .. } = stretch;
         let seconds = elapsed.as_secs_f64();
@@ -284,6 +296,7 @@ impl<'a> Meter<'a> {
         QueryReport {
             command: "query",
             interrupted: self.counters.is_cancelled(),
+            ended_by: None,
             workloads: workloads(asker, stretch),
             queries: total.answered + total.error_count(),
             errors: total.error_count(),
@@ -313,6 +326,7 @@ impl<'a> Meter<'a> {
             offered: offered.as_ref().map(|offered| OfferedReport {
                 due: offered.due,
                 unsent: offered.due - offered.sent,
+                kept: shape.rate.is_some_and(|rate| is_kept(rate, stretch)),
                 lag_p99_us: offered.lag.quantile(0.99),
                 lag_max_us: offered.lag.quantile(1.0),
             }),
@@ -339,38 +353,19 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// The plan of the slowest run of each workload, statement by statement.
-    async fn slowest_plans(&self, stretch: &Stretch) -> Result<Vec<SlowPlan>> {
-        let asker = self.asker(1);
-        let connection = run::connect(&self.pool, &asker).await?;
+    /// The plans of the slowest run of each workload.
+    async fn slowest_plans(&self, stretch: &Stretch) -> Vec<SlowPlan> {
         let mut plans = Vec::new();
         for (script, tally) in stretch.total.scripts.iter().enumerate() {
             let Some((took, time)) = tally.slowest else { continue };
-            for (number, text) in asker.mix.scripts[script].statements.iter().enumerate() {
-                let planned = match self.settings.protocol {
-                    Protocol::Prepared => explain::planned(&self.connections, &text.sql).await?,
-                    Protocol::Unnamed | Protocol::Simple => None,
-                };
-                let types = connection.prepared[script][number].params();
-                let arguments = asker.mix.arguments(script, number, time);
-                plans.push(SlowPlan {
-                    workload: asker.mix.scripts[script].name.clone(),
-                    sql: text.sql.clone(),
-                    arguments: arguments.map(|argument| argument.to_string()).collect::<Vec<_>>().join(", "),
-                    took_us: took.as_secs_f64() * 1e6,
-                    plan: explain::explain(
-                        &connection.client,
-                        &asker.mix,
-                        (script, number, time),
-                        types,
-                        planned,
-                    )
-                    .await?,
-                    planned,
-                });
-            }
+            let connections = match self.settings.protocol {
+                Protocol::Prepared => &self.connections[..],
+                Protocol::Unnamed | Protocol::Simple => &[],
+            };
+            let slowest = explain::Slowest { script, time, took };
+            plans.extend(explain::explain(&self.pool, &self.asker(1), &slowest, connections).await);
         }
-        Ok(plans)
+        plans
     }
 
     async fn search(&mut self, search: &Search) -> Result<SearchReport> {
@@ -383,16 +378,34 @@ impl<'a> Meter<'a> {
                 Search::FindMax(_) => "find-max",
             },
             workloads: self.settings.scripts.iter().map(|script| script.name.clone()).collect(),
-            axes: Vec::new(),
+            axes: match search {
+                Search::Sweep(axes) => axes.clone(),
+                Search::Ramp(_) | Search::FindMax(_) => Vec::new(),
+            },
             points: Vec::new(),
-            p99_bound_us: None,
+            p99_bound_us: match search {
+                Search::FindMax(bound) => Some(bound.as_secs_f64() * 1e6),
+                Search::Sweep(_) | Search::Ramp(_) => None,
+            },
             highest_rate: None,
+            ended_by: None,
             table: self.table.clone(),
             server: self.server.clone(),
         };
+        // What was found until then is reported whatever ends it.
+        if let Err(error) = self.search_into(&mut report, search, base).await {
+            report.ended_by = Some(error);
+        }
+        report.points.sort_by(|a, b| match search {
+            Search::FindMax(_) => a.rate.unwrap_or(0.0).total_cmp(&b.rate.unwrap_or(0.0)),
+            Search::Sweep(_) | Search::Ramp(_) => std::cmp::Ordering::Equal,
+        });
+        Ok(report)
+    }
+
+    async fn search_into(&mut self, report: &mut SearchReport, search: &Search, base: Shape) -> Result<()> {
         match search {
             Search::Sweep(axes) => {
-                report.axes.clone_from(axes);
                 for shape in combinations(base, axes) {
                     report.points.push(self.point(&shape).await?);
                 }
@@ -404,28 +417,28 @@ impl<'a> Meter<'a> {
             }
             Search::FindMax(bound) => {
                 let bound_us = bound.as_secs_f64() * 1e6;
-                report.p99_bound_us = Some(bound_us);
                 let capacity = self.point(&Shape { rate: None, ..base }).await?.queries_per_second;
                 let mut bisection = Bisection::new(capacity);
                 while let Some(rate) = bisection.next() {
                     let mut point = self.point(&Shape { rate: Some(rate), ..base }).await?;
-                    let is_kept = point.unsent == 0 && point.queries_per_second >= 0.9 * rate;
-                    let held = point.p99_us <= bound_us && is_kept && point.errors == 0;
+                    let held = point.p99_us <= bound_us && point.kept == Some(true) && point.errors == 0;
                     point.held = Some(held);
                     report.points.push(point);
                     bisection.tell(rate, held);
+                    report.highest_rate = bisection.highest();
                 }
-                report.highest_rate = bisection.highest();
-                report.points.sort_by(|a, b| a.rate.unwrap_or(0.0).total_cmp(&b.rate.unwrap_or(0.0)));
             }
         }
-        Ok(report)
+        Ok(())
     }
 
     async fn point(&mut self, shape: &Shape) -> Result<Point> {
         let (report, _) = self.measure(shape).await?;
         if report.interrupted {
             return Err(Error::interrupted());
+        }
+        if let Some(error) = report.ended_by {
+            return Err(error);
         }
         let response = report.response_us;
         Ok(Point {
@@ -436,11 +449,27 @@ impl<'a> Meter<'a> {
             mean_us: response.map_or(0.0, |response| response.mean),
             p99_us: response.map_or(0.0, |response| response.p99),
             errors: report.errors,
+            different: report.checked.as_ref().map_or(0, |checked| checked.different),
+            first_difference: report.checked.and_then(|checked| checked.first_difference),
             unsent: report.offered.map_or(0, |offered| offered.unsent),
+            kept: report.offered.map(|offered| offered.kept),
             held: None,
-            bound: report.bound.map(|bound| bound.by),
+            bound: report.bound.by,
         })
     }
+}
+
+/// Whether an open loop could keep to its `rate`.
+fn is_kept(rate: f64, stretch: &Stretch) -> bool {
+    let Some(offered) = &stretch.offered else { return false };
+    let (due, unsent) = (offered.due as f64, (offered.due - offered.sent) as f64);
+    let on_the_way = stretch.connections.len() as f64;
+    let reached = stretch.total.answered as f64;
+    let in_time = rate * stretch.elapsed.as_secs_f64();
+    // With a number of queries all are sent in the end, but too late.
+    unsent <= on_the_way.max((1.0 - SENT) * due)
+        && reached >= ANSWERED * due - on_the_way
+        && due >= ANSWERED * in_time - 3.0 * in_time.sqrt() - on_the_way
 }
 
 /// Every combination of `axes`, the last one changing fastest.

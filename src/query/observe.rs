@@ -1,20 +1,21 @@
 //! What bounded a run: what the server's processes waited for, and who used the processors.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Object;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tokio::sync::oneshot;
+use tokio_postgres::Client;
 
-use crate::postgres::database::Connections;
+use crate::Error;
 
 /// What was seen while a run went on, and what follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Observed {
-    /// What bounded the run, in one word: `client`, `server`, `lock`, `lwlock`, `io`, `wal`, `roundtrip`, `rate`,
-    /// `unknown`.
+    /// What bounded the run, in one word: `client`, `server`, `others`, `lock`, `lwlock`, `io`, `wal`,
+    /// `roundtrip`, `rate`, `unknown`.
     pub by: &'static str,
     /// In one sentence.
     pub sentence: String,
@@ -63,6 +64,9 @@ pub struct ServerStatement {
     pub rows: f64,
 }
 
+/// Less than so many looks tell nothing.
+const FEWEST_LOOKS: u64 = 3;
+
 /// How often the server is looked at.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -73,18 +77,39 @@ pub struct Observer {
     watching: tokio::task::JoinHandle<(Seen, Option<Vec<ServerStatement>>)>,
 }
 
+/// The server's processes that a run asks; those of connections that are replaced change.
+#[derive(Debug, Clone, Default)]
+pub struct Pids(Arc<Mutex<Vec<i32>>>);
+
+impl Pids {
+    /// These, to begin with.
+    pub fn new(pids: Vec<i32>) -> Pids {
+        Pids(Arc::new(Mutex::new(pids)))
+    }
+
+    /// `new` in the place of `old`.
+    pub fn replace(&self, old: i32, new: i32) {
+        let mut pids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pids.retain(|pid| *pid != old);
+        pids.push(new);
+    }
+
+    fn get(&self) -> Vec<i32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Observer {
-    /// Begin to look at the backends `pids` over a connection of its own; `None` when there is none to be had.
-    pub async fn start(pool: &Connections, pids: Vec<i32>, is_local: bool) -> Option<Observer> {
-        let client = pool.get().await.ok()?;
-        let before = statements(&client).await;
+    /// Begin to look at the backends `pids` over `client`, a connection of its own.
+    pub async fn start(client: Client, pids: Pids, is_local: bool) -> Observer {
+        let before = soon(statements(&client)).await.flatten();
         let (stop, stopped) = oneshot::channel();
         let watching = tokio::spawn(async move {
             let seen = watch(&client, &pids, is_local, stopped).await;
-            let after = statements(&client).await;
+            let after = soon(statements(&client)).await.flatten();
             (seen, before.zip(after).map(|(before, after)| difference(&before, after)))
         });
-        Some(Observer { stop, watching })
+        Observer { stop, watching }
     }
 
     /// Stop, and say what was seen; `rate_was_kept` if the rate was given and all was sent in time.
@@ -97,34 +122,59 @@ impl Observer {
     }
 }
 
-async fn watch(client: &Object, pids: &[i32], is_local: bool, mut stopped: oneshot::Receiver<()>) -> Seen {
+impl Observed {
+    /// There was no connection to look at the server over, because of `error`.
+    pub fn nothing(error: &Error) -> Observed {
+        Observed {
+            by: "unknown",
+            sentence: format!("unknown: the server could not be looked at: {error}"),
+            seen: Seen::default(),
+            statements: None,
+        }
+    }
+}
+
+/// What `asking` finds out, unless the server is stuck.
+async fn soon<T>(asking: impl Future<Output = T>) -> Option<T> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    tokio::time::timeout(PATIENCE, asking).await.ok()
+}
+
+async fn watch(client: &Client, pids: &Pids, is_local: bool, mut stopped: oneshot::Receiver<()>) -> Seen {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let began = Instant::now();
-    let before = Processors::now(pids, is_local);
+    let backends = pids.get().len();
+    let before = Processors::now(&pids.get(), is_local);
     let mut states: BTreeMap<String, u64> = BTreeMap::new();
-    let mut looks = 0;
-    let look = client
-        .prepare(
-            "SELECT CASE WHEN state IS DISTINCT FROM 'active' OR wait_event_type = 'Client' THEN 'client'
-                         WHEN wait_event IS NULL THEN 'running'
-                         ELSE wait_event_type || ':' || wait_event END, count(*)
-             FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1) GROUP BY 1",
-        )
-        .await;
-    if let Ok(look) = look {
+    let (mut looks, mut is_stopped) = (0, false);
+    let look = client.prepare(
+        "SELECT CASE WHEN state IS DISTINCT FROM 'active' OR wait_event_type = 'Client' THEN 'client'
+                     WHEN wait_event IS NULL THEN 'running'
+                     ELSE wait_event_type || ':' || wait_event END, count(*)
+         FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1) GROUP BY 1",
+    );
+    if let Some(Ok(look)) = soon(look).await {
         loop {
-            let Ok(rows) = client.query(&look, &[&pids]).await else { break };
+            // Not at once: nothing has been sent yet.
+            tokio::select! {
+                _ = &mut stopped => is_stopped = true,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            if is_stopped {
+                break;
+            }
+            let Some(Ok(rows)) = soon(client.query(&look, &[&pids.get()])).await else { break };
             looks += 1;
             for row in rows {
                 *states.entry(row.get(0)).or_default() += row.get::<_, i64>(1) as u64;
             }
-            tokio::select! {
-                _ = &mut stopped => break,
-                () = tokio::time::sleep(EVERY) => {}
-            }
         }
     }
-    let after = Processors::now(pids, is_local);
+    if !is_stopped {
+        // The processors are of interest to the end.
+        let _ = stopped.await;
+    }
+    let after = Processors::now(&pids.get(), is_local);
     let seconds = began.elapsed().as_secs_f64();
     let mean = |count: u64| count as f64 / looks.max(1) as f64;
     let mut waiting: Vec<(String, f64)> = Vec::new();
@@ -137,16 +187,22 @@ async fn watch(client: &Object, pids: &[i32], is_local: bool, mut stopped: onesh
         }
     }
     waiting.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let cores_of = |before: Option<f64>, after: Option<f64>| Some((after? - before?).max(0.0) / seconds);
     Seen {
-        backends: pids.len(),
+        backends,
         looks,
         running,
         waiting_for_client,
         waiting,
         client_cores: (after.client - before.client) / seconds,
-        server_cores: cores_of(before.server, after.server),
-        busy_cores: cores_of(before.machine, after.machine),
+        server_cores: before.server.zip(after.server).map(|(before, after)| {
+            // Of processes that came since, all of it.
+            let used = |(pid, seconds): (&i32, &f64)| seconds - before.get(pid).unwrap_or(&0.0);
+            after.iter().map(used).sum::<f64>().max(0.0) / seconds
+        }),
+        busy_cores: before
+            .machine
+            .zip(after.machine)
+            .map(|(before, after)| (after - before).max(0.0) / seconds),
         cores,
         rate_was_kept: false,
     }
@@ -155,7 +211,8 @@ async fn watch(client: &Object, pids: &[i32], is_local: bool, mut stopped: onesh
 /// Processor time used so far, in seconds.
 struct Processors {
     client: f64,
-    server: Option<f64>,
+    /// By process.
+    server: Option<BTreeMap<i32, f64>>,
     machine: Option<f64>,
 }
 
@@ -164,7 +221,9 @@ impl Processors {
         let own = clock_gettime(ClockId::ProcessCPUTime);
         Processors {
             client: own.tv_sec as f64 + own.tv_nsec as f64 / 1e9,
-            server: if is_local { pids.iter().map(|pid| process_seconds(*pid)).sum() } else { None },
+            server: is_local
+                .then(|| pids.iter().filter_map(|pid| Some((*pid, process_seconds(*pid)?))).collect())
+                .filter(|processes: &BTreeMap<_, _>| !processes.is_empty()),
             machine: machine_seconds(),
         }
     }
@@ -205,11 +264,33 @@ impl Seen {
             }
             None => format!("the client used {client_cores:.2} of {cores} cores"),
         };
-        if self.looks == 0 {
-            return ("unknown", format!("unknown: the server could not be looked at; {client}"));
+        if self.looks < FEWEST_LOOKS {
+            return ("unknown", format!("unknown: the run was too short to look at the server; {client}"));
         }
-        let is_full = self.busy_cores.is_some_and(|busy| busy >= 0.9 * *cores as f64);
+        let all = *cores as f64;
+        let is_full = self.busy_cores.is_some_and(|busy| busy >= 0.9 * all);
+        // The server's other processes, such as those that write the log, are among the others.
+        let others = match (self.busy_cores, self.server_cores) {
+            (Some(busy), Some(server)) => busy - client_cores - server,
+            _ => 0.0,
+        };
+        if is_full && others >= 0.4 * all {
+            return (
+                "others",
+                format!(
+                    "OTHER PROGRAMS: they used {others:.2} of {cores} cores, and none was left; {client}; leave the machine to the run"
+                ),
+            );
+        }
         let waited: f64 = self.waiting.iter().map(|(_, mean)| mean).sum();
+        if self.rate_was_kept {
+            return (
+                "rate",
+                format!(
+                    "the rate that was asked for: {waiting_for_client:.1} of {backends} backends had nothing to do; {client}"
+                ),
+            );
+        }
         if let Some((event, _)) = self.waiting.first()
             && waited >= 0.25 * backends
             && waited >= *running
@@ -222,7 +303,7 @@ impl Seen {
                 ),
             );
         }
-        if *client_cores >= 0.85 * *cores as f64
+        if *client_cores >= 0.85 * all
             || (is_full && self.server_cores.is_some_and(|server| *client_cores > server))
         {
             return (
@@ -232,19 +313,12 @@ impl Seen {
                 ),
             );
         }
-        if is_full || *running >= 0.7 * backends {
+        let server_is_full = self.server_cores.is_some_and(|server| server >= 0.4 * all);
+        if (is_full && server_is_full) || *running >= 0.7 * backends {
             let none = if waited < 0.05 * backends { "none waited" } else { "some waited" };
             return (
                 "server",
                 format!("server CPU: {running:.1} of {backends} backends ran, {none}; {client}"),
-            );
-        }
-        if self.rate_was_kept {
-            return (
-                "rate",
-                format!(
-                    "the rate that was asked for: {waiting_for_client:.1} of {backends} backends had nothing to do; {client}"
-                ),
             );
         }
         if *waiting_for_client >= 0.5 * backends {
@@ -278,13 +352,14 @@ fn kind_of(event: &str) -> (&'static str, &'static str) {
 /// Calls, milliseconds and rows of each statement, by its identity.
 type Statements = BTreeMap<(i64, u32), (String, i64, f64, i64)>;
 
-async fn statements(client: &Object) -> Option<Statements> {
+async fn statements(client: &Client) -> Option<Statements> {
     // Where the extension is not there, or may not be read, there is nothing to tell.
     let rows = client
         .query(
             "SELECT queryid, userid, query, calls, total_exec_time, rows FROM pg_stat_statements
              WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-               AND queryid IS NOT NULL AND query NOT LIKE '%pg_stat_%'",
+               AND queryid IS NOT NULL AND query NOT LIKE '%pg_stat_%' AND query NOT LIKE '%pg_backend_pid()%'
+               AND query NOT LIKE 'SET default_transaction_read_only%'",
             &[],
         )
         .await
@@ -371,7 +446,13 @@ mod tests {
         let idle = Seen { waiting_for_client: 15.5, ..seen() };
         check(&idle, "roundtrip", "round trips: 15.5 of 16 backends waited for the next query");
         check(&Seen { rate_was_kept: true, ..idle }, "rate", "the rate that was asked for: 15.5");
-        check(&Seen { looks: 0, ..seen() }, "unknown", "unknown: the server could not be looked at");
+        check(
+            &Seen { looks: 2, ..seen() },
+            "unknown",
+            "unknown: the run was too short to look at the server",
+        );
+        let crowded = Seen { busy_cores: Some(2.0), server_cores: Some(0.1), client_cores: 0.01, ..seen() };
+        check(&crowded, "others", "OTHER PROGRAMS: they used 1.89 of 2 cores");
     }
 
     #[test]

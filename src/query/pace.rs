@@ -144,7 +144,8 @@ impl Pacer {
         let queries = limits.queries.unwrap_or(u64::MAX);
         let mut next = schedule.next();
         while let Some(due) = next.filter(|due| {
-            released < queries && limits.duration.is_none_or(|duration| *due < duration) && !is_stopped()
+            let is_in_time = |duration| *due < duration && self.start.elapsed() < duration;
+            released < queries && limits.duration.is_none_or(is_in_time) && !is_stopped()
         }) {
             let now = self.start.elapsed();
             if let Some(early) = due.checked_sub(now).filter(|early| !early.is_zero()) {
@@ -164,11 +165,20 @@ impl Pacer {
                 std::thread::sleep(end.saturating_duration_since(Instant::now()).min(NAP));
             }
         }
+        // What a hopeless rate had not even come to is due all the same.
+        let missed = match (limits.duration, next) {
+            (Some(duration), Some(due)) if released < queries && due < duration => {
+                let left = duration.saturating_sub(due).as_secs_f64() * schedule.rate;
+                (left.round().max(1.0) as u64).min(queries - released)
+            }
+            _ => 0,
+        };
+        let missed = if is_stopped() { 0 } else { missed };
         let timed = limits.duration.is_some_and(|duration| self.start.elapsed() >= duration) || is_stopped();
         let end = if timed { self.taken() } else { released };
         self.end.store(end, Relaxed);
         self.due.add_permits(1);
-        (released, lag)
+        (released + missed, lag)
     }
 }
 

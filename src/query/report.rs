@@ -14,15 +14,19 @@ use super::observe::Observed;
 use super::pace::Arrivals;
 use super::tally::ErrorCount;
 use super::timeline::Second;
+use crate::Error;
 use crate::postgres::database::ServerFacts;
 
 /// What a run of queries came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct QueryReport {
     /// `query`.
     pub command: &'static str,
     /// Whether Ctrl-C or a signal ended it early.
     pub interrupted: bool,
+    /// Why it ended early, when a connection was lost and could not be replaced.
+    #[serde(serialize_with = "crate::error::as_text")]
+    pub ended_by: Option<Error>,
     /// What was asked, and what each came to.
     pub workloads: Vec<WorkloadReport>,
     /// Queries that were answered, or refused.
@@ -61,7 +65,7 @@ pub struct QueryReport {
     /// How many answers were compared.
     pub checked: Option<Checked>,
     /// What bounded the run.
-    pub bound: Option<Observed>,
+    pub bound: Observed,
     /// The plans of the slowest arguments, if they were asked for.
     pub plans: Option<Vec<SlowPlan>>,
     /// The table whose rows were counted first, where a workload depends on it.
@@ -137,6 +141,8 @@ pub struct OfferedReport {
     pub due: u64,
     /// How many of these were not sent when the time was up.
     pub unsent: u64,
+    /// Whether the rate was kept: nearly all was sent when the time was up, and answered.
+    pub kept: bool,
     /// By how much the program's own clock was late for them, in microseconds: 99 of 100 less.
     pub lag_p99_us: f64,
     /// The most.
@@ -173,7 +179,7 @@ impl QueryReport {
         let mut failures = Vec::new();
         if self.errors > max_errors.unwrap_or(0) {
             failures.push(match max_errors {
-                None => format!("{} of {} queries were refused or lost", self.errors, self.queries),
+                None => format!("of {} queries {} were refused or lost", self.queries, self.errors),
                 Some(most) => format!(
                     "{} queries were refused or lost, more than the {most} of --max-errors",
                     self.errors

@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio_postgres::Error as PgError;
 use tokio_postgres::error::SqlState;
 
-use super::ask::{Answer, Asked, Asker, Connection, Query};
+use super::ask::{Answer, Asked, Asker, Connection, Query, is_worth_another_try};
 use super::latency::Latencies;
+use super::observe::Pids;
 use super::pace::{Limits, Pacer, Schedule};
 use super::shards::Shards;
 use super::tally::{ScriptTally, Tally};
@@ -36,6 +37,8 @@ pub struct Plan {
     pub first: u64,
     /// Whether queries share Syncs, and so may be skipped for the failure of another.
     pub batches: bool,
+    /// How often a query is sent again after a serialization failure or a deadlock.
+    pub retries: u64,
     /// Whether times are taken.
     pub takes_times: bool,
     /// Whether the slowest run of each workload is remembered.
@@ -73,8 +76,8 @@ pub struct Stretch {
     pub timeline: Arc<Timeline>,
     /// Of an open loop.
     pub offered: Option<Offered>,
-    /// Whether it ended for there were too many errors.
-    pub has_failed: bool,
+    /// Why it ended early, when a connection was lost and could not be replaced.
+    pub ended_by: Option<Error>,
 }
 
 /// How an open loop's queries were sent.
@@ -98,6 +101,7 @@ struct Run {
     start: Instant,
     timeline: Arc<Timeline>,
     counters: Arc<Counters>,
+    pids: Pids,
 }
 
 /// How one connection's part ended.
@@ -116,13 +120,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Ask over `connections`, which are those of `pool`, each on its shard; they come back in their order.
 ///
 /// # Errors
-/// When a connection is lost and cannot be replaced, or every query is bound to be refused.
+/// When every query is bound to be refused.
 pub async fn run(
     plan: Plan,
     connections: Vec<Connection>,
     pool: &Connections,
     shards: &Shards,
     timeline: &Arc<Timeline>,
+    pids: &Pids,
     counters: &Arc<Counters>,
 ) -> Result<(Stretch, Vec<Connection>)> {
     let start = Instant::now();
@@ -135,6 +140,7 @@ pub async fn run(
         start,
         timeline: Arc::clone(timeline),
         counters: Arc::clone(counters),
+        pids: pids.clone(),
         plan,
     });
     let pacing = run.pacer.clone().map(|pacer| {
@@ -147,15 +153,10 @@ pub async fn run(
         let asking = async move { (index, run.ask_over(connection, &pool).await) };
         tasks.spawn_on(asking, shards.of(index));
     }
-    let (mut done, mut failure) = (Vec::new(), None);
+    let mut done = Vec::new();
     while let Some(joined) = tasks.join_next().await {
-        match joined.expect("a worker neither panics nor is aborted") {
-            (index, Ok((connection, tally))) => done.push((index, connection, tally)),
-            (_, Err(error)) => {
-                run.is_over.store(true, Relaxed);
-                failure.get_or_insert(error);
-            }
-        }
+        let (index, asked) = joined.expect("a worker neither panics nor is aborted");
+        done.push((index, asked));
     }
     let elapsed = start.elapsed();
     run.is_over.store(true, Relaxed);
@@ -167,19 +168,34 @@ pub async fn run(
         }
         None => None,
     };
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    done.sort_by_key(|(index, ..)| *index);
+    done.sort_by_key(|(index, _)| *index);
     let (mut total, mut tallies, mut connections) = (Tally::default(), Vec::new(), Vec::new());
-    for (_, connection, tally) in done {
+    let mut ended_by = None;
+    for (_, AskedOver { tally, outcome }) in done {
         total.add(&tally);
         tallies.push(tally);
-        connections.push(connection);
+        match outcome {
+            Ok(connection) => connections.push(connection),
+            Err(Failure::Hopeless(error)) => return Err(error),
+            Err(Failure::Lost(error)) => ended_by = ended_by.or(Some(error)),
+        }
     }
-    let has_failed = total.error_count() > run.plan.max_errors;
     let timeline = Arc::clone(timeline);
-    Ok((Stretch { total, connections: tallies, elapsed, timeline, offered, has_failed }, connections))
+    Ok((Stretch { total, connections: tallies, elapsed, timeline, offered, ended_by }, connections))
+}
+
+/// What one connection came to.
+struct AskedOver {
+    tally: Tally,
+    outcome: Result<Connection, Failure>,
+}
+
+/// Why one connection's part ended before the run was over.
+enum Failure {
+    /// No query can be answered.
+    Hopeless(Error),
+    /// It was lost and could not be replaced.
+    Lost(Error),
 }
 
 /// What one connection is at.
@@ -207,32 +223,35 @@ impl Run {
         self.is_over.load(Relaxed) || self.counters.is_cancelled()
     }
 
-    async fn ask_over(&self, mut connection: Connection, pool: &Connections) -> Result<(Connection, Tally)> {
+    async fn ask_over(&self, mut connection: Connection, pool: &Connections) -> AskedOver {
         let mut worker =
             Worker { tally: Tally::default(), now: Now::default(), again: Vec::new(), answered: self.start };
         let asker = &*self.plan.asker;
-        loop {
+        let outcome = loop {
             let end = if asker.is_plain() {
                 self.ask_until(&mut worker, |query| asker.ask_plainly(&connection, query)).await
             } else {
                 self.ask_until(&mut worker, |query| asker.ask(&connection, query)).await
             };
             match end {
-                End::Over => break,
-                End::Fatal(error) => {
-                    self.is_over.store(true, Relaxed);
-                    return Err(self.explain(&error));
-                }
+                End::Over => break Ok(connection),
+                End::Fatal(error) => break Err(Failure::Hopeless(self.explain(&error))),
                 // What is lost while it is being stopped need not be replaced.
-                End::Lost if self.is_stopped() => break,
-                End::Lost => {
-                    connection = self.replace(connection, pool).await?;
-                    worker.tally.reconnections += 1;
-                }
+                End::Lost if self.is_stopped() => break Ok(connection),
+                End::Lost => match self.replace(connection, pool).await {
+                    Ok(new) => {
+                        connection = new;
+                        worker.tally.reconnections += 1;
+                    }
+                    Err(error) => break Err(Failure::Lost(error)),
+                },
             }
+        };
+        if outcome.is_err() {
+            self.is_over.store(true, Relaxed);
         }
         worker.now.hand_over(&self.timeline);
-        Ok((connection, worker.tally))
+        AskedOver { tally: worker.tally, outcome }
     }
 
     /// Send queries, and take their answers, until there are none left to send.
@@ -309,14 +328,13 @@ impl Run {
 
     fn query(&self, index: u64, due: Instant, sent: Instant) -> Query {
         let (script, time) = self.plan.asker.mix.at(self.plan.first.wrapping_add(index));
-        Query { script, time, due, sent }
+        Query { script, time, due, sent, retries: 0 }
     }
 
     /// Count an answer. What it says about those to come, if anything.
     fn take(&self, asked: Asked, worker: &mut Worker) -> Option<End> {
-        let Asked { query, done, retries, statements, answer } = asked;
+        let Asked { query, done, mut statements, answer } = asked;
         let Worker { tally, now, again, answered } = worker;
-        tally.retries += retries;
         let scripts = &self.plan.asker.mix.scripts;
         // Of a single statement there is nothing to tell that the total does not.
         let is_apart = scripts.len() > 1 || scripts[0].begin.is_some();
@@ -332,13 +350,20 @@ impl Run {
                     if self.pacer.is_some() {
                         tally.service.record(done - query.sent);
                     }
-                    if self.pacer.is_some() || self.plan.depth > 1 {
+                    // Answers to queries that share a Sync come together, which tells nothing of each.
+                    if self.plan.depth > 1 && !self.plan.batches
+                        || self.pacer.is_some() && self.plan.depth == 1
+                    {
                         tally.waiting.record(begun.saturating_duration_since(query.due));
                         tally.server.record(done.saturating_duration_since(begun));
                     }
                     now.record(at, Some(response), &self.timeline);
                 } else {
                     now.count(at, &self.timeline);
+                }
+                if let Some(begin) = statements.first_mut() {
+                    // It was sent behind others, which is waiting.
+                    *begin = begin.saturating_sub(begun - query.sent);
                 }
                 if is_apart || self.plan.keeps_slowest {
                     tally.scripts.resize_with(scripts.len(), ScriptTally::default);
@@ -348,8 +373,15 @@ impl Run {
                 None
             }
             // It never ran, and reads only: it is asked again, and neither counts as refused nor is lost.
-            Err(error) if self.plan.batches && is_skipped(&error) && !self.is_stopped() => {
-                again.push(query);
+            Err(error) if self.plan.batches && is_skipped(&error) => {
+                if !self.is_stopped() {
+                    again.push(query);
+                }
+                None
+            }
+            Err(error) if query.retries < self.plan.retries && is_worth_another_try(&error) => {
+                tally.retries += 1;
+                again.push(Query { retries: query.retries + 1, ..query });
                 None
             }
             // It was cancelled with the run.
@@ -389,15 +421,17 @@ impl Run {
         let mix = &self.plan.asker.mix;
         let arguments = || mix.describe(query.script, query.time);
         let difference = match expected {
-            Expected::Answers(answers) => match answers.get(&(query.script, arguments())) {
-                // It writes, so there is nothing to compare with.
-                None => return,
-                Some(expected) if *expected == answer => None,
-                Some(expected) if expected.rows != answer.rows => {
-                    Some(format!("{} rows, not {}", answer.rows, expected.rows))
+            Expected::Answers(answers) => {
+                match answers.get(&(query.script, mix.key(query.script, query.time))) {
+                    // It writes, so there is nothing to compare with.
+                    None => return,
+                    Some(expected) if *expected == answer => None,
+                    Some(expected) if expected.rows != answer.rows => {
+                        Some(format!("{} rows, not {}", answer.rows, expected.rows))
+                    }
+                    Some(_) => Some("other values".to_owned()),
                 }
-                Some(_) => Some("other values".to_owned()),
-            },
+            }
             Expected::Given { rows: Some(rows), .. } if *rows != answer.rows => {
                 Some(format!("{} rows, not {rows}", answer.rows))
             }
@@ -429,12 +463,16 @@ impl Run {
 
     /// A connection in the place of one that is lost.
     async fn replace(&self, lost: Connection, pool: &Connections) -> Result<Connection> {
+        let pid = lost.pid;
         lost.close();
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(20);
         loop {
             match connect(pool, &self.plan.asker).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    self.pids.replace(pid, connection.pid);
+                    return Ok(connection);
+                }
                 Err(error) if self.is_stopped() || Instant::now() >= until => {
                     return Err(Error::new(error.kind(), format!("a connection was lost: {error}"))
                         .with_help("the server went away during the run; its log says why"));
@@ -467,5 +505,5 @@ pub async fn connect(pool: &Connections, asker: &Asker) -> Result<Connection> {
 /// Whether the connection is gone with the query, because it broke, the server shuts down, or somebody ended the
 /// session.
 fn is_lost(error: &PgError) -> bool {
-    error.is_closed() || error.code().is_none_or(|code| code.code().starts_with("57P"))
+    error.is_closed() || error.code().is_some_and(|code| code.code().starts_with("57P"))
 }

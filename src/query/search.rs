@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::report::TableReport;
+use crate::Error;
 use crate::postgres::database::ServerFacts;
 
 /// What is searched.
@@ -50,7 +51,7 @@ pub struct Ramp {
 }
 
 /// What a search came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct SearchReport {
     /// `query`.
     pub command: &'static str,
@@ -66,6 +67,9 @@ pub struct SearchReport {
     pub p99_bound_us: Option<f64>,
     /// Of a find-max: the highest rate that held it; null if none did.
     pub highest_rate: Option<f64>,
+    /// What ended it before it was finished.
+    #[serde(serialize_with = "crate::error::as_text")]
+    pub ended_by: Option<Error>,
     /// The table whose rows were counted first, where a workload depends on it.
     pub table: Option<TableReport>,
     /// The server, and the settings that a time depends on.
@@ -89,12 +93,35 @@ pub struct Point {
     pub p99_us: f64,
     /// Queries refused or lost.
     pub errors: u64,
+    /// Answers that were not as expected.
+    pub different: u64,
+    /// The first of them.
+    pub first_difference: Option<String>,
     /// Queries that were due and not sent in time.
     pub unsent: u64,
+    /// Whether the rate was kept; null in a closed loop.
+    pub kept: Option<bool>,
     /// Of a find-max: whether the bound was held.
     pub held: Option<bool>,
     /// What bounded it, in one word.
-    pub bound: Option<&'static str>,
+    pub bound: &'static str,
+}
+
+impl SearchReport {
+    /// Why the search is to be taken for a failure, if it is: one line for each reason.
+    pub fn failures(&self, max_errors: Option<u64>) -> Vec<String> {
+        let errors: u64 = self.points.iter().map(|point| point.errors).sum();
+        let most = max_errors.unwrap_or(0);
+        let mut failures = Vec::new();
+        if self.points.iter().any(|point| point.errors > most) {
+            failures.push(format!("{errors} queries were refused or lost in all runs"));
+        }
+        let different: u64 = self.points.iter().map(|point| point.different).sum();
+        if let Some(first) = self.points.iter().find_map(|point| point.first_difference.as_ref()) {
+            failures.push(format!("{different} answers were not as expected; the first: {first}"));
+        }
+        failures
+    }
 }
 
 impl FromStr for Axis {

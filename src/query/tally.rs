@@ -112,7 +112,12 @@ impl Tally {
     }
 }
 
-/// The SQLSTATE of `error`; that of a lost connection when the server did not get to say any.
+/// The SQLSTATE of `error`; that of a lost connection when the server did not get to say any, and `client` for what
+/// was not sent at all.
 pub fn sqlstate(error: &PgError) -> &str {
-    error.code().map_or("08006", |code| code.code())
+    match error.code() {
+        Some(code) => code.code(),
+        None if error.is_closed() => "08006",
+        None => "client",
+    }
 }

@@ -58,12 +58,21 @@ impl Meter<'_> {
             while index < queries && !window.is_full() {
                 let (script, time) = asker.mix.at(index);
                 index += 1;
-                let key = (script, asker.mix.describe(script, time));
+                // Where they are all alike there is nothing to wait for, and a signal would not be heard.
+                if index.is_multiple_of(1024) {
+                    tokio::task::yield_now().await;
+                    if self.counters.is_cancelled() {
+                        return Err(Error::interrupted());
+                    }
+                }
+                let key = (script, asker.mix.key(script, time));
                 if reads[script] && !answers.contains_key(&key) {
                     let now = Instant::now();
                     answers.insert(key.clone(), Answer::default());
                     keys.push_back(key);
-                    window.push(asker.ask(connection, Query { script, time, due: now, sent: now })).await;
+                    window
+                        .push(asker.ask(connection, Query { script, time, due: now, sent: now, retries: 0 }))
+                        .await;
                 }
             }
             if self.counters.is_cancelled() {
@@ -71,10 +80,11 @@ impl Meter<'_> {
             }
             let Some(done) = window.pop().await else { return Ok(answers) };
             let key = keys.pop_front().expect("one for each");
-            let name = &asker.mix.scripts[key.0].name;
-            let answer = done
-                .answer
-                .map_err(|error| Error::database(&format!("ask {name} ({}) for --verify", key.1), &error))?;
+            let answer = done.answer.map_err(|error| {
+                let (name, arguments) =
+                    (&scripts[key.0].name, asker.mix.describe(done.query.script, done.query.time));
+                Error::database(&format!("ask {name} ({arguments}) for --verify"), &error)
+            })?;
             answers.insert(key, answer);
         }
     }

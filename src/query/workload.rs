@@ -39,6 +39,9 @@ pub struct Text {
     args: Vec<usize>,
 }
 
+/// What a transaction may begin with; PostgreSQL reads uncommitted as read committed.
+const ISOLATIONS: [&str; 5] = ["", "read uncommitted", "read committed", "repeatable read", "serializable"];
+
 impl Script {
     /// The workload `[query.NAME]`, whose files are named from `base` on.
     ///
@@ -119,8 +122,11 @@ impl Script {
         } else {
             vec![text(sql, file, args)?]
         };
-        if !isolation.chars().all(|c| c.is_ascii_alphabetic() || c == ' ') {
-            return wrong("has no such isolation", "write read committed, repeatable read or serializable");
+        if !ISOLATIONS.iter().any(|level| isolation.eq_ignore_ascii_case(level)) {
+            return wrong(
+                &format!("has the isolation `{isolation}`, which there is not"),
+                "write read committed, repeatable read or serializable",
+            );
         }
         let begin = is_transaction.then(|| match isolation.as_str() {
             "" => "BEGIN".to_owned(),
@@ -161,10 +167,19 @@ impl Script {
         let is_configured = self.place.starts_with('[');
         let mut prepared = Vec::with_capacity(self.statements.len());
         for Text { sql, args } in &self.statements {
+            let first = without_comments(sql).split(|c: char| !c.is_ascii_alphabetic()).next();
+            if first.is_some_and(|word| word.eq_ignore_ascii_case("COPY")) {
+                return Err(Error::config(format!("{} is a COPY, which query cannot measure", self.place))
+                    .with_help("measure it with load, or with psql and \\timing"));
+            }
             let statement = client.prepare(sql).await.map_err(|error| {
                 let refusal = Error::statement(&self.place, sql, &error);
                 let file = if is_configured { " in config.toml" } else { "" };
-                let remedy = format!("correct the statement of {}{file}", self.place);
+                let remedy = if error.as_db_error().is_some_and(|error| error.message().contains("multiple commands")) {
+                    "list them as transaction = [{ sql = \"…\" }, { sql = \"…\" }] under [query.NAME] in config.toml".to_owned()
+                } else {
+                    format!("correct the statement of {}{file}", self.place)
+                };
                 if refusal.help().is_some() { refusal } else { refusal.with_help(remedy) }
             })?;
             let (parameters, args) = (statement.params().len(), args.len());
@@ -272,11 +287,31 @@ impl Script {
     }
 }
 
-/// Whether `sql` begins like a statement that reads.
+/// Whether `sql` begins like a statement that reads; WITH may write further on.
 fn only_reads(sql: &str) -> bool {
-    let word = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
-    let word = word.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
-    ["SELECT", "VALUES", "TABLE"].iter().any(|reading| word.eq_ignore_ascii_case(reading))
+    let words = |sql: &str| -> Vec<String> {
+        sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| !word.is_empty())
+            .map(str::to_ascii_uppercase)
+            .collect()
+    };
+    let words = words(without_comments(sql).trim_start_matches(|c: char| c.is_whitespace() || c == '('));
+    match words.first().map_or("", String::as_str) {
+        "SELECT" | "VALUES" | "TABLE" => true,
+        "WITH" => !words.iter().any(|word| ["INSERT", "UPDATE", "DELETE", "MERGE"].contains(&word.as_str())),
+        _ => false,
+    }
+}
+
+/// `sql` from its first word on.
+fn without_comments(sql: &str) -> &str {
+    let sql = sql.trim_start();
+    let rest = match (sql.strip_prefix("--"), sql.strip_prefix("/*")) {
+        (Some(comment), _) => comment.split_once('\n').map_or("", |(_, rest)| rest),
+        (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, rest)| rest),
+        _ => return sql,
+    };
+    without_comments(rest)
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {
@@ -430,11 +465,21 @@ impl Mix {
         self.scripts[script].draw(&self.arguments[script], number, time)
     }
 
+    fn all_arguments(&self, script: usize, time: u64) -> impl Iterator<Item = Argument<'_>> {
+        let statements = 0..self.scripts[script].statements.len();
+        statements.flat_map(move |number| self.arguments(script, number, time))
+    }
+
     /// All arguments of such a run, for people.
     pub fn describe(&self, script: usize, time: u64) -> String {
-        let statements = 0..self.scripts[script].statements.len();
-        let arguments = statements.flat_map(|number| self.arguments(script, number, time));
+        let arguments = self.all_arguments(script, time);
         arguments.map(|argument| argument.to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// All arguments of such a run, so that others have another key.
+    pub fn key(&self, script: usize, time: u64) -> String {
+        let arguments = self.all_arguments(script, time);
+        arguments.map(|argument| format!("{argument:?}")).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -465,7 +510,15 @@ mod tests {
 
     #[test]
     fn what_begins_as_a_read_is_taken_for_one() {
-        for sql in ["SELECT 1", " \n select 1", "(SELECT 1) UNION SELECT 2", "VALUES (1)", "table t"] {
+        for sql in [
+            "SELECT 1",
+            " \n select 1",
+            "(SELECT 1) UNION SELECT 2",
+            "VALUES (1)",
+            "table t",
+            "-- why\n /* and how */ SELECT 1",
+            "WITH a AS (SELECT 1) SELECT * FROM a",
+        ] {
             assert!(only_reads(sql), "{sql}");
         }
         for sql in

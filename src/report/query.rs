@@ -18,8 +18,8 @@ const INDENT: &str = "           ";
 impl Report for QueryReport {
     fn text(&self) -> String {
         let mut lines = vec![format!(
-            "{} queries in {}: {} queries/s{}",
-            count(self.queries),
+            "{} in {}: {} queries/s{}",
+            counted(self.queries, "query", "queries"),
             seconds(self.seconds),
             rate(self.queries_per_second),
             interval(self.rate_interval, rate)
@@ -28,7 +28,7 @@ impl Report for QueryReport {
         lines.push(format!("  errors   {}", errors(self)));
         for (code, error) in &self.errors_by_sqlstate {
             let first = error.first.replace('\n', &format!("\n{INDENT}"));
-            lines.push(format!("  {code}    {} times; the first: {first}", count(error.count)));
+            lines.push(format!("  {code:<8} {}; the first: {first}", counted(error.count, "time", "times")));
         }
         lines.extend(latencies(self));
         lines.push(format!("  load     {}", load(&self.load)));
@@ -52,13 +52,15 @@ impl Report for QueryReport {
         lines.extend(self.checked.iter().map(|checked| format!("  answers  {}", answers(checked))));
         lines.extend(self.table.iter().map(|counted| format!("  table    {}", table(counted))));
         lines.push(format!("  server   {}", server(&self.server)));
-        if let Some(bound) = &self.bound {
-            lines.extend(bounded(bound));
-        }
+        lines.extend(bounded(&self.bound));
         lines.extend(self.plans.iter().flatten().flat_map(plan));
         lines.extend(self.comparison.iter().flat_map(comparison));
         lines.join("\n")
     }
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
@@ -163,16 +165,20 @@ fn load(load: &LoadShape) -> String {
 }
 
 fn sent(offered: &OfferedReport) -> String {
-    let OfferedReport { due, unsent, lag_p99_us, lag_max_us } = *offered;
+    let OfferedReport { due, unsent, kept, lag_p99_us, lag_max_us } = *offered;
     let lag = format!(
         "the client's clock ran late by {} (p99), at most {}",
         micros(lag_p99_us),
         micros(lag_max_us)
     );
-    match unsent {
-        0 => format!("all {} were sent; {lag}", count(due)),
-        _ => format!(
-            "{} OF {} THAT WERE DUE COULD NOT BE SENT IN TIME, and are not in the figures; {lag}",
+    match (unsent, kept) {
+        (0, true) => format!("kept: all {} were sent; {lag}", count(due)),
+        (0, false) => format!("NOT KEPT: all {} were sent, but later than they were due; {lag}", count(due)),
+        (_, true) => {
+            format!("kept: {} of {} were sent when the time was up; {lag}", count(due - unsent), count(due))
+        }
+        (_, false) => format!(
+            "NOT KEPT: {} OF {} THAT WERE DUE COULD NOT BE SENT IN TIME, and are not in the figures; {lag}",
             count(unsent),
             count(due)
         ),
@@ -220,7 +226,7 @@ fn bounded(bound: &Observed) -> Vec<String> {
 }
 
 fn plan(plan: &SlowPlan) -> Vec<String> {
-    let SlowPlan { workload, sql, arguments, took_us, plan, planned } = plan;
+    let SlowPlan { workload, sql, arguments, took_us, plan, not_explained, planned } = plan;
     let mut lines =
         vec![format!("  slowest  {workload} ({arguments}), {}: {}", micros(*took_us), one_line(sql))];
     lines.extend(planned.map(|Planned { custom, generic }| {
@@ -235,6 +241,7 @@ fn plan(plan: &SlowPlan) -> Vec<String> {
         };
         format!("{INDENT}{what}")
     }));
+    lines.extend(not_explained.iter().map(|why| format!("{INDENT}no plan: {why}")));
     lines.extend(plan.iter().map(|line| format!("{INDENT}  {line}")));
     lines
 }
@@ -267,13 +274,18 @@ fn comparison(comparison: &Comparison) -> Vec<String> {
 impl Report for SearchReport {
     fn text(&self) -> String {
         let mut lines = vec![format!("{} of {}", self.search, self.workloads.join(", "))];
-        if let [rows, columns] = &self.axes[..] {
+        if let [rows, columns] = &self.axes[..]
+            && self.points.len() == rows.values.len() * columns.values.len()
+        {
             for (what, value) in [("queries/s", 0), ("p99", 1)] {
                 lines.push(String::new());
                 lines.extend(self.map(what, value == 0, rows.values.len(), columns.values.len()));
             }
         } else {
             lines.extend(self.list());
+        }
+        if let Some(error) = &self.ended_by {
+            lines.push(format!("NOT FINISHED: {error}"));
         }
         lines.push(String::new());
         if let Some(bound) = self.p99_bound_us {
@@ -356,7 +368,12 @@ impl SearchReport {
             if point.errors > 0 {
                 notes.push(format!("{} errors", count(point.errors)));
             }
-            notes.extend(point.bound.filter(|by| *by != "unknown").map(|by| format!("bound by {by}")));
+            if point.different > 0 {
+                notes.push(format!("{} ANSWERS NOT AS EXPECTED", count(point.different)));
+            }
+            if point.bound != "unknown" {
+                notes.push(format!("bound by {}", point.bound));
+            }
             let bar =
                 "█".repeat((point.queries_per_second / most.max(f64::MIN_POSITIVE) * BAR).round() as usize);
             lines.push(format!(

@@ -67,6 +67,15 @@ async fn what_could_not_be_sent_in_time_is_said() {
         ["query", "--sql", "SELECT pg_sleep(0.05)", "--rate", "1000", "--duration", "300ms", "-c", "1"];
     let ran = workplace.succeed(&args);
     assert!(ran.stdout.contains("THAT WERE DUE COULD NOT BE SENT IN TIME"), "{ran:#?}");
+    let args = ["query", "--sql", "SELECT pg_sleep(0.05)", "--rate", "1000", "-n", "200", "-c", "10"];
+    let ran = workplace.succeed(&args);
+    assert!(ran.stdout.contains("NOT KEPT: all 200 were sent, but later than they were due"), "{ran:#?}");
+    // However hopeless the rate, the run ends when it should; so many a second would take minutes to count.
+    let args =
+        ["query", "--sql", "SELECT 1", "--rate", "100000000", "--duration", "100ms", "-c", "1", "--json"];
+    let report = workplace.succeed(&args).json();
+    assert_eq!(report["offered"]["kept"], false);
+    assert!(report["offered"]["due"].as_u64().unwrap() > 5_000_000, "{report:#}");
 }
 
 /// Freeze a connection's process for a second: whoever counts from sending a query sees one slow query, while every
@@ -142,6 +151,7 @@ async fn a_failure_to_serialize_is_tried_again() {
            isolation = "repeatable read"
            transaction = [{ sql = "SELECT n, pg_sleep(0.002) FROM counter" }, { sql = "UPDATE counter SET n = n + 1" }]"#,
     );
+    let name: String = client.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
     let count = ["query", "count", "-n", "60", "-c", "4", "-d", "1", "--json"];
     let ran = workplace.run(&count);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
@@ -149,9 +159,17 @@ async fn a_failure_to_serialize_is_tried_again() {
     let failed = report["errors_by_sqlstate"]["40001"]["count"].as_i64().unwrap();
     assert_eq!(report["errors"], failed);
     assert_eq!(number(&client, "SELECT n::bigint FROM counter").await, 60 - failed);
-    for depth in ["1", "4"] {
+    // Deeper, what is tried again comes behind what is on the way, for a transaction as for a statement.
+    workplace.write(
+        "config.toml",
+        std::fs::read_to_string(workplace.path("config.toml")).unwrap()
+            + "\n[query.single]\nsql = \"UPDATE counter SET n = n + 1 FROM pg_sleep(0.002)\"\n",
+    );
+    for (workload, depth) in [("count", "1"), ("count", "4"), ("single", "4")] {
         client.batch_execute("UPDATE counter SET n = 0").await.unwrap();
-        let args = ["query", "count", "-n", "60", "-c", "4", "-d", depth, "--retries", "1000", "--json"];
+        let serially = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'");
+        client.batch_execute(&serially).await.unwrap();
+        let args = ["query", workload, "-n", "60", "-c", "4", "-d", depth, "--retries", "1000", "--json"];
         let report = workplace.succeed(&args).json();
         assert_eq!((&report["errors"], &report["queries"]), (&0.into(), &60.into()));
         assert!(report["retries"].as_u64().unwrap() > 0, "{report:#}");
@@ -183,6 +201,11 @@ async fn too_many_errors_end_the_run() {
     let ran = workplace.run(&[&divide[..], &["-n", "1000", "--max-errors", "3", "--json"]].concat());
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     assert_eq!((&ran.json()["errors"], &ran.json()["queries"]), (&4.into(), &8.into()), "{ran:#?}");
+    // What is skipped behind a query that is refused never ran, and is none of them.
+    let deep = ["query", "--sql", divide[2], "--arg", "sequence:1:10", "-c", "1", "-d", "64", "-n", "5000"];
+    let ran = workplace.run(&[&deep[..], &["--max-errors", "3", "--json"]].concat());
+    let errors = ran.json()["errors_by_sqlstate"].clone();
+    assert_eq!(errors.as_object().unwrap().keys().collect::<Vec<_>>(), ["22012"], "{errors:#}");
     assert!(
         ran.stderr.contains("4 queries were refused or lost, more than the 3 of --max-errors"),
         "{ran:#?}"
@@ -276,4 +299,40 @@ async fn what_the_server_counts_of_each_statement_is_shown() {
         statements.iter().find(|one| one["query"].as_str().unwrap().contains("generate_series")).unwrap();
     assert_eq!((&counted["calls"], &counted["rows"]), (&50.into(), &3.0.into()), "{report:#}");
     assert!(counted["mean_us"].as_f64().unwrap() > 0.0, "{report:#}");
+}
+
+#[tokio::test]
+async fn what_was_measured_until_the_server_went_is_reported() {
+    let workplace = Workplace::nowhere();
+    // When root tests, the server's user has to get through.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(workplace.path(""), open).unwrap();
+    workplace
+        .write("config.toml", format!("[server]\ndirectory = '{}'\n", workplace.path("server").display()));
+    let url = workplace.succeed(&["server", "url", "-q"]).stdout;
+    let client = support::connect(url.trim()).await;
+    client.batch_execute("CREATE SEQUENCE asked").await.unwrap();
+    let child = workplace.start(&[
+        "query",
+        "--sql",
+        ASK,
+        "--sync-every",
+        "1",
+        "--duration",
+        "1h",
+        "-c",
+        "2",
+        "--json",
+    ]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(&client, "SELECT last_value FROM asked").await < 100 {
+        assert!(Instant::now() < deadline, "nobody asks");
+    }
+    workplace.succeed(&["server", "stop"]);
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.status.code(), Some(4), "{ran:#?}");
+    let report = ran.json();
+    assert!(report["queries"].as_u64().unwrap() >= 99, "{report:#}");
+    assert!(report["ended_by"].as_str().unwrap().starts_with("a connection was lost: "), "{report:#}");
+    assert!(ran.stderr.contains("the server went away during the run"), "{ran:#?}");
 }

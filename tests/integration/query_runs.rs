@@ -91,6 +91,21 @@ async fn the_slowest_arguments_are_explained() {
     let write = ["query", "--sql", "UPDATE numbers SET n = n + 1 WHERE id = $1", "--arg", "7"];
     let report = workplace.succeed(&[&write[..], &explain[..]].concat()).json();
     assert!(report["plans"][0]["plan"][0].as_str().unwrap().contains("Update on numbers"), "{report:#}");
+    // A transaction is explained as one; and what cannot be explained costs no report.
+    workplace.write(
+        "config.toml",
+        r#"[query.both]
+           transaction = [
+             { sql = "INSERT INTO numbers VALUES (-1, 1)" },
+             { sql = "SELECT 1 / count(*) FROM numbers WHERE id = -1" },
+             { sql = "DELETE FROM numbers WHERE id = -1" },
+           ]"#,
+    );
+    let report = workplace.succeed(&[&["query", "both"], &explain[..]].concat()).json();
+    let plans = report["plans"].as_array().unwrap();
+    assert!(plans.len() == 3 && plans.iter().all(|plan| plan["not_explained"].is_null()), "{report:#}");
+    let report = workplace.succeed(&[&["query", "--sql", "SHOW work_mem"], &explain[..]].concat()).json();
+    assert!(report["plans"][0]["not_explained"].as_str().unwrap().contains("syntax error"), "{report:#}");
     let n: i32 = client.query_one("SELECT n FROM numbers WHERE id = 7", &[]).await.unwrap().get(0);
     assert_eq!(n, 27);
 }
@@ -107,7 +122,7 @@ async fn a_run_is_compared_with_one_that_was_kept() {
     };
     assert!(run(&["--save", "kept.json"]).status.success());
     client.batch_execute(&slowly(0.005)).await.unwrap();
-    let slower = run(&["--baseline", "kept.json", "--fail-if", "slower:5%", "--fail-if", "p99:9000%"]);
+    let slower = run(&["--baseline", "kept.json", "--fail-if", "slower:5%", "--fail-if", "slower:95%"]);
     assert_eq!(slower.status.code(), Some(1), "{slower:#?}");
     assert!(slower.stderr.starts_with("error: rate is "), "{slower:#?}");
     assert_eq!(slower.stderr.lines().count(), 1, "{slower:#?}");
@@ -119,6 +134,9 @@ async fn a_run_is_compared_with_one_that_was_kept() {
     let rate = &comparison["ratios"][0];
     assert!(rate["significant"] == true && rate["ratio"].as_f64().unwrap() < 0.9, "{comparison:#}");
 
+    let few = ["query", "--sql", "SELECT slow()", "-n", "5", "-c", "1", "--baseline", "kept.json"];
+    let nothing = workplace.run(&[&few[..], &["--fail-if", "slower:5%"]].concat());
+    assert!(nothing.status.code() == Some(1) && nothing.stderr.contains("cannot be judged"), "{nothing:#?}");
     workplace.write("other.json", "{}");
     let wrong = run(&["--baseline", "other.json"]);
     assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is no run that was kept"), "{wrong:#?}");

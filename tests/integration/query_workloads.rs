@@ -179,6 +179,13 @@ async fn answers_are_compared_with_those_of_a_quiet_connection() {
     assert!(ran.stderr.contains("of 100 answers were not as expected; the first: read ("), "{ran:#?}");
     assert!(ran.stdout.contains("NOT AS EXPECTED"), "{ran:#?}");
 
+    // Arguments that look alike are told apart, and reading may begin with a comment or WITH.
+    workplace.write("pairs.csv", "v,w\n\"a, b\",c\na,\"b, c\"\nNULL,x\n,x\n");
+    let sql = "-- which\nWITH a AS (SELECT $1::text v, $2::text w) SELECT v, w FROM a";
+    let pairs = ["query", "--sql", sql, "--arg", "csv:pairs.csv:v", "--arg", "csv:pairs.csv:w"];
+    let report = workplace.succeed(&[&pairs[..], &["-n", "40", "--verify", "--json"]].concat()).json();
+    assert_eq!((&report["checked"]["compared"], &report["load"]["sync_every"]), (&40.into(), &256.into()));
+
     let nothing = workplace.fail(&["query", "write", "-n", "5", "--verify"], 2);
     assert!(nothing.contains("--verify has nothing to compare"), "{nothing}");
     let endless = workplace.fail(&["query", "read", "--duration", "1s", "--verify"], 2);
@@ -257,10 +264,17 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
         (&["--sweep", "connections=1,2", "connections=3"], "--sweep maps one setting, or two different ones"),
         (&["--sweep", "connections=1,2", "--save", "x"], "--save is for a single run"),
         (&["--no-latency", "--rate", "5"], "--no-latency takes no times"),
+        (&["--no-latency", "--save", "x"], "--no-latency takes no times"),
     ] {
         let told = workplace.fail(&[&["query", "--sql", "SELECT 1"], flags].concat(), 2);
         assert!(told.contains(message), "{flags:?}: {told}");
     }
+    let expects = workplace.fail(&["query", "summary", "--expect-rows", "1"], 2);
+    assert!(expects.contains("--sql"), "{expects}");
+    let copies = workplace.fail(&["query", "--sql", "copy asked to stdout"], 2);
+    assert!(copies.contains("--sql is a COPY, which query cannot measure"), "{copies}");
+    let several = workplace.fail(&["query", "--sql", "SELECT 1; SELECT 2"], 1);
+    assert!(several.contains("list them as transaction"), "{several}");
     let twice = workplace.fail(&["query", "by-id", "by-id"], 2);
     assert!(twice.contains("workload by-id is named twice"), "{twice}");
 }
@@ -277,8 +291,8 @@ async fn workloads_that_contradict_themselves_are_named() {
             "[query.x] has draw or isolation, which are for a transaction",
         ),
         (
-            "transaction = [{ sql = \"SELECT 1\" }]\nisolation = \"x; DROP\"",
-            "[query.x] has no such isolation",
+            "transaction = [{ sql = \"SELECT 1\" }]\nisolation = \"banana\"",
+            "[query.x] has the isolation `banana`, which there is not",
         ),
         (
             "sql = \"SELECT $1\"\nargs = [{ drawn = \"a\" }]",
