@@ -30,8 +30,8 @@ works=("${@:2}")
 # A whole number of pipelines of 256 on each of 4 connections, and of queries on each of 16.
 queries=$((4 * 256 * 98))
 counts=2000
-# On the plateau that `tune` found: 3 or 4 connections, 64 to 256 on the way, 32 to 256 to a Sync are all alike.
-window=(--connections 4 --pipeline-depth 256)
+# On the plateau that `tune` found: a connection for each of 2 cores, 64 to 256 on the way, 64 to 256 to a Sync.
+window=(--connections 2 --pipeline-depth 128)
 every=64
 
 cargo build --release --quiet
