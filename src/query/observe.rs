@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tokio::sync::oneshot;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 use crate::Error;
 
@@ -64,6 +64,13 @@ pub struct ServerStatement {
     pub rows: f64,
 }
 
+/// Which of some backends run, wait for the client, or for something else.
+const LOOK: &str =
+    "SELECT CASE WHEN state IS DISTINCT FROM 'active' OR wait_event_type = 'Client' THEN 'client'
+                                WHEN wait_event IS NULL THEN 'running'
+                                ELSE wait_event_type || ':' || wait_event END, count(*)
+                    FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1) GROUP BY 1";
+
 /// Less than so many looks tell nothing.
 const FEWEST_LOOKS: u64 = 3;
 
@@ -103,9 +110,14 @@ impl Observer {
     /// Begin to look at the backends `pids` over `client`, a connection of its own.
     pub async fn start(client: Client, pids: Pids, is_local: bool) -> Observer {
         let before = soon(statements(&client)).await.flatten();
+        // The first look costs the server as much as many later ones: it has to learn what the view is.
+        let look = soon(client.prepare(LOOK)).await.and_then(Result::ok);
+        if let Some(look) = &look {
+            soon(client.query(look, &[&pids.get()])).await;
+        }
         let (stop, stopped) = oneshot::channel();
         let watching = tokio::spawn(async move {
-            let seen = watch(&client, &pids, is_local, stopped).await;
+            let seen = watch(&client, look, &pids, is_local, stopped).await;
             let after = soon(statements(&client)).await.flatten();
             (seen, before.zip(after).map(|(before, after)| difference(&before, after)))
         });
@@ -140,20 +152,20 @@ async fn soon<T>(asking: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(PATIENCE, asking).await.ok()
 }
 
-async fn watch(client: &Client, pids: &Pids, is_local: bool, mut stopped: oneshot::Receiver<()>) -> Seen {
+async fn watch(
+    client: &Client,
+    look: Option<Statement>,
+    pids: &Pids,
+    is_local: bool,
+    mut stopped: oneshot::Receiver<()>,
+) -> Seen {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let began = Instant::now();
     let backends = pids.get().len();
     let before = Processors::now(&pids.get(), is_local);
     let mut states: BTreeMap<String, u64> = BTreeMap::new();
     let (mut looks, mut is_stopped) = (0, false);
-    let look = client.prepare(
-        "SELECT CASE WHEN state IS DISTINCT FROM 'active' OR wait_event_type = 'Client' THEN 'client'
-                     WHEN wait_event IS NULL THEN 'running'
-                     ELSE wait_event_type || ':' || wait_event END, count(*)
-         FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1) GROUP BY 1",
-    );
-    if let Some(Ok(look)) = soon(look).await {
+    if let Some(look) = look {
         loop {
             // Not at once: nothing has been sent yet.
             tokio::select! {
