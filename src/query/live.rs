@@ -82,9 +82,15 @@ impl Drop for Drawing {
     }
 }
 
-/// The last second that is over.
-fn latest(seconds: &[Second], elapsed: Duration) -> Option<&Second> {
-    seconds.iter().rev().find(|second| second.second < elapsed.as_secs())
+/// The last seconds, up to so many, that all connections have handed over: each does so with its first answer after
+/// a second is over, so the one before now is waited for.
+fn latest(seconds: &[Second], elapsed: Duration, span: usize) -> &[Second] {
+    let end = seconds.len().min((elapsed.as_secs() as usize).saturating_sub(1));
+    &seconds[end.saturating_sub(span)..end]
+}
+
+fn rate(seconds: &[Second]) -> u64 {
+    seconds.iter().map(|second| second.answered).sum::<u64>() / seconds.len().max(1) as u64
 }
 
 fn done(seconds: &[Second]) -> (u64, u64) {
@@ -106,20 +112,21 @@ fn picture(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) ->
     };
     let of = limits.queries.map_or_else(String::new, |queries| format!(" of {}", HumanCount(queries)));
     let mut lines = vec![format!("{what}: {}{of} queries{left}", HumanCount(done))];
-    if let Some(second) = latest(seconds, elapsed) {
+    if let [.., second] = latest(seconds, elapsed, BARS) {
         lines.push(format!(
             "  {}/s, p99 {}, {errors} errors",
             HumanCount(second.answered),
             milliseconds(second.p99_us)
         ));
-        lines.push(format!("  {}", sparkline(&seconds[..=second.second as usize])));
+        lines.push(format!("  {}", sparkline(latest(seconds, elapsed, BARS))));
     }
     lines.join("\n")
 }
 
 fn line(what: &str, elapsed: Duration, seconds: &[Second]) -> String {
     let (done, errors) = done(seconds);
-    let (rate, p99) = latest(seconds, elapsed).map_or((0, 0.0), |second| (second.answered, second.p99_us));
+    let recent = latest(seconds, elapsed, LINE_EVERY.as_secs() as usize);
+    let (rate, p99) = (rate(recent), recent.last().map_or(0.0, |second| second.p99_us));
     format!(
         "{what}: {} s, {done} queries, {rate}/s, p99 {}, {errors} errors",
         elapsed.as_secs(),
@@ -134,9 +141,8 @@ fn milliseconds(micros: f64) -> String {
 /// The rate of the last seconds, as bars.
 fn sparkline(seconds: &[Second]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let shown = &seconds[seconds.len().saturating_sub(BARS)..];
-    let most = shown.iter().map(|second| second.answered).max().unwrap_or(0).max(1);
-    shown.iter().map(|second| LEVELS[(second.answered * 7 / most) as usize]).collect()
+    let most = seconds.iter().map(|second| second.answered).max().unwrap_or(0).max(1);
+    seconds.iter().map(|second| LEVELS[(second.answered * 7 / most) as usize]).collect()
 }
 
 #[cfg(test)]
@@ -162,8 +168,8 @@ mod tests {
     fn the_picture_shows_the_last_second_that_is_over() {
         let limits = Limits { queries: Some(1404), duration: None };
         assert_eq!(
-            picture("by-id", Duration::from_millis(2700), limits, &seconds()),
-            "by-id: 351 of 1,404 queries, 8 seconds left\n  200/s, p99 2.50 ms, 1 errors\n  ▄█"
+            picture("by-id", Duration::from_millis(3700), limits, &seconds()),
+            "by-id: 351 of 1,404 queries, 11 seconds left\n  200/s, p99 2.50 ms, 1 errors\n  ▄█"
         );
         let limits = Limits { queries: None, duration: Some(Duration::from_secs(60)) };
         assert_eq!(picture("by-id", Duration::ZERO, limits, &[]), "by-id: 0 queries, 60 seconds left");
@@ -172,8 +178,8 @@ mod tests {
     #[test]
     fn a_line_says_the_same() {
         assert_eq!(
-            line("by-id", Duration::from_secs(2), &seconds()),
-            "by-id: 2 s, 351 queries, 200/s, p99 2.50 ms, 1 errors"
+            line("by-id", Duration::from_secs(3), &seconds()),
+            "by-id: 3 s, 351 queries, 150/s, p99 2.50 ms, 1 errors"
         );
     }
 }
