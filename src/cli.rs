@@ -302,7 +302,7 @@ whatever became of those before, and their response times count from then, not f
 
 Queries on the way together share a Sync, up to --sync-every of them: the server then ends a
 transaction and sends a reply for all at once. That is done for statements that begin with SELECT,
-VALUES or TABLE, and in read-only sessions: a statement that writes nevertheless is refused.
+VALUES or TABLE, or with WITH and do not write, in read-only sessions: what writes nevertheless is refused.
 --sync-every 1 gives each query a Sync, and so a transaction, of its own, and lets it write.")]
 pub struct Query {
     /// Workloads to run, each a [query.NAME] of config.toml; several are mixed by their weights [default:
@@ -349,7 +349,8 @@ pub struct Query {
     #[arg(long, help_heading = "Load")]
     pub arrivals: Option<Arrivals>,
 
-    /// Compare every answer with what a quiet connection was told before; differences fail the run
+    /// Compare the rows of every answer, in any order, with what a quiet connection was told before; differences fail
+    /// the run
     #[arg(long, conflicts_with_all = ["expect_rows", "expect_value"], help_heading = "Answers and errors")]
     pub verify: bool,
     /// Every answer has so many rows, or the run fails
@@ -384,7 +385,7 @@ pub struct Query {
     pub no_latency: bool,
 
     /// Make a run for every combination of one or two settings, and draw the map: connections=1,2,4
-    /// pipeline-depth=1,8 rate=100,200
+    /// pipeline-depth=1,8 rate=100,200; names of workloads come before it
     #[arg(long, value_name = "SETTING=VALUES", num_args = 1.., conflicts_with_all = ["ramp", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub sweep: Vec<Axis>,
     /// Make a run for each of these rates
@@ -407,8 +408,9 @@ pub struct Query {
     /// Compare with the run that is kept in this file, figure by figure
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
     pub baseline: Option<PathBuf>,
-    /// Fail if the run is slower than the baseline by more than so much, and that is no accident: slower:5% or
-    /// p99:10%; may be given more than once
+    /// Fail if the run is worse than the baseline by more than so much and the difference is significant, or if too
+    /// little was measured to tell: slower:5% (of the rate; with --rate of the mean response time) or p99:10%; may be
+    /// given more than once
     #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
     pub fail_if: Vec<Threshold>,
 }

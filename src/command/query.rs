@@ -42,7 +42,12 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
         Found::Run(report, saved) => {
             context.print(&**report)?;
             if let Some(keep) = keep {
-                keep.write(saved)?;
+                // It would take the place of a run that was whole.
+                if report.interrupted || report.ended_by.is_some() || report.queries == report.errors {
+                    say("the run is not kept, because it did not come to its end, or had no answer");
+                } else {
+                    keep.write(saved)?;
+                }
             }
             (report.interrupted, report.failures(settings.max_errors))
         }

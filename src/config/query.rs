@@ -141,6 +141,11 @@ impl Config {
                 Error::usage(format!("{flag} is for a single run")).with_help("leave one of them out")
             );
         }
+        if !flags.args.is_empty() && flags.sql.is_none() {
+            return Err(
+                Error::usage("--arg is for a statement of --sql").with_help("leave it or the names out")
+            );
+        }
         let expects = flags.expect_rows.is_some() || flags.expect_value.is_some();
         if expects && flags.sql.is_none() {
             return Err(Error::usage("--expect-rows and --expect-value are for a statement of --sql")
@@ -150,7 +155,7 @@ impl Config {
             && (flags.save.is_some()
                 || flags.baseline.is_some()
                 || flags.explain
-                || flags.find_max
+                || search.is_some()
                 || is_open)
         {
             return Err(

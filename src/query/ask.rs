@@ -57,6 +57,8 @@ pub struct Query {
     pub due: Instant,
     /// When it was sent.
     pub sent: Instant,
+    /// When it was sent last.
+    pub tried: Instant,
     /// How often it was sent again since, for a serialization failure or a deadlock.
     pub retries: u64,
 }
@@ -244,6 +246,11 @@ impl Answer {
         self.digest = self.digest.wrapping_add(row.finish());
     }
 
+    /// Whether it has the same rows, in whatever order.
+    pub fn is_same(&self, other: &Answer) -> bool {
+        (self.rows, self.digest) == (other.rows, other.digest)
+    }
+
     /// The answers to two statements of a transaction.
     fn and(self, other: Answer) -> Answer {
         let mut both = DefaultHasher::new();
@@ -295,7 +302,7 @@ mod tests {
     fn answers_differ_by_any_value_but_not_by_the_order_of_rows() {
         let rows = [[Some("1"), Some("a")], [Some("2"), None]];
         let [first, second] = rows;
-        assert_eq!(answer(&rows).digest, answer(&[second, first]).digest);
+        assert!(answer(&rows).is_same(&answer(&[second, first])));
         assert_ne!(answer(&rows).digest, answer(&[first, [Some("2"), Some("")]]).digest);
         assert_ne!(answer(&rows).digest, answer(&[first]).digest);
         assert_eq!(answer(&rows).first, Some(hash(b"1")));

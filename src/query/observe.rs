@@ -71,6 +71,9 @@ const LOOK: &str =
                                 ELSE wait_event_type || ':' || wait_event END, count(*)
                     FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1) GROUP BY 1";
 
+/// In less time the system has hardly counted what the processors did.
+const LEAST_SECONDS: f64 = 0.2;
+
 /// Less than so many looks tell nothing.
 const FEWEST_LOOKS: u64 = 3;
 
@@ -214,6 +217,7 @@ async fn watch(
         busy_cores: before
             .machine
             .zip(after.machine)
+            .filter(|_| seconds >= LEAST_SECONDS)
             .map(|(before, after)| (after - before).max(0.0) / seconds),
         cores,
         rate_was_kept: false,

@@ -1,6 +1,6 @@
 //! One measured stretch: queries over all connections, from the first that is sent to the last answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -202,8 +202,8 @@ enum Failure {
 struct Worker {
     tally: Tally,
     now: Now,
-    /// Queries that were skipped, and are asked again.
-    again: Vec<Query>,
+    /// Queries that were skipped, or are tried again; the oldest first, so that none is left to the end.
+    again: VecDeque<Query>,
     /// When the last answer came.
     answered: Instant,
 }
@@ -224,8 +224,12 @@ impl Run {
     }
 
     async fn ask_over(&self, mut connection: Connection, pool: &Connections) -> AskedOver {
-        let mut worker =
-            Worker { tally: Tally::default(), now: Now::default(), again: Vec::new(), answered: self.start };
+        let mut worker = Worker {
+            tally: Tally::default(),
+            now: Now::default(),
+            again: VecDeque::new(),
+            answered: self.start,
+        };
         let asker = &*self.plan.asker;
         let outcome = loop {
             let end = if asker.is_plain() {
@@ -300,8 +304,8 @@ impl Run {
 
     /// The next query; waits for it to be due if that `may_wait`.
     async fn next(&self, worker: &mut Worker, may_wait: bool) -> Next {
-        if let Some(query) = worker.again.pop() {
-            return Next::Query(query);
+        if let Some(query) = worker.again.pop_front() {
+            return Next::Query(Query { tried: Instant::now(), ..query });
         }
         let Some(pacer) = &self.pacer else { return self.next_at_once() };
         let due = if may_wait { pacer.next().await } else { pacer.try_next() };
@@ -328,13 +332,15 @@ impl Run {
 
     fn query(&self, index: u64, due: Instant, sent: Instant) -> Query {
         let (script, time) = self.plan.asker.mix.at(self.plan.first.wrapping_add(index));
-        Query { script, time, due, sent, retries: 0 }
+        Query { script, time, due, sent, tried: sent, retries: 0 }
     }
 
     /// Count an answer. What it says about those to come, if anything.
     fn take(&self, asked: Asked, worker: &mut Worker) -> Option<End> {
         let Asked { query, done, mut statements, answer } = asked;
         let Worker { tally, now, again, answered } = worker;
+        // Whatever became of the query before it, that is when the server could begin with this one.
+        let begun = query.tried.max(std::mem::replace(answered, done));
         let scripts = &self.plan.asker.mix.scripts;
         // Of a single statement there is nothing to tell that the total does not.
         let is_apart = scripts.len() > 1 || scripts[0].begin.is_some();
@@ -342,7 +348,6 @@ impl Run {
             Ok(answer) => {
                 tally.answered += 1;
                 let at = done - self.start;
-                let begun = query.sent.max(std::mem::replace(answered, done));
                 if self.plan.takes_times {
                     let response = done - query.due;
                     tally.response.record(response);
@@ -363,7 +368,7 @@ impl Run {
                 }
                 if let Some(begin) = statements.first_mut() {
                     // It was sent behind others, which is waiting.
-                    *begin = begin.saturating_sub(begun - query.sent);
+                    *begin = begin.saturating_sub(begun - query.tried);
                 }
                 if is_apart || self.plan.keeps_slowest {
                     tally.scripts.resize_with(scripts.len(), ScriptTally::default);
@@ -375,13 +380,13 @@ impl Run {
             // It never ran, and reads only: it is asked again, and neither counts as refused nor is lost.
             Err(error) if self.plan.batches && is_skipped(&error) => {
                 if !self.is_stopped() {
-                    again.push(query);
+                    again.push_back(query);
                 }
                 None
             }
             Err(error) if query.retries < self.plan.retries && is_worth_another_try(&error) => {
                 tally.retries += 1;
-                again.push(Query { retries: query.retries + 1, ..query });
+                again.push_back(Query { retries: query.retries + 1, ..query });
                 None
             }
             // It was cancelled with the run.
@@ -425,7 +430,7 @@ impl Run {
                 match answers.get(&(query.script, mix.key(query.script, query.time))) {
                     // It writes, so there is nothing to compare with.
                     None => return,
-                    Some(expected) if *expected == answer => None,
+                    Some(expected) if expected.is_same(&answer) => None,
                     Some(expected) if expected.rows != answer.rows => {
                         Some(format!("{} rows, not {}", answer.rows, expected.rows))
                     }

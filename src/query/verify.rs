@@ -71,7 +71,10 @@ impl Meter<'_> {
                     answers.insert(key.clone(), Answer::default());
                     keys.push_back(key);
                     window
-                        .push(asker.ask(connection, Query { script, time, due: now, sent: now, retries: 0 }))
+                        .push(asker.ask(
+                            connection,
+                            Query { script, time, due: now, sent: now, tried: now, retries: 0 },
+                        ))
                         .await;
                 }
             }

@@ -260,6 +260,7 @@ impl Script {
         prepared: &[Statement],
     ) -> Result<()> {
         const LOOKED_AT: u64 = 100;
+        const MOST_LOOKED_AT: u64 = 10_000;
         for (number, statement) in prepared.iter().enumerate() {
             let types = statement.params();
             for (at, type_) in types.iter().enumerate() {
@@ -267,7 +268,12 @@ impl Script {
                 let Ok(reader) = client.prepare_typed("SELECT $1", std::slice::from_ref(type_)).await else {
                     continue;
                 };
-                for index in 0..LOOKED_AT {
+                // What a file has is known.
+                let looked_at = match &arguments.sources[self.statements[number].args[at]] {
+                    Source::Lines(values) => MOST_LOOKED_AT.min(values.len() as u64),
+                    _ => LOOKED_AT,
+                };
+                for index in 0..looked_at {
                     let argument =
                         self.draw(arguments, number, index).nth(at).expect("one for each parameter");
                     let read = client.query_raw(&reader, [argument]).await;
@@ -351,14 +357,15 @@ async fn sample(client: &Client, column: &str, table: &TableName, seed: u64) -> 
     let ask = |error| Error::database(&format!("sample {}.{}", found.name, column.name), &error);
     let rows = client.query_one(&format!("SELECT count({name}) FROM {from}"), &[]).await.map_err(ask)?;
     let rows = rows.get::<_, i64>(0);
-    let sample = if rows > i64::from(SAMPLED) {
-        let percent = 100.0 * f64::from(SAMPLED) / rows as f64;
-        format!("TABLESAMPLE BERNOULLI ({percent}) REPEATABLE ({})", seed % 1_000_000)
-    } else {
-        String::new()
-    };
-    // Sorted, so that the same rows make the same sample however they lie in the table.
-    let sql = format!("SELECT {name}::text FROM {from} {sample} WHERE {name} IS NOT NULL ORDER BY 1");
+    // Every n-th of the sorted values, so that the same rows make the same sample however they lie in the table.
+    let every = (rows / i64::from(SAMPLED)).max(1);
+    let first = (seed % every.unsigned_abs()) as i64;
+    let sql = format!(
+        "SELECT value FROM (SELECT value, pg_catalog.row_number() OVER (ORDER BY value COLLATE \"C\") AS number
+                            FROM (SELECT {name}::text AS value FROM {from}) AS all_values
+                            WHERE value IS NOT NULL) AS numbered
+         WHERE number % {every} = {first} ORDER BY number"
+    );
     let values: Vec<String> =
         client.query(&sql, &[]).await.map_err(ask)?.iter().map(|row| row.get(0)).collect();
     if values.is_empty() {

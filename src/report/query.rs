@@ -287,6 +287,14 @@ impl Report for SearchReport {
         if let Some(error) = &self.ended_by {
             lines.push(format!("NOT FINISHED: {error}"));
         }
+        let by_client = self.points.iter().filter(|point| point.bound == "client").count();
+        if by_client > 0 {
+            lines.push(String::new());
+            lines.push(format!(
+                "THE CLIENT, NOT THE SERVER, bounded {by_client} of {} runs: measure from a larger machine, or from another one",
+                self.points.len()
+            ));
+        }
         lines.push(String::new());
         if let Some(bound) = self.p99_bound_us {
             lines.push(match self.highest_rate {

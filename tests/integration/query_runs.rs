@@ -141,6 +141,10 @@ async fn a_run_is_compared_with_one_that_was_kept() {
     let wrong = run(&["--baseline", "other.json"]);
     assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is no run that was kept"), "{wrong:#?}");
     assert_eq!(run(&["--baseline", "missing.json"]).status.code(), Some(1));
+    // A run without answers does not take the place of one that has some.
+    let failed = ["query", "--sql", "SELECT 1/0", "-n", "5", "--save", "kept.json"];
+    assert!(workplace.run(&failed).stderr.contains("the run is not kept"));
+    assert!(run(&["--baseline", "kept.json"]).stdout.contains("rate "));
     for (path, code) in [("nowhere/kept.json", 1), ("/dev/null", 2)] {
         let refused = run(&["--save", path]);
         assert!(refused.status.code() == Some(code) && refused.stdout.is_empty(), "{refused:#?}");

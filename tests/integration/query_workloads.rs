@@ -87,6 +87,29 @@ async fn arguments_of_every_kind_arrive() {
 }
 
 #[tokio::test]
+async fn a_sample_of_a_column_does_not_depend_on_where_its_rows_lie() {
+    let (workplace, client) = workplace(
+        "CREATE TABLE asked (n bigint GENERATED ALWAYS AS IDENTITY, what int);
+         CREATE TABLE numbers (n int); INSERT INTO numbers SELECT i % 50000 FROM generate_series(1, 100000) i",
+    )
+    .await;
+    let mut samples = Vec::new();
+    for _ in 0..2 {
+        let sql = "INSERT INTO asked (what) VALUES ($1)";
+        let args = ["query", "--sql", sql, "--arg", "column:numbers.n", "-n", "200", "-c", "1", "-d", "1"];
+        workplace.succeed(&args);
+        samples.push(texts(&client, "SELECT what::text FROM asked ORDER BY n").await);
+        for statement in ["TRUNCATE asked", "UPDATE numbers SET n = n WHERE n % 3 = 0", "VACUUM FULL numbers"]
+        {
+            client.batch_execute(statement).await.unwrap();
+        }
+    }
+    assert_eq!(samples[0], samples[1]);
+    let distinct: std::collections::BTreeSet<&String> = samples[0].iter().collect();
+    assert!(distinct.len() > 190, "{} of 200", distinct.len());
+}
+
+#[tokio::test]
 async fn a_transaction_is_all_or_nothing_and_timed_by_statement() {
     let (workplace, client) = workplace(
         "CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0));
@@ -186,6 +209,10 @@ async fn answers_are_compared_with_those_of_a_quiet_connection() {
     let report = workplace.succeed(&[&pairs[..], &["-n", "40", "--verify", "--json"]].concat()).json();
     assert_eq!((&report["checked"]["compared"], &report["load"]["sync_every"]), (&40.into(), &256.into()));
 
+    // In whatever order the rows come.
+    let shuffled = "SELECT i FROM generate_series(1, 5) i ORDER BY random()";
+    workplace.succeed(&["query", "--sql", shuffled, "-n", "50", "--verify"]);
+
     let nothing = workplace.fail(&["query", "write", "-n", "5", "--verify"], 2);
     assert!(nothing.contains("--verify has nothing to compare"), "{nothing}");
     let endless = workplace.fail(&["query", "read", "--duration", "1s", "--verify"], 2);
@@ -221,6 +248,7 @@ async fn answers_are_compared_with_what_is_expected() {
 async fn what_does_not_fit_is_said_before_anything_is_asked() {
     let (workplace, client) = workplace("CREATE TABLE asked (id int); CREATE TABLE empty (id int)").await;
     workplace.write("nothing.csv", "id\n");
+    workplace.write("late.csv", format!("id\n{}late\n", "1\n".repeat(300)));
     let insert = "INSERT INTO asked VALUES ($1)";
     let sql = |arg: &str| workplace.run(&["query", "--sql", insert, "--arg", arg, "-n", "5"]);
     for (arg, message, help) in [
@@ -243,6 +271,7 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
         ),
         ("column:empty.id", "argument 1 is column id of empty, which has no values", "load it first"),
         ("csv:nothing.csv:id", "argument 1 is a column of nothing.csv, which has no rows", ""),
+        ("csv:late.csv:id", "read late as $1 (int4) of --sql", "change the argument"),
         ("csv:nothing.csv:city", "argument 1 is column city of nothing.csv", "its columns are id"),
         ("zipfian:1:9:-1", "argument 1 has -1 as the exponent of a zipfian", "give a number from 0 to 1000"),
     ] {
@@ -271,6 +300,8 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
     }
     let expects = workplace.fail(&["query", "summary", "--expect-rows", "1"], 2);
     assert!(expects.contains("--sql"), "{expects}");
+    let ignored = workplace.fail(&["query", "summary", "--arg", "1"], 2);
+    assert!(ignored.contains("--sql"), "{ignored}");
     let copies = workplace.fail(&["query", "--sql", "copy asked to stdout"], 2);
     assert!(copies.contains("--sql is a COPY, which query cannot measure"), "{copies}");
     let several = workplace.fail(&["query", "--sql", "SELECT 1; SELECT 2"], 1);
