@@ -7,7 +7,8 @@
 # pgbench is taken from its raw log; medians over the runs, and the ratio. One query is on the way on each
 # connection at a time, with a Sync of its own, as pgbench does it. With a rate, latencies count from when a query
 # was due in both programs. Where a statement takes the server only microseconds, as by-id does, the figures are as
-# much those of the two clients, which differ. PATTERN picks settings by their titles. Then what recording the times costs: the rate of pipelined look-ups with and without.
+# much those of the two clients, which differ. PATTERN picks settings by their titles. Then what recording the times
+# costs: the rate of pipelined look-ups with and without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-7} seconds=${2:-5} pattern=${3:-}

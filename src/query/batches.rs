@@ -197,6 +197,16 @@ mod tests {
     }
 
     #[test]
+    fn likeness_between_stretches_widens_it_further() {
+        let in_turn = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0];
+        let alike = [1.0, 1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0];
+        let [(in_turn, _), (alike, _)] = [in_turn, alike].map(|residuals| standard_error(&residuals));
+        // Of ten residuals of 1 the mean's error is a third; neighbours here are alike by 0.7.
+        assert!((in_turn - 1.0 / 3.0).abs() < 1e-9, "{in_turn}");
+        assert!((alike / in_turn - f64::sqrt(1.7 / 0.3)).abs() < 1e-9, "{alike}");
+    }
+
+    #[test]
     fn independent_answers_give_the_textbooks_interval() {
         // Uniform noise of ±10 µs has a deviation of 5.77 µs; over 64,000 answers the half width is 0.045 µs.
         let mut random = super::super::arguments::Stream::new(1, 1, 1);

@@ -482,6 +482,7 @@ impl Run {
                     return Err(Error::new(error.kind(), format!("a connection was lost: {error}"))
                         .with_help("the server went away during the run; its log says why"));
                 }
+                // A server that starts again tells nobody when it is ready.
                 Err(_) => tokio::time::sleep(pause).await,
             }
             pause = (pause * 2).min(Duration::from_secs(1));
