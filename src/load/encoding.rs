@@ -13,8 +13,9 @@ use crate::progress::Counters;
 use crate::source::{Field, Files, Record, excerpt};
 use crate::{Error, Result};
 
-/// A chunk is handed on when it holds this many bytes.
-const CHUNK_BYTES: usize = 128 * 1024;
+/// A chunk is handed on when it holds this many bytes: a COPY sends it as one message, which the server copies twice
+/// and finds in its cache the second time.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Where bad rows are set aside a chunk is a piece with a savepoint of its own, so fewer and larger ones are faster.
 const CHUNK_BYTES_REJECTING: usize = 1024 * 1024;
