@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Arg, DeferIndexes, Mode};
+use crate::config::{Arg, Connections, DeferIndexes, Mode};
 use crate::load::conflict::OnConflict;
 use crate::load::rejects::RejectLimit;
 use crate::query::ask::Protocol;
@@ -125,8 +125,8 @@ Examples:
   postgres-etl load --mode rows               a prepared INSERT a row, pipelined, in one transaction
   postgres-etl load --mode rows --autocommit --connections 20
                                               a transaction a row, as many programs do
-  postgres-etl load big.csv --append --connections 4
-                                              four COPYs at once, into a table with rows")]
+  postgres-etl load big.csv --append --connections auto
+                                              two COPYs at once, where that is faster")]
 pub struct Load {
     /// The files, and the table that they are for.
     #[command(flatten)]
@@ -187,9 +187,9 @@ pub struct Load {
     #[arg(long)]
     pub autocommit: bool,
     /// Connections to write over; more than one needs --autocommit, or --mode copy --append, where each has a
-    /// transaction and they commit together [default: 1]
-    #[arg(long, value_name = "N")]
-    pub connections: Option<usize>,
+    /// transaction and they commit together; auto takes two where that is faster [default: 1]
+    #[arg(long, value_name = "N|auto")]
+    pub connections: Option<Connections>,
     // Its heading would go on to the flags behind it.
     /// How the files are written.
     #[command(flatten)]

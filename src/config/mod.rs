@@ -9,6 +9,7 @@ mod query;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 pub use arg::{Arg, Bound, Drawn};
@@ -121,6 +122,29 @@ pub struct LoadSettings {
     pub autocommit: bool,
     /// Connections to write over; at least 1.
     pub connections: usize,
+    /// Whether two may be taken instead of one, if that is faster for this table and these files.
+    pub may_use_two: bool,
+}
+
+/// How many connections to write over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// So many.
+    Exactly(usize),
+    /// As many as are fastest.
+    Auto,
+}
+
+impl FromStr for Connections {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number) => Ok(Connections::Exactly(number)),
+            Err(_) if text == "auto" => Ok(Connections::Auto),
+            Err(_) => Err("expected a number, or auto".into()),
+        }
+    }
 }
 
 /// How to create a table from a file.
@@ -253,7 +277,11 @@ impl Config {
             input.table = self.table_without_server(flags, &input.table.name)?;
         }
         let autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
-        let connections = flags.connections.unwrap_or(if autocommit { file.connections } else { 1 });
+        let connections = match flags.connections {
+            Some(Connections::Exactly(number)) => number,
+            _ if autocommit => file.connections,
+            _ => 1,
+        };
         let batch_size = flags.batch_size.unwrap_or(file.batch_size);
         // One by one, as those who commit row by row mostly do; and so no row behind a refused one is committed.
         let default_depth = if autocommit { 1 } else { file.pipeline_depth };
@@ -282,7 +310,9 @@ impl Config {
         }
         // What the file says of its own table it does not say of any other.
         let truncate = flags.truncate || (file.truncate && !flags.append && flags.input.table.is_none());
-        if connections > 1 && !autocommit {
+        let is_auto = flags.connections == Some(Connections::Auto);
+        let mut may_use_two = false;
+        if (connections > 1 || is_auto) && !autocommit {
             let needs = [
                 (mode != Mode::Copy, "needs --mode copy, or --mode rows --autocommit"),
                 (truncate, "needs --append: a table that is emptied is locked until that is committed"),
@@ -297,12 +327,16 @@ impl Config {
                     "does not go with --defer-indexes always: others cannot write while they are gone",
                 ),
             ];
-            if let Some((_, why)) = needs.iter().find(|(hit, _)| *hit) {
-                return Err(Error::usage(format!("--connections {connections} {why}"))
-                    .with_help("change one of them, or leave --connections out"));
+            match needs.iter().find(|(hit, _)| *hit) {
+                // One more looks after the others.
+                None if is_auto => may_use_two = self.fits_the_pool(3).is_ok(),
+                None => self.fits_the_pool(connections + 1)?,
+                Some(_) if is_auto => {}
+                Some((_, why)) => {
+                    return Err(Error::usage(format!("--connections {connections} {why}"))
+                        .with_help("change one of them, or leave --connections out"));
+                }
             }
-            // One more looks after the others.
-            self.fits_the_pool(connections + 1)?;
         }
         let defer_indexes = flags.defer_indexes.unwrap_or(file.defer_indexes);
         // A key that is there already is only told of while its index is.
@@ -352,6 +386,7 @@ impl Config {
             sync_every,
             autocommit,
             connections,
+            may_use_two,
         })
     }
 

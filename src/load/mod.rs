@@ -108,6 +108,11 @@ pub async fn load(
     database: &Database,
     counters: &Arc<Counters>,
 ) -> Result<LoadReport> {
+    let mut settings = settings.clone();
+    if settings.may_use_two && parallel::is_faster(&settings, database, files.inputs()).await? {
+        settings.connections = 2;
+    }
+    let settings = &settings;
     let mut report = load_committed(settings, files, creation, database, counters).await?;
     if !settings.dry_run {
         counters.commit(report.rows_loaded);

@@ -20,15 +20,43 @@ use super::encoding::{Encoding, Plan};
 use super::feed::{Counts, Feed, Stream};
 use super::report::{self, Outcome};
 use super::{CHUNK_ROWS, Prepared, Stopped, check_constraints, explain, refused};
-use crate::config::{LoadSettings, Mode};
+use crate::config::{DeferIndexes, LoadSettings, Mode};
 use crate::error::Kind;
 use crate::postgres::database::Database;
 use crate::progress::Counters;
-use crate::source::Files;
+use crate::source::{Files, Inputs};
+use crate::table::Table;
 use crate::{Error, Result};
 
 /// How often is looked whether the transactions wait for each other.
 const WATCH: Duration = Duration::from_millis(200);
+
+/// Files that are smaller are over before a second connection has paid for itself.
+const LEAST_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Whether two connections load `inputs` faster than one: measured on 2 cores, a seventh to a half faster, where the
+/// indexes are in place anyway. Into an empty table one connection that leaves them to the end is faster still.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(super) async fn is_faster(settings: &LoadSettings, database: &Database, inputs: &Inputs) -> Result<bool> {
+    // What cannot be read again could not name two rows that share a key.
+    if inputs.size().is_none_or(|bytes| bytes < LEAST_BYTES) || !inputs.can_be_read_again() {
+        return Ok(false);
+    }
+    let client = database.connection().await?;
+    let table = match Table::find(&**client, &settings.input.table.name).await? {
+        // Of rows that refer to each other one may come over the other connection.
+        Some(table) if !table.refers_to_itself => table,
+        _ => return Ok(false),
+    };
+    if settings.defer_indexes == DeferIndexes::Never {
+        return Ok(true);
+    }
+    let has_rows = format!("SELECT EXISTS (SELECT FROM {})", table.name.sql());
+    // A table that may not be read may be written all the same.
+    Ok(client.query_one(&has_rows, &[]).await.is_ok_and(|row| row.get(0)))
+}
 
 /// Copy `files`, watched over by `watcher`, and commit, or roll back if it is a dry run.
 ///

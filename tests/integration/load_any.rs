@@ -246,6 +246,31 @@ async fn several_connections_copy_as_one() {
     assert!(absent.contains("--connections 3 needs a table that is there"), "{absent}");
 }
 
+/// `--connections auto` takes two for many rows that join others, and one wherever that is faster, or all there can be.
+#[tokio::test]
+async fn auto_takes_two_connections_where_that_is_faster() {
+    let long = "x".repeat(9_000);
+    let rows = |first: u32| (first..first + 1_000).map(|id| format!("{id},{long}\n")).collect::<String>();
+    let big = format!("id,name\n{}", rows(1));
+    let (workplace, client) = workplace("CREATE TABLE t (id int PRIMARY KEY, name text)", &big).await;
+    workplace.write("small.csv", "id,name\n0,x\n");
+    workplace.write("more.csv", &format!("id,name\n{}", rows(2_001)));
+    let connections = |file: &str, flags: &[&str]| {
+        let load = ["load", file, "-t", "t", "--connections", "auto", "--json"];
+        workplace.succeed(&[&load, flags].concat()).json()["connections"].as_u64().unwrap()
+    };
+    assert_eq!(connections("data.csv", &["--dry-run"]), 1, "the table is empty, and its key deferred");
+    assert_eq!(connections("data.csv", &["--dry-run", "--defer-indexes", "never"]), 2);
+    assert_eq!(connections("data.csv", &[]), 1);
+    assert_eq!(connections("small.csv", &[]), 1, "it is small");
+    assert_eq!(connections("more.csv", &["--dry-run", "--max-rejects", "1"]), 1, "it needs one transaction");
+    assert_eq!(connections("more.csv", &["--dry-run", "--mode", "batch"]), 1);
+    assert_eq!(connections("more.csv", &[]), 2);
+    assert_eq!(csv_of(&client, "SELECT count(*), max(id) FROM t").await, "2001,3000\n");
+    let wrong = workplace.fail(&["load", "more.csv", "-t", "t", "--connections", "many"], 2);
+    assert!(wrong.contains("expected a number, or auto"), "{wrong}");
+}
+
 /// What `08.10.2026` means depends on a setting, so it is named, with the way to change it.
 #[tokio::test]
 async fn dates_that_depend_on_a_setting_say_so() {
