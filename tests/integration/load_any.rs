@@ -250,11 +250,13 @@ async fn several_connections_copy_as_one() {
 #[tokio::test]
 async fn auto_takes_two_connections_where_that_is_faster() {
     let long = "x".repeat(9_000);
-    let rows = |first: u32| (first..first + 1_000).map(|id| format!("{id},{long}\n")).collect::<String>();
-    let big = format!("id,name\n{}", rows(1));
-    let (workplace, client) = workplace("CREATE TABLE t (id int PRIMARY KEY, name text)", &big).await;
+    let file = |first: u32| {
+        let rows = (first..first + 1_000).map(|id| format!("{id},{long}"));
+        std::iter::once("id,name".to_owned()).chain(rows).collect::<Vec<_>>().join("\n")
+    };
+    let (workplace, client) = workplace("CREATE TABLE t (id int PRIMARY KEY, name text)", &file(1)).await;
     workplace.write("small.csv", "id,name\n0,x\n");
-    workplace.write("more.csv", &format!("id,name\n{}", rows(2_001)));
+    workplace.write("more.csv", file(2_001));
     let connections = |file: &str, flags: &[&str]| {
         let load = ["load", file, "-t", "t", "--connections", "auto", "--json"];
         workplace.succeed(&[&load, flags].concat()).json()["connections"].as_u64().unwrap()
