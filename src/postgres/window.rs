@@ -10,12 +10,15 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+use futures::future::MaybeDone;
+
 /// However many statements may be on the way, no more than this many of their bytes are: 4 MiB.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Up to `depth` futures, each polled once when it came in; the front one is awaited first.
 pub struct Window<F: Future> {
-    waiting: VecDeque<Sent<F>>,
+    /// With the bytes of each.
+    waiting: VecDeque<(Place<F>, usize)>,
     /// Places of futures that are done, for those to come: nothing is allocated for each.
     free: Vec<Place<F>>,
     depth: usize,
@@ -23,14 +26,7 @@ pub struct Window<F: Future> {
 }
 
 /// A future stays where it is from its first poll on.
-type Place<F> = Pin<Box<Option<F>>>;
-
-struct Sent<F: Future> {
-    place: Place<F>,
-    /// Its output, if it was ready at once.
-    output: Option<F::Output>,
-    bytes: usize,
-}
+type Place<F> = Pin<Box<MaybeDone<F>>>;
 
 impl<F: Future> fmt::Debug for Window<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,17 +55,20 @@ impl<F: Future> Window<F> {
 
     /// Send `future`, a statement of about `bytes` bytes that is not small for certain.
     pub async fn push_sized(&mut self, future: F, bytes: usize) {
-        let mut place = self.free.pop().unwrap_or_else(|| Box::pin(None));
-        place.set(Some(future));
-        let output = poll_fn(|cx| {
-            let future = place.as_mut().as_pin_mut().expect("it was just put there");
-            Poll::Ready(match future.poll(cx) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            })
-        })
-        .await;
-        self.waiting.push_back(Sent { place, output, bytes });
+        self.push_made(|| future, bytes).await;
+    }
+
+    /// Send what `make` makes: as [`Window::push_sized`], but the future, which may be large, is never moved.
+    pub async fn push_made(&mut self, make: impl FnOnce() -> F, bytes: usize) {
+        let mut place = match self.free.pop() {
+            None => Box::pin(MaybeDone::Future(make())),
+            Some(mut place) => {
+                place.set(MaybeDone::Future(make()));
+                place
+            }
+        };
+        poll_fn(|cx| Poll::Ready(place.as_mut().poll(cx).is_ready())).await;
+        self.waiting.push_back((place, bytes));
         self.bytes += bytes;
     }
 
@@ -82,16 +81,13 @@ impl<F: Future> Window<F> {
     ///
     /// Nothing is lost when this is dropped before it is ready.
     pub async fn pop(&mut self) -> Option<F::Output> {
-        let front = self.waiting.front_mut()?;
-        let output = match front.output.take() {
-            Some(output) => output,
-            None => front.place.as_mut().as_pin_mut().expect("it is there until it is done").await,
-        };
-        let Sent { mut place, bytes, .. } = self.waiting.pop_front()?;
-        place.set(None);
+        let (front, _) = self.waiting.front_mut()?;
+        front.as_mut().await;
+        let (mut place, bytes) = self.waiting.pop_front()?;
+        let output = place.as_mut().take_output();
         self.free.push(place);
         self.bytes -= bytes;
-        Some(output)
+        output
     }
 }
 

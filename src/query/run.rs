@@ -274,7 +274,7 @@ impl Run {
             };
             while !is_over(&end, worker) && !window.is_full() {
                 match self.next(worker, window.is_empty()).await {
-                    Next::Query(query) => window.push(ask(query)).await,
+                    Next::Query(query) => window.push_made(|| ask(query), 0).await,
                     Next::Later => break,
                     Next::End => end = Some(End::Over),
                 }
@@ -284,7 +284,10 @@ impl Run {
                     asked = window.pop() => asked,
                     due = pacer.next() => {
                         match due {
-                            Some(due) => window.push(ask(self.query(due.0, due.1, Instant::now()))).await,
+                            Some((index, due)) => {
+                                let query = self.query(index, due, Instant::now());
+                                window.push_made(|| ask(query), 0).await;
+                            }
                             None => end = Some(End::Over),
                         }
                         continue;
