@@ -50,7 +50,8 @@ pub struct QueryReport {
     /// From sending it; where it differs.
     pub service_us: Option<LatencySummary>,
     /// The part of the response time before the server could begin: until it was sent, and behind the earlier
-    /// queries of its own connection; where it can be other than 0.
+    /// queries of its own connection; where it can be other than 0. Queries whose answers come together, as those
+    /// that share a Sync mostly do, begin together.
     pub waiting_us: Option<LatencySummary>,
     /// The rest of the response time.
     pub server_us: Option<LatencySummary>,

@@ -1,6 +1,8 @@
 //! One measured stretch: queries over all connections, from the first that is sent to the last answer.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -114,6 +116,9 @@ enum End {
     Fatal(PgError),
 }
 
+/// How long answers are waited for after an interruption.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// How long a lost connection is tried to be replaced.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -206,6 +211,11 @@ struct Worker {
     again: VecDeque<Query>,
     /// When the last answer came.
     answered: Instant,
+    /// Whether the next one has to be waited for; if not it came with the last one.
+    has_waited: bool,
+    /// When the last answer came before those that came together with the last one: since then the server could be at
+    /// them.
+    came_before: Instant,
 }
 
 /// What there is to send.
@@ -229,6 +239,8 @@ impl Run {
             now: Now::default(),
             again: VecDeque::new(),
             answered: self.start,
+            has_waited: true,
+            came_before: self.start,
         };
         let asker = &*self.plan.asker;
         let outcome = loop {
@@ -266,6 +278,10 @@ impl Run {
     ) -> End {
         let mut window = Window::new(self.plan.depth);
         let mut end = None;
+        let mut given_up = pin!(async {
+            self.counters.cancelled().await;
+            tokio::time::sleep(LAST_ANSWERS).await;
+        });
         loop {
             let is_over = |end: &Option<End>, worker: &Worker| match end {
                 None => false,
@@ -279,21 +295,23 @@ impl Run {
                     Next::End => end = Some(End::Over),
                 }
             }
-            let asked = match &self.pacer {
-                Some(pacer) if end.is_none() && !window.is_full() => tokio::select! {
-                    asked = window.pop() => asked,
-                    due = pacer.next() => {
-                        match due {
-                            Some((index, due)) => {
-                                let query = self.query(index, due, Instant::now());
-                                window.push_made(|| ask(query), 0).await;
-                            }
-                            None => end = Some(End::Over),
+            // Once a run is over or its window full only answers are waited for.
+            let pacer = self.pacer.as_ref().filter(|_| end.is_none() && !window.is_full());
+            let asked = tokio::select! {
+                biased;
+                asked = noting_waits(window.pop(), &mut worker.has_waited) => asked,
+                due = async { pacer.expect("this branch has one").next().await }, if pacer.is_some() => {
+                    match due {
+                        Some((index, due)) => {
+                            let query = self.query(index, due, Instant::now());
+                            window.push_made(|| ask(query), 0).await;
                         }
-                        continue;
+                        None => end = Some(End::Over),
                     }
-                },
-                _ => window.pop().await,
+                    continue;
+                }
+                // The server does not say anything any more, and somebody waits for the report.
+                () = &mut given_up => return End::Lost,
             };
             let Some(asked) = asked else { break };
             match self.take(asked, worker) {
@@ -341,9 +359,14 @@ impl Run {
     /// Count an answer. What it says about those to come, if anything.
     fn take(&self, asked: Asked, worker: &mut Worker) -> Option<End> {
         let Asked { query, done, mut statements, answer } = asked;
-        let Worker { tally, now, again, answered } = worker;
-        // Whatever became of the query before it, that is when the server could begin with this one.
-        let begun = query.tried.max(std::mem::replace(answered, done));
+        let came_last = std::mem::replace(&mut worker.answered, done);
+        if std::mem::take(&mut worker.has_waited) {
+            worker.came_before = came_last;
+        }
+        // Whatever became of the queries before it, that is when the server could begin with this one, and with those
+        // whose answers came together with its own.
+        let begun = query.tried.max(worker.came_before);
+        let Worker { tally, now, again, .. } = worker;
         let scripts = &self.plan.asker.mix.scripts;
         // Of a single statement there is nothing to tell that the total does not.
         let is_apart = scripts.len() > 1 || scripts[0].begin.is_some();
@@ -358,10 +381,7 @@ impl Run {
                     if self.pacer.is_some() {
                         tally.service.record(done - query.sent);
                     }
-                    // Answers to queries that share a Sync come together, which tells nothing of each.
-                    if self.plan.depth > 1 && !self.plan.batches
-                        || self.pacer.is_some() && self.plan.depth == 1
-                    {
+                    if self.plan.depth > 1 || self.pacer.is_some() {
                         tally.waiting.record(begun.saturating_duration_since(query.due));
                         tally.server.record(done.saturating_duration_since(begun));
                     }
@@ -491,6 +511,17 @@ impl Run {
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
+}
+
+/// Await `answer`, and note if it was not there yet.
+async fn noting_waits<A>(answer: impl Future<Output = A>, has_waited: &mut bool) -> A {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| {
+        let polled = answer.as_mut().poll(cx);
+        *has_waited |= polled.is_pending();
+        polled
+    })
+    .await
 }
 
 /// A connection on which everything is prepared, driven by the runtime that this is called on.

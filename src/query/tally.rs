@@ -26,7 +26,7 @@ pub struct Tally {
     /// From sending it to having its whole answer; only in an open loop, where it differs.
     pub service: Latencies,
     /// The part of the response time before the server could begin: until it was sent, and behind the earlier
-    /// queries of its connection.
+    /// queries of its connection. Those whose answers come together, as with a Sync that they share, begin together.
     pub waiting: Latencies,
     /// The rest of it.
     pub server: Latencies,

@@ -123,6 +123,39 @@ async fn a_frozen_server_shows_in_the_response_times() {
     assert!(seconds.len() >= 11, "{report:#}");
 }
 
+/// Whoever stops waiting for a server that says nothing gets the report of what it said.
+#[tokio::test]
+async fn an_interruption_has_its_report_though_the_server_is_frozen() {
+    let (workplace, client) = workplace("CREATE SEQUENCE asked").await;
+    let query = ["query", "--sql", ASK, "--sync-every", "1", "--duration", "1h", "-c", "1", "--json"];
+    let child = workplace.start(&query);
+    let backend = asked(&client, 100).await;
+    kill_process(backend, Signal::STOP).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    kill_process(backend, Signal::CONT).unwrap();
+    assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
+    let report = ran.json();
+    assert_eq!((&report["interrupted"], &report["errors"]), (&true.into(), &0.into()));
+    assert!(report["queries"].as_u64().unwrap() >= 99, "{report:#}");
+}
+
+/// Queries that share a Sync are answered together: the server's part of each is that of all of them, and a query
+/// behind them waits as long.
+#[tokio::test]
+async fn waiting_is_told_from_the_server_where_queries_share_a_sync() {
+    let (workplace, _) = workplace("").await;
+    let sleep = ["query", "--sql", "SELECT pg_sleep(0.01)", "-c", "1", "--sync-every", "2", "--json"];
+    let report = workplace.succeed(&[&sleep[..], &["-n", "80", "--pipeline-depth", "4"]].concat()).json();
+    let of = |latency: &str, figure: &str| report[latency][figure].as_f64().unwrap() / 1e3;
+    assert!(of("server_us", "p50") >= 19.0, "both of a Sync: {report:#}");
+    assert!(of("waiting_us", "p50") >= 19.0, "behind both of another: {report:#}");
+    let sum = of("server_us", "mean") + of("waiting_us", "mean");
+    assert!((sum / of("response_us", "mean") - 1.0).abs() < 0.01, "{report:#}");
+    let report = workplace.succeed(&[&sleep[..], &["-n", "4", "--pipeline-depth", "1"]].concat()).json();
+    assert!(report["waiting_us"].is_null(), "nothing is ever behind another: {report:#}");
+}
+
 #[tokio::test]
 async fn a_run_ends_by_time_or_by_number() {
     let (workplace, client) = workplace("CREATE TABLE asked (n bigint GENERATED ALWAYS AS IDENTITY)").await;
