@@ -11,7 +11,7 @@ use crate::load::rejects::RejectLimit;
 use crate::query::ask::Protocol;
 use crate::query::compare::Threshold;
 use crate::query::pace::Arrivals;
-use crate::query::search::{Axis, Ramp};
+use crate::query::search::{Axis, RATES, Ramp};
 
 /// Load CSV into PostgreSQL exactly, and measure honestly how fast a PostgreSQL server answers.
 #[derive(Debug, Parser)]
@@ -430,7 +430,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 /// Queries a second.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if (0.001..=1e8).contains(&rate) => Ok(rate),
+        Ok(rate) if RATES.contains(&rate) => Ok(rate),
         _ => Err("expected queries a second, from 0.001 to 100000000".into()),
     }
 }

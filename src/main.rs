@@ -10,7 +10,10 @@ use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(command::misused(&error)),
+    };
     start_log(cli.global.quiet, cli.global.verbose);
     match runtime_for(&cli.command).enable_all().build() {
         Ok(runtime) => {

@@ -11,6 +11,8 @@ mod interrupt;
 
 use std::io::{IsTerminal, Write};
 
+use clap::CommandFactory as _;
+
 use crate::cli::{Cli, Command, Global};
 use crate::config::Config;
 use crate::postgres::database::Database;
@@ -52,6 +54,24 @@ pub async fn run(cli: &Cli) -> u8 {
             error.kind().exit_code()
         }
     }
+}
+
+/// Say what is wrong with the command line, or give the help or version that was asked for; returns the exit code.
+pub fn misused(error: &clap::Error) -> u8 {
+    let given: Vec<String> = std::env::args().skip(1).take_while(|argument| argument != "--").collect();
+    if error.use_stderr() && given.iter().any(|argument| argument == "--json") {
+        let cli = Cli::command();
+        let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some());
+        let text = error.render().to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = lines.join(" ");
+        let error = Error::usage(message.trim_start_matches("error: "));
+        // It is told below too, wherever standard output leads.
+        let _ = print(&Failure::new(command.map_or("postgres-etl", String::as_str), &error).json());
+    }
+    // Nobody to tell is no reason to fail otherwise.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 /// Write a line to standard error; when that is closed or full there is nobody to tell.

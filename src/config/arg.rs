@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::Setting;
+use super::file::nearest;
 
 /// Where the values of one parameter come from.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -74,6 +75,10 @@ impl FromStr for Bound {
     }
 }
 
+/// What `--arg` may begin with, before a colon.
+const KINDS: [&str; 9] =
+    ["uniform", "sequence", "gaussian", "exponential", "zipfian", "choice", "column", "csv", "text"];
+
 /// As `--arg` has it: `uniform:1:100`, `choice:a,b`, …; anything that begins otherwise is a constant.
 impl FromStr for Arg {
     type Err = String;
@@ -114,7 +119,14 @@ impl FromStr for Arg {
                 None => return Err(format!("expected csv:FILE:COLUMN, not `{text}`")),
             },
             "text" => return Ok(Arg::constant(rest)),
-            _ => return Ok(Arg::constant(text)),
+            _ => match nearest(kind, KINDS.into_iter()) {
+                Some(near) => {
+                    return Err(format!(
+                        "did you mean {near}:{rest}? A constant that looks like it is text:{text}"
+                    ));
+                }
+                None => return Ok(Arg::constant(text)),
+            },
         }))
     }
 }

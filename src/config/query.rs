@@ -11,7 +11,7 @@ use crate::query;
 use crate::query::ask::Protocol;
 use crate::query::compare::Threshold;
 use crate::query::pace::{Arrivals, Limits};
-use crate::query::search::{Axis, Search, Setting};
+use crate::query::search::{Axis, RATES, Search, Setting};
 use crate::query::workload::{MOST_WEIGHT, Script};
 use crate::table::TableSpec;
 use crate::{Error, Result};
@@ -118,9 +118,15 @@ impl Config {
             )
             .with_help("add -n, with --duration too if that is to end it earlier"));
         }
+        let sweeps_rate = matches!(&search, Some(Search::Sweep(axes))
+            if axes.iter().any(|axis| axis.setting == Setting::Rate));
+        if sweeps_rate && flags.rate.is_some() {
+            return Err(Error::usage("--rate and --sweep rate=… both say which rate")
+                .with_help("leave one of them out"));
+        }
         let is_open = flags.rate.is_some()
-            || matches!(search, Some(Search::Ramp(_) | Search::FindMax(_)))
-            || matches!(&search, Some(Search::Sweep(axes)) if axes.iter().any(|axis| axis.setting == Setting::Rate));
+            || sweeps_rate
+            || matches!(search, Some(Search::Ramp(_) | Search::FindMax(_)));
         if flags.arrivals.is_some() && !is_open {
             return Err(Error::usage("--arrivals is for an open loop, in which queries are due at a rate")
                 .with_help("add --rate"));
@@ -248,7 +254,13 @@ impl Config {
                 match setting {
                     Setting::Connections => self.fits_the_pool(*value)?,
                     Setting::PipelineDepth => in_depth(*value)?,
-                    Setting::Rate => {}
+                    Setting::Rate if RATES.contains(&(*value as f64)) => {}
+                    Setting::Rate => {
+                        return Err(Error::usage(format!(
+                            "--sweep rate={value} is more than can be asked for"
+                        ))
+                        .with_help("give rates from 1 to 100000000"));
+                    }
                 }
             }
         }

@@ -51,17 +51,20 @@ pub struct Plan {
     pub expected: Option<Expected>,
 }
 
+/// What a quiet connection was told, by workload and arguments; `None` where it was refused.
+pub type Answers = HashMap<(usize, String), Option<Answer>>;
+
 /// What answers are compared with.
 #[derive(Debug, Clone)]
 pub enum Expected {
-    /// Those of a quiet connection, by workload and arguments.
-    Answers(Arc<HashMap<(usize, String), Answer>>),
-    /// So many rows, and this hash of the first value, where they are given.
+    /// Those of a quiet connection.
+    Answers(Arc<Answers>),
+    /// So many rows, and this first value, where they are given.
     Given {
         /// How many rows.
         rows: Option<u64>,
-        /// The hash of the first row's first value; `Some(None)` is NULL or no row.
-        value: Option<Option<u64>>,
+        /// The hash of the first row's first value, or `None` for NULL or no row; and the value as it was given.
+        value: Option<(Option<u64>, String)>,
     },
 }
 
@@ -447,32 +450,32 @@ impl Run {
     fn compare(&self, query: Query, answer: Answer, tally: &mut Tally) {
         let Some(expected) = &self.plan.expected else { return };
         let mix = &self.plan.asker.mix;
-        let arguments = || mix.describe(query.script, query.time);
         let difference = match expected {
             Expected::Answers(answers) => {
                 match answers.get(&(query.script, mix.key(query.script, query.time))) {
                     // It writes, so there is nothing to compare with.
                     None => return,
-                    Some(expected) if expected.is_same(&answer) => None,
-                    Some(expected) if expected.rows != answer.rows => {
+                    Some(None) => Some("answered, where it was refused before".to_owned()),
+                    Some(Some(expected)) if expected.is_same(&answer) => None,
+                    Some(Some(expected)) if expected.rows != answer.rows => {
                         Some(format!("{} rows, not {}", answer.rows, expected.rows))
                     }
-                    Some(_) => Some("other values".to_owned()),
+                    Some(Some(_)) => Some("other values".to_owned()),
                 }
             }
             Expected::Given { rows: Some(rows), .. } if *rows != answer.rows => {
                 Some(format!("{} rows, not {rows}", answer.rows))
             }
-            Expected::Given { value: Some(value), .. } if *value != answer.first => {
-                Some("another value".to_owned())
+            Expected::Given { value: Some((value, shown)), .. } if *value != answer.first => {
+                Some(format!("the first value is not {shown}"))
             }
             Expected::Given { .. } => None,
         };
         tally.compared += 1;
         if let Some(difference) = difference {
             tally.differences.0 += 1;
-            let name = &mix.scripts[query.script].name;
-            tally.differences.1.get_or_insert_with(|| format!("{name} ({}): {difference}", arguments()));
+            let first = || format!("{}: {difference}", mix.describe(query.script, query.time));
+            tally.differences.1.get_or_insert_with(first);
         }
     }
 
@@ -544,6 +547,6 @@ pub async fn connect(pool: &Connections, asker: &Asker) -> Result<Connection> {
 
 /// Whether the connection is gone with the query, because it broke, the server shuts down, or somebody ended the
 /// session.
-fn is_lost(error: &PgError) -> bool {
+pub fn is_lost(error: &PgError) -> bool {
     error.is_closed() || error.code().is_some_and(|code| code.code().starts_with("57P"))
 }

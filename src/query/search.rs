@@ -1,6 +1,7 @@
 //! Several runs in search of something: a map of settings, a ramp of rates, the highest rate that holds a bound.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub enum Setting {
     /// `rate`
     Rate,
 }
+
+/// Rates that can be asked for: queries a second.
+pub const RATES: RangeInclusive<f64> = 0.001..=1e8;
 
 /// `from:to:step` queries a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -160,15 +164,17 @@ impl FromStr for Ramp {
         let numbers: Option<Vec<f64>> = text.split(':').map(|number| number.parse().ok()).collect();
         match numbers.as_deref() {
             Some(&[from, to, step])
-                if from > 0.0
+                if RATES.contains(&from)
+                    && RATES.contains(&to)
                     && to >= from
                     && step > 0.0
-                    && to.is_finite()
                     && (to - from) / step < 1000.0 =>
             {
                 Ok(Ramp { from, to, step })
             }
-            _ => Err(format!("expected from:to:step, rates a second that rise, not `{text}`")),
+            _ => Err(format!(
+                "expected from:to:step, up to 1,000 rates that rise from 0.001 to 100000000 a second, not `{text}`"
+            )),
         }
     }
 }

@@ -4,10 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::ask::{self, Answer, Asker, Connection, Protocol, Query};
-use super::run::{self, Expected};
+use super::ask::{self, Asker, Connection, Protocol, Query};
+use super::pace::Limits;
+use super::run::{self, Answers, Expected, is_lost};
+use super::timeline::Now;
 use super::{Meter, arguments, workload};
 use crate::config::QuerySettings;
+use crate::postgres::sync_batching::is_skipped;
 use crate::postgres::window::Window;
 use crate::{Error, Result};
 
@@ -27,9 +30,9 @@ impl Meter<'_> {
             None => None,
             Some(value) => {
                 let connection = run::connect(&self.pool, &asker).await?;
-                let value = expected_value(&asker, &connection, value).await?;
+                let hash = expected_value(&asker, &connection, value).await?;
                 connection.close();
-                Some(value)
+                Some((hash, value.clone()))
             }
         };
         let is_given = value.is_some() || expect_rows.is_some();
@@ -37,12 +40,7 @@ impl Meter<'_> {
     }
 
     /// The answers to `queries` queries, of those that read only.
-    async fn answers(
-        &self,
-        asker: &Asker,
-        connection: &Connection,
-        queries: u64,
-    ) -> Result<HashMap<(usize, String), Answer>> {
+    async fn answers(&self, asker: &Asker, connection: &Connection, queries: u64) -> Result<Answers> {
         const DEPTH: usize = 32;
         let scripts = &asker.mix.scripts;
         let reads: Vec<bool> = scripts.iter().map(workload::Script::only_reads).collect();
@@ -50,10 +48,18 @@ impl Meter<'_> {
             return Err(Error::usage("--verify has nothing to compare: no workload is a SELECT")
                 .with_help("leave --verify out, or add one that reads"));
         }
+        let timeline = Arc::default();
+        let limits = Limits { queries: None, duration: None };
+        let _drawing = self.live.draw("asking each question once, for --verify".into(), &timeline, limits);
+        let (start, mut now) = (Instant::now(), Now::default());
         // The statements of a transaction are sent one by one here, and nothing may come in between.
         let has_transactions = scripts.iter().any(|script| script.begin.is_some());
         let mut window = Window::new(if has_transactions { 1 } else { DEPTH });
         let (mut answers, mut keys, mut index) = (HashMap::new(), VecDeque::new(), 0);
+        let ask = |script, time| {
+            let now = Instant::now();
+            asker.ask(connection, Query { script, time, due: now, sent: now, tried: now, retries: 0 })
+        };
         loop {
             while index < queries && !window.is_full() {
                 let (script, time) = asker.mix.at(index);
@@ -67,15 +73,9 @@ impl Meter<'_> {
                 }
                 let key = (script, asker.mix.key(script, time));
                 if reads[script] && !answers.contains_key(&key) {
-                    let now = Instant::now();
-                    answers.insert(key.clone(), Answer::default());
+                    answers.insert(key.clone(), None);
                     keys.push_back(key);
-                    window
-                        .push(asker.ask(
-                            connection,
-                            Query { script, time, due: now, sent: now, tried: now, retries: 0 },
-                        ))
-                        .await;
+                    window.push(ask(script, time)).await;
                 }
             }
             if self.counters.is_cancelled() {
@@ -83,12 +83,23 @@ impl Meter<'_> {
             }
             let Some(done) = window.pop().await else { return Ok(answers) };
             let key = keys.pop_front().expect("one for each");
-            let answer = done.answer.map_err(|error| {
-                let (name, arguments) =
-                    (&scripts[key.0].name, asker.mix.describe(done.query.script, done.query.time));
-                Error::database(&format!("ask {name} ({arguments}) for --verify"), &error)
-            })?;
-            answers.insert(key, answer);
+            now.count(start.elapsed(), &timeline);
+            match done.answer {
+                Ok(answer) => {
+                    answers.insert(key, Some(answer));
+                }
+                // It shares its Sync with one that was refused.
+                Err(error) if is_skipped(&error) => {
+                    keys.push_back(key);
+                    window.push(ask(done.query.script, done.query.time)).await;
+                }
+                // That is its answer, and the run will count it among its errors.
+                Err(error) if error.code().is_some() && !is_lost(&error) => {}
+                Err(error) => {
+                    let what = asker.mix.describe(done.query.script, done.query.time);
+                    return Err(Error::database(&format!("ask {what} for --verify"), &error));
+                }
+            }
         }
     }
 }

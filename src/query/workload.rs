@@ -480,7 +480,8 @@ impl Mix {
     /// All arguments of such a run, for people.
     pub fn describe(&self, script: usize, time: u64) -> String {
         let arguments = self.all_arguments(script, time);
-        arguments.map(|argument| argument.to_string()).collect::<Vec<_>>().join(", ")
+        let arguments = arguments.map(|argument| argument.to_string()).collect::<Vec<_>>().join(", ");
+        with_arguments(&self.scripts[script].name, &arguments)
     }
 
     /// All arguments of such a run, so that others have another key.
@@ -488,6 +489,11 @@ impl Mix {
         let arguments = self.all_arguments(script, time);
         arguments.map(|argument| format!("{argument:?}")).collect::<Vec<_>>().join(",")
     }
+}
+
+/// `name`, with its `arguments` in parentheses if it has any.
+pub fn with_arguments(name: &str, arguments: &str) -> String {
+    if arguments.is_empty() { name.to_owned() } else { format!("{name} ({arguments})") }
 }
 
 /// `argument` as a literal of `type_`, for statements that take no parameters.

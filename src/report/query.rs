@@ -11,6 +11,7 @@ use crate::query::observe::{Observed, ServerStatement};
 use crate::query::pace::Arrivals;
 use crate::query::report::{Checked, LoadShape, OfferedReport, QueryReport, TableReport, WorkloadReport};
 use crate::query::search::{Point, SearchReport, Setting};
+use crate::query::workload::with_arguments;
 
 /// What stands under the name of a line.
 const INDENT: &str = "           ";
@@ -43,10 +44,10 @@ impl Report for QueryReport {
                 )
             });
             lines.push(format!(
-                "  conn {:<3} {} answered, {} errors{latency}",
+                "  conn {:<3} {} answered, {}{latency}",
                 connection.connection,
                 count(connection.answered),
-                count(connection.errors)
+                counted(connection.errors, "error", "errors")
             ));
         }
         lines.extend(self.checked.iter().map(|checked| format!("  answers  {}", answers(checked))));
@@ -93,9 +94,9 @@ fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
         }
         if let ([_, _, ..], Some(latency)) = (workloads, response_us) {
             lines.push(format!(
-                "{INDENT}  {} answered, {} errors, mean {}, p50 {}, p99 {}",
+                "{INDENT}  {} answered, {}, mean {}, p50 {}, p99 {}",
                 count(*answered),
-                count(*errors),
+                counted(*errors, "error", "errors"),
                 micros(latency.mean),
                 micros(latency.p50),
                 micros(latency.p99)
@@ -111,7 +112,8 @@ fn errors(report: &QueryReport) -> String {
         text += &format!(", {} sent again", count(report.retries));
     }
     if report.reconnections > 0 {
-        text += &format!(", {} connections replaced", count(report.reconnections));
+        let replaced = counted(report.reconnections, "connection", "connections");
+        text += &format!(", {replaced} replaced");
     }
     text
 }
@@ -227,8 +229,12 @@ fn bounded(bound: &Observed) -> Vec<String> {
 
 fn plan(plan: &SlowPlan) -> Vec<String> {
     let SlowPlan { workload, sql, arguments, took_us, plan, not_explained, planned } = plan;
-    let mut lines =
-        vec![format!("  slowest  {workload} ({arguments}), {}: {}", micros(*took_us), one_line(sql))];
+    let mut lines = vec![format!(
+        "  slowest  {}, {}: {}",
+        with_arguments(workload, arguments),
+        micros(*took_us),
+        one_line(sql)
+    )];
     lines.extend(planned.map(|Planned { custom, generic }| {
         let what = match (custom, generic) {
             (custom, 0) => format!("planned for its arguments all {} times", count(custom)),
@@ -307,10 +313,10 @@ impl Report for SearchReport {
             self.points.iter().max_by(|a, b| a.queries_per_second.total_cmp(&b.queries_per_second))
         {
             lines.push(format!(
-                "most: {} queries/s, p99 {}, at {} connections, pipeline depth {}",
+                "most: {} queries/s, p99 {}, at {}, pipeline depth {}",
                 rate(best.queries_per_second),
                 micros(best.p99_us),
-                best.connections,
+                counted(best.connections as u64, "connection", "connections"),
                 best.pipeline_depth
             ));
         }
@@ -374,7 +380,7 @@ impl SearchReport {
                 notes.push(format!("{} not sent in time", count(point.unsent)));
             }
             if point.errors > 0 {
-                notes.push(format!("{} errors", count(point.errors)));
+                notes.push(counted(point.errors, "error", "errors"));
             }
             if point.different > 0 {
                 notes.push(format!("{} ANSWERS NOT AS EXPECTED", count(point.different)));

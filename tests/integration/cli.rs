@@ -44,6 +44,12 @@ async fn json_documents_keep_their_shape() {
     let failed = workplace.run(&["load", "nothing.csv", "--json"]);
     assert_eq!(failed.status.code(), Some(1));
     insta::assert_snapshot!("json_error", shape(&failed));
+    // What is wrong with the command line itself is told in the same shape.
+    let misspelt = workplace.run(&["query", "--json", "--pipline-depth", "3"]);
+    insta::assert_snapshot!("json_error", shape(&misspelt));
+    assert_eq!((&misspelt.json()["command"], misspelt.status.code()), (&"query".into(), Some(2)));
+    let told = misspelt.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("unexpected argument '--pipline-depth' found"), "{told}");
 }
 
 /// One line a value: its path and its type.

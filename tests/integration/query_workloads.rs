@@ -213,6 +213,18 @@ async fn answers_are_compared_with_those_of_a_quiet_connection() {
     let shuffled = "SELECT i FROM generate_series(1, 5) i ORDER BY random()";
     workplace.succeed(&["query", "--sql", shuffled, "-n", "50", "--verify"]);
 
+    // What the quiet connection is refused is no answer to compare with; in the run it is an error like any other.
+    let divides = ["query", "--sql", "SELECT 10 / $1::int", "--arg", "uniform:0:4", "-n", "200", "--verify"];
+    let report = workplace.succeed(&[&divides[..], &["--max-errors", "200", "--json"]].concat()).json();
+    let refused = report["errors_by_sqlstate"]["22012"]["count"].as_u64().unwrap();
+    assert!(refused > 0 && report["errors"] == refused, "{report:#}");
+    assert_eq!(report["checked"]["compared"], 200 - refused, "{report:#}");
+    assert_eq!(report["checked"]["different"], 0, "{report:#}");
+    let once = "SELECT 1 / nextval('once')::int / (nextval('once') - 2)::int";
+    client.batch_execute("CREATE SEQUENCE once MINVALUE 1").await.unwrap();
+    let ran = workplace.run(&["query", "--sql", once, "-n", "3", "--verify", "--sync-every", "1", "-c", "1"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert!(ran.stdout.contains("--sql: answered, where it was refused before"), "{ran:#?}");
     let nothing = workplace.fail(&["query", "write", "-n", "5", "--verify"], 2);
     assert!(nothing.contains("--verify has nothing to compare"), "{nothing}");
     let endless = workplace.fail(&["query", "read", "--duration", "1s", "--verify"], 2);
@@ -233,11 +245,11 @@ async fn answers_are_compared_with_what_is_expected() {
     let (code, stderr) = run(rows, &["--expect-rows", "4"]);
     assert!(
         code == Some(1)
-            && stderr.contains("4 of 4 answers were not as expected; the first: --sql (): 3 rows, not 4"),
+            && stderr.contains("4 of 4 answers were not as expected; the first: --sql: 3 rows, not 4"),
         "{stderr}"
     );
     let (code, stderr) = run("SELECT -7", &["--expect-value", "-8"]);
-    assert!(code == Some(1) && stderr.contains("another value"), "{stderr}");
+    assert!(code == Some(1) && stderr.contains("--sql: the first value is not -8"), "{stderr}");
     assert_eq!(run("SELECT -7", &["--expect-value", "-7"]).0, Some(0));
     assert_eq!(run("SELECT -7", &["--expect-value", "-7", "--protocol", "simple"]).0, Some(0));
     let (code, stderr) = run("SELECT 7", &["--expect-value", "seven"]);
@@ -292,6 +304,13 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
         (&["--sweep", "depth=3"], "expected connections=1,2,4"),
         (&["--sweep", "connections=1,2", "connections=3"], "--sweep maps one setting, or two different ones"),
         (&["--sweep", "connections=1,2", "--save", "x"], "--save is for a single run"),
+        (&["--sweep", "rate=1,2", "--rate", "5"], "--rate and --sweep rate=… both say which rate"),
+        (&["--sweep", "rate=100000001"], "--sweep rate=100000001 is more than can be asked for"),
+        (&["--ramp", "1:1e9:1e8"], "rates that rise from 0.001 to 100000000 a second"),
+        (
+            &["--arg", "unifrm:1:2"],
+            "did you mean uniform:1:2? A constant that looks like it is text:unifrm:1:2",
+        ),
         (&["--no-latency", "--rate", "5"], "--no-latency takes no times"),
         (&["--no-latency", "--save", "x"], "--no-latency takes no times"),
     ] {
