@@ -64,8 +64,13 @@ pub fn misused(error: &clap::Error) -> u8 {
         let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some());
         let text = error.render().to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-        let message = lines.join(" ");
-        let error = Error::usage(message.trim_start_matches("error: "));
+        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+        let help = command.map_or_else(
+            || "postgres-etl --help lists the commands".to_owned(),
+            |command| format!("postgres-etl {command} --help lists what it takes"),
+        );
+        let error = Error::usage(lines.join(" ").trim_start_matches("error: "))
+            .with_help(tip.map_or(help, str::to_owned));
         // It is told below too, wherever standard output leads.
         let _ = print(&Failure::new(command.map_or("postgres-etl", String::as_str), &error).json());
     }

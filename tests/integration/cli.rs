@@ -50,6 +50,8 @@ async fn json_documents_keep_their_shape() {
     assert_eq!((&misspelt.json()["command"], misspelt.status.code()), (&"query".into(), Some(2)));
     let told = misspelt.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(told.starts_with("unexpected argument '--pipline-depth' found"), "{told}");
+    let help = misspelt.json()["error"]["help"].as_str().unwrap().to_owned();
+    assert_eq!(help, "a similar argument exists: '--pipeline-depth'");
 }
 
 /// One line a value: its path and its type.
