@@ -51,7 +51,8 @@ impl Live {
                 let bar = bar.clone();
                 Some(tokio::spawn(async move {
                     loop {
-                        bar.set_message(picture(&what, started.elapsed(), limits, &timeline.seconds()));
+                        let picture = picture(&what, started.elapsed(), limits, &timeline.seconds());
+                        bar.set_message(fit(&picture, columns()));
                         bar.tick();
                         tokio::time::sleep(REDRAW).await;
                     }
@@ -114,7 +115,7 @@ fn picture(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) ->
     let mut lines = vec![format!("{what}: {}{of} queries{left}", HumanCount(done))];
     if let [.., second] = latest(seconds, elapsed, BARS) {
         lines.push(format!(
-            "  {}/s, p99 {}, {errors} errors",
+            "  {}/s, p99 {}, errors {errors}",
             HumanCount(second.answered),
             milliseconds(second.p99_us)
         ));
@@ -128,10 +129,25 @@ fn line(what: &str, elapsed: Duration, seconds: &[Second]) -> String {
     let recent = latest(seconds, elapsed, LINE_EVERY.as_secs() as usize);
     let (rate, p99) = (rate(recent), recent.last().map_or(0.0, |second| second.p99_us));
     format!(
-        "{what}: {} s, {done} queries, {rate}/s, p99 {}, {errors} errors",
+        "{what}: {} s, {done} queries, {rate}/s, p99 {}, errors {errors}",
         elapsed.as_secs(),
         milliseconds(p99)
     )
+}
+
+/// How wide the terminal is that standard error leads to.
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(1))
+}
+
+/// `picture` with its lines cut to `columns`: one that wraps would be two.
+fn fit(picture: &str, columns: usize) -> String {
+    let cut = |line: &str| match line.char_indices().nth(columns) {
+        // The last column stays free for what is left out.
+        Some(_) => line.chars().take(columns - 1).chain(['…']).collect(),
+        None => line.to_owned(),
+    };
+    picture.lines().map(cut).collect::<Vec<String>>().join("\n")
 }
 
 fn milliseconds(micros: f64) -> String {
@@ -169,17 +185,24 @@ mod tests {
         let limits = Limits { queries: Some(1404), duration: None };
         assert_eq!(
             picture("by-id", Duration::from_millis(3700), limits, &seconds()),
-            "by-id: 351 of 1,404 queries, 11 seconds left\n  200/s, p99 2.50 ms, 1 errors\n  ▄█"
+            "by-id: 351 of 1,404 queries, 11 seconds left\n  200/s, p99 2.50 ms, errors 1\n  ▄█"
         );
         let limits = Limits { queries: None, duration: Some(Duration::from_secs(60)) };
         assert_eq!(picture("by-id", Duration::ZERO, limits, &[]), "by-id: 0 queries, 60 seconds left");
     }
 
     #[test]
+    fn no_line_of_the_picture_wraps() {
+        assert_eq!(fit("by-id: 351\n  ▄█", 10), "by-id: 351\n  ▄█");
+        assert_eq!(fit("by-id: 351\n  ▄█", 9), "by-id: 3…\n  ▄█");
+        assert_eq!(fit("by-id\n  ▄█", 1), "…\n…");
+    }
+
+    #[test]
     fn a_line_says_the_same() {
         assert_eq!(
             line("by-id", Duration::from_secs(3), &seconds()),
-            "by-id: 3 s, 351 queries, 150/s, p99 2.50 ms, 1 errors"
+            "by-id: 3 s, 351 queries, 150/s, p99 2.50 ms, errors 1"
         );
     }
 }

@@ -83,7 +83,7 @@ impl Meter<'_> {
             }
             let Some(done) = window.pop().await else { return Ok(answers) };
             let key = keys.pop_front().expect("one for each");
-            now.count(start.elapsed(), &timeline);
+            now.record(start.elapsed(), Some(done.done - done.query.sent), &timeline);
             match done.answer {
                 Ok(answer) => {
                     answers.insert(key, Some(answer));
