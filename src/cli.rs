@@ -295,15 +295,14 @@ Examples:
   postgres-etl query by-id --find-max --p99 5ms
   postgres-etl query by-id --save before.json; postgres-etl query by-id --baseline before.json
 
-Closed loop: every connection keeps up to --pipeline-depth queries on the way, and sends the next one when an
-answer comes. Many on the way at once raise the rate and, since they queue, the latency too: use
---pipeline-depth 1 to see the latency of a query by itself. Open loop (--rate): queries are due at that rate
+Closed loop: every connection keeps up to --pipeline-depth queries on the way, and sends the next one when \
+an answer comes. Many on the way at once raise the rate and, since they queue, the latency too: use \
+--pipeline-depth 1 to see the latency of a query by itself. Open loop (--rate): queries are due at that rate \
 whatever became of those before, and their response times count from then, not from when they could be sent.
 
-Queries on the way together share a Sync, up to --sync-every of them: the server then ends a
-transaction and sends a reply for all at once. That is done for statements that begin with SELECT,
-VALUES or TABLE, or with WITH and do not write, in read-only sessions: what writes nevertheless is refused.
---sync-every 1 gives each query a Sync, and so a transaction, of its own, and lets it write.")]
+Queries on the way together share a Sync, up to --sync-every of them: the server then ends a transaction and \
+sends a reply for all at once. That is done for statements that begin with SELECT, VALUES or TABLE, or with \
+WITH and do not write, in read-only sessions: what writes nevertheless is refused. --sync-every 1 gives each query a Sync, and so a transaction, of its own, and lets it write.")]
 pub struct Query {
     /// Workloads to run, each a [query.NAME] of config.toml; several are mixed by their weights [default:
     /// older-than]
