@@ -358,7 +358,10 @@ impl Seen {
 fn kind_of(event: &str) -> (&'static str, &'static str) {
     match event.split_once(':') {
         Some(("Lock", _)) => ("lock", "locks"),
-        Some((_, name)) if name.starts_with("WAL") || name == "SyncRep" => ("wal", "the write-ahead log"),
+        // PostgreSQL 17 made IO:WalSync of IO:WALSync, and left LWLock:WALWrite as it was.
+        Some((_, name)) if name.starts_with("WAL") || name.starts_with("Wal") || name == "SyncRep" => {
+            ("wal", "the write-ahead log")
+        }
         Some(("LWLock", _)) => ("lwlock", "contention inside the server"),
         Some(("IO", _)) => ("io", "the server's disk"),
         _ => ("unknown", "waiting"),
@@ -459,6 +462,8 @@ mod tests {
         let wal =
             Seen { waiting: vec![("LWLock:WALWrite".into(), 9.0), ("IO:WALSync".into(), 1.0)], ..seen() };
         check(&wal, "wal", "the write-ahead log: 10.0 of 16");
+        let renamed = Seen { waiting: vec![("IO:WalSync".into(), 9.0)], ..seen() };
+        check(&renamed, "wal", "the write-ahead log: 9.0 of 16");
         let idle = Seen { waiting_for_client: 15.5, ..seen() };
         check(&idle, "roundtrip", "round trips: 15.5 of 16 backends waited for the next query");
         check(&Seen { rate_was_kept: true, ..idle }, "rate", "the rate that was asked for: 15.5");
