@@ -5,31 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support;
-use crate::support::cli::{Ran, Workplace};
-
-async fn workplace(sql: &str) -> (Workplace, tokio_postgres::Client) {
-    let database = support::database().await;
-    let client = database.connect().await;
-    client.batch_execute(sql).await.unwrap();
-    (Workplace::on(&database), client)
-}
-
-async fn number(client: &tokio_postgres::Client, sql: &str) -> i64 {
-    client.query_one(sql, &[]).await.unwrap().get(0)
-}
-
-/// Wait until the sequence `asked` has been asked for `least` numbers, and name the process that was asked.
-async fn asked(client: &tokio_postgres::Client, least: i64) -> Pid {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while number(client, "SELECT last_value FROM asked").await < least {
-        assert!(Instant::now() < deadline, "nobody asks");
-    }
-    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = $1";
-    let row = client.query_one(sql, &[&ASK]).await.unwrap();
-    Pid::from_raw(row.get(0)).unwrap()
-}
-
-const ASK: &str = "SELECT nextval('asked')";
+use crate::support::cli::Ran;
+use crate::support::query::{ASK, asked, number, workplace, workplace_with_server};
 
 #[tokio::test]
 async fn an_open_loop_sends_what_is_due() {
@@ -315,16 +292,8 @@ async fn what_the_server_counts_of_each_statement_is_shown() {
         eprintln!("this server's programs come without pg_stat_statements");
         return;
     }
-    let workplace = Workplace::nowhere();
-    // When root tests, the server's user has to get through.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(workplace.path(""), open).unwrap();
-    workplace.write(
-        "config.toml",
-        format!(
-            "[server]\ndirectory = '{}'\nkeep = false\n[server.settings]\nshared_preload_libraries = 'pg_stat_statements'\n",
-            workplace.path("server").display()
-        ),
+    let workplace = workplace_with_server(
+        "keep = false\n[server.settings]\nshared_preload_libraries = 'pg_stat_statements'",
     );
     workplace.succeed(&["query", "--sql", "CREATE EXTENSION pg_stat_statements", "-n", "1", "-c", "1"]);
     let sql = "SELECT generate_series(1, 3), 'counted'";
@@ -338,12 +307,7 @@ async fn what_the_server_counts_of_each_statement_is_shown() {
 
 #[tokio::test]
 async fn what_was_measured_until_the_server_went_is_reported() {
-    let workplace = Workplace::nowhere();
-    // When root tests, the server's user has to get through.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(workplace.path(""), open).unwrap();
-    workplace
-        .write("config.toml", format!("[server]\ndirectory = '{}'\n", workplace.path("server").display()));
+    let workplace = workplace_with_server("");
     let url = workplace.succeed(&["server", "url", "-q"]).stdout;
     let client = support::connect(url.trim()).await;
     client.batch_execute("CREATE SEQUENCE asked").await.unwrap();

@@ -1,14 +1,6 @@
 //! `query`: several runs in search of something, plans, and runs that are kept and compared.
 
-use crate::support;
-use crate::support::cli::Workplace;
-
-async fn workplace(sql: &str) -> (Workplace, tokio_postgres::Client) {
-    let database = support::database().await;
-    let client = database.connect().await;
-    client.batch_execute(sql).await.unwrap();
-    (Workplace::on(&database), client)
-}
+use crate::support::query::workplace;
 
 #[tokio::test]
 async fn a_sweep_makes_a_run_for_every_combination() {

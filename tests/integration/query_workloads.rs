@@ -2,20 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support;
-use crate::support::cli::Workplace;
-
-/// A workplace on a database of its own in which `sql` was run.
-async fn workplace(sql: &str) -> (Workplace, tokio_postgres::Client) {
-    let database = support::database().await;
-    let client = database.connect().await;
-    client.batch_execute(sql).await.unwrap();
-    (Workplace::on(&database), client)
-}
-
-async fn texts(client: &tokio_postgres::Client, sql: &str) -> Vec<String> {
-    client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
-}
+use crate::support::query::{texts, workplace};
 
 #[tokio::test]
 async fn a_mix_is_exact_whatever_the_number_of_connections() {

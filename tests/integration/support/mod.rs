@@ -19,6 +19,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub mod cli;
 pub mod load;
+pub mod query;
 
 const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 
