@@ -19,6 +19,7 @@ mod load_rejects;
 mod oracle;
 mod oracle_datetime;
 mod query;
+mod query_faults;
 mod query_load;
 mod query_runs;
 mod query_workloads;
