@@ -20,6 +20,7 @@ use tokio_postgres::{Client, NoTls};
 pub mod cli;
 pub mod load;
 pub mod query;
+pub mod terminal;
 
 const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 

@@ -1,0 +1,154 @@
+//! A terminal that a program can be run on, and what is on its screen.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+/// The end of a pseudo terminal at which somebody would sit.
+pub struct Terminal {
+    bytes: Receiver<Vec<u8>>,
+    pending: Vec<u8>,
+    /// All that was written to it.
+    pub written: String,
+    /// What is to be seen on it now.
+    pub screen: Screen,
+}
+
+/// Lines of text, and where the next character goes.
+#[derive(Debug, Default)]
+pub struct Screen {
+    lines: Vec<Vec<char>>,
+    row: usize,
+    column: usize,
+    /// A control sequence that is not over.
+    sequence: Option<String>,
+}
+
+/// Characters to a line.
+const WIDTH: usize = 100;
+
+/// Whoever waits for so long waits in vain.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Terminal {
+    /// A terminal of 50 lines, and the file through which a program uses it: what is written there
+    /// is read until the last copy of that is closed.
+    pub fn open() -> (Terminal, File) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: 50, ws_col: WIDTH as u16, ws_xpixel: 0, ws_ypixel: 0 })
+            .unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let line = File::from(rustix::fs::open(name, flags, rustix::fs::Mode::empty()).unwrap());
+        let (sender, bytes) = channel();
+        std::thread::spawn(move || {
+            let (mut master, mut buffer) = (File::from(master), [0; 4096]);
+            // At the end of it, Linux says that there is an error.
+            while let Ok(read @ 1..) = master.read(&mut buffer) {
+                if sender.send(buffer[..read].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        (Terminal { bytes, pending: Vec::new(), written: String::new(), screen: Screen::default() }, line)
+    }
+
+    /// Look at it until `is_seen` on its screen.
+    pub fn wait_until(&mut self, is_seen: impl Fn(&Screen) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_seen(&self.screen) {
+            assert!(self.read(deadline), "the program ended: {:?}", self.written);
+        }
+    }
+
+    /// Look at it until nobody can write to it any more.
+    pub fn wait_until_closed(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.read(deadline) {}
+    }
+
+    /// Read some of what is written; `false` if there is nothing left.
+    fn read(&mut self, deadline: Instant) -> bool {
+        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
+        match self.bytes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => self.pending.extend(bytes),
+            Err(Disconnected) => return false,
+            Err(Timeout) => panic!("not seen: {:#?}\n{:?}", self.screen.text(), self.written),
+        }
+        // A character may come in two parts.
+        let valid = match std::str::from_utf8(&self.pending) {
+            Ok(all) => all.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let rest = self.pending.split_off(valid);
+        let text = String::from_utf8(std::mem::replace(&mut self.pending, rest)).unwrap();
+        text.chars().for_each(|character| self.screen.put(character));
+        self.written += &text;
+        true
+    }
+}
+
+impl Screen {
+    /// Show `character`, or do what it says.
+    pub fn put(&mut self, character: char) {
+        if let Some(mut sequence) = self.sequence.take() {
+            sequence.push(character);
+            if character.is_ascii_alphabetic() {
+                self.obey(&sequence);
+            } else {
+                self.sequence = Some(sequence);
+            }
+            return;
+        }
+        match character {
+            '\x1b' => self.sequence = Some(String::new()),
+            '\r' => self.column = 0,
+            '\n' => self.row += 1,
+            _ => {
+                // The character that fills a line leaves the cursor there; the next one goes on below.
+                if self.column == WIDTH {
+                    (self.row, self.column) = (self.row + 1, 0);
+                }
+                let column = self.column;
+                let line = self.line();
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = character;
+                self.column += 1;
+            }
+        }
+    }
+
+    /// Do what the control sequence says.
+    fn obey(&mut self, sequence: &str) {
+        let (parameter, what) = sequence.split_at(sequence.len() - 1);
+        let number = parameter.trim_start_matches(['[', '?']).parse().unwrap_or(1);
+        let column = self.column;
+        match what {
+            "A" => self.row = self.row.saturating_sub(number),
+            "B" => self.row += number,
+            "K" if parameter == "[2" => self.line().clear(),
+            "K" if parameter == "[" => self.line().truncate(column),
+            // Colours, and whether the cursor is seen.
+            "m" | "h" | "l" => {}
+            _ => panic!("this terminal does not know {sequence:?}"),
+        }
+    }
+
+    fn line(&mut self) -> &mut Vec<char> {
+        self.lines.resize_with(self.lines.len().max(self.row + 1), Vec::new);
+        &mut self.lines[self.row]
+    }
+
+    /// The lines that are not blank.
+    pub fn text(&self) -> Vec<String> {
+        let text = |line: &Vec<char>| line.iter().collect::<String>().trim_end().to_owned();
+        self.lines.iter().map(text).filter(|line| !line.is_empty()).collect()
+    }
+}
