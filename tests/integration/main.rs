@@ -22,6 +22,7 @@ mod query;
 mod query_faults;
 mod query_load;
 mod query_runs;
+mod query_verdicts;
 mod query_view;
 mod query_workloads;
 mod support;

@@ -250,16 +250,6 @@ async fn what_was_measured_until_an_interruption_is_reported() {
 }
 
 #[tokio::test]
-async fn locks_are_seen_to_bound_a_run() {
-    let (workplace, _) = workplace("").await;
-    let sql = "SELECT pg_advisory_xact_lock(1), pg_sleep(0.01)";
-    let ran =
-        workplace.succeed(&["query", "--sql", sql, "-n", "100", "-c", "8", "-d", "1", "--sync-every", "1"]);
-    assert!(ran.stdout.contains("  bound by locks: "), "{ran:#?}");
-    assert!(ran.stdout.contains("most of them for Lock:advisory"), "{ran:#?}");
-}
-
-#[tokio::test]
 async fn each_connection_is_reported_if_asked_for() {
     let (workplace, _) = workplace("").await;
     let select = ["query", "--sql", "SELECT 1", "-n", "100", "-c", "3"];
