@@ -32,7 +32,8 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
     let result = query::query(&settings, &database, live, &counters).await;
     let closed = database.close().await;
     let found = result?;
-    // Whatever else goes wrong, what was measured is told first.
+    // Whatever else goes wrong, what was measured is told first, and is the only document: errors are said after it.
+    let mut not_kept = None;
     let (interrupted, failures) = match &found {
         Found::Search(report) => {
             context.print(&**report)?;
@@ -46,7 +47,7 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
                 if report.interrupted || report.ended_by.is_some() || report.queries == report.errors {
                     say("the run is not kept, because it did not come to its end, or had no answer");
                 } else {
-                    keep.write(saved)?;
+                    not_kept = keep.write(saved).err();
                 }
             }
             (report.interrupted, report.failures(settings.max_errors))
@@ -59,10 +60,10 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
     for failure in &failures {
         say(&format!("error: {failure}"));
     }
-    if let Some(error) = found.ended_by() {
+    // Where the run ended early it is not kept, and that closing fails as well is no wonder.
+    if let Some(error) = found.ended_by().or(not_kept).or(closed.err()) {
         say(&Failure::new("query", &error).text());
         return Ok(error.kind().exit_code());
     }
-    closed?;
     Ok(u8::from(!failures.is_empty()))
 }

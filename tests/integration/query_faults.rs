@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::cli::Ran;
-use crate::support::query::{ASK, asked, texts, workplace};
+use crate::support::query::{ASK, texts, wait_until_asked, workplace};
 
 fn sum(values: &Value, key: &str) -> u64 {
     values.as_array().unwrap().iter().map(|value| value[key].as_u64().unwrap()).sum()
@@ -110,7 +110,7 @@ async fn an_interrupted_run_is_reported_but_not_kept() {
     for name in ["runs/before.json", "runs/new.json"] {
         client.batch_execute("ALTER SEQUENCE asked RESTART").await.unwrap();
         let child = workplace.start(&[&ask[..], &["--duration", "2m", "--save", name]].concat());
-        asked(&client, 100).await;
+        wait_until_asked(&client, 100).await;
         kill_process(Pid::from_child(&child), Signal::INT).unwrap();
         let ran = Ran::from(child.wait_with_output().unwrap());
         assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
@@ -133,4 +133,29 @@ async fn an_interrupted_run_is_reported_but_not_kept() {
         .collect();
     assert_eq!(names, ["before.json"]);
     assert_eq!(std::fs::read_to_string(workplace.path("runs/before.json")).unwrap(), "a whole run");
+}
+
+/// The report is the one document on standard output, and what else was wrong with the run is said as well.
+#[tokio::test]
+async fn a_run_that_cannot_be_kept_is_reported_all_the_same() {
+    let (workplace, client) =
+        workplace("CREATE SEQUENCE asked; CREATE TABLE divisor (n int); INSERT INTO divisor VALUES (1)")
+            .await;
+    workplace.write("runs/before.json", "a whole run");
+    let sql = "SELECT nextval('asked') / n FROM divisor";
+    let limits = ["-c", "1", "-d", "1", "--sync-every", "1", "--duration", "2m", "--max-errors", "5"];
+    let save = ["--save", "runs/before.json", "--json"];
+    let child = workplace.start(&[&["query", "--sql", sql], &limits[..], &save].concat());
+    wait_until_asked(&client, 10).await;
+    std::fs::remove_dir_all(workplace.path("runs")).unwrap();
+    // That ends it.
+    client.batch_execute("UPDATE divisor SET n = 0").await.unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert_eq!(ran.json()["errors"], 6, "{ran:#?}");
+    let said: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(said.len(), 2, "{ran:#?}");
+    assert_eq!(said[0], "error: 6 queries were refused or lost, more than the 5 of --max-errors");
+    let (what, _) = said[1].split_once("/before.json: ").unwrap();
+    assert!(what.starts_with("error: failed to write the run to "), "{ran:#?}");
 }

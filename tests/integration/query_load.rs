@@ -1,12 +1,12 @@
 //! `query`: the shapes of the load, and what goes wrong under it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support;
 use crate::support::cli::Ran;
-use crate::support::query::{ASK, asked, number, workplace, workplace_with_server};
+use crate::support::query::{ASK, asked, number, wait_until_asked, workplace, workplace_with_server};
 
 #[tokio::test]
 async fn an_open_loop_sends_what_is_due() {
@@ -313,10 +313,7 @@ async fn what_was_measured_until_the_server_went_is_reported() {
         "2",
         "--json",
     ]);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while number(&client, "SELECT last_value FROM asked").await < 100 {
-        assert!(Instant::now() < deadline, "nobody asks");
-    }
+    wait_until_asked(&client, 100).await;
     workplace.succeed(&["server", "stop"]);
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.status.code(), Some(4), "{ran:#?}");

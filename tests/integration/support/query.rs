@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::cli::Workplace;
 
-/// A statement that leaves a trace of every time it runs, even if it is rolled back; [`asked`] waits for it.
+/// A statement that leaves a trace of every time it runs, even if it is rolled back.
 pub const ASK: &str = "SELECT nextval('asked')";
 
 /// A workplace on a database of its own in which `sql` was run.
@@ -39,12 +39,17 @@ pub async fn texts(client: &Client, sql: &str) -> Vec<String> {
     client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
-/// Wait until the sequence `asked` has been asked for `least` numbers, and name the process that was asked.
-pub async fn asked(client: &Client, least: i64) -> Pid {
+/// Wait until the sequence `asked` has been asked for `least` numbers.
+pub async fn wait_until_asked(client: &Client, least: i64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while number(client, "SELECT last_value FROM asked").await < least {
         assert!(Instant::now() < deadline, "nobody asks");
     }
+}
+
+/// Wait until then, and name the process that was asked by [`ASK`].
+pub async fn asked(client: &Client, least: i64) -> Pid {
+    wait_until_asked(client, least).await;
     let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = $1";
     let row = client.query_one(sql, &[&ASK]).await.unwrap();
     Pid::from_raw(row.get(0)).unwrap()
