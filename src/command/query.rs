@@ -53,8 +53,12 @@ pub async fn run(context: &Context<'_>, flags: &cli::Query) -> Result<u8> {
             (report.interrupted, report.failures(settings.max_errors))
         }
     };
-    if interrupted {
-        say("interrupted: the report is of what was answered until then");
+    if interrupted || counters.is_cancelled() {
+        say(if interrupted {
+            "interrupted: the report is of what was answered until then"
+        } else {
+            "interrupted: the run is whole, its plans are not"
+        });
         return Ok(Kind::Interrupted.exit_code());
     }
     for failure in &failures {

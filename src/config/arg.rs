@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Setting;
 use super::file::nearest;
 
 /// Where the values of one parameter come from.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(
     untagged,
     expecting = "a constant, or one of { uniform = [low, high] }, { gaussian = [low, high, spread] }, \
@@ -24,7 +24,7 @@ pub enum Arg {
 }
 
 /// A distribution. Bounds are included.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Drawn {
     /// All values from low to high equally likely; fractions if a bound is one.
@@ -138,7 +138,7 @@ impl Arg {
 }
 
 /// One end of a range.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "a number or \"rows\"")]
 pub enum Bound {
     /// The number itself.
@@ -150,7 +150,7 @@ pub enum Bound {
 }
 
 /// The word `rows`.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rows {
     /// The number of rows in the table.

@@ -76,7 +76,7 @@ impl Default for Server {
 }
 
 /// The value of a server setting, which TOML may spell as a string, a number or a boolean.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize)]
 #[serde(untagged, expecting = "a string, a number or a boolean")]
 pub enum Setting {
     /// `true` or `false`; the server takes these words.

@@ -174,13 +174,21 @@ impl Config {
         self.fits_the_pool(connections)?;
         in_depth(pipeline_depth)?;
         let protocol = flags.protocol.unwrap_or(Protocol::Prepared);
-        let is_safe = protocol == Protocol::Prepared && scripts.iter().all(Script::only_reads);
+        // Of queries that are answered together nobody can say which was slowest.
+        let is_safe =
+            protocol == Protocol::Prepared && !flags.explain && scripts.iter().all(Script::only_reads);
         let sync_every = sync_every(flags.sync_every, file.sync_every, is_safe, "[query]")?;
         if sync_every.get() > 1 && protocol != Protocol::Prepared {
             return Err(Error::usage(
                 "--sync-every is for prepared statements; others end with a Sync of their own",
             )
             .with_help("leave it or --protocol out"));
+        }
+        if sync_every.get() > 1 && flags.explain {
+            return Err(Error::usage(
+                "--explain has to know which query is slowest, and those that share a Sync end together",
+            )
+            .with_help("leave --sync-every out"));
         }
         Ok(QuerySettings {
             scripts,

@@ -44,7 +44,11 @@ pub(super) async fn is_faster(settings: &LoadSettings, database: &Database, inpu
     if inputs.size().is_none_or(|bytes| bytes < LEAST_BYTES) || !inputs.can_be_read_again() {
         return Ok(false);
     }
-    let client = database.connection().await?;
+    // As many as will be needed; the pool keeps them. A role, or a server, may be out of them.
+    let [client, _second, _third] = match try_join_all([(); 3].map(|()| database.connection())).await {
+        Ok(connections) => <[Object; 3]>::try_from(connections).expect("as many as were asked for"),
+        Err(_) => return Ok(false),
+    };
     let table = match Table::find(&**client, &settings.input.table.name).await? {
         // Of rows that refer to each other one may come over the other connection.
         Some(table) if !table.refers_to_itself => table,

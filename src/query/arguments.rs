@@ -4,6 +4,7 @@
 //! questions whatever the number of connections, and whichever of them gets to ask.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
@@ -12,6 +13,7 @@ use rand::TryRng;
 use rand_distr::{Distribution, StandardNormal, StandardUniform, Zipf};
 
 use crate::config::{Bound, Drawn};
+use crate::source::{self, Dialect, Field, Files, Inputs, MAX_RECORD_BYTES};
 use crate::{Error, Result};
 
 /// Where the values of one parameter come from, with every bound known.
@@ -86,7 +88,7 @@ impl Source {
                     Bound::Rows(_) => rows as f64,
                 };
                 let (low, high) = (real(low), real(high));
-                if low.is_finite() && high.is_finite() && low <= high {
+                if (high - low).is_finite() && low <= high {
                     return Ok(Source::Real { low, high });
                 }
                 Err(empty("uniform", &low, &high))
@@ -296,6 +298,53 @@ impl ToSql for Argument<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// The values of `column` of the CSV file at `path`.
+///
+/// # Errors
+/// When it cannot be read, has no such column or no rows, or one is not UTF-8.
+pub fn lines(path: &Path, column: &str) -> Result<Source> {
+    let inputs = Inputs::resolve(&[path.to_owned()])?;
+    let format =
+        source::Format { dialect: Dialect::default(), sniff: false, max_record_bytes: MAX_RECORD_BYTES };
+    let mut files = Files::open(inputs, format)?;
+    let names = files.header().map(|header| header.names.clone()).unwrap_or_default();
+    let Some(index) = names.iter().position(|name| name == column) else {
+        return Err(Error::config(format!(
+            "is column {column} of {}, which has none of that name",
+            path.display()
+        ))
+        .with_help(if names.is_empty() {
+            "the file is empty".to_owned()
+        } else {
+            format!("its columns are {}", names.join(", "))
+        }));
+    };
+    let (mut values, mut scratch) = (Vec::new(), Vec::new());
+    while let Some((record, name)) = files.next_named()? {
+        if record.len() <= index {
+            return Err(Error::input(format!(
+                "{name}, line {}: there is no field for {column}",
+                record.line
+            )));
+        }
+        values.push(match record.field(index, &mut scratch) {
+            Field::Null => None,
+            Field::Value(value) => {
+                let Ok(value) = std::str::from_utf8(value) else {
+                    let line = record.line;
+                    return Err(Error::input(format!("{name}, line {line}: {column} is not UTF-8"))
+                        .with_help("write the file in UTF-8, as by iconv -t utf-8"));
+                };
+                Some(value.to_owned())
+            }
+        });
+    }
+    if values.is_empty() {
+        return Err(Error::config(format!("is a column of {}, which has no rows", path.display())));
+    }
+    Ok(Source::Lines(values.into()))
 }
 
 #[cfg(test)]

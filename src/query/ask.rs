@@ -61,6 +61,8 @@ pub struct Query {
     pub tried: Instant,
     /// How often it was sent again since, for a serialization failure or a deadlock.
     pub retries: u64,
+    /// What the server took for it before.
+    pub earlier_tries: Duration,
 }
 
 /// What was answered, as far as it is compared.
@@ -96,6 +98,8 @@ pub struct Asker {
     pub protocol: Protocol,
     /// Whether only one statement is on the way at a time, so that a transaction's are sent one by one.
     pub one_by_one: bool,
+    /// Whether queries share Syncs, so that the answers to a transaction's statements may come together.
+    pub batches: bool,
     /// Whether answers are looked at.
     pub looks: bool,
     /// The statements for [`Protocol::Simple`].
@@ -177,15 +181,18 @@ impl Asker {
             futures::join!(async { stamped(client.batch_execute(begin).await) }, statements, async {
                 stamped(client.batch_execute("COMMIT").await)
             });
-        took.push(at - polled);
-        let mut last = at;
         opened?;
+        let mut times = vec![polled, at];
         for (part, at) in parts {
             answer = answer.and(part?);
-            took.push(at.saturating_duration_since(std::mem::replace(&mut last, at)));
+            times.push(at);
         }
-        took.push(end.saturating_duration_since(last));
+        times.push(end);
         committed?;
+        // Where they share a Sync the first would seem to take as long as all.
+        if !self.batches {
+            took.extend(times.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])));
+        }
         Ok(answer)
     }
 

@@ -20,6 +20,8 @@ use crate::{Error, Result};
 pub struct Saved {
     /// The version of the program that kept it.
     pub postgres_etl: String,
+    /// When it was kept, in UTC.
+    pub kept_at: String,
     /// Where it ran.
     pub environment: Environment,
     /// What was reported.
@@ -40,11 +42,12 @@ impl Keep {
     ///
     /// # Errors
     /// When it cannot, or is something else than a file.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(given: &Path) -> Result<Self> {
         // What a link leads to is replaced, not the link.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        if path.metadata().is_ok_and(|file| !file.is_file()) {
-            return Err(Error::usage(format!("--save: {} is not a regular file", path.display()))
+        let path = given.canonicalize().unwrap_or_else(|_| given.to_owned());
+        let is_device = given.starts_with("/dev") || given.starts_with("/proc");
+        if is_device || path.metadata().is_ok_and(|file| !file.is_file()) {
+            return Err(Error::usage(format!("--save: {} is not a regular file", given.display()))
                 .with_help("name another file with --save"));
         }
         let file = temporary_beside(&path).map_err(|error| Keep::failed(&path, &error))?;
@@ -173,6 +176,7 @@ impl Saved {
     pub fn new(report: &QueryReport, batches: &Batches, response: &Latencies) -> Saved {
         Saved {
             postgres_etl: env!("CARGO_PKG_VERSION").into(),
+            kept_at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
             environment: Environment::here(),
             report: serde_json::from_str(&report.json()).expect("a report is JSON"),
             samples: Samples { batches: batches.clone(), response_ns: response.counts() },
@@ -254,17 +258,24 @@ impl Saved {
             }
         }
         compare("rows", self.report.pointer("/table/rows"), baseline.report.pointer("/table/rows"));
-        let asked = |saved: &Saved| -> Vec<String> {
-            let workloads = saved.report["workloads"].as_array().cloned().unwrap_or_default();
-            let sql = |statement: &Value| statement["sql"].as_str().unwrap_or_default().to_owned();
-            workloads
-                .iter()
-                .flat_map(|workload| workload["statements"].as_array().cloned().unwrap_or_default())
-                .map(|statement| sql(&statement))
-                .collect()
+        let asked = |saved: &Saved, what: &str| -> Vec<Value> {
+            let workloads = saved.report["workloads"].as_array().into_iter().flatten();
+            let statements =
+                workloads.flat_map(|workload| workload["statements"].as_array().into_iter().flatten());
+            statements.map(|statement| statement[what].clone()).collect()
         };
-        if asked(self) != asked(baseline) {
+        let weights = |saved: &Saved| -> Vec<Value> {
+            let workloads = saved.report["workloads"].as_array().into_iter().flatten();
+            workloads.map(|workload| workload["weight"].clone()).collect()
+        };
+        if asked(self, "sql") != asked(baseline, "sql") {
             different.push("the statements".into());
+        }
+        if asked(self, "args") != asked(baseline, "args") {
+            different.push("where the arguments come from".into());
+        }
+        if weights(self) != weights(baseline) {
+            different.push("the weights of the workloads".into());
         }
         if self.environment != baseline.environment {
             different.push("the client's machine".into());
@@ -351,7 +362,7 @@ mod tests {
         });
         let samples = Samples { batches, response_ns: response.counts() };
         let environment = Environment::here();
-        Saved { postgres_etl: String::new(), environment, report, samples }
+        Saved { postgres_etl: String::new(), kept_at: String::new(), environment, report, samples }
     }
 
     fn failures(now: &Saved, then: &Saved, threshold: &str) -> Vec<String> {

@@ -21,7 +21,7 @@ pub struct SlowPlan {
     pub sql: String,
     /// The arguments.
     pub arguments: String,
-    /// What the whole run of the workload took then, in microseconds.
+    /// What the server took for the whole run of the workload then, in microseconds.
     pub took_us: f64,
     /// What EXPLAIN (ANALYZE, BUFFERS) says, line by line; the statement was run once more for it, and rolled back.
     pub plan: Vec<String>,
@@ -32,7 +32,8 @@ pub struct SlowPlan {
     pub planned: Option<Planned>,
 }
 
-/// How often a prepared statement was planned in which way, over all connections.
+/// How often a prepared statement was planned in which way since it was prepared, so with the warm-up, over all
+/// connections that were not lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Planned {
     /// For the arguments at hand.

@@ -11,6 +11,7 @@
 //! response times count from then. Nothing is measured before all connections are open and have prepared.
 
 pub mod arguments;
+pub mod arrivals;
 pub mod ask;
 pub mod batches;
 pub mod compare;
@@ -37,13 +38,14 @@ use tokio_postgres::Client;
 pub use report::QueryReport;
 pub use search::SearchReport;
 
-use crate::config::QuerySettings;
+use crate::config::{Arg, QuerySettings};
 use crate::error::Kind;
 use crate::postgres::database::{Connections, Database, ServerFacts};
 use crate::progress::Counters;
 use crate::table::{Table, TableName};
 use crate::{Error, Result};
 use ask::{Asker, Connection, Protocol};
+use batches::Batches;
 use compare::Saved;
 use explain::SlowPlan;
 use inline::Template;
@@ -83,10 +85,8 @@ impl Found {
 /// Queries of a warm-up are numbered from here on, so that what is measured does not depend on it.
 const WARM_UP: u64 = 1 << 62;
 
-/// The rate of an open loop is kept if this share of what was due was sent, but for one on the way on each connection.
-const SENT: f64 = 0.98;
-
-/// And if this share of it was answered by the end, which allows for chance in how much was due.
+/// The rate of an open loop is kept if this share of what was due was answered by the end, which allows for chance in
+/// how much was due.
 const ANSWERED: f64 = 0.9;
 
 /// Run the workloads of `settings`.
@@ -108,7 +108,15 @@ pub async fn query(
     }
     let (mut report, stretch) = meter.measure(&Shape::of(settings)).await?;
     if settings.explain && !report.interrupted && report.ended_by.is_none() {
-        report.plans = Some(meter.slowest_plans(&stretch).await);
+        // Nobody who stops waiting for the plans loses the figures.
+        let given_up = async {
+            counters.cancelled().await;
+            tokio::time::sleep(run::LAST_ANSWERS).await;
+        };
+        report.plans = tokio::select! {
+            plans = meter.slowest_plans(&stretch) => Some(plans),
+            () = given_up => None,
+        };
     }
     let saved = Saved::new(&report, &stretch.total.batches, &stretch.total.response);
     if let (Some(baseline), Some(path)) = (&baseline, &settings.baseline) {
@@ -206,6 +214,7 @@ impl<'a> Meter<'a> {
             mix: Mix::new(scripts.clone(), self.arguments.clone(), *seed),
             protocol: *protocol,
             one_by_one: depth == 1,
+            batches: self.settings.sync_every.get() > 1,
             looks: self.settings.checks(),
             templates,
         }
@@ -214,6 +223,8 @@ impl<'a> Meter<'a> {
     /// Have as many connections as `wanted`, with everything prepared.
     async fn connect(&mut self, asker: &Arc<Asker>, wanted: usize) -> Result<Vec<Connection>> {
         let mut connections = std::mem::take(&mut self.connections);
+        // One may have been lost with the last query of a run.
+        connections.retain(|connection| !connection.client.is_closed());
         connections.drain(connections.len().min(wanted)..).for_each(Connection::close);
         while connections.len() < wanted {
             let (pool, asker) = (self.pool.clone(), Arc::clone(asker));
@@ -239,7 +250,8 @@ impl<'a> Meter<'a> {
             retries: settings.retries,
             takes_times: settings.takes_times,
             keeps_slowest: settings.explain,
-            max_errors: settings.max_errors.unwrap_or(u64::MAX),
+            // What a warm-up is refused is no part of the run.
+            max_errors: settings.max_errors.filter(|_| first != WARM_UP).unwrap_or(u64::MAX),
             expected,
         };
         let pids = Pids::new(connections.iter().map(|connection| connection.pid).collect());
@@ -306,13 +318,10 @@ impl<'a> Meter<'a> {
             seconds,
             queries_per_second,
             rate_interval: total.batches.rate_interval(queries_per_second),
-            response_us: summary(&total.response).map(|response| LatencySummary {
-                mean_interval: total.batches.mean_interval(response.mean),
-                ..response
-            }),
+            response_us: with_interval(&total.response, &total.batches),
             service_us: summary(&total.service),
-            waiting_us: summary(&total.waiting),
-            server_us: summary(&total.server),
+            waiting_us: summary(&total.split.waiting),
+            server_us: summary(&total.split.server),
             load: LoadShape {
                 connections: shape.connections,
                 pipeline_depth: shape.depth,
@@ -322,13 +331,18 @@ impl<'a> Meter<'a> {
                 rate: shape.rate,
                 arrivals: shape.rate.map(|_| settings.arrivals),
                 warm_up_seconds: settings.warm_up.as_secs_f64(),
+                retries: settings.retries,
+                verify: settings.verify,
             },
+            limits: settings.limits,
             offered: offered.as_ref().map(|offered| OfferedReport {
                 due: offered.due,
                 unsent: offered.due - offered.sent,
                 kept: shape.rate.is_some_and(|rate| is_kept(rate, stretch)),
                 lag_p99_us: offered.lag.quantile(0.99),
                 lag_max_us: offered.lag.quantile(1.0),
+                late_p99_us: total.late.quantile(0.99),
+                late_max_us: total.late.quantile(1.0),
             }),
             series: timeline.seconds(),
             connections: settings.per_connection.then(|| {
@@ -336,7 +350,7 @@ impl<'a> Meter<'a> {
                     connection: index + 1,
                     answered: tally.answered,
                     errors: tally.error_count(),
-                    response_us: summary(&tally.response),
+                    response_us: with_interval(&tally.response, &tally.batches),
                 };
                 connections.iter().enumerate().map(report).collect()
             }),
@@ -417,11 +431,15 @@ impl<'a> Meter<'a> {
             }
             Search::FindMax(bound) => {
                 let bound_us = bound.as_secs_f64() * 1e6;
-                let capacity = self.point(&Shape { rate: None, ..base }).await?.queries_per_second;
-                let mut bisection = Bisection::new(capacity);
+                let capacity = self.point(&Shape { rate: None, ..base }).await?;
+                // A lower one would have no two queries in a run.
+                let lowest = self.settings.limits.duration.map_or(1.0, |step| 2.0 / step.as_secs_f64());
+                let mut bisection = Bisection::new(capacity.queries_per_second, lowest.clamp(0.001, 1.0));
+                report.points.push(capacity);
                 while let Some(rate) = bisection.next() {
                     let mut point = self.point(&Shape { rate: Some(rate), ..base }).await?;
-                    let held = point.p99_us <= bound_us && point.kept == Some(true) && point.errors == 0;
+                    let in_bound = point.p99_us.is_some_and(|p99| p99 <= bound_us);
+                    let held = in_bound && point.kept == Some(true) && point.errors == 0;
                     point.held = Some(held);
                     report.points.push(point);
                     bisection.tell(rate, held);
@@ -446,8 +464,8 @@ impl<'a> Meter<'a> {
             pipeline_depth: shape.depth,
             rate: shape.rate,
             queries_per_second: report.queries_per_second,
-            mean_us: response.map_or(0.0, |response| response.mean),
-            p99_us: response.map_or(0.0, |response| response.p99),
+            mean_us: response.map(|response| response.mean),
+            p99_us: response.map(|response| response.p99),
             errors: report.errors,
             different: report.checked.as_ref().map_or(0, |checked| checked.different),
             first_difference: report.checked.and_then(|checked| checked.first_difference),
@@ -462,12 +480,12 @@ impl<'a> Meter<'a> {
 /// Whether an open loop could keep to its `rate`.
 fn is_kept(rate: f64, stretch: &Stretch) -> bool {
     let Some(offered) = &stretch.offered else { return false };
-    let (due, unsent) = (offered.due as f64, (offered.due - offered.sent) as f64);
+    let due = offered.due as f64;
     let on_the_way = stretch.connections.len() as f64;
     let reached = stretch.total.answered as f64;
     let in_time = rate * stretch.elapsed.as_secs_f64();
     // With a number of queries all are sent in the end, but too late.
-    unsent <= on_the_way.max((1.0 - SENT) * due)
+    offered.sent == offered.due
         && reached >= ANSWERED * due - on_the_way
         && due >= ANSWERED * in_time - 3.0 * in_time.sqrt() - on_the_way
 }
@@ -491,21 +509,31 @@ fn summary(latencies: &Latencies) -> Option<LatencySummary> {
     (!latencies.is_empty()).then(|| latencies.summary())
 }
 
+fn with_interval(latencies: &Latencies, batches: &Batches) -> Option<LatencySummary> {
+    let summary = summary(latencies)?;
+    Some(LatencySummary { mean_interval: batches.mean_interval(summary.mean), ..summary })
+}
+
 fn workloads(asker: &Asker, stretch: &Stretch) -> Vec<WorkloadReport> {
     let nothing = ScriptTally::default();
     let only = asker.mix.scripts.len() == 1;
     let report = |(index, script): (usize, &workload::Script)| {
         let tally = stretch.total.scripts.get(index).unwrap_or(&nothing);
-        let statement = |sql: &str, at: usize| StatementReport {
+        let statement = |sql: &str, args: Vec<Arg>, at: usize| StatementReport {
             sql: sql.to_owned(),
+            args,
             took_us: tally.statements.get(at).and_then(summary),
         };
+        let own = |text: &workload::Text, at: usize| {
+            statement(&text.sql, script.arguments_of(text).cloned().collect(), at)
+        };
         let statements = match &script.begin {
-            None => script.statements.iter().map(|text| statement(&text.sql, usize::MAX)).collect(),
+            None => script.statements.iter().map(|text| own(text, usize::MAX)).collect(),
             Some(begin) => {
-                let texts = script.statements.iter().map(|text| text.sql.as_str());
-                let all = std::iter::once(begin.as_str()).chain(texts).chain(std::iter::once("COMMIT"));
-                all.enumerate().map(|(at, sql)| statement(sql, at)).collect()
+                let last = script.statements.len() + 1;
+                let texts = script.statements.iter().zip(1..).map(|(text, at)| own(text, at));
+                let begin = std::iter::once(statement(begin, Vec::new(), 0));
+                begin.chain(texts).chain([statement("COMMIT", Vec::new(), last)]).collect()
             }
         };
         let total = &stretch.total;
@@ -515,7 +543,11 @@ fn workloads(asker: &Asker, stretch: &Stretch) -> Vec<WorkloadReport> {
             statements,
             answered: if only { total.answered } else { tally.answered },
             errors: if only { total.error_count() } else { tally.errors },
-            response_us: summary(if only { &total.response } else { &tally.response }),
+            response_us: if only {
+                with_interval(&total.response, &total.batches)
+            } else {
+                with_interval(&tally.response, &tally.batches)
+            },
         }
     };
     asker.mix.scripts.iter().enumerate().map(report).collect()

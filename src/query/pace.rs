@@ -74,13 +74,19 @@ pub struct Pacer {
     start: Instant,
 }
 
-/// When the pacing thread is to stop.
-#[derive(Debug, Clone, Copy)]
+/// When a run is to stop; `None` and `None` is never.
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Limits {
     /// After so many queries.
     pub queries: Option<u64>,
     /// After so long.
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub duration: Option<Duration>,
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn as_seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
 impl Pacer {
@@ -132,8 +138,10 @@ impl Pacer {
     /// Let queries go when they are due, until `limits` or `is_stopped`: what the thread does. Returns how many were
     /// due and by how much the thread itself was late for them.
     ///
-    /// Of what is due and not yet handed out when the time is up, nothing is handed out any more.
-    pub fn run(&self, limits: Limits, is_stopped: impl Fn() -> bool) -> (u64, Latencies) {
+    /// What is due and not yet handed out when the time is up is handed out all the same if it is little, no more than
+    /// `spare` or 2 %: it has waited longest, and the response times would look shorter without it. If it is more,
+    /// the rate is too high, and none of it is.
+    pub fn run(&self, limits: Limits, spare: u64, is_stopped: impl Fn() -> bool) -> (u64, Latencies) {
         /// So that a stop is soon seen.
         const NAP: Duration = Duration::from_millis(50);
         // Linux makes a sleep up to 50 µs longer, to save power.
@@ -174,8 +182,10 @@ impl Pacer {
             _ => 0,
         };
         let missed = if is_stopped() { 0 } else { missed };
-        let timed = limits.duration.is_some_and(|duration| self.start.elapsed() >= duration) || is_stopped();
-        let end = if timed { self.taken() } else { released };
+        let timed = limits.duration.is_some_and(|duration| self.start.elapsed() >= duration);
+        let taken = self.taken();
+        let is_little = missed == 0 && released - taken <= spare.max(released / 50);
+        let end = if is_stopped() || (timed && !is_little) { taken } else { released };
         self.end.store(end, Relaxed);
         self.due.add_permits(1);
         (released + missed, lag)
@@ -212,7 +222,7 @@ mod tests {
         let limits = Limits { queries: Some(500), duration: None };
         let pacing = {
             let pacer = Arc::clone(&pacer);
-            tokio::task::spawn_blocking(move || pacer.run(limits, || false))
+            tokio::task::spawn_blocking(move || pacer.run(limits, 1, || false))
         };
         let mut seen = Vec::new();
         while let Some((number, due)) = pacer.next().await {
@@ -231,10 +241,22 @@ mod tests {
         let limits = Limits { queries: None, duration: Some(Duration::from_millis(20)) };
         let pacing = {
             let pacer = Arc::clone(&pacer);
-            tokio::task::spawn_blocking(move || pacer.run(limits, || false))
+            tokio::task::spawn_blocking(move || pacer.run(limits, 1, || false))
         };
         assert_eq!(pacer.next().await.map(|(number, _)| number), Some(0));
         let (released, _) = pacing.await.unwrap();
         assert_eq!((released, pacer.taken(), pacer.next().await), (20, 1, None));
+    }
+
+    #[tokio::test]
+    async fn what_is_little_is_handed_out_though_the_time_is_up() {
+        let pacer = Pacer::new(Schedule::new(1000.0, Arrivals::Constant, 1), Instant::now());
+        let limits = Limits { queries: None, duration: Some(Duration::from_millis(20)) };
+        let (released, _) = {
+            let pacer = Arc::clone(&pacer);
+            tokio::task::spawn_blocking(move || pacer.run(limits, 20, || false)).await.unwrap()
+        };
+        while pacer.next().await.is_some() {}
+        assert_eq!((released, pacer.taken()), (20, 20));
     }
 }

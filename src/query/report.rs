@@ -11,10 +11,11 @@ use super::compare::Comparison;
 use super::explain::SlowPlan;
 use super::latency::LatencySummary;
 use super::observe::Observed;
-use super::pace::Arrivals;
+use super::pace::{Arrivals, Limits};
 use super::tally::ErrorCount;
 use super::timeline::Second;
 use crate::Error;
+use crate::config::Arg;
 use crate::postgres::database::ServerFacts;
 
 /// What a run of queries came to.
@@ -24,7 +25,7 @@ pub struct QueryReport {
     pub command: &'static str,
     /// Whether Ctrl-C or a signal ended it early.
     pub interrupted: bool,
-    /// Why it ended early, when a connection was lost and could not be replaced.
+    /// Why it ended early: a connection was lost and could not be replaced, or a statement writes and may not.
     #[serde(serialize_with = "crate::error::as_text")]
     pub ended_by: Option<Error>,
     /// What was asked, and what each came to.
@@ -50,13 +51,15 @@ pub struct QueryReport {
     /// From sending it; where it differs.
     pub service_us: Option<LatencySummary>,
     /// The part of the response time before the server could begin: until it was sent, and behind the earlier
-    /// queries of its own connection; where it can be other than 0. Queries whose answers come together, as those
-    /// that share a Sync mostly do, begin together.
+    /// queries of its own connection; where it can be other than 0. The server's time for queries whose answers come
+    /// together, as with a Sync that they share, is shared out among them equally.
     pub waiting_us: Option<LatencySummary>,
     /// The rest of the response time.
     pub server_us: Option<LatencySummary>,
     /// How the load was made.
     pub load: LoadShape,
+    /// When it was to end.
+    pub limits: Limits,
     /// How an open loop's queries were sent.
     pub offered: Option<OfferedReport>,
     /// Second by second.
@@ -110,7 +113,10 @@ pub struct WorkloadReport {
 pub struct StatementReport {
     /// The statement.
     pub sql: String,
-    /// In a transaction, from the answer to the one before it to its own; BEGIN and COMMIT are listed too.
+    /// Where its arguments come from, as config.toml has it.
+    pub args: Vec<Arg>,
+    /// In a transaction, from the answer to the one before it to its own; BEGIN and COMMIT are listed too. Null where
+    /// these share a Sync with others.
     pub took_us: Option<LatencySummary>,
 }
 
@@ -133,6 +139,10 @@ pub struct LoadShape {
     pub arrivals: Option<Arrivals>,
     /// What was asked before, and does not count.
     pub warm_up_seconds: f64,
+    /// How often a query was sent again, at most.
+    pub retries: u64,
+    /// Whether answers were compared with those of a quiet connection.
+    pub verify: bool,
 }
 
 /// How an open loop's queries were sent.
@@ -142,12 +152,16 @@ pub struct OfferedReport {
     pub due: u64,
     /// How many of these were not sent when the time was up.
     pub unsent: u64,
-    /// Whether the rate was kept: nearly all was sent when the time was up, and answered.
+    /// Whether the rate was kept: all was sent, nearly all of it while the time lasted, and answered.
     pub kept: bool,
     /// By how much the program's own clock was late for them, in microseconds: 99 of 100 less.
     pub lag_p99_us: f64,
     /// The most.
     pub lag_max_us: f64,
+    /// By how much the queries were sent late, waiting for a place on a connection too: 99 of 100 less.
+    pub late_p99_us: f64,
+    /// The most.
+    pub late_max_us: f64,
 }
 
 /// One connection.

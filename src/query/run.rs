@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::Error as PgError;
 use tokio_postgres::error::SqlState;
 
+use super::arrivals::Arrival;
 use super::ask::{Answer, Asked, Asker, Connection, Query, is_worth_another_try};
 use super::latency::Latencies;
 use super::observe::Pids;
@@ -81,7 +82,7 @@ pub struct Stretch {
     pub timeline: Arc<Timeline>,
     /// Of an open loop.
     pub offered: Option<Offered>,
-    /// Why it ended early, when a connection was lost and could not be replaced.
+    /// Why it ended early: a connection was lost and could not be replaced, or a statement writes and may not.
     pub ended_by: Option<Error>,
 }
 
@@ -115,12 +116,12 @@ enum End {
     Over,
     /// The connection is gone.
     Lost,
-    /// Nothing can be answered any more.
+    /// The statement is not for queries that share a Sync.
     Fatal(PgError),
 }
 
 /// How long answers are waited for after an interruption.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+pub const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How long a lost connection is tried to be replaced.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -128,7 +129,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Ask over `connections`, which are those of `pool`, each on its shard; they come back in their order.
 ///
 /// # Errors
-/// When every query is bound to be refused.
+/// When nothing was answered before it had to end.
 pub async fn run(
     plan: Plan,
     connections: Vec<Connection>,
@@ -151,9 +152,11 @@ pub async fn run(
         pids: pids.clone(),
         plan,
     });
+    // As many as are on the way may be late at the end without the rate being too high.
+    let spare = connections.len() as u64;
     let pacing = run.pacer.clone().map(|pacer| {
         let run = Arc::clone(&run);
-        tokio::task::spawn_blocking(move || pacer.run(limits, || run.is_stopped()))
+        tokio::task::spawn_blocking(move || pacer.run(limits, spare, || run.is_stopped()))
     });
     let mut tasks = JoinSet::new();
     for (index, connection) in connections.into_iter().enumerate() {
@@ -184,9 +187,11 @@ pub async fn run(
         tallies.push(tally);
         match outcome {
             Ok(connection) => connections.push(connection),
-            Err(Failure::Hopeless(error)) => return Err(error),
-            Err(Failure::Lost(error)) => ended_by = ended_by.or(Some(error)),
+            Err(error) => ended_by = ended_by.or(Some(error)),
         }
+    }
+    if let Some(error) = ended_by.take_if(|_| total.answered == 0) {
+        return Err(error);
     }
     let timeline = Arc::clone(timeline);
     Ok((Stretch { total, connections: tallies, elapsed, timeline, offered, ended_by }, connections))
@@ -195,15 +200,7 @@ pub async fn run(
 /// What one connection came to.
 struct AskedOver {
     tally: Tally,
-    outcome: Result<Connection, Failure>,
-}
-
-/// Why one connection's part ended before the run was over.
-enum Failure {
-    /// No query can be answered.
-    Hopeless(Error),
-    /// It was lost and could not be replaced.
-    Lost(Error),
+    outcome: Result<Connection>,
 }
 
 /// What one connection is at.
@@ -212,13 +209,10 @@ struct Worker {
     now: Now,
     /// Queries that were skipped, or are tried again; the oldest first, so that none is left to the end.
     again: VecDeque<Query>,
-    /// When the last answer came.
-    answered: Instant,
-    /// Whether the next one has to be waited for; if not it came with the last one.
+    /// What came last.
+    arrival: Arrival,
+    /// Whether the next answer had to be waited for; if not it came with the last one.
     has_waited: bool,
-    /// When the last answer came before those that came together with the last one: since then the server could be at
-    /// them.
-    came_before: Instant,
 }
 
 /// What there is to send.
@@ -236,14 +230,28 @@ impl Run {
         self.is_over.load(Relaxed) || self.counters.is_cancelled()
     }
 
+    /// Whether the time is up.
+    fn is_past_end(&self) -> bool {
+        self.is_stopped()
+            || self.plan.limits.duration.is_some_and(|duration| self.start.elapsed() >= duration)
+    }
+
+    /// Whether there are no new queries to send.
+    fn has_none_left(&self) -> bool {
+        let Limits { queries, .. } = self.plan.limits;
+        match &self.pacer {
+            Some(pacer) => pacer.is_over(),
+            None => self.is_past_end() || queries.is_some_and(|queries| self.next.load(Relaxed) >= queries),
+        }
+    }
+
     async fn ask_over(&self, mut connection: Connection, pool: &Connections) -> AskedOver {
         let mut worker = Worker {
             tally: Tally::default(),
             now: Now::default(),
             again: VecDeque::new(),
-            answered: self.start,
+            arrival: Arrival::new(self.start),
             has_waited: true,
-            came_before: self.start,
         };
         let asker = &*self.plan.asker;
         let outcome = loop {
@@ -254,21 +262,24 @@ impl Run {
             };
             match end {
                 End::Over => break Ok(connection),
-                End::Fatal(error) => break Err(Failure::Hopeless(self.explain(&error))),
-                // What is lost while it is being stopped need not be replaced.
-                End::Lost if self.is_stopped() => break Ok(connection),
+                End::Fatal(error) => break Err(self.explain(&error)),
+                // What is lost with the last query need not be replaced.
+                End::Lost if self.is_stopped() || (worker.again.is_empty() && self.has_none_left()) => {
+                    break Ok(connection);
+                }
                 End::Lost => match self.replace(connection, pool).await {
                     Ok(new) => {
                         connection = new;
                         worker.tally.reconnections += 1;
                     }
-                    Err(error) => break Err(Failure::Lost(error)),
+                    Err(error) => break Err(error),
                 },
             }
         };
         if outcome.is_err() {
             self.is_over.store(true, Relaxed);
         }
+        worker.arrival.settle(&mut worker.tally.split);
         worker.now.hand_over(&self.timeline);
         AskedOver { tally: worker.tally, outcome }
     }
@@ -356,20 +367,22 @@ impl Run {
 
     fn query(&self, index: u64, due: Instant, sent: Instant) -> Query {
         let (script, time) = self.plan.asker.mix.at(self.plan.first.wrapping_add(index));
-        Query { script, time, due, sent, tried: sent, retries: 0 }
+        Query { script, time, due, sent, tried: sent, retries: 0, earlier_tries: Duration::ZERO }
     }
 
     /// Count an answer. What it says about those to come, if anything.
     fn take(&self, asked: Asked, worker: &mut Worker) -> Option<End> {
         let Asked { query, done, mut statements, answer } = asked;
-        let came_last = std::mem::replace(&mut worker.answered, done);
-        if std::mem::take(&mut worker.has_waited) {
-            worker.came_before = came_last;
-        }
-        // Whatever became of the queries before it, that is when the server could begin with this one, and with those
-        // whose answers came together with its own.
-        let begun = query.tried.max(worker.came_before);
-        let Worker { tally, now, again, .. } = worker;
+        let Worker { tally, now, again, arrival, has_waited } = worker;
+        let was_skipped = self.plan.batches && answer.as_ref().is_err_and(is_skipped);
+        // Since then the server can have been at it; it never was at one that it skipped.
+        let begun = if was_skipped {
+            done
+        } else {
+            // With a Sync each they come one by one, even if several are read at once.
+            let came_alone = std::mem::take(has_waited) || !self.plan.batches;
+            arrival.note(query.tried, done, came_alone, &mut tally.split)
+        };
         let scripts = &self.plan.asker.mix.scripts;
         // Of a single statement there is nothing to tell that the total does not.
         let is_apart = scripts.len() > 1 || scripts[0].begin.is_some();
@@ -383,10 +396,10 @@ impl Run {
                     tally.batches.record(at, response);
                     if self.pacer.is_some() {
                         tally.service.record(done - query.sent);
+                        tally.late.record(query.sent - query.due);
                     }
                     if self.plan.depth > 1 || self.pacer.is_some() {
-                        tally.waiting.record(begun.saturating_duration_since(query.due));
-                        tally.server.record(done.saturating_duration_since(begun));
+                        arrival.answered(response, query.earlier_tries);
                     }
                     now.record(at, Some(response), &self.timeline);
                 } else {
@@ -398,21 +411,26 @@ impl Run {
                 }
                 if is_apart || self.plan.keeps_slowest {
                     tally.scripts.resize_with(scripts.len(), ScriptTally::default);
-                    self.take_apart(query, done, &statements, &mut tally.scripts[query.script]);
+                    self.take_apart(query, begun, done, &statements, &mut tally.scripts[query.script]);
                 }
                 self.compare(query, answer, tally);
                 None
             }
             // It never ran, and reads only: it is asked again, and neither counts as refused nor is lost.
-            Err(error) if self.plan.batches && is_skipped(&error) => {
+            Err(_) if was_skipped => {
                 if !self.is_stopped() {
                     again.push_back(query);
                 }
                 None
             }
-            Err(error) if query.retries < self.plan.retries && is_worth_another_try(&error) => {
+            Err(error)
+                if query.retries < self.plan.retries
+                    && is_worth_another_try(&error)
+                    && !self.is_past_end() =>
+            {
                 tally.retries += 1;
-                again.push_back(Query { retries: query.retries + 1, ..query });
+                let earlier_tries = query.earlier_tries + (done - begun);
+                again.push_back(Query { retries: query.retries + 1, earlier_tries, ..query });
                 None
             }
             // It was cancelled with the run.
@@ -434,17 +452,26 @@ impl Run {
         }
     }
 
-    fn take_apart(&self, query: Query, done: Instant, statements: &[Duration], tally: &mut ScriptTally) {
+    fn take_apart(
+        &self,
+        query: Query,
+        begun: Instant,
+        done: Instant,
+        statements: &[Duration],
+        tally: &mut ScriptTally,
+    ) {
         tally.answered += 1;
         if !self.plan.takes_times {
             return;
         }
-        tally.response.record(done - query.due);
+        let response = done - query.due;
+        tally.response.record(response);
+        tally.batches.record(done - self.start, response);
         tally.statements.resize_with(statements.len(), Latencies::default);
         for (latencies, took) in tally.statements.iter_mut().zip(statements) {
             latencies.record(*took);
         }
-        tally.slowest = tally.slowest.max(Some((done - query.sent, query.time)));
+        tally.slowest = tally.slowest.max(Some((query.earlier_tries + (done - begun), query.time)));
     }
 
     fn compare(&self, query: Query, answer: Answer, tally: &mut Tally) {

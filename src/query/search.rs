@@ -91,10 +91,10 @@ pub struct Point {
     pub rate: Option<f64>,
     /// Queries a second that were answered.
     pub queries_per_second: f64,
-    /// The mean response time.
-    pub mean_us: f64,
-    /// 99 of 100 response times are within this.
-    pub p99_us: f64,
+    /// The mean response time; null if nothing was answered.
+    pub mean_us: Option<f64>,
+    /// 99 of 100 response times are within this; null if nothing was answered.
+    pub p99_us: Option<f64>,
     /// Queries refused or lost.
     pub errors: u64,
     /// Answers that were not as expected.
@@ -189,11 +189,12 @@ impl Ramp {
 
 /// Walks towards the highest rate that holds a bound, by halving.
 ///
-/// It starts from a rate that the server is known to reach in a closed loop, looks above while the bound is held, and
+/// It starts from half of the rate that the server is known to reach in a closed loop, looks above while the bound is held, and
 /// then between the highest that held and the lowest that did not.
 #[derive(Debug)]
 pub struct Bisection {
     next: f64,
+    lowest: f64,
     held: Option<f64>,
     failed: Option<f64>,
     steps: u32,
@@ -206,16 +207,16 @@ const EXACT: f64 = 0.03;
 const MOST_STEPS: u32 = 16;
 
 impl Bisection {
-    /// Begin at a half of `capacity` queries a second.
-    pub fn new(capacity: f64) -> Bisection {
-        Bisection { next: (capacity / 2.0).max(1.0), held: None, failed: None, steps: 0 }
+    /// Begin at a half of `capacity` queries a second, and try none below `lowest`.
+    pub fn new(capacity: f64, lowest: f64) -> Bisection {
+        Bisection { next: (capacity / 2.0).max(lowest), lowest, held: None, failed: None, steps: 0 }
     }
 
     /// The rate to try; `None` when the answer is near enough.
     pub fn next(&self) -> Option<f64> {
         let is_near = match (self.held, self.failed) {
             (Some(held), Some(failed)) => failed / held < 1.0 + EXACT,
-            (None, Some(failed)) => failed <= 1.0,
+            (None, Some(failed)) => failed <= self.lowest,
             _ => false,
         };
         (!is_near && self.steps < MOST_STEPS).then_some(self.next)
@@ -229,7 +230,7 @@ impl Bisection {
         self.next = match (self.held, self.failed) {
             (Some(held), Some(failed)) => f64::midpoint(held, failed),
             (Some(held), None) => held * 1.5,
-            (None, Some(failed)) => (failed / 4.0).max(1.0),
+            (None, Some(failed)) => (failed / 4.0).max(self.lowest),
             (None, None) => unreachable!("one was just told"),
         };
     }
@@ -261,14 +262,14 @@ mod tests {
     #[test]
     fn bisection_finds_the_edge() {
         for (capacity, edge) in [(1000.0, 800.0), (1000.0, 2500.0), (1000.0, 3.0), (10.0, 9.0)] {
-            let mut search = Bisection::new(capacity);
+            let mut search = Bisection::new(capacity, 1.0);
             while let Some(rate) = search.next() {
                 search.tell(rate, rate <= edge);
             }
             let found = search.highest().unwrap();
             assert!(found <= edge && found > edge * 0.9, "{found} of {edge}");
         }
-        let mut hopeless = Bisection::new(100.0);
+        let mut hopeless = Bisection::new(100.0, 1.0);
         while let Some(rate) = hopeless.next() {
             hopeless.tell(rate, false);
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_postgres::Error as PgError;
 
+use super::arrivals::Split;
 use super::batches::Batches;
 use super::latency::Latencies;
 use crate::Error;
@@ -25,14 +26,13 @@ pub struct Tally {
     pub response: Latencies,
     /// From sending it to having its whole answer; only in an open loop, where it differs.
     pub service: Latencies,
-    /// The part of the response time before the server could begin: until it was sent, and behind the earlier
-    /// queries of its connection. Those whose answers come together, as with a Sync that they share, begin together.
-    pub waiting: Latencies,
-    /// The rest of it.
-    pub server: Latencies,
+    /// How long after it was due it was sent; only in an open loop.
+    pub late: Latencies,
+    /// The response time in two parts; where queries can wait for others.
+    pub split: Split,
     /// The response times by when they came.
     pub batches: Batches,
-    /// By workload; empty where there is but one.
+    /// By workload; empty where the whole says the same.
     pub scripts: Vec<ScriptTally>,
     /// Answers that were compared, and those that were not as expected.
     pub compared: u64,
@@ -49,9 +49,11 @@ pub struct ScriptTally {
     pub errors: u64,
     /// Its response times.
     pub response: Latencies,
+    /// These by when they came.
+    pub batches: Batches,
     /// Of a transaction, what each statement took: from the answer to the one before it to its own.
     pub statements: Vec<Latencies>,
-    /// The longest service time, and of which run it was.
+    /// The longest that the server took, and for which run of it.
     pub slowest: Option<(Duration, u64)>,
 }
 
@@ -93,8 +95,8 @@ impl Tally {
         }
         self.response.add(&other.response);
         self.service.add(&other.service);
-        self.waiting.add(&other.waiting);
-        self.server.add(&other.server);
+        self.late.add(&other.late);
+        self.split.add(&other.split);
         self.batches.add(&other.batches);
         self.differences.0 += other.differences.0;
         self.differences.1 = self.differences.1.take().or_else(|| other.differences.1.clone());
@@ -103,6 +105,7 @@ impl Tally {
             own.answered += other.answered;
             own.errors += other.errors;
             own.response.add(&other.response);
+            own.batches.add(&other.batches);
             own.statements.resize_with(own.statements.len().max(other.statements.len()), Latencies::default);
             for (own, other) in own.statements.iter_mut().zip(&other.statements) {
                 own.add(other);

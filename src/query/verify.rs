@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ask::{self, Asker, Connection, Protocol, Query};
 use super::pace::Limits;
@@ -58,7 +58,18 @@ impl Meter<'_> {
         let (mut answers, mut keys, mut index) = (HashMap::new(), VecDeque::new(), 0);
         let ask = |script, time| {
             let now = Instant::now();
-            asker.ask(connection, Query { script, time, due: now, sent: now, tried: now, retries: 0 })
+            asker.ask(
+                connection,
+                Query {
+                    script,
+                    time,
+                    due: now,
+                    sent: now,
+                    tried: now,
+                    retries: 0,
+                    earlier_tries: Duration::ZERO,
+                },
+            )
         };
         loop {
             while index < queries && !window.is_full() {

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use postgres_types::Type;
 use tokio_postgres::{Client, Statement};
 
-use super::arguments::{Argument, Source, Stream};
+use super::arguments::{self, Argument, Source, Stream};
 use crate::config::{Arg, Drawn, Workload};
 use crate::error::Kind;
-use crate::source::{Dialect, Field, Files, Format, Inputs, MAX_RECORD_BYTES};
 use crate::table::{Table, TableName, quote};
 use crate::{Error, Result};
 
@@ -135,6 +134,11 @@ impl Script {
         Ok(Script { name: name.into(), place: place.into(), statements, begin, weight: *weight, values })
     }
 
+    /// Where the arguments of a statement come from.
+    pub fn arguments_of<'a>(&'a self, statement: &'a Text) -> impl Iterator<Item = &'a Arg> {
+        statement.args.iter().map(|value| &self.values[*value])
+    }
+
     /// Whether it most likely reads only. Where it does not, because of what it calls, a read-only session tells.
     pub fn only_reads(&self) -> bool {
         self.statements.iter().all(|statement| only_reads(&statement.sql))
@@ -219,7 +223,7 @@ impl Script {
             let source = match value {
                 Arg::Constant(value) => Ok(Source::Constant(value.to_string())),
                 Arg::Drawn(Drawn::Column(column)) => sample(client, column, table, seed).await,
-                Arg::Drawn(Drawn::Csv(file, column)) => lines(&base.join(file), column),
+                Arg::Drawn(Drawn::Csv(file, column)) => arguments::lines(&base.join(file), column),
                 Arg::Drawn(drawn) => Source::of(drawn, rows),
             };
             sources.push(source.map_err(|error| {
@@ -375,38 +379,6 @@ async fn sample(client: &Client, column: &str, table: &TableName, seed: u64) -> 
         );
     }
     Ok(Source::Choice(values.into()))
-}
-
-/// The values of `column` of the CSV file at `path`.
-fn lines(path: &Path, column: &str) -> Result<Source> {
-    let inputs = Inputs::resolve(&[path.to_owned()])?;
-    let format = Format { dialect: Dialect::default(), sniff: false, max_record_bytes: MAX_RECORD_BYTES };
-    let mut files = Files::open(inputs, format)?;
-    let names = files.header().map(|header| header.names.clone()).unwrap_or_default();
-    let Some(index) = names.iter().position(|name| name == column) else {
-        return Err(Error::config(format!(
-            "is column {column} of {}, which has none of that name",
-            path.display()
-        ))
-        .with_help(format!("its columns are {}", names.join(", "))));
-    };
-    let (mut values, mut scratch) = (Vec::new(), Vec::new());
-    while let Some((record, name)) = files.next_named()? {
-        if record.len() <= index {
-            return Err(Error::input(format!(
-                "{name}, line {}: there is no field for {column}",
-                record.line
-            )));
-        }
-        values.push(match record.field(index, &mut scratch) {
-            Field::Null => None,
-            Field::Value(value) => Some(String::from_utf8_lossy(value).into_owned()),
-        });
-    }
-    if values.is_empty() {
-        return Err(Error::config(format!("is a column of {}, which has no rows", path.display())));
-    }
-    Ok(Source::Lines(values.into()))
 }
 
 /// Which workload comes when.

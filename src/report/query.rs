@@ -118,7 +118,7 @@ fn errors(report: &QueryReport) -> String {
     text
 }
 
-/// A table of what was timed; the rows that would all be the same are left out.
+/// A table of what was timed.
 fn latencies(report: &QueryReport) -> Vec<String> {
     let Some(response) = &report.response_us else { return Vec::new() };
     let row = |name: &str, latency: &LatencySummary| {
@@ -167,20 +167,19 @@ fn load(load: &LoadShape) -> String {
 }
 
 fn sent(offered: &OfferedReport) -> String {
-    let OfferedReport { due, unsent, kept, lag_p99_us, lag_max_us } = *offered;
-    let lag = format!(
-        "the client's clock ran late by {} (p99), at most {}",
+    let OfferedReport { due, unsent, kept, lag_p99_us, lag_max_us, late_p99_us, late_max_us } = *offered;
+    let late = format!(
+        "queries went out late by {} (p99), at most {}, the client's clock by {}, at most {}",
+        micros(late_p99_us),
+        micros(late_max_us),
         micros(lag_p99_us),
         micros(lag_max_us)
     );
     match (unsent, kept) {
-        (0, true) => format!("kept: all {} were sent; {lag}", count(due)),
-        (0, false) => format!("NOT KEPT: all {} were sent, but later than they were due; {lag}", count(due)),
-        (_, true) => {
-            format!("kept: {} of {} were sent when the time was up; {lag}", count(due - unsent), count(due))
-        }
-        (_, false) => format!(
-            "NOT KEPT: {} OF {} THAT WERE DUE COULD NOT BE SENT IN TIME, and are not in the figures; {lag}",
+        (0, true) => format!("kept: all {} were sent; {late}", count(due)),
+        (0, false) => format!("NOT KEPT: all {} were sent, but later than they were due; {late}", count(due)),
+        _ => format!(
+            "NOT KEPT: {} OF {} THAT WERE DUE COULD NOT BE SENT IN TIME, and are not in the figures; {late}",
             count(unsent),
             count(due)
         ),
@@ -237,10 +236,10 @@ fn plan(plan: &SlowPlan) -> Vec<String> {
     )];
     lines.extend(planned.map(|Planned { custom, generic }| {
         let what = match (custom, generic) {
-            (custom, 0) => format!("planned for its arguments all {} times", count(custom)),
-            (0, generic) => format!("one plan for any arguments all {} times", count(generic)),
+            (custom, 0) => format!("planned for its arguments all {} times since it was prepared", count(custom)),
+            (0, generic) => format!("one plan for any arguments all {} times since it was prepared", count(generic)),
             (custom, generic) => format!(
-                "planned for its arguments {} times, then with one plan for any arguments {} times, over all connections",
+                "planned for its arguments {} times, then with one plan for any arguments {} times, since it was prepared, over all connections",
                 count(custom),
                 count(generic)
             ),
@@ -303,11 +302,12 @@ impl Report for SearchReport {
         }
         lines.push(String::new());
         if let Some(bound) = self.p99_bound_us {
-            lines.push(match self.highest_rate {
-                Some(highest) => {
-                    format!("highest rate with p99 within {}: {} queries/s", micros(bound), rate(highest))
-                }
-                None => format!("no rate had its p99 within {}", micros(bound)),
+            lines.push(if let Some(highest) = self.highest_rate {
+                format!("highest rate with p99 within {}: {} queries/s", micros(bound), rate(highest))
+            } else {
+                let tried = self.points.iter().filter_map(|point| point.rate);
+                let lowest = tried.min_by(f64::total_cmp).unwrap_or_default();
+                format!("no rate from {}/s up kept its p99 within {}", rate(lowest), micros(bound))
             });
         } else if let Some(best) =
             self.points.iter().max_by(|a, b| a.queries_per_second.total_cmp(&b.queries_per_second))
@@ -315,7 +315,7 @@ impl Report for SearchReport {
             lines.push(format!(
                 "most: {} queries/s, p99 {}, at {}, pipeline depth {}",
                 rate(best.queries_per_second),
-                micros(best.p99_us),
+                or_none(best.p99_us),
                 counted(best.connections as u64, "connection", "connections"),
                 best.pipeline_depth
             ));
@@ -324,6 +324,11 @@ impl Report for SearchReport {
         lines.push(format!("server {}", server(&self.server)));
         lines.join("\n")
     }
+}
+
+/// A time, if anything was answered.
+fn or_none(time: Option<f64>) -> String {
+    time.map_or_else(|| "-".into(), micros)
 }
 
 /// Darker is more.
@@ -338,7 +343,8 @@ impl SearchReport {
     fn map(&self, what: &str, is_rate: bool, rows: usize, columns: usize) -> Vec<String> {
         const WIDTH: usize = 12;
         let (down, across) = (&self.axes[0], &self.axes[1]);
-        let value = |point: &Point| if is_rate { point.queries_per_second } else { point.p99_us };
+        let value =
+            |point: &Point| if is_rate { point.queries_per_second } else { point.p99_us.unwrap_or(0.0) };
         let most = self.points.iter().map(value).fold(0.0, f64::max);
         let heads: Vec<String> = across.values.iter().map(|value| format!("{value:>WIDTH$}")).collect();
         let mut lines = vec![
@@ -349,7 +355,7 @@ impl SearchReport {
             let cells: Vec<String> = self.points[row * columns..(row + 1) * columns]
                 .iter()
                 .map(|point| {
-                    let shown = if is_rate { rate(value(point)) } else { micros(value(point)) };
+                    let shown = if is_rate { rate(value(point)) } else { or_none(point.p99_us) };
                     format!("{:>width$} {}", shown, shade(value(point), most), width = WIDTH - 2)
                 })
                 .collect();
@@ -372,7 +378,7 @@ impl SearchReport {
             let setting = match swept {
                 Setting::Connections => point.connections.to_string(),
                 Setting::PipelineDepth => point.pipeline_depth.to_string(),
-                Setting::Rate => rate(point.rate.unwrap_or(0.0)),
+                Setting::Rate => point.rate.map_or_else(|| "closed loop".into(), rate),
             };
             let mut notes: Vec<String> = Vec::new();
             notes.extend(point.held.map(|held| if held { "held" } else { "not held" }.to_owned()));
@@ -393,8 +399,8 @@ impl SearchReport {
             lines.push(format!(
                 "{setting:>16} {:>12} {:>10} {:>10}  {bar:<30}  {}",
                 rate(point.queries_per_second),
-                micros(point.mean_us),
-                micros(point.p99_us),
+                or_none(point.mean_us),
+                or_none(point.p99_us),
                 notes.join(", ")
             ));
         }

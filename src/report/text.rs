@@ -265,7 +265,12 @@ pub(super) fn count(number: u64) -> String {
 }
 
 pub(super) fn rate(per_second: f64) -> String {
-    if per_second < 100.0 { format!("{per_second:.1}") } else { count(per_second.round() as u64) }
+    match per_second {
+        0.0 => "0".to_owned(),
+        ..1.0 => format!("{per_second:.3}"),
+        ..100.0 => format!("{per_second:.1}"),
+        _ => count(per_second.round() as u64),
+    }
 }
 
 pub(super) fn seconds(seconds: f64) -> String {

@@ -55,7 +55,22 @@ async fn the_highest_rate_within_a_bound_is_found() {
     assert!(points.iter().any(|point| point["held"] == false), "{report:#}");
     assert!(points.is_sorted_by(|a, b| a["rate"].as_f64() <= b["rate"].as_f64()), "the curve is in order");
     let hopeless = workplace.succeed(&[&find[..find.len() - 1], &["--p99", "1ms"]].concat()).stdout;
-    assert!(hopeless.contains("no rate had its p99 within 1.00 ms"), "{hopeless}");
+    assert!(hopeless.contains("no rate from 1.0/s up kept its p99 within 1.00 ms"), "{hopeless}");
+}
+
+/// A rate at which nothing was answered in time has no percentiles that could be within any bound.
+#[tokio::test]
+async fn no_answer_holds_no_bound() {
+    let (workplace, _) = workplace("").await;
+    let find =
+        ["query", "--sql", "SELECT pg_sleep(0.3)", "--find-max", "--p99", "5ms", "--duration", "100ms"];
+    let report = workplace.succeed(&[&find[..], &["-c", "1", "--json"]].concat()).json();
+    assert!(report["highest_rate"].is_null(), "{report:#}");
+    let points = report["points"].as_array().unwrap();
+    assert!(points[0]["rate"].is_null() && points.len() > 2, "the closed loop, and rates: {report:#}");
+    assert!(points.iter().all(|point| point["held"] != true), "{report:#}");
+    let text = workplace.succeed(&[&find[..], &["-c", "1"]].concat()).stdout;
+    assert!(text.contains("closed loop") && text.contains("no rate from 1.0/s up kept its p99"), "{text}");
 }
 
 #[tokio::test]
@@ -65,6 +80,11 @@ async fn the_slowest_arguments_are_explained() {
     )
     .await;
     let explain = ["-n", "20", "-c", "1", "--explain", "--json"];
+    // It is the server's time that counts: those behind the slow one waited longer for their answers.
+    let sleep = ["query", "--sql", "SELECT pg_sleep($1)", "--arg", "csv:pauses.csv:pause"];
+    workplace.write("pauses.csv", "pause\n0\n0\n0\n0.1\n0\n0\n0\n0\n");
+    let report = workplace.succeed(&[&sleep[..], &explain[..], &["-d", "8"]].concat()).json();
+    assert_eq!(report["plans"][0]["arguments"], "0.1", "{report:#}");
     let read = ["query", "--sql", "SELECT n FROM numbers WHERE id = $1", "--arg", "uniform:1:1000"];
     let report = workplace.succeed(&[&read[..], &explain[..]].concat()).json();
     let plan = &report["plans"][0];

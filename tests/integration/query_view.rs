@@ -15,8 +15,7 @@ const MOST_LINES: usize = 4;
 fn figures(screen: &Screen) -> Option<(u64, f64, u64)> {
     screen.text().iter().find_map(|line| {
         let (rate, line) = line.trim_start().split_once("/s, p99 ")?;
-        let (p99, errors) = line.split_once(" ms, ")?;
-        let errors = errors.strip_suffix(" errors")?;
+        let (p99, errors) = line.split_once(" ms, errors ")?;
         Some((rate.replace(',', "").parse().ok()?, p99.parse().ok()?, errors.parse().ok()?))
     })
 }

@@ -244,9 +244,25 @@ async fn answers_are_compared_with_what_is_expected() {
 }
 
 #[tokio::test]
+async fn the_seed_decides_what_is_asked() {
+    let (workplace, client) = workplace("CREATE TABLE asked (n int)").await;
+    let insert =
+        ["query", "--sql", "INSERT INTO asked VALUES ($1)", "--arg", "uniform:1:1000000000", "-n", "9"];
+    let mut asked = Vec::new();
+    for seed in ["1", "2", "1"] {
+        workplace.succeed(&[&insert[..], &["--seed", seed, "-c", "3"]].concat());
+        asked.push(texts(&client, "SELECT n::text FROM asked ORDER BY n").await);
+        client.batch_execute("TRUNCATE asked").await.unwrap();
+    }
+    assert_eq!(asked[0], asked[2]);
+    assert!(asked[0].iter().all(|n| !asked[1].contains(n)), "{asked:?}");
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_said_before_anything_is_asked() {
     let (workplace, client) = workplace("CREATE TABLE asked (id int); CREATE TABLE empty (id int)").await;
     workplace.write("nothing.csv", "id\n");
+    workplace.write("latin1.csv", b"id\n1\n\xfc\n");
     workplace.write("late.csv", format!("id\n{}late\n", "1\n".repeat(300)));
     let insert = "INSERT INTO asked VALUES ($1)";
     let sql = |arg: &str| workplace.run(&["query", "--sql", insert, "--arg", arg, "-n", "5"]);
@@ -271,6 +287,7 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
         ("column:empty.id", "argument 1 is column id of empty, which has no values", "load it first"),
         ("csv:nothing.csv:id", "argument 1 is a column of nothing.csv, which has no rows", ""),
         ("csv:late.csv:id", "read late as $1 (int4) of --sql", "change the argument"),
+        ("csv:latin1.csv:id", "latin1.csv, line 3: id is not UTF-8", "write the file in UTF-8"),
         ("csv:nothing.csv:city", "argument 1 is column city of nothing.csv", "its columns are id"),
         ("zipfian:1:9:-1", "argument 1 has -1 as the exponent of a zipfian", "give a number from 0 to 1000"),
     ] {
@@ -298,6 +315,7 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
             &["--arg", "unifrm:1:2"],
             "did you mean uniform:1:2? A constant that looks like it is text:unifrm:1:2",
         ),
+        (&["--explain", "--sync-every", "8"], "--explain has to know which query is slowest"),
         (&["--no-latency", "--rate", "5"], "--no-latency takes no times"),
         (&["--no-latency", "--save", "x"], "--no-latency takes no times"),
     ] {
