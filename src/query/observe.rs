@@ -112,7 +112,8 @@ impl Pids {
 impl Observer {
     /// Begin to look at the backends `pids` over `client`, a connection of its own.
     pub async fn start(client: Client, pids: Pids, is_local: bool) -> Observer {
-        let before = soon(statements(&client)).await.flatten();
+        let counted = soon(counted(&client)).await.flatten();
+        let before = statements(&client, counted.as_deref()).await;
         // The first look costs the server as much as many later ones: it has to learn what the view is.
         let look = soon(client.prepare(LOOK)).await.and_then(Result::ok);
         if let Some(look) = &look {
@@ -121,7 +122,7 @@ impl Observer {
         let (stop, stopped) = oneshot::channel();
         let watching = tokio::spawn(async move {
             let seen = watch(&client, look, &pids, is_local, stopped).await;
-            let after = soon(statements(&client)).await.flatten();
+            let after = statements(&client, counted.as_deref()).await;
             (seen, before.zip(after).map(|(before, after)| difference(&before, after)))
         });
         Observer { stop, watching }
@@ -371,18 +372,25 @@ fn kind_of(event: &str) -> (&'static str, &'static str) {
 /// Calls, milliseconds and rows of each statement, by its identity.
 type Statements = BTreeMap<(i64, u32), (String, i64, f64, i64)>;
 
-async fn statements(client: &Client) -> Option<Statements> {
-    // Where the extension is not there, or may not be read, there is nothing to tell.
-    let rows = client
-        .query(
-            "SELECT queryid, userid, query, calls, total_exec_time, rows FROM pg_stat_statements
-             WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-               AND queryid IS NOT NULL AND query NOT LIKE '%pg_stat_%' AND query NOT LIKE '%pg_backend_pid()%'
-               AND query NOT LIKE 'SET default_transaction_read_only%'",
-            &[],
-        )
-        .await
-        .ok()?;
+/// What asks for what the server counted of each statement; none where it does not count.
+async fn counted(client: &Client) -> Option<String> {
+    let sql = "SELECT pg_catalog.quote_ident(nspname) AS pg_stat_schema FROM pg_catalog.pg_extension AS e
+               JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace WHERE extname = 'pg_stat_statements'";
+    let schema: String = client.query_opt(sql, &[]).await.ok()??.get(0);
+    // What a function runs is counted apart from what is run by itself.
+    Some(format!(
+        "SELECT queryid, userid, min(query), sum(calls)::bigint, sum(total_exec_time), sum(rows)::bigint
+         FROM {schema}.pg_stat_statements
+         WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+           AND queryid IS NOT NULL AND query NOT LIKE '%pg_stat_%' AND query NOT LIKE '%pg_backend_pid()%'
+           AND query NOT LIKE 'SET default_transaction_read_only%'
+         GROUP BY queryid, userid"
+    ))
+}
+
+async fn statements(client: &Client, counted: Option<&str>) -> Option<Statements> {
+    // Where it may not be read, there is nothing to tell.
+    let rows = soon(client.query(counted?, &[])).await?.ok()?;
     let read = |row: &tokio_postgres::Row| {
         ((row.get(0), row.get(1)), (row.get(2), row.get(3), row.get(4), row.get(5)))
     };

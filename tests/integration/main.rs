@@ -21,6 +21,7 @@ mod oracle_datetime;
 mod query;
 mod query_faults;
 mod query_load;
+mod query_parallel;
 mod query_runs;
 mod query_verdicts;
 mod query_view;
