@@ -47,6 +47,9 @@ pub struct Seen {
     pub busy_cores: Option<f64>,
     /// Cores of this machine.
     pub cores: usize,
+    /// Cores that this program may use.
+    #[serde(skip)]
+    pub client_limit: usize,
     /// Whether the rate was given, and kept.
     pub rate_was_kept: bool,
 }
@@ -163,7 +166,7 @@ async fn watch(
     is_local: bool,
     mut stopped: oneshot::Receiver<()>,
 ) -> Seen {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let client_limit = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let began = Instant::now();
     let backends = pids.get().len();
     let before = Processors::now(&pids.get(), is_local);
@@ -220,7 +223,8 @@ async fn watch(
             .zip(after.machine)
             .filter(|_| seconds >= LEAST_SECONDS)
             .map(|(before, after)| (after - before).max(0.0) / seconds),
-        cores,
+        cores: machine_cores().unwrap_or(client_limit),
+        client_limit,
         rate_was_kept: false,
     }
 }
@@ -270,17 +274,38 @@ fn machine_seconds() -> Option<f64> {
     Some((user + nice + system + interrupt + soft) / ticks_a_second())
 }
 
+/// The processors of this machine, however many of them we may use: those that proc(5)'s stat has a line for.
+fn machine_cores() -> Option<usize> {
+    cores_of(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+fn cores_of(stat: &str) -> Option<usize> {
+    let is_core =
+        |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(char::is_numeric));
+    Some(stat.lines().filter(is_core).count()).filter(|cores| *cores > 0)
+}
+
 impl Seen {
+    /// Who used how much of what.
+    fn usage(&self) -> String {
+        let Seen { client_cores, client_limit, cores, .. } = self;
+        let server = self.server_cores.map(|server| format!(" and the server {server:.2}"));
+        if client_limit >= cores {
+            return format!(
+                "the client used {client_cores:.2}{} of {cores} cores",
+                server.unwrap_or_default()
+            );
+        }
+        let limit = if *client_limit == 1 { "1 core".to_owned() } else { format!("{client_limit} cores") };
+        let server = server.map(|server| format!("{server} of {cores} cores")).unwrap_or_default();
+        format!("the client used {client_cores:.2} of the {limit} that it may use{server}")
+    }
+
     /// What bounded the run: a word, and a sentence.
     fn verdict(&self) -> (&'static str, String) {
         let Seen { backends, running, waiting_for_client, client_cores, cores, .. } = self;
         let backends = *backends as f64;
-        let client = match self.server_cores {
-            Some(server) => {
-                format!("the client used {client_cores:.2} and the server {server:.2} of {cores} cores")
-            }
-            None => format!("the client used {client_cores:.2} of {cores} cores"),
-        };
+        let client = self.usage();
         if self.looks < FEWEST_LOOKS {
             return ("unknown", format!("unknown: the run was too short to look at the server; {client}"));
         }
@@ -320,15 +345,17 @@ impl Seen {
                 ),
             );
         }
-        if *client_cores >= 0.85 * all
+        // It may be allowed less than the machine has.
+        let limit = all.min(self.client_limit as f64);
+        if *client_cores >= 0.85 * limit
             || (is_full && self.server_cores.is_some_and(|server| *client_cores > server))
         {
-            return (
-                "client",
-                format!(
-                    "THE CLIENT, NOT THE SERVER: {client}; measure from a larger machine, or from another one"
-                ),
-            );
+            let instead = if limit < all {
+                "let it use more cores, or measure from another machine"
+            } else {
+                "measure from a larger machine, or from another one"
+            };
+            return ("client", format!("THE CLIENT, NOT THE SERVER: {client}; {instead}"));
         }
         let server_is_full = self.server_cores.is_some_and(|server| server >= 0.4 * all);
         if (is_full && server_is_full) || *running >= 0.7 * backends {
@@ -429,6 +456,7 @@ mod tests {
             backends: 16,
             looks: 100,
             cores: 2,
+            client_limit: 2,
             busy_cores: Some(1.0),
             server_cores: Some(0.5),
             ..Seen::default()
@@ -482,6 +510,42 @@ mod tests {
         );
         let crowded = Seen { busy_cores: Some(2.0), server_cores: Some(0.1), client_cores: 0.01, ..seen() };
         check(&crowded, "others", "OTHER PROGRAMS: they used 1.89 of 2 cores");
+    }
+
+    #[test]
+    fn a_client_is_bound_by_what_it_may_use() {
+        let limited = Seen {
+            waiting_for_client: 7.5,
+            running: 8.5,
+            busy_cores: Some(1.7),
+            server_cores: Some(0.7),
+            client_cores: 0.97,
+            client_limit: 1,
+            ..seen()
+        };
+        let sentence = "THE CLIENT, NOT THE SERVER: the client used 0.97 of the 1 core that it may use \
+                        and the server 0.70 of 2 cores; let it use more cores, or measure from another machine";
+        check(&limited, "client", sentence);
+        let three =
+            Seen { client_limit: 3, cores: 8, client_cores: 2.6, server_cores: None, ..limited.clone() };
+        let sentence = "THE CLIENT, NOT THE SERVER: the client used 2.60 of the 3 cores that it may use; let";
+        check(&three, "client", sentence);
+        // As much of all that there is, is little.
+        let free = Seen { client_limit: 2, ..limited };
+        check(&free, "unknown", "nothing by itself");
+        // However much it is allowed, there is no more than the machine has.
+        let generous = Seen { client_limit: 64, client_cores: 1.8, ..free };
+        let sentence =
+            "THE CLIENT, NOT THE SERVER: the client used 1.80 and the server 0.70 of 2 cores; measure";
+        check(&generous, "client", sentence);
+    }
+
+    #[test]
+    fn every_processor_of_the_machine_is_counted() {
+        let stat =
+            "cpu  9 0 8 3 8 0 1 3 0 0\ncpu0 5 0 4 1 1\ncpu1 4 0 4 2 7\ncpu11 0 0 0\nintr 5 0\ncpufreq 1\n";
+        assert_eq!(cores_of(stat), Some(3));
+        assert_eq!(cores_of("intr 5\n"), None);
     }
 
     #[test]

@@ -3,6 +3,33 @@
 use crate::support;
 use crate::support::cli::Workplace;
 
+/// The machine is what it is, however little of it the client may use.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_may_use_less_than_the_machine_has() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let database = support::database().await;
+    let workplace = Workplace::on(&database);
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let is_core = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
+    let cores = stat.lines().filter(is_core).count();
+    // A child may use what the thread may that starts it.
+    let limited = std::thread::spawn(move || {
+        let ours = sched_getaffinity(None).unwrap();
+        let mut one = CpuSet::new();
+        one.set((0..CpuSet::MAX_CPU).find(|core| ours.is_set(*core)).unwrap());
+        sched_setaffinity(None, &one).unwrap();
+        workplace.succeed(&["query", "--sql", "SELECT 1", "-c", "4", "--duration", "1s", "--json"]).json()
+    });
+    let bound = &limited.join().unwrap()["bound"];
+    assert_eq!(bound["cores"], cores, "{bound:#}");
+    if cores > 1 {
+        let sentence = bound["sentence"].as_str().unwrap();
+        assert!(sentence.contains(" of the 1 core that it may use"), "{bound:#}");
+    }
+}
+
 /// What the server counts is found wherever it was put, and a statement is one, whoever runs it.
 #[tokio::test]
 async fn statements_are_counted_outside_the_search_path_too() {
