@@ -41,8 +41,12 @@ pub struct Seen {
     pub waiting: Vec<(String, f64)>,
     /// Cores that this program used, on average.
     pub client_cores: f64,
-    /// Cores that the run's backends used, on average; null where they are not seen from here.
+    /// Cores that the run's backends used, on average; null where they are not seen from here. Where parallel workers
+    /// helped them, whatever the client did not use: not every worker lives until it is looked at.
     pub server_cores: Option<f64>,
+    /// Whether parallel workers helped the run's backends.
+    #[serde(skip)]
+    pub has_parallel_workers: bool,
     /// Cores of this machine that were busy, on average; null where it does not tell.
     pub busy_cores: Option<f64>,
     /// Cores of this machine.
@@ -67,12 +71,34 @@ pub struct ServerStatement {
     pub rows: f64,
 }
 
-/// Which of some backends run, wait for the client, or for something else.
-const LOOK: &str =
-    "SELECT CASE WHEN state IS DISTINCT FROM 'active' OR wait_event_type = 'Client' THEN 'client'
-                                WHEN wait_event IS NULL THEN 'running'
-                                ELSE wait_event_type || ':' || wait_event END, count(*)
-                    FROM pg_catalog.pg_stat_activity WHERE pid = ANY ($1) GROUP BY 1";
+/// Which of some backends run, wait for the client, or for something else, and the processes of their parallel
+/// workers. Of a backend and its workers counts what most of them do, except to wait for one another.
+fn look(leader_pid: &str) -> String {
+    format!(
+        "WITH processes AS (
+             SELECT pid, coalesce({leader_pid}, pid) AS backend, state, wait_event_type, wait_event
+             FROM pg_catalog.pg_stat_activity WHERE coalesce({leader_pid}, pid) = ANY ($1)
+         ), states AS (
+             SELECT pid, backend,
+                    -- A worker has no state until it has begun.
+                    CASE WHEN wait_event_type = 'Client' OR pid = backend AND state IS DISTINCT FROM 'active'
+                         THEN 'client'
+                         WHEN wait_event IS NULL THEN 'running'
+                         ELSE wait_event_type || ':' || wait_event END COLLATE \"C\" AS state
+             FROM processes
+         ), backends AS (
+             SELECT coalesce(
+                        -- Of two that are as frequent the last, as running is.
+                        mode() WITHIN GROUP (ORDER BY state DESC)
+                            FILTER (WHERE state <> 'client' AND state NOT LIKE 'IPC:%'),
+                        min(state) FILTER (WHERE pid = backend),
+                        'running') AS state,
+                    array_agg(pid) FILTER (WHERE pid <> backend) AS workers
+             FROM states GROUP BY backend
+         )
+         SELECT state, count(*), workers FROM backends GROUP BY state, workers"
+    )
+}
 
 /// In less time the system has hardly counted what the processors did.
 const LEAST_SECONDS: f64 = 0.2;
@@ -118,7 +144,11 @@ impl Observer {
         let counted = soon(counted(&client)).await.flatten();
         let before = statements(&client, counted.as_deref()).await;
         // The first look costs the server as much as many later ones: it has to learn what the view is.
-        let look = soon(client.prepare(LOOK)).await.and_then(Result::ok);
+        let look = match soon(client.prepare(&look("leader_pid"))).await {
+            // Before version 13 nobody tells whose workers they are.
+            Some(Err(_)) => soon(client.prepare(&look("NULL::int"))).await.and_then(Result::ok),
+            look => look.and_then(Result::ok),
+        };
         if let Some(look) = &look {
             soon(client.query(look, &[&pids.get()])).await;
         }
@@ -171,6 +201,7 @@ async fn watch(
     let backends = pids.get().len();
     let before = Processors::now(&pids.get(), is_local);
     let mut states: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut workers, mut has_parallel_workers) = (BTreeMap::new(), false);
     let (mut looks, mut is_stopped) = (0, false);
     if let Some(look) = look {
         loop {
@@ -186,6 +217,13 @@ async fn watch(
             looks += 1;
             for row in rows {
                 *states.entry(row.get(0)).or_default() += row.get::<_, i64>(1) as u64;
+                for pid in row.get::<_, Option<Vec<i32>>>(2).into_iter().flatten() {
+                    has_parallel_workers = true;
+                    if let Some(seconds) = process_seconds(pid).filter(|_| is_local) {
+                        let most: &mut f64 = workers.entry(pid).or_default();
+                        *most = most.max(seconds);
+                    }
+                }
             }
         }
     }
@@ -216,8 +254,9 @@ async fn watch(
         server_cores: before.server.zip(after.server).map(|(before, after)| {
             // Of processes that came since, all of it.
             let used = |(pid, seconds): (&i32, &f64)| seconds - before.get(pid).unwrap_or(&0.0);
-            after.iter().map(used).sum::<f64>().max(0.0) / seconds
+            (after.iter().map(used).sum::<f64>().max(0.0) + workers.values().sum::<f64>()) / seconds
         }),
+        has_parallel_workers,
         busy_cores: before
             .machine
             .zip(after.machine)
@@ -227,6 +266,7 @@ async fn watch(
         client_limit,
         rate_was_kept: false,
     }
+    .attributed()
 }
 
 /// Processor time used so far, in seconds.
@@ -286,10 +326,23 @@ fn cores_of(stat: &str) -> Option<usize> {
 }
 
 impl Seen {
+    /// With what parallel workers may have used counted as the server's: they come and go between two looks, and
+    /// cannot be told from other programs then.
+    fn attributed(self) -> Seen {
+        let rest = self.busy_cores.filter(|_| self.has_parallel_workers).map(|busy| busy - self.client_cores);
+        let server_cores = self.server_cores.map(|server| rest.map_or(server, |rest| server.max(rest)));
+        Seen { server_cores, ..self }
+    }
+
     /// Who used how much of what.
     fn usage(&self) -> String {
         let Seen { client_cores, client_limit, cores, .. } = self;
-        let server = self.server_cores.map(|server| format!(" and the server {server:.2}"));
+        let with = match (self.has_parallel_workers, self.busy_cores) {
+            (false, _) => "",
+            (true, Some(_)) => " with parallel workers at most",
+            (true, None) => " with parallel workers at least",
+        };
+        let server = self.server_cores.map(|server| format!(" and the server{with} {server:.2}"));
         if client_limit >= cores {
             return format!(
                 "the client used {client_cores:.2}{} of {cores} cores",
@@ -510,6 +563,30 @@ mod tests {
         );
         let crowded = Seen { busy_cores: Some(2.0), server_cores: Some(0.1), client_cores: 0.01, ..seen() };
         check(&crowded, "others", "OTHER PROGRAMS: they used 1.89 of 2 cores");
+    }
+
+    #[test]
+    fn parallel_workers_are_the_servers() {
+        let crowded = Seen {
+            backends: 1,
+            running: 1.0,
+            busy_cores: Some(2.0),
+            server_cores: Some(0.75),
+            client_cores: 0.01,
+            ..seen()
+        };
+        check(&crowded.clone().attributed(), "others", "OTHER PROGRAMS: they used 1.24 of 2 cores");
+        let parallel = Seen { has_parallel_workers: true, ..crowded };
+        let sentence = "server CPU: 1.0 of 1 backends ran, none waited; \
+                        the client used 0.01 and the server with parallel workers at most 1.99 of 2 cores";
+        check(&parallel.clone().attributed(), "server", sentence);
+        // What is known to be its own is not taken from it.
+        let more = Seen { busy_cores: Some(0.5), ..parallel.clone() }.attributed();
+        assert_eq!(more.server_cores, Some(0.75));
+        // Another machine's processors are not these.
+        let remote = Seen { server_cores: None, ..parallel }.attributed();
+        let sentence = "server CPU: 1.0 of 1 backends ran, none waited; the client used 0.01 of 2 cores";
+        check(&remote, "server", sentence);
     }
 
     #[test]

@@ -1,7 +1,45 @@
 //! `query`: what bounded the run, where the processors that it takes are more, or fewer, than its connections show.
 
+use std::thread::available_parallelism;
+
 use crate::support;
 use crate::support::cli::Workplace;
+
+/// Parallel workers are neither the run's connections nor other programs.
+#[tokio::test]
+async fn parallel_workers_are_no_other_programs() {
+    let database = support::database().await;
+    let client = database.connect().await;
+    let workers = available_parallelism().unwrap().get();
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE big AS SELECT generate_series(1, 1000000) AS g; ANALYZE big;
+             ALTER TABLE big SET (parallel_workers = {workers});
+             DO $$ DECLARE setting text; BEGIN
+                 FOREACH setting IN ARRAY ARRAY['parallel_setup_cost = 0', 'parallel_tuple_cost = 0',
+                         'min_parallel_table_scan_size = 0', 'max_parallel_workers_per_gather = {workers}'] LOOP
+                     EXECUTE format('ALTER DATABASE %I SET %s', current_database(), setting);
+                 END LOOP;
+             END $$"
+        ))
+        .await
+        .unwrap();
+    let workplace = Workplace::on(&database);
+    let sql = "SELECT count(*) FROM big WHERE sqrt(g) > 1";
+    let args = ["query", "--sql", sql, "-c", "1", "-d", "1", "--duration", "2s", "--json"];
+    let report = workplace.succeed(&args).json();
+    let bound = &report["bound"];
+    assert_ne!(bound["by"], "others", "{bound:#}");
+    // It runs where its workers do, though it waits for them, and is one backend with them.
+    let running = bound["running"].as_f64().unwrap();
+    assert!(running > 0.1 && running <= 1.0, "{bound:#}");
+    if bound["server_cores"].is_number() {
+        let sentence = bound["sentence"].as_str().unwrap();
+        assert!(sentence.contains("the server with parallel workers at most "), "{bound:#}");
+        let of = |figure: &str| bound[figure].as_f64().unwrap();
+        assert!(of("server_cores") + of("client_cores") > of("busy_cores") - 1e-6, "{bound:#}");
+    }
+}
 
 /// The machine is what it is, however little of it the client may use.
 #[cfg(target_os = "linux")]
