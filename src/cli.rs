@@ -300,6 +300,11 @@ an answer comes. Many on the way at once raise the rate and, since they queue, t
 --pipeline-depth 1 to see the latency of a query by itself. Open loop (--rate): queries are due at that rate \
 whatever became of those before, and their response times count from then, not from when they could be sent.
 
+Arguments: uniform draws all values from LOW to HIGH equally often. The others draw whole numbers: gaussian \
+around the middle, with LOW and HIGH SPREAD standard deviations away; exponential most often near LOW, falling by e \
+to the power of RATE from there to HIGH; zipfian LOW most often, and the n-th value n to the power of EXPONENT less \
+often; sequence one after the other, and from LOW again.
+
 Queries on the way together share a Sync, up to --sync-every of them: the server then ends a transaction and \
 sends a reply for all at once. That is done for statements that begin with SELECT, VALUES or TABLE, or with \
 WITH and do not write, in read-only sessions: what writes nevertheless is refused. --sync-every 1 gives each query a Sync, and so a transaction, of its own, and lets it write.")]
@@ -313,7 +318,7 @@ pub struct Query {
     pub sql: Option<String>,
     /// An argument of --sql, one for each of $1, $2 …: a constant, uniform:LOW:HIGH, gaussian:LOW:HIGH:SPREAD,
     /// exponential:LOW:HIGH:RATE, zipfian:LOW:HIGH:EXPONENT, sequence:LOW:HIGH, choice:A,B, column:TABLE.COLUMN,
-    /// csv:FILE:COLUMN, or text:CONSTANT; HIGH may be `rows`
+    /// csv:FILE:COLUMN, or text:CONSTANT; HIGH may be `rows`, as many as the configured table has
     #[arg(long = "arg", value_name = "ARG", requires = "sql", allow_hyphen_values = true)]
     pub args: Vec<Arg>,
     /// How many queries; of workloads with a transaction, how many transactions [default: 100000]
@@ -335,16 +340,18 @@ pub struct Query {
     /// Queries, or transactions, on the way at once on each connection [default: 8; 1 in an open loop]
     #[arg(short = 'd', long, value_name = "N", help_heading = "Load")]
     pub pipeline_depth: Option<usize>,
-    /// Queries that share a Sync, read-only; 1 for a Sync each [default: 256 for a SELECT, else 1]
+    /// Queries that share a Sync, after which the server ends their transaction and replies: they may only read;
+    /// 1 for a Sync each [default: 256 for a SELECT, else 1; with --explain 1]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub sync_every: Option<usize>,
     /// How statements are given to the server [default: prepared]
     #[arg(long, help_heading = "Load")]
     pub protocol: Option<Protocol>,
-    /// Send so many queries a second, over all connections, whatever becomes of them
+    /// Open loop: send so many queries a second, over all connections, whatever becomes of them; response times count
+    /// from when each was due
     #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Load")]
     pub rate: Option<f64>,
-    /// How these are spread over time [default: poisson]
+    /// How the queries of an open loop are spread over time [default: poisson]
     #[arg(long, help_heading = "Load")]
     pub arrivals: Option<Arrivals>,
 
@@ -368,8 +375,8 @@ pub struct Query {
     /// latency counts from the first time [default: 0]
     #[arg(long, value_name = "N", help_heading = "Answers and errors")]
     pub retries: Option<u64>,
-    /// Stop when more queries than this are refused or lost; up to so many do not fail the run [default: 0 for the
-    /// exit code, and no stop]
+    /// Stop when more than N queries are refused or lost; up to N do not fail the run; without it none stops a run, and
+    /// one fails it
     #[arg(long, value_name = "N", help_heading = "Answers and errors")]
     pub max_errors: Option<u64>,
 
@@ -387,7 +394,7 @@ pub struct Query {
     /// pipeline-depth=1,8 rate=100,200; names of workloads come before it
     #[arg(long, value_name = "SETTING=VALUES", num_args = 1.., conflicts_with_all = ["ramp", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub sweep: Vec<Axis>,
-    /// Make a run for each of these rates
+    /// Make a run, as with --rate, for each rate from FROM to TO queries a second, STEP apart
     #[arg(long, value_name = "FROM:TO:STEP", conflicts_with_all = ["rate", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub ramp: Option<Ramp>,
     /// Search the highest rate at which 99 of 100 response times keep within --p99
@@ -397,7 +404,7 @@ pub struct Query {
         help_heading = "Several runs, of 5 s each unless -n or --duration is given"
     )]
     pub find_max: bool,
-    /// The bound of --find-max: 5ms
+    /// The bound of --find-max, such as 5ms
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "find_max", help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub p99: Option<Duration>,
 
