@@ -1,10 +1,15 @@
-//! How far the means of a run can be trusted, by the method of batch means.
+//! How far the figures of a run can be trusted, by the method of batch means.
 //!
 //! Latencies that follow each other are alike: a checkpoint slows thousands of them. A confidence interval that takes
 //! them for independent is far too narrow. So the run is cut into stretches of time, long enough for their means to
 //! vary as means of independent runs would, and the interval is drawn from how much those differ (Law and Kelton,
 //! *Simulation Modeling and Analysis*, chapter 9). What likeness is left between neighbouring stretches widens it
 //! further, as for a first-order autoregressive series.
+//!
+//! A quantile is where the share of the answers that took no longer is as large; how far that share can be trusted is
+//! told the same way, as the mean of what is 1 for those and 0 for the others (Flegal and Jones, *Implementing MCMC:
+//! Estimating with Confidence*, in the *Handbook of Markov Chain Monte Carlo*). So each stretch keeps how many answers
+//! took how long, coarsely.
 
 use std::time::Duration;
 
@@ -24,9 +29,31 @@ pub struct Interval {
 pub struct Batches {
     /// How long each is, in milliseconds; doubled whenever there are too many.
     stretch_ms: u64,
-    /// How many answers, and the sum of their latencies in microseconds.
-    sums: Vec<(u64, f64)>,
+    stretches: Vec<Stretch>,
 }
+
+/// What was answered in one of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Stretch {
+    /// How many answers.
+    count: u64,
+    /// The sum of their latencies in microseconds.
+    sum: f64,
+    spread: Spread,
+}
+
+/// How many answers took how long: 32 buckets for each power of two of nanoseconds, so that one holds what differs by
+/// 3 % at most; what took less than a microsecond is in the first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Spread {
+    /// The bucket of the first count; nothing is kept of the empty ones before it and after the last.
+    first: u16,
+    counts: Vec<u32>,
+}
+
+/// The powers of two that the buckets of a [`Spread`] begin with, and that they are divided by.
+const SHORTEST_BITS: u32 = 10;
+const BUCKET_BITS: u32 = 5;
 
 /// As many stretches are kept at most.
 const MOST: usize = 512;
@@ -46,7 +73,61 @@ const STUDENT: [f64; GROUPS - FEWEST + 1] =
 
 impl Default for Batches {
     fn default() -> Self {
-        Batches { stretch_ms: 1, sums: Vec::new() }
+        Batches { stretch_ms: 1, stretches: Vec::new() }
+    }
+}
+
+impl Spread {
+    #[inline]
+    fn record(&mut self, latency: Duration) {
+        let nanoseconds = (latency.as_nanos() as u64).max(1 << SHORTEST_BITS);
+        let bits = nanoseconds.ilog2();
+        let within = (nanoseconds >> (bits - BUCKET_BITS)) - (1 << BUCKET_BITS);
+        let bucket = (u64::from(bits - SHORTEST_BITS) << BUCKET_BITS) + within;
+        let count = &mut self.room(bucket as usize, 1)[0];
+        *count = count.saturating_add(1);
+    }
+
+    fn add(&mut self, other: &Spread) {
+        if other.counts.is_empty() {
+            return;
+        }
+        let room = self.room(other.first.into(), other.counts.len());
+        for (own, other) in room.iter_mut().zip(&other.counts) {
+            *own = own.saturating_add(*other);
+        }
+    }
+
+    /// The counts of so many buckets from `bucket` on.
+    #[inline]
+    fn room(&mut self, bucket: usize, buckets: usize) -> &mut [u32] {
+        if self.counts.is_empty() {
+            self.first = bucket as u16;
+        }
+        let missing = usize::from(self.first).saturating_sub(bucket);
+        if missing > 0 {
+            self.counts.splice(..0, std::iter::repeat_n(0, missing));
+            self.first = bucket as u16;
+        }
+        let from = bucket - usize::from(self.first);
+        if self.counts.len() < from + buckets {
+            self.counts.resize(from + buckets, 0);
+        }
+        &mut self.counts[from..from + buckets]
+    }
+
+    /// How many answers are in the buckets before `bucket`.
+    fn before(&self, bucket: usize) -> u64 {
+        let buckets = bucket.saturating_sub(self.first.into()).min(self.counts.len());
+        self.counts[..buckets].iter().map(|&count| u64::from(count)).sum()
+    }
+}
+
+impl Stretch {
+    fn add(&mut self, other: &Stretch) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.spread.add(&other.spread);
     }
 }
 
@@ -58,12 +139,13 @@ impl Batches {
             self.double();
             index /= 2;
         }
-        if index >= self.sums.len() {
-            self.sums.resize(index + 1, (0, 0.0));
+        if index >= self.stretches.len() {
+            self.stretches.resize_with(index + 1, Stretch::default);
         }
-        let (count, sum) = &mut self.sums[index];
-        *count += 1;
-        *sum += latency.as_nanos() as f64 / 1e3;
+        let stretch = &mut self.stretches[index];
+        stretch.count += 1;
+        stretch.sum += latency.as_nanos() as f64 / 1e3;
+        stretch.spread.record(latency);
     }
 
     /// Count all of `other`, which began at the same time.
@@ -75,55 +157,62 @@ impl Batches {
         while other.stretch_ms < self.stretch_ms {
             other.double();
         }
-        if self.sums.len() < other.sums.len() {
-            self.sums.resize(other.sums.len(), (0, 0.0));
+        if self.stretches.len() < other.stretches.len() {
+            self.stretches.resize_with(other.stretches.len(), Stretch::default);
         }
-        for (own, other) in self.sums.iter_mut().zip(&other.sums) {
-            *own = (own.0 + other.0, own.1 + other.1);
+        for (own, other) in self.stretches.iter_mut().zip(&other.stretches) {
+            own.add(other);
         }
     }
 
     fn double(&mut self) {
         self.stretch_ms *= 2;
-        self.sums = self
-            .sums
-            .chunks(2)
-            .map(|pair| pair.iter().fold((0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1)))
-            .collect();
+        let mut stretches = std::mem::take(&mut self.stretches).into_iter();
+        while let Some(mut stretch) = stretches.next() {
+            if let Some(second) = stretches.next() {
+                stretch.add(&second);
+            }
+            self.stretches.push(stretch);
+        }
     }
 
-    /// The stretches in equal groups; the last stretch is not over, and what does not fill a group is left out.
-    fn groups(&self) -> Option<(Vec<(f64, f64)>, f64)> {
-        let whole = self.sums.len().saturating_sub(1);
+    /// The stretches but the last, which is not over, in groups as equal as can be.
+    fn groups(&self) -> Option<impl Iterator<Item = &[Stretch]>> {
+        let whole = self.stretches.len().saturating_sub(1);
         let groups = whole.min(GROUPS);
-        if groups < FEWEST || self.sums.iter().map(|sum| sum.0).sum::<u64>() < FEWEST_ANSWERS {
+        if groups < FEWEST || self.stretches.iter().map(|stretch| stretch.count).sum::<u64>() < FEWEST_ANSWERS
+        {
             return None;
         }
-        let each = whole / groups;
-        let sums = self.sums[..groups * each]
-            .chunks(each)
-            .map(|group| group.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0 as f64, sum.1 + one.1)));
-        Some((sums.collect(), (each as u64 * self.stretch_ms) as f64 / 1e3))
+        let end = move |group: usize| group * whole / groups;
+        Some((0..groups).map(move |group| &self.stretches[end(group)..end(group + 1)]))
+    }
+
+    /// The ratio of two sums, of which `parts` tells the divisor's and the dividend's part of a stretch; its standard
+    /// error; and Student's t for that.
+    fn ratio(&self, parts: impl Fn(&Stretch) -> (f64, f64)) -> Option<(f64, f64, f64)> {
+        let add = |all: (f64, f64), one: (f64, f64)| (all.0 + one.0, all.1 + one.1);
+        let groups: Vec<(f64, f64)> =
+            self.groups()?.map(|group| group.iter().map(&parts).fold((0.0, 0.0), add)).collect();
+        let (divisor, dividend) = groups.iter().copied().fold((0.0, 0.0), add);
+        if divisor == 0.0 {
+            return None;
+        }
+        let (ratio, share) = (dividend / divisor, divisor / groups.len() as f64);
+        let residuals: Vec<f64> = groups.iter().map(|group| (group.1 - ratio * group.0) / share).collect();
+        let (error, t) = standard_error(&residuals);
+        Some((ratio, error, t))
     }
 
     /// The standard error of the answers a second, and Student's t for it.
     fn rate_error(&self) -> Option<(f64, f64)> {
-        let (groups, seconds) = self.groups()?;
-        let mean = groups.iter().map(|group| group.0).sum::<f64>() / groups.len() as f64;
-        let residuals: Vec<f64> = groups.iter().map(|group| (group.0 - mean) / seconds).collect();
-        Some(standard_error(&residuals))
+        let seconds = self.stretch_ms as f64 / 1e3;
+        self.ratio(|stretch| (seconds, stretch.count as f64)).map(|(_, error, t)| (error, t))
     }
 
-    /// The standard error of the mean latency, in microseconds, and Student's t for it: that of a ratio of sums.
+    /// The standard error of the mean latency, in microseconds, and Student's t for it.
     fn mean_error(&self) -> Option<(f64, f64)> {
-        let (groups, _) = self.groups()?;
-        let (count, sum) = groups.iter().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
-        if count == 0.0 {
-            return None;
-        }
-        let (ratio, share) = (sum / count, count / groups.len() as f64);
-        let residuals: Vec<f64> = groups.iter().map(|group| (group.1 - ratio * group.0) / share).collect();
-        Some(standard_error(&residuals))
+        self.ratio(|stretch| (stretch.count as f64, stretch.sum)).map(|(_, error, t)| (error, t))
     }
 
     /// Where the rate lies, if it was found to be `rate` answers a second.
@@ -136,12 +225,47 @@ impl Batches {
         self.mean_error().map(|(error, t)| Interval::around(mean, t * error))
     }
 
-    /// Which share of the answers is to be taken for independent of each other, when they are `answers` and vary by
-    /// `deviation` microseconds; the rest repeats what their neighbours said.
-    pub fn independent(&self, answers: u64, deviation: f64) -> Option<f64> {
-        let (error, _) = self.mean_error()?;
-        let independent = if error > 0.0 { (deviation / error).powi(2) } else { answers as f64 };
-        Some(independent.clamp(1.0, answers.max(1) as f64))
+    /// For how many independent answers these are to be taken at `quantile`, when they are `answers` and vary by
+    /// `deviation` microseconds, as the rest repeats what their neighbours said; and Student's t for that.
+    ///
+    /// A share p of n independent answers varies by p(1 - p)/n, so n follows from how much the shares of answers below
+    /// the bounds of the quantile's bucket vary; in between, the variance is taken in proportion. Where a bound has all
+    /// answers on one side, n is no more than what follows so from the mean.
+    pub fn independent(&self, quantile: f64, answers: u64, deviation: f64) -> Option<(f64, f64)> {
+        let (error, t) = self.mean_error()?;
+        let of_mean = (deviation / error).powi(2);
+        let [low, high] = self.bounds(quantile)?.map(|bound| {
+            let (share, error, _) =
+                self.ratio(|stretch| (stretch.count as f64, stretch.spread.before(bound) as f64))?;
+            (share > 0.0 && share < 1.0).then_some((share, error.powi(2)))
+        });
+        let of_share = |(share, variance): (f64, f64)| share * (1.0 - share) / variance;
+        let found = match (low, high) {
+            (Some(low), Some(high)) => {
+                let part = ((quantile - low.0) / (high.0 - low.0)).clamp(0.0, 1.0);
+                of_share((quantile, low.1 + part * (high.1 - low.1)))
+            }
+            (one, other) => one.or(other).map_or(of_mean, |one| of_share(one).min(of_mean)),
+        };
+        let answers = answers.max(1) as f64;
+        // Where nothing varies, neither does the error.
+        Some((if found.is_nan() { answers } else { found.clamp(1.0, answers) }, t))
+    }
+
+    /// The bucket in which the share `quantile` of the answers in all groups ends, and the next.
+    fn bounds(&self, quantile: f64) -> Option<[usize; 2]> {
+        let mut all = Spread::default();
+        for stretch in self.groups()?.flatten() {
+            all.add(&stretch.spread);
+        }
+        let wanted = quantile * all.before(usize::MAX) as f64;
+        let mut below = 0;
+        let buckets = all.counts.iter().take_while(|&&count| {
+            below += u64::from(count);
+            (below as f64) < wanted
+        });
+        let bucket = usize::from(all.first) + buckets.count();
+        Some([bucket, bucket + 1])
     }
 }
 
@@ -181,10 +305,10 @@ mod tests {
     #[test]
     fn steady_answers_have_no_spread() {
         let steady = batches(|_| 0.0);
-        assert_eq!(steady.sums.iter().map(|sum| sum.0).sum::<u64>(), 64_000);
+        assert_eq!(steady.stretches.iter().map(|stretch| stretch.count).sum::<u64>(), 64_000);
         assert!(half(steady.mean_interval(100.0).unwrap()) < 1e-6);
         assert!(half(steady.rate_interval(1000.0).unwrap()) < 1e-6);
-        assert_eq!(steady.independent(64_000, 0.0), Some(64_000.0));
+        assert_eq!(steady.independent(0.5, 64_000, 0.0), Some((64_000.0, 2.093)));
     }
 
     #[test]
@@ -225,6 +349,60 @@ mod tests {
         }
         short.add(&long);
         assert_eq!(short, all);
+    }
+
+    #[test]
+    fn a_bucket_holds_what_differs_by_little() {
+        let bucket = |nanoseconds| {
+            let mut spread = Spread::default();
+            spread.record(Duration::from_nanos(nanoseconds));
+            assert_eq!(spread.counts, [1]);
+            u64::from(spread.first)
+        };
+        assert_eq!((bucket(0), bucket(1024), bucket(1055), bucket(1056)), (0, 0, 0, 1));
+        assert_eq!((bucket(2047), bucket(2048), bucket(2111), bucket(2112)), (31, 32, 32, 33));
+        assert_eq!(bucket(u64::MAX), 54 * 32 - 1);
+    }
+
+    #[test]
+    fn a_spread_has_room_on_either_side() {
+        let (mut spread, mut other) = (Spread::default(), Spread::default());
+        for micros in [100, 3000, 2, 100] {
+            spread.record(Duration::from_micros(micros));
+        }
+        let [two, hundred, end] = [30, 208, 365];
+        other.record(Duration::from_micros(1));
+        other.add(&spread);
+        spread.add(&Spread::default());
+        assert_eq!(usize::from(spread.first), two);
+        assert_eq!(
+            [two, two + 1, hundred, hundred + 1, end, end + 1].map(|bucket| spread.before(bucket)),
+            [0, 1, 1, 3, 3, 4]
+        );
+        assert_eq!((other.before(1), other.before(end + 1)), (1, 5));
+    }
+
+    #[test]
+    fn the_body_is_not_judged_by_its_outliers() {
+        // Ten times, 3 s of 90 µs and 3 s of 110 µs; of a hundred answers, one takes 0.1 s.
+        let drift = |at: u64| if (at / 3000).is_multiple_of(2) { -1e4 } else { 1e4 };
+        let batches = batches(|at| if at % 100 == 0 { 1e8 } else { drift(at) });
+        let [(body, _), (outliers, _)] = [0.5, 0.995].map(|at| batches.independent(at, 64_000, 1e4).unwrap());
+        assert!(body < 100.0 && outliers > 10_000.0, "{body} and {outliers}");
+    }
+
+    #[test]
+    fn no_stretch_is_left_out_but_the_last() {
+        for length in [11, 30, 40, 500] {
+            let mut batches = Batches::default();
+            for at in 0..length * 10 {
+                batches.record(Duration::from_millis(at / 10), Duration::from_micros(1));
+            }
+            let groups: Vec<usize> = batches.groups().unwrap().map(<[_]>::len).collect();
+            assert_eq!(groups.iter().sum::<usize>() as u64, length - 1);
+            assert!(groups.iter().max().unwrap() - groups.iter().min().unwrap() <= 1, "{groups:?}");
+            assert!((FEWEST..=GROUPS).contains(&groups.len()));
+        }
     }
 
     #[test]
