@@ -428,7 +428,13 @@ mod tests {
         }
         let report = serde_json::json!({ "response_us": response.summary(), "load": { "rate": 1000 } });
         let samples = Samples { batches, response_ns: response.counts() };
-        Saved { postgres_etl: String::new(), environment: Environment::here(), report, samples }
+        Saved {
+            postgres_etl: String::new(),
+            kept_at: String::new(),
+            environment: Environment::here(),
+            report,
+            samples,
+        }
     }
 
     /// In how many of `pairs`, of which the second run is slower by `factor`, each figure differs significantly.

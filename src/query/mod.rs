@@ -21,6 +21,7 @@ pub mod latency;
 pub mod live;
 pub mod observe;
 pub mod pace;
+mod processors;
 pub mod report;
 pub mod run;
 pub mod search;
