@@ -71,6 +71,7 @@ compare() { # title workload connections pgbench-flags etl-flags
 
 grep server "$work/report" | sed 's/ *server *//'
 compare 'older-than, 1 connection' older-than 1 '' ''
+compare 'older-than, 3 connections' older-than 3 '' ''
 compare 'older-than, 8 connections' older-than 8 '' ''
 compare 'older-than, 4 connections, 150 a second' older-than 4 '-R 150' '--rate 150'
 compare 'by-id, 1 connection' by-id 1 '' ''
