@@ -45,8 +45,11 @@ impl Keep {
     pub fn open(given: &Path) -> Result<Self> {
         // What a link leads to is replaced, not the link.
         let path = given.canonicalize().unwrap_or_else(|_| given.to_owned());
-        let is_device = given.starts_with("/dev") || given.starts_with("/proc");
-        if is_device || path.metadata().is_ok_and(|file| !file.is_file()) {
+        // These lead to what standard output is redirected to, which must not be replaced either.
+        let streams = ["/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
+        if streams.iter().any(|stream| given.starts_with(stream))
+            || path.metadata().is_ok_and(|file| !file.is_file())
+        {
             return Err(Error::usage(format!("--save: {} is not a regular file", given.display()))
                 .with_help("name another file with --save"));
         }

@@ -110,13 +110,9 @@ pub async fn query(
     let (mut report, stretch) = meter.measure(&Shape::of(settings)).await?;
     if settings.explain && !report.interrupted && report.ended_by.is_none() {
         // Nobody who stops waiting for the plans loses the figures.
-        let given_up = async {
-            counters.cancelled().await;
-            tokio::time::sleep(run::LAST_ANSWERS).await;
-        };
         report.plans = tokio::select! {
             plans = meter.slowest_plans(&stretch) => Some(plans),
-            () = given_up => None,
+            () = run::given_up(counters) => None,
         };
     }
     let saved = Saved::new(&report, &stretch.total.batches, &stretch.total.response);

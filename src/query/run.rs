@@ -121,7 +121,7 @@ enum End {
 }
 
 /// How long answers are waited for after an interruption.
-pub const LAST_ANSWERS: Duration = Duration::from_secs(1);
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How long a lost connection is tried to be replaced.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -292,10 +292,7 @@ impl Run {
     ) -> End {
         let mut window = Window::new(self.plan.depth);
         let mut end = None;
-        let mut given_up = pin!(async {
-            self.counters.cancelled().await;
-            tokio::time::sleep(LAST_ANSWERS).await;
-        });
+        let mut given_up = pin!(given_up(&self.counters));
         loop {
             let is_over = |end: &Option<End>, worker: &Worker| match end {
                 None => false,
@@ -541,6 +538,12 @@ impl Run {
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
+}
+
+/// Ready when somebody has interrupted the run, and the server has had its time for a last word.
+pub async fn given_up(counters: &Counters) {
+    counters.cancelled().await;
+    tokio::time::sleep(LAST_ANSWERS).await;
 }
 
 /// Await `answer`, and note if it was not there yet.

@@ -1,10 +1,12 @@
 //! `query`: deadlocks, refused queries among answered ones, and runs that are not worth keeping.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::cli::Ran;
-use crate::support::query::{ASK, texts, wait_until_asked, workplace};
+use crate::support::query::{ASK, number, texts, wait_until_asked, workplace};
 
 fn sum(values: &Value, key: &str) -> u64 {
     values.as_array().unwrap().iter().map(|value| value[key].as_u64().unwrap()).sum()
@@ -158,4 +160,24 @@ async fn a_run_that_cannot_be_kept_is_reported_all_the_same() {
     assert_eq!(said[0], "error: 6 queries were refused or lost, more than the 5 of --max-errors");
     let (what, _) = said[1].split_once("/before.json: ").unwrap();
     assert!(what.starts_with("error: failed to write the run to "), "{ran:#?}");
+}
+
+/// Whoever does not wait for the plans has the figures, and the run that was to be kept.
+#[tokio::test]
+async fn an_interruption_of_explain_costs_the_plans_only() {
+    let (workplace, client) = workplace("").await;
+    let sleep = ["query", "--sql", "SELECT pg_sleep(1)", "-n", "1", "-c", "1", "--explain", "--json"];
+    let child = workplace.start(&[&sleep[..], &["--save", "kept.json"]].concat());
+    let explained = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND state = 'active' AND query LIKE 'EXPLAIN%'";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(&client, explained).await == 0 {
+        assert!(Instant::now() < deadline, "nothing is explained");
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
+    assert_eq!((&ran.json()["queries"], &ran.json()["interrupted"]), (&1.into(), &false.into()));
+    assert!(ran.stderr.contains("the run is whole, its plans are not"), "{ran:#?}");
+    assert!(workplace.path("kept.json").exists());
 }

@@ -157,7 +157,7 @@ async fn a_run_is_compared_with_one_that_was_kept() {
     let failed = ["query", "--sql", "SELECT 1/0", "-n", "5", "--save", "kept.json"];
     assert!(workplace.run(&failed).stderr.contains("the run is not kept"));
     assert!(run(&["--baseline", "kept.json"]).stdout.contains("rate "));
-    for (path, code) in [("nowhere/kept.json", 1), ("/dev/null", 2)] {
+    for (path, code) in [("nowhere/kept.json", 1), ("/dev/null", 2), ("/dev/stdout", 2)] {
         let refused = run(&["--save", path]);
         assert!(refused.status.code() == Some(code) && refused.stdout.is_empty(), "{refused:#?}");
     }
