@@ -3,13 +3,15 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use postgres_etl::encode::{Encoder, Kind, Session, Type};
+use postgres_etl::encode::{Encoder, SessionParams, Type, TypeKind};
 
 /// A type, and values of it as people write them.
 fn types() -> Vec<(&'static str, Type, Vec<&'static str>)> {
-    let base = |oid| Type { oid, kind: Kind::Base };
-    let array =
-        |oid, element| Type { oid, kind: Kind::Array { element: Box::new(base(element)), delimiter: b',' } };
+    let base = |oid| Type { oid, kind: TypeKind::Base };
+    let array = |oid, element| Type {
+        oid,
+        kind: TypeKind::Array { element: Box::new(base(element)), delimiter: b',' },
+    };
     let labels = ["sad", "ok", "happy"].map(str::to_owned).to_vec();
     vec![
         ("smallint", base(21), vec!["7", "-12", "32767"]),
@@ -38,14 +40,14 @@ fn types() -> Vec<(&'static str, Type, Vec<&'static str>)> {
         ("inet", base(869), vec!["192.168.0.1", "10.0.0.0/8", "2001:db8::1"]),
         ("cidr", base(650), vec!["192.168.0.0/24", "10.0.0.0/8", "2001:db8::/32"]),
         ("macaddr", base(829), vec!["08:00:2b:01:02:03", "08002b010203"]),
-        ("enum", Type { oid: 16_384, kind: Kind::Enum(labels) }, vec!["sad", "ok", "happy"]),
+        ("enum", Type { oid: 16_384, kind: TypeKind::Enum(labels) }, vec!["sad", "ok", "happy"]),
         ("integer[]", array(1007, 23), vec!["{1,2,3,4,5}", "{}", "{{1,2},{3,NULL}}"]),
         ("text[]", array(1009, 25), vec![r#"{a,"b c","say \"hi\""}"#, "{Ada,Grace}"]),
     ]
 }
 
 fn encode(c: &mut Criterion) {
-    let session = Session::default();
+    let session = SessionParams::default();
     let mut group = c.benchmark_group("encode");
     for (name, column_type, values) in types() {
         let encoder = Encoder::new(&column_type, &session).expect("the type has an encoder");

@@ -1,11 +1,13 @@
 //! The one error type, what it prints, and the exit code it ends the process with.
 
+mod caret;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
 use tokio_postgres::error::{DbError, ErrorPosition};
 
-use crate::postgres::caret::point_at;
+use crate::error::caret::point_at;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,14 +19,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     help: Option<String>,
 }
 
 /// What an [`Error`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The command line or the environment asks for something that cannot be done.
     Usage,
     /// `config.toml` is missing, malformed or names something unknown.
@@ -47,68 +49,57 @@ pub enum Kind {
 ///
 /// # Errors
 /// As `serializer`.
-pub fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+pub(crate) fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
     match error {
         Some(error) => serializer.collect_str(error),
         None => serializer.serialize_none(),
     }
 }
 
-impl Kind {
-    /// The process exit code for an error of this kind; the README lists them.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Kind::Input | Kind::Output | Kind::Database => 1,
-            Kind::Usage | Kind::Config => 2,
-            Kind::Connect | Kind::Launch => 4,
-            Kind::Interrupted => 130,
-        }
-    }
-}
-
 impl Error {
     /// An error of `kind`; prefer the named constructors.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error { kind, message: message.into(), help: None }
     }
 
-    /// [`Kind::Usage`].
+    /// [`ErrorKind::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
-        Error::new(Kind::Usage, message)
+        Error::new(ErrorKind::Usage, message)
     }
 
-    /// [`Kind::Config`].
+    /// [`ErrorKind::Config`].
     pub fn config(message: impl Into<String>) -> Self {
-        Error::new(Kind::Config, message)
+        Error::new(ErrorKind::Config, message)
     }
 
-    /// [`Kind::Input`].
+    /// [`ErrorKind::Input`].
     pub fn input(message: impl Into<String>) -> Self {
-        Error::new(Kind::Input, message)
+        Error::new(ErrorKind::Input, message)
     }
 
-    /// [`Kind::Output`].
+    /// [`ErrorKind::Output`].
     pub fn output(message: impl Into<String>) -> Self {
-        Error::new(Kind::Output, message)
+        Error::new(ErrorKind::Output, message)
     }
 
-    /// [`Kind::Connect`].
+    /// [`ErrorKind::Connect`].
     pub fn connect(message: impl Into<String>) -> Self {
-        Error::new(Kind::Connect, message)
+        Error::new(ErrorKind::Connect, message)
     }
 
-    /// [`Kind::Launch`].
+    /// [`ErrorKind::Launch`].
     pub fn launch(message: impl Into<String>) -> Self {
-        Error::new(Kind::Launch, message)
+        Error::new(ErrorKind::Launch, message)
     }
 
-    /// [`Kind::Interrupted`].
+    /// [`ErrorKind::Interrupted`].
     pub fn interrupted() -> Self {
-        Error::new(Kind::Interrupted, "interrupted")
+        Error::new(ErrorKind::Interrupted, "interrupted")
     }
 
     /// An I/O failure on `path`: "failed to {action} {path}: {source}".
-    pub fn io(kind: Kind, action: &str, path: &Path, source: &std::io::Error) -> Self {
+    pub fn io(kind: ErrorKind, action: &str, path: &Path, source: &std::io::Error) -> Self {
         Error::new(kind, format!("failed to {action} {}: {source}", path.display()))
     }
 
@@ -118,14 +109,14 @@ impl Error {
     /// out of it here, and the server's hint becomes the help.
     pub fn database(doing: &str, source: &tokio_postgres::Error) -> Self {
         let Some(db) = source.as_db_error() else {
-            let kind = if source.is_closed() { Kind::Connect } else { Kind::Database };
+            let kind = if source.is_closed() { ErrorKind::Connect } else { ErrorKind::Database };
             let mut message = format!("failed to {doing}: {source}");
             if let Some(cause) = std::error::Error::source(source) {
                 let _ = write!(message, ": {cause}");
             }
             let error = Error::new(kind, message);
             return match kind {
-                Kind::Connect => error.with_help("the server closed the connection; its log says why"),
+                ErrorKind::Connect => error.with_help("the server closed the connection; its log says why"),
                 _ => error,
             };
         };
@@ -165,7 +156,7 @@ impl Error {
             (None, _) => {}
         }
         // 57P01 and its like: the server shuts down, or somebody ended the session.
-        let kind = if db.code().code().starts_with("57P") { Kind::Connect } else { Kind::Database };
+        let kind = if db.code().code().starts_with("57P") { ErrorKind::Connect } else { ErrorKind::Database };
         let error = Error::new(kind, message);
         match db.hint() {
             Some(hint) => error.with_help(hint),
@@ -191,7 +182,7 @@ impl Error {
     }
 
     /// What the error is about.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 

@@ -17,19 +17,20 @@
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] the glue, [`report`] what is printed,
 //!   [`error`] what went wrong.
 
-pub mod cli;
-pub mod command;
-pub mod config;
+mod blocking;
+pub mod catalog;
+pub mod csv;
+pub mod dataset;
 pub mod encode;
-pub mod error;
-pub mod infer;
+mod error;
 pub mod load;
-pub mod people;
+pub mod output_file;
 pub mod postgres;
-pub mod progress;
+mod progress;
 pub mod query;
-pub mod report;
-pub mod source;
-pub mod table;
+pub mod sql;
+pub mod suggest;
 
-pub use error::{Error, Result};
+pub use crate::blocking::blocking;
+pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::progress::Progress;

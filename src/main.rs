@@ -1,23 +1,25 @@
 //! The command line: parse, run, exit code.
 
+mod cli;
+
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
-use postgres_etl::cli::{Cli, Command};
-use postgres_etl::command;
+use cli::args::{Cli, Command};
+use cli::commands;
 use tokio::runtime;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(command::misused(&error)),
+        Err(error) => return ExitCode::from(commands::misused(&error)),
     };
     start_log(cli.global.quiet, cli.global.verbose);
     match runtime_for(&cli.command).enable_all().build() {
         Ok(runtime) => {
-            let exit_code = runtime.block_on(command::run(&cli));
+            let exit_code = runtime.block_on(commands::run(&cli));
             // A thread that waits for a pipe or a terminal must not keep the process alive.
             runtime.shutdown_background();
             ExitCode::from(exit_code)

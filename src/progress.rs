@@ -1,16 +1,17 @@
-//! Counters that workers add to, and the one place that draws them.
+//! What a command counts while it works, and how it is told to stop.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+/// Gets notes for the user, a line at a time.
+type Note = Box<dyn Fn(&str) + Send + Sync>;
 
-/// How far a command has come; workers add, one task draws, Ctrl-C sets `cancelled`.
-#[derive(Debug, Default)]
-pub struct Counters {
+/// How far a command is: workers count here, whoever draws it reads, and [`Progress::cancel`] stops the work.
+#[derive(Default)]
+pub struct Progress {
+    note: Option<Note>,
     rows: AtomicU64,
     bytes: AtomicU64,
     rejected: AtomicU64,
@@ -19,7 +20,29 @@ pub struct Counters {
     cancellation: Notify,
 }
 
-impl Counters {
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("rows", &self.rows)
+            .field("bytes", &self.bytes)
+            .field("cancelled", &self.cancelled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Progress {
+    /// `note` gets what a user should know at once, a line at a time: the statement that creates a table, for example.
+    pub fn with_notes(note: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Progress { note: Some(Box::new(note)), ..Progress::default() }
+    }
+
+    /// Pass `line` on to the user.
+    pub(crate) fn note(&self, line: &str) {
+        if let Some(note) = &self.note {
+            note(line);
+        }
+    }
+
     /// Count `rows` rows (or queries) and `bytes` bytes as done.
     pub fn add(&self, rows: u64, bytes: u64) {
         self.rows.fetch_add(rows, Relaxed);
@@ -69,7 +92,7 @@ impl Counters {
         self.cancellation.notify_waiters();
     }
 
-    /// Wait for [`Counters::cancel`].
+    /// Wait for [`Progress::cancel`].
     pub async fn cancelled(&self) {
         let notified = self.cancellation.notified();
         let mut notified = std::pin::pin!(notified);
@@ -80,72 +103,8 @@ impl Counters {
         }
     }
 
-    /// Whether [`Counters::cancel`] was called; threads look between blocks of work.
+    /// Whether [`Progress::cancel`] was called; threads look between blocks of work.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Relaxed)
-    }
-}
-
-/// How often the drawing changes.
-const REDRAW: Duration = Duration::from_millis(100);
-
-/// A line on standard error that shows how far a command is, how fast, and how long it will take.
-#[derive(Debug)]
-pub struct Progress {
-    bar: ProgressBar,
-    drawing: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Progress {
-    /// Draw `counters` until [`Progress::finish`], or nothing unless `visible`.
-    ///
-    /// The end is known in `rows`, or in `bytes`, or not at all.
-    pub fn draw(
-        visible: bool,
-        verb: &'static str,
-        counters: &Arc<Counters>,
-        rows: Option<u64>,
-        bytes: Option<u64>,
-    ) -> Progress {
-        if !visible {
-            return Progress { bar: ProgressBar::hidden(), drawing: None };
-        }
-        let template = match rows.or(bytes) {
-            Some(_) => "{prefix} [{bar:24}] {percent:>3}%  {msg}  {eta} left",
-            None => "{prefix} {spinner} {msg}",
-        };
-        let bar = ProgressBar::with_draw_target(rows.or(bytes), ProgressDrawTarget::stderr())
-            .with_prefix(verb)
-            .with_style(
-                ProgressStyle::with_template(template)
-                    .expect("the template is a constant")
-                    .progress_chars("=> "),
-            );
-        let drawing = {
-            let (bar, counters) = (bar.clone(), Arc::clone(counters));
-            async move {
-                let started = Instant::now();
-                loop {
-                    tokio::time::sleep(REDRAW).await;
-                    let done = counters.rows();
-                    bar.set_position(if rows.is_some() { done } else { counters.bytes() });
-                    let per_second = done as f64 / started.elapsed().as_secs_f64();
-                    bar.set_message(format!(
-                        "{} done, {}/s",
-                        HumanCount(done),
-                        HumanCount(per_second as u64)
-                    ));
-                }
-            }
-        };
-        Progress { bar, drawing: Some(tokio::spawn(drawing)) }
-    }
-
-    /// Take the line away.
-    pub fn finish(self) {
-        if let Some(drawing) = &self.drawing {
-            drawing.abort();
-        }
-        self.bar.finish_and_clear();
     }
 }

@@ -1,6 +1,6 @@
 //! Enumerations and arrays: `enum.c` and `arrayfuncs.c` of the server's `src/backend/utils/adt`.
 
-use super::{Encoder, Refusal, Session, is_space, text};
+use crate::encode::{Encoder, Refusal, SessionParams, is_space, text};
 
 /// The labels of an enumeration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ fn malformed(what: &str) -> Refusal {
 }
 
 impl Array {
-    pub(super) fn new(element: Encoder, element_oid: u32, delimiter: u8, session: &Session) -> Self {
+    pub(super) fn new(element: Encoder, element_oid: u32, delimiter: u8, session: &SessionParams) -> Self {
         Array { element, element_oid, delimiter, nulls: session.array_nulls }
     }
 

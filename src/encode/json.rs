@@ -1,7 +1,7 @@
 //! JSON, which the server parses itself; it is checked here so that a bad value does not cost a whole COPY.
 //! The grammar is RFC 8259's, as in `src/common/jsonapi.c` of the server's source.
 
-use super::{Refusal, text};
+use crate::encode::{Refusal, text};
 
 /// Deeper nesting is left to the server, whose limit is the size of its stack.
 const DEEPEST: usize = 1024;

@@ -18,9 +18,9 @@ mod types;
 use std::fmt;
 use std::sync::Arc;
 
-pub use container::{Array, Labels};
-pub use datetime::DateTime;
-pub use types::{Kind, Session, Type};
+pub use crate::encode::container::{Array, Labels};
+pub use crate::encode::datetime::DateTime;
+pub use crate::encode::types::{SessionParams, Type, TypeKind};
 
 /// Writes fields of one type; chosen once per column when a load starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,22 +96,22 @@ impl fmt::Display for Refusal {
 
 impl Encoder {
     /// The encoder for `column_type`, or `None` if only the server reads such values.
-    pub fn new(column_type: &Type, session: &Session) -> Option<Self> {
+    pub fn new(column_type: &Type, session: &SessionParams) -> Option<Self> {
         match &column_type.kind {
-            Kind::Base => Encoder::for_base_type(column_type.oid, session),
-            Kind::Enum(labels) => Some(Encoder::Enum(Arc::new(Labels::new(labels)))),
+            TypeKind::Base => Encoder::for_base_type(column_type.oid, session),
+            TypeKind::Enum(labels) => Some(Encoder::Enum(Arc::new(Labels::new(labels)))),
             // Binary input checks a domain's constraints as text input does.
-            Kind::Domain(base) => Encoder::new(base, session),
-            Kind::Array { element, delimiter } => {
+            TypeKind::Domain(base) => Encoder::new(base, session),
+            TypeKind::Array { element, delimiter } => {
                 let array = Array::new(Encoder::new(element, session)?, element.oid, *delimiter, session);
                 Some(Encoder::Array(Arc::new(array)))
             }
-            Kind::Other => None,
+            TypeKind::Other => None,
         }
     }
 
     /// The encoder for one of PostgreSQL's own types; `pg_type.dat` of its source lists them.
-    fn for_base_type(oid: u32, session: &Session) -> Option<Self> {
+    fn for_base_type(oid: u32, session: &SessionParams) -> Option<Self> {
         let utc_session = session.is_in_utc();
         Some(match oid {
             16 => Encoder::Bool,

@@ -3,8 +3,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::text::hex_pair;
-use super::{Refusal, invalid};
+use crate::encode::text::hex_pair;
+use crate::encode::{Refusal, invalid};
 
 /// The families as the wire has them; on the server's side they are `PGSQL_AF_INET` and `PGSQL_AF_INET6`.
 const IPV4: u8 = 2;

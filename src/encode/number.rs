@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Refusal, invalid, is_space, trim};
+use crate::encode::{Refusal, invalid, is_space, trim};
 
 /// Beyond this many bytes a float is left to the server: standard parsers stop counting exponents somewhere.
 const LONGEST_FLOAT: usize = 10_000;

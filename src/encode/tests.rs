@@ -56,13 +56,16 @@ fn text_is_utf8_without_zero_bytes() {
 
 /// The encoder of one of PostgreSQL's own types, on a server of the year 2025.
 fn base(oid: u32) -> Encoder {
-    Encoder::new(&Type { oid, kind: Kind::Base }, &Session::default()).unwrap()
+    Encoder::new(&Type { oid, kind: TypeKind::Base }, &SessionParams::default()).unwrap()
 }
 
 fn array_of(oid: u32) -> Encoder {
-    let element = Box::new(Type { oid, kind: Kind::Base });
-    Encoder::new(&Type { oid: 1, kind: Kind::Array { element, delimiter: b',' } }, &Session::default())
-        .unwrap()
+    let element = Box::new(Type { oid, kind: TypeKind::Base });
+    Encoder::new(
+        &Type { oid: 1, kind: TypeKind::Array { element, delimiter: b',' } },
+        &SessionParams::default(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -78,8 +81,8 @@ fn numerics_are_written_to_base_10000() {
     assert_eq!(words("-0.00"), [0, 0, 0, 2]);
     assert_eq!(words("nan"), [0, 0, 0xc000, 0]);
     assert_eq!(words("-Infinity"), [0, 0, 0xf000, 0]);
-    let before_14 = Session { version_num: 130_000, ..Session::default() };
-    let old = Encoder::new(&Type { oid: 1700, kind: Kind::Base }, &before_14).unwrap();
+    let before_14 = SessionParams { version_num: 130_000, ..SessionParams::default() };
+    let old = Encoder::new(&Type { oid: 1700, kind: TypeKind::Base }, &before_14).unwrap();
     assert!(matches!(encode(old, "inf"), Err(Refusal::Invalid(_))));
 }
 

@@ -3,7 +3,7 @@
 
 use memchr::memchr;
 
-use super::{Refusal, invalid, trim};
+use crate::encode::{Refusal, invalid, trim};
 
 /// The longest `name`, in bytes.
 const LONGEST_NAME: usize = 63;

@@ -6,12 +6,12 @@ pub struct Type {
     /// Its OID.
     pub oid: u32,
     /// What sort of type it is.
-    pub kind: Kind,
+    pub kind: TypeKind,
 }
 
 /// The sorts of types that are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum TypeKind {
     /// A base type: its OID says which, if it is one of PostgreSQL's own.
     Base,
     /// An enumeration, with its labels.
@@ -31,7 +31,7 @@ pub enum Kind {
 
 /// The parameters of a session that the meaning of a value depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
+pub struct SessionParams {
     /// `server_version_num`: 150018 is 15.18.
     pub version_num: i32,
     /// `server_encoding`: the encoding of the database; the client's is UTF-8.
@@ -47,9 +47,9 @@ pub struct Session {
 }
 
 /// Those of a PostgreSQL 18 as it is set up mostly: UTF-8, UTC, and `initdb`'s own styles.
-impl Default for Session {
+impl Default for SessionParams {
     fn default() -> Self {
-        Session {
+        SessionParams {
             version_num: 180_000,
             server_encoding: "UTF8".into(),
             time_zone: "UTC".into(),
@@ -60,7 +60,7 @@ impl Default for Session {
     }
 }
 
-impl Session {
+impl SessionParams {
     /// Whether local times are in UTC, by one of the names that servers come with or that people set.
     pub fn is_in_utc(&self) -> bool {
         matches!(self.time_zone.as_str(), "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT")

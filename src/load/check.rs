@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::encoding::{Encoding, Plan};
-use super::report::{self, ColumnLoaded};
-use super::target::{Target, Targets};
 use crate::Error;
-use crate::config::InputSettings;
-use crate::source::Files;
-use crate::table::Table;
+use crate::catalog::Table;
+use crate::csv::Files;
+use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
+use crate::load::mapping::{ColumnMapping, Target};
+use crate::load::options::InputOptions;
+use crate::load::report::{self, ColumnLoaded};
+
+pub use crate::load::table::can_load::check_can_load;
+pub use crate::load::table::create::no_such_table;
 
 /// Which field of some files goes where, and what is in the way.
 #[derive(Debug, Default)]
@@ -38,24 +41,24 @@ pub struct MappedField {
 }
 
 /// Find where the fields of `files` go in `table`, and look at the first record of each.
-pub fn map(files: Files, table: &Table, settings: &InputSettings) -> Mapping {
+pub fn map(files: Files, table: &Table, settings: &InputOptions) -> Mapping {
     if files.is_empty() {
         return Mapping::default();
     }
-    let InputSettings { naming, mode, .. } = settings;
+    let InputOptions { naming, mode, .. } = settings;
     let header = files.header().map(|header| header.names.clone());
-    let (targets, mut problems) = Targets::find_all(files.header(), files.name(), naming, table);
+    let (targets, mut problems) = ColumnMapping::find_all(files.header(), files.name(), naming, table);
     let names: Vec<&str> = targets.names().collect();
     // What is wrong with the whole table is not the file's problem.
-    if table.check_can_load(*mode, &[]).is_ok() {
-        problems.extend(table.check_can_load(*mode, &names).err());
+    if check_can_load(table, *mode, &[]).is_ok() {
+        problems.extend(check_can_load(table, *mode, &names).err());
     }
     let mut switches = Vec::new();
     let targets = Arc::new(targets);
     // A record may well fit the header, even where some of its names mean nothing.
     if !targets.columns.is_empty() {
-        let plan = Plan { chunk_rows: 1, mode: *mode, rejecting: false };
-        let (refused, given_up) = Encoding::new(files, Arc::clone(&targets), plan).check_first_records();
+        let plan = EncodePlan { chunk_rows: 1, mode: *mode, rejecting: false };
+        let (refused, given_up) = ChunkEncoder::new(files, Arc::clone(&targets), plan).check_first_records();
         problems.extend(refused);
         switches = given_up;
     }

@@ -1,18 +1,18 @@
 //! The receipt of a load: what was read, what became of it, and how that is known.
 
+use crate::load::totals::LoadTotals;
 use std::num::NonZero;
 
 use serde::Serialize;
 
-use super::Prepared;
-use super::encoding::Switch;
-use super::feed::Counts;
-use super::target::Targets;
-use super::tuples::Format;
-use crate::config::{LoadSettings, Mode};
-use crate::postgres::database::ServerFacts;
-use crate::source::Inputs;
-use crate::table::{Column, Table};
+use crate::catalog::{Column, Table};
+use crate::csv::Inputs;
+use crate::load::chunk::encoder::TextFallback;
+use crate::load::mapping::{ColumnMapping, ValueFormat};
+use crate::load::options::Mode;
+use crate::load::settings::LoadSettings;
+use crate::load::table::prepare::Prepared;
+use crate::postgres::server::ServerFacts;
 
 /// What a load did. Every record that was read was loaded, rejected or skipped: the numbers add up, and those
 /// of the rows loaded are the server's own.
@@ -127,27 +127,15 @@ pub struct ColumnLoaded {
     /// `binary` where we read its values, `text` where the server did.
     pub format: &'static str,
     /// From where on, and for which value, the server read it, where that was not so from the beginning.
-    pub text_from: Option<Switch>,
-}
-
-/// What a load has come to so far.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub read: u64,
-    pub encoded: u64,
-    pub counts: Counts,
-    pub skipped: u64,
-    pub rejected: u64,
-    pub switches: Vec<Switch>,
-    pub rejects: Option<String>,
+    pub text_from: Option<TextFallback>,
 }
 
 /// What became of `inputs` in some seconds.
-pub(super) fn of(
+pub(crate) fn of(
     settings: &LoadSettings,
     inputs: &Inputs,
     prepared: &Prepared,
-    outcome: Outcome,
+    outcome: LoadTotals,
     (seconds, phases): (f64, Phases),
     server: Option<ServerFacts>,
 ) -> LoadReport {
@@ -193,13 +181,13 @@ pub(super) fn of(
 }
 
 /// Every column of `targets`, and who read it.
-pub(super) fn columns(targets: &Targets, mode: Mode, switches: &[Switch]) -> Vec<ColumnLoaded> {
+pub(crate) fn columns(targets: &ColumnMapping, mode: Mode, switches: &[TextFallback]) -> Vec<ColumnLoaded> {
     let formats = targets.formats(mode);
-    let column = |(index, target): (usize, &super::target::Target)| {
+    let column = |(index, target): (usize, &crate::load::mapping::Target)| {
         let own = switches.iter().find(|switch| switch.index == index);
         // A COPY has one format for all.
         let text_from = own.or(switches.first().filter(|_| mode == Mode::Copy));
-        let text = formats[index] == Format::Text || text_from.is_some();
+        let text = formats[index] == ValueFormat::Text || text_from.is_some();
         ColumnLoaded {
             name: target.column.name.clone(),
             type_name: target.column.type_name.clone(),
@@ -211,7 +199,7 @@ pub(super) fn columns(targets: &Targets, mode: Mode, switches: &[Switch]) -> Vec
 }
 
 /// The columns of `table` that `targets` leave to their defaults.
-pub(super) fn defaulted(table: &Table, targets: &Targets) -> Vec<String> {
+pub(crate) fn defaulted(table: &Table, targets: &ColumnMapping) -> Vec<String> {
     let is_defaulted = |column: &&Column| {
         !targets.columns.is_empty() && !column.generated && !targets.names().any(|name| name == column.name)
     };
@@ -219,21 +207,12 @@ pub(super) fn defaulted(table: &Table, targets: &Targets) -> Vec<String> {
 }
 
 /// The files that were read.
-pub(super) fn files(inputs: &Inputs) -> Vec<FileRead> {
+pub(crate) fn files(inputs: &Inputs) -> Vec<FileRead> {
     let read = inputs.read().into_iter();
     read.map(|(path, bytes, sha256)| FileRead { path, bytes, sha256 }).collect()
 }
 
 /// The path, or paths, for a person.
-pub(super) fn path(inputs: &Inputs) -> String {
+pub(crate) fn path(inputs: &Inputs) -> String {
     inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// Whether the numbers add up, and what to say if they do not.
-pub(super) fn discrepancy(outcome: &Outcome, settings: &LoadSettings) -> Option<String> {
-    let Outcome { read, counts, skipped, rejected, .. } = outcome;
-    let sent = read - rejected;
-    let answered = counts.inserted + counts.updated + skipped;
-    (answered != sent)
-        .then(|| format!("the server inserted {answered} of {sent} rows into {}", settings.input.table.name))
 }

@@ -1,9 +1,7 @@
 //! Connections: one at a time, or a pool of them that share a login.
 
 use std::future::Future;
-use std::num::NonZero;
 use std::pin::Pin;
-use std::time::Duration;
 
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use futures::future::BoxFuture;
@@ -11,63 +9,18 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error as PgError, Socket};
 
-use super::conninfo::Conninfo;
-use super::{dial, refusal, tls};
+use crate::postgres::conninfo::Conninfo;
+use crate::postgres::options::{SessionOptions, Timeouts};
+use crate::postgres::{connect_error, connect_raw, tls};
 use crate::{Error, Result};
 
-/// How long the pool waits; the driver itself has no limit on anything but opening the socket.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// For a new connection, log-in included. `None`: the conninfo's `connect_timeout` for each of its hosts, and
-    /// once more for the log-in.
-    pub connect: Option<Duration>,
-    /// For a connection to come free.
-    pub wait: Duration,
-    /// For the check of a connection that comes back.
-    pub recycle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts { connect: None, wait: Duration::from_secs(30), recycle: Duration::from_secs(5) }
-    }
-}
-
-impl Timeouts {
-    fn create(&self, config: &Config) -> Option<Duration> {
-        let hosts = config.get_hosts().len() as u32;
-        self.connect.or_else(|| Some(*config.get_connect_timeout()? * (hosts + 1)))
-    }
-}
-
-/// What the connections of a pool are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Session {
-    /// Executes to a Sync, at most: see [`sync_batching`](super::sync_batching). 1 is the driver as it is.
-    pub sync_every: NonZero<usize>,
-    /// Have the server refuse to write, whatever a statement calls, unless a transaction says otherwise.
-    pub read_only: bool,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Session { sync_every: NonZero::<usize>::MIN, read_only: false }
-    }
-}
-
-impl Session {
-    fn batches(&self) -> bool {
-        self.sync_every.get() > 1
-    }
-}
-
 /// A pool of at most `size` connections. It opens them when they are asked for: explain what [`Pool::get`] refuses
-/// with [`refusal::of_pool`].
+/// with [`connect_error::of_pool`].
 ///
 /// # Errors
 ///
 /// Certificates that cannot be read, and a `size` of zero.
-pub fn pool(conninfo: &Conninfo, size: usize, timeouts: Timeouts, session: Session) -> Result<Pool> {
+pub fn pool(conninfo: &Conninfo, size: usize, timeouts: Timeouts, session: SessionOptions) -> Result<Pool> {
     let config = conninfo.config().clone();
     let dial = Dial { session, ..Dial::new(conninfo)? };
     let create = timeouts.create(&config);
@@ -88,13 +41,13 @@ pub fn pool(conninfo: &Conninfo, size: usize, timeouts: Timeouts, session: Sessi
 }
 
 /// A connection that nothing drives yet, and its client.
-pub type Unspawned = (Client, Connection<Socket, tls::Stream<Socket>>);
+pub(crate) type Unspawned = (Client, Connection<Socket, tls::Stream<Socket>>);
 
 /// Opens one connection, outside any pool. The caller drives the [`Connection`].
 ///
 /// # Errors
 ///
-/// [`refusal::of_driver`] says why the server cannot be reached or refuses the login.
+/// [`connect_error::of_driver`] says why the server cannot be reached or refuses the login.
 pub async fn connect(conninfo: &Conninfo, timeouts: Timeouts) -> Result<Unspawned> {
     let dial = Dial::new(conninfo)?;
     let opened = dial.open(conninfo.config());
@@ -102,21 +55,21 @@ pub async fn connect(conninfo: &Conninfo, timeouts: Timeouts) -> Result<Unspawne
         None => opened.await,
         Some(limit) => match tokio::time::timeout(limit, opened).await {
             Ok(opened) => opened,
-            Err(_) => return Err(refusal::of_time(conninfo, limit)),
+            Err(_) => return Err(connect_error::of_time(conninfo, limit)),
         },
     };
-    opened.map_err(|error| refusal::of_driver(conninfo, &error))
+    opened.map_err(|error| connect_error::of_driver(conninfo, &error))
 }
 
 /// Ask the server to stop what the connection of `token`, one of a pool for `session`, is running.
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     conninfo: &Conninfo,
     connector: &tls::Connector,
-    session: Session,
+    session: SessionOptions,
     token: &CancelToken,
 ) {
     if session.batches() {
-        dial::cancel(conninfo.config(), connector, token).await;
+        connect_raw::cancel(conninfo.config(), connector, token).await;
     } else {
         // A connection that is gone has nothing left to cancel.
         let _ = token.cancel_query(connector.clone()).await;
@@ -128,13 +81,13 @@ pub(super) async fn cancel(
 struct Dial {
     connector: tls::Connector,
     mode: tls::Mode,
-    session: Session,
+    session: SessionOptions,
 }
 
 impl Dial {
     fn new(conninfo: &Conninfo) -> Result<Dial> {
         let connector = tls::Connector::new(conninfo.tls())?;
-        Ok(Dial { connector, mode: conninfo.tls().mode, session: Session::default() })
+        Ok(Dial { connector, mode: conninfo.tls().mode, session: SessionOptions::default() })
     }
 
     /// With the driver's own streams.
@@ -143,9 +96,11 @@ impl Dial {
             .await
     }
 
-    async fn open_batching(&self, config: &Config) -> Result<(Client, dial::Batching), PgError> {
+    async fn open_batching(&self, config: &Config) -> Result<(Client, connect_raw::Batching), PgError> {
         self.attempt(config, |config| {
-            Box::pin(async move { dial::connect(&config, &self.connector, self.session.sync_every).await })
+            Box::pin(
+                async move { connect_raw::connect(&config, &self.connector, self.session.sync_every).await },
+            )
         })
         .await
     }
@@ -173,7 +128,7 @@ impl Dial {
 
 /// Whether the same login could fare better with TLS, or without: `pg_hba.conf` may have a line for either.
 fn is_about_tls(error: &PgError) -> bool {
-    error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) || refusal::is_tls(error)
+    error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) || connect_error::is_tls(error)
 }
 
 impl Connect for Dial {

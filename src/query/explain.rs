@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_postgres::SimpleQueryMessage;
 
-use super::ask::{Asker, Connection};
-use super::run;
-use super::workload::{Mix, literal};
-use crate::postgres::database::Connections;
-use crate::table::quote;
+use crate::postgres::server::Connections;
+use crate::query::drive::sender::{Connection, QuerySender};
+use crate::query::drive::worker;
+use crate::query::workload::{Mix, literal};
+use crate::sql::quote;
 use crate::{Error, Result};
 
 /// How the server ran one statement with the arguments that took longest.
@@ -71,9 +71,9 @@ async fn planned(connections: &[Connection], sql: &str) -> Result<Option<Planned
 
 /// The run of a workload that took longest.
 #[derive(Debug, Clone, Copy)]
-pub struct Slowest {
+pub(super) struct Slowest {
     /// Which workload.
-    pub script: usize,
+    pub workload: usize,
     /// Which run of it.
     pub time: u64,
     /// What it took.
@@ -83,22 +83,22 @@ pub struct Slowest {
 /// Have the server run the statements of `slowest` again, in one transaction that is rolled back, and say how.
 ///
 /// `connections` are those on which they were prepared.
-pub async fn explain(
+pub(super) async fn explain(
     pool: &Connections,
-    asker: &Asker,
+    sender: &QuerySender,
     slowest: &Slowest,
     connections: &[Connection],
 ) -> Vec<SlowPlan> {
-    let Slowest { script, time, took } = *slowest;
-    let mix = &asker.mix;
+    let Slowest { workload, time, took } = *slowest;
+    let mix = &sender.mix;
     let mut plans = Vec::new();
-    let connection = run::connect(pool, asker).await;
+    let connection = worker::connect(pool, sender).await;
     let mut is_broken = false;
-    for (number, text) in mix.scripts[script].statements.iter().enumerate() {
+    for (number, text) in mix.workloads[workload].statements.iter().enumerate() {
         let planned = planned(connections, &text.sql).await.ok().flatten();
-        let arguments = mix.arguments(script, number, time);
+        let arguments = mix.arguments(workload, number, time);
         let mut slow = SlowPlan {
-            workload: mix.scripts[script].name.clone(),
+            workload: mix.workloads[workload].name.clone(),
             sql: text.sql.clone(),
             arguments: arguments.map(|argument| argument.to_string()).collect::<Vec<_>>().join(", "),
             took_us: took.as_secs_f64() * 1e6,
@@ -111,7 +111,7 @@ pub async fn explain(
                 Err("an earlier statement of its transaction could not be explained".to_owned())
             }
             Err(error) => Err(error.to_string()),
-            Ok(connection) => explain_one(connection, mix, (script, number, time), planned)
+            Ok(connection) => explain_one(connection, mix, (workload, number, time), planned)
                 .await
                 .map_err(|error| Error::database("explain it", &error).to_string()),
         };
@@ -135,16 +135,16 @@ pub async fn explain(
 async fn explain_one(
     connection: &Connection,
     mix: &Mix,
-    (script, number, time): (usize, usize, u64),
+    (workload, number, time): (usize, usize, u64),
     planned: Option<Planned>,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let client = &connection.client;
-    let types = connection.prepared[script][number].params();
-    let sql = mix.scripts[script].statements[number].sql.trim_end().trim_end_matches(';');
+    let types = connection.prepared[workload][number].params();
+    let sql = mix.workloads[workload].statements[number].sql.trim_end().trim_end_matches(';');
     let names: Vec<String> =
         types.iter().map(|type_| format!("{}.{}", quote(type_.schema()), quote(type_.name()))).collect();
     let literals: Vec<String> = mix
-        .arguments(script, number, time)
+        .arguments(workload, number, time)
         .zip(types)
         .map(|(argument, type_)| literal(argument, type_))
         .collect();
@@ -154,7 +154,7 @@ async fn explain_one(
         Some(Planned { generic: 1.., .. }) => "force_generic_plan",
         _ => "force_custom_plan",
     };
-    let begin = match (number, &mix.scripts[script].begin) {
+    let begin = match (number, &mix.workloads[workload].begin) {
         (0, Some(begin)) => begin,
         (0, None) => "BEGIN",
         _ => "",

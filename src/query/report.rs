@@ -1,26 +1,25 @@
 //! What a run came to, for people and for machines.
 
+use crate::query::explain::SlowPlan;
+use crate::query::measure::batch_means::Interval;
+use crate::query::measure::latency::LatencySummary;
+use crate::query::measure::tally::ErrorCount;
+use crate::query::measure::timeline::Second;
+use crate::query::verdict::Verdict;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use serde::Serialize;
 
-use super::ask::Protocol;
-use super::batches::Interval;
-use super::compare::Comparison;
-use super::explain::SlowPlan;
-use super::latency::LatencySummary;
-use super::observe::Observed;
-use super::pace::{Arrivals, Limits};
-use super::tally::ErrorCount;
-use super::timeline::Second;
 use crate::Error;
-use crate::config::Arg;
-use crate::postgres::database::ServerFacts;
+use crate::postgres::server::ServerFacts;
+use crate::query::drive::schedule::{Arrivals, Limits};
+use crate::query::drive::sender::Protocol;
+use crate::query::workload::spec::ArgSpec;
 
 /// What a run of queries came to.
 #[derive(Debug, Serialize)]
-pub struct QueryReport {
+pub struct RunReport {
     /// `query`.
     pub command: &'static str,
     /// Whether Ctrl-C or a signal ended it early.
@@ -69,7 +68,7 @@ pub struct QueryReport {
     /// How many answers were compared.
     pub checked: Option<Checked>,
     /// What bounded the run.
-    pub bound: Observed,
+    pub bound: Verdict,
     /// The plans of the slowest arguments, if they were asked for.
     pub plans: Option<Vec<SlowPlan>>,
     /// The table whose rows were counted first, where a workload depends on it.
@@ -114,7 +113,7 @@ pub struct StatementReport {
     /// The statement.
     pub sql: String,
     /// Where its arguments come from, as config.toml has it.
-    pub args: Vec<Arg>,
+    pub args: Vec<ArgSpec>,
     /// In a transaction, from the answer to the one before it to its own; BEGIN and COMMIT are listed too. Null where
     /// these share a Sync with others.
     pub took_us: Option<LatencySummary>,
@@ -188,7 +187,7 @@ pub struct Checked {
     pub first_difference: Option<String>,
 }
 
-impl QueryReport {
+impl RunReport {
     /// Why the run is to be taken for a failure, if it is: one line for each reason.
     pub fn failures(&self, max_errors: Option<u64>) -> Vec<String> {
         let mut failures = Vec::new();
@@ -208,4 +207,34 @@ impl QueryReport {
         failures.extend(self.comparison.iter().flat_map(|comparison| comparison.failures.clone()));
         failures
     }
+}
+
+/// A run against one that was kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The file of that one.
+    pub baseline: String,
+    /// Settings that are not the same.
+    pub different_settings: Vec<String>,
+    /// Figure by figure.
+    pub ratios: Vec<Ratio>,
+    /// What `--fail-if` asked for, and is so.
+    pub failures: Vec<String>,
+}
+
+/// One figure against the baseline's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ratio {
+    /// Which figure.
+    pub figure: &'static str,
+    /// That of the baseline.
+    pub baseline: f64,
+    /// That of this run.
+    pub now: f64,
+    /// This one's by the baseline's.
+    pub ratio: f64,
+    /// Where the ratio lies with a probability of 95 %; null when too little was measured.
+    pub interval: Option<Interval>,
+    /// Whether that leaves 1 out, so that the two most likely differ.
+    pub significant: bool,
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::report::TableReport;
 use crate::Error;
-use crate::postgres::database::ServerFacts;
+use crate::postgres::server::ServerFacts;
+use crate::query::report::TableReport;
 
 /// What is searched.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,7 +192,7 @@ impl Ramp {
 /// It starts from half of the rate that the server is known to reach in a closed loop, looks above while the bound is held, and
 /// then between the highest that held and the lowest that did not.
 #[derive(Debug)]
-pub struct Bisection {
+pub(super) struct RateSearch {
     next: f64,
     lowest: f64,
     held: Option<f64>,
@@ -206,14 +206,14 @@ const EXACT: f64 = 0.03;
 /// After so many steps nothing would come of more.
 const MOST_STEPS: u32 = 16;
 
-impl Bisection {
+impl RateSearch {
     /// Begin at a half of `capacity` queries a second, and try none below `lowest`.
-    pub fn new(capacity: f64, lowest: f64) -> Bisection {
-        Bisection { next: (capacity / 2.0).max(lowest), lowest, held: None, failed: None, steps: 0 }
+    pub(super) fn new(capacity: f64, lowest: f64) -> RateSearch {
+        RateSearch { next: (capacity / 2.0).max(lowest), lowest, held: None, failed: None, steps: 0 }
     }
 
     /// The rate to try; `None` when the answer is near enough.
-    pub fn next(&self) -> Option<f64> {
+    pub(super) fn next(&self) -> Option<f64> {
         let is_near = match (self.held, self.failed) {
             (Some(held), Some(failed)) => failed / held < 1.0 + EXACT,
             (None, Some(failed)) => failed <= self.lowest,
@@ -223,7 +223,7 @@ impl Bisection {
     }
 
     /// Note whether `rate` held the bound.
-    pub fn tell(&mut self, rate: f64, has_held: bool) {
+    pub(super) fn tell(&mut self, rate: f64, has_held: bool) {
         self.steps += 1;
         let side = if has_held { &mut self.held } else { &mut self.failed };
         *side = Some(rate);
@@ -236,7 +236,7 @@ impl Bisection {
     }
 
     /// The highest rate that held.
-    pub fn highest(&self) -> Option<f64> {
+    pub(super) fn highest(&self) -> Option<f64> {
         self.held
     }
 }
@@ -262,14 +262,14 @@ mod tests {
     #[test]
     fn bisection_finds_the_edge() {
         for (capacity, edge) in [(1000.0, 800.0), (1000.0, 2500.0), (1000.0, 3.0), (10.0, 9.0)] {
-            let mut search = Bisection::new(capacity, 1.0);
+            let mut search = RateSearch::new(capacity, 1.0);
             while let Some(rate) = search.next() {
                 search.tell(rate, rate <= edge);
             }
             let found = search.highest().unwrap();
             assert!(found <= edge && found > edge * 0.9, "{found} of {edge}");
         }
-        let mut hopeless = Bisection::new(100.0, 1.0);
+        let mut hopeless = RateSearch::new(100.0, 1.0);
         while let Some(rate) = hopeless.next() {
             hopeless.tell(rate, false);
         }

@@ -4,33 +4,34 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ask::{self, Asker, Connection, Protocol, Query};
-use super::pace::Limits;
-use super::run::{self, Answers, Expected, is_lost};
-use super::timeline::Now;
-use super::{Meter, arguments, workload};
-use crate::config::QuerySettings;
-use crate::postgres::sync_batching::is_skipped;
-use crate::postgres::window::Window;
+use crate::postgres::pipeline::Pipeline;
+use crate::query::drive::schedule::Limits;
+use crate::query::drive::sender::{self, Connection, Protocol, Query, QuerySender};
+use crate::query::drive::worker::{self, Answers, Expected, is_lost};
+use crate::query::measure::timeline::CurrentSecond;
+use crate::query::meter::OpenMeter;
+use crate::query::options::MeterSettings;
+use crate::query::workload::{self, values};
 use crate::{Error, Result};
+use tokio_postgres_sync_batching::is_skipped;
 
-impl Meter<'_> {
+impl OpenMeter<'_> {
     /// What answers will be compared with: for `--verify` what a quiet connection is told now.
-    pub(super) async fn expect(&self) -> Result<Option<Expected>> {
-        let QuerySettings { verify, expect_rows, expect_value, limits, .. } = self.settings;
-        let asker = self.asker(1);
+    pub(crate) async fn expect(&self) -> Result<Option<Expected>> {
+        let MeterSettings { verify, expect_rows, expect_value, limits, .. } = self.settings;
+        let sender = self.sender(1);
         if *verify {
-            let connection = run::connect(&self.pool, &asker).await?;
+            let connection = worker::connect(&self.pool, &sender).await?;
             let queries = limits.queries.expect("the settings see to it");
-            let answers = self.answers(&asker, &connection, queries).await?;
+            let answers = self.answers(&sender, &connection, queries).await?;
             connection.close();
             return Ok(Some(Expected::Answers(Arc::new(answers))));
         }
         let value = match expect_value {
             None => None,
             Some(value) => {
-                let connection = run::connect(&self.pool, &asker).await?;
-                let hash = expected_value(&asker, &connection, value).await?;
+                let connection = worker::connect(&self.pool, &sender).await?;
+                let hash = expected_value(&sender, &connection, value).await?;
                 connection.close();
                 Some((hash, value.clone()))
             }
@@ -40,28 +41,28 @@ impl Meter<'_> {
     }
 
     /// The answers to `queries` queries, of those that read only.
-    async fn answers(&self, asker: &Asker, connection: &Connection, queries: u64) -> Result<Answers> {
+    async fn answers(&self, sender: &QuerySender, connection: &Connection, queries: u64) -> Result<Answers> {
         const DEPTH: usize = 32;
-        let scripts = &asker.mix.scripts;
-        let reads: Vec<bool> = scripts.iter().map(workload::Script::only_reads).collect();
+        let workloads = &sender.mix.workloads;
+        let reads: Vec<bool> = workloads.iter().map(workload::Workload::only_reads).collect();
         if !reads.contains(&true) {
             return Err(Error::usage("--verify has nothing to compare: no workload is a SELECT")
                 .with_help("leave --verify out, or add one that reads"));
         }
         let timeline = Arc::default();
         let limits = Limits { queries: None, duration: None };
-        let _drawing = self.live.draw("asking each question once, for --verify".into(), &timeline, limits);
-        let (start, mut now) = (Instant::now(), Now::default());
+        let _visible = self.monitor.begin("running each query once, for --verify".into(), &timeline, limits);
+        let (start, mut now) = (Instant::now(), CurrentSecond::default());
         // The statements of a transaction are sent one by one here, and nothing may come in between.
-        let has_transactions = scripts.iter().any(|script| script.begin.is_some());
-        let mut window = Window::new(if has_transactions { 1 } else { DEPTH });
+        let has_transactions = workloads.iter().any(|workload| workload.begin.is_some());
+        let mut window = Pipeline::new(if has_transactions { 1 } else { DEPTH });
         let (mut answers, mut keys, mut index) = (HashMap::new(), VecDeque::new(), 0);
-        let ask = |script, time| {
+        let ask = |workload, time| {
             let now = Instant::now();
-            asker.ask(
+            sender.ask(
                 connection,
                 Query {
-                    script,
+                    workload,
                     time,
                     due: now,
                     sent: now,
@@ -73,23 +74,23 @@ impl Meter<'_> {
         };
         loop {
             while index < queries && !window.is_full() {
-                let (script, time) = asker.mix.at(index);
+                let (workload, time) = sender.mix.at(index);
                 index += 1;
                 // Where they are all alike there is nothing to wait for, and a signal would not be heard.
                 if index.is_multiple_of(1024) {
                     tokio::task::yield_now().await;
-                    if self.counters.is_cancelled() {
+                    if self.progress.is_cancelled() {
                         return Err(Error::interrupted());
                     }
                 }
-                let key = (script, asker.mix.key(script, time));
-                if reads[script] && !answers.contains_key(&key) {
+                let key = (workload, sender.mix.key(workload, time));
+                if reads[workload] && !answers.contains_key(&key) {
                     answers.insert(key.clone(), None);
                     keys.push_back(key);
-                    window.push(ask(script, time)).await;
+                    window.push(ask(workload, time)).await;
                 }
             }
-            if self.counters.is_cancelled() {
+            if self.progress.is_cancelled() {
                 return Err(Error::interrupted());
             }
             let Some(done) = window.pop().await else { return Ok(answers) };
@@ -102,12 +103,12 @@ impl Meter<'_> {
                 // It shares its Sync with one that was refused.
                 Err(error) if is_skipped(&error) => {
                     keys.push_back(key);
-                    window.push(ask(done.query.script, done.query.time)).await;
+                    window.push(ask(done.query.workload, done.query.time)).await;
                 }
                 // That is its answer, and the run will count it among its errors.
                 Err(error) if error.code().is_some() && !is_lost(&error) => {}
                 Err(error) => {
-                    let what = asker.mix.describe(done.query.script, done.query.time);
+                    let what = sender.mix.describe(done.query.workload, done.query.time);
                     return Err(Error::database(&format!("ask {what} for --verify"), &error));
                 }
             }
@@ -116,18 +117,18 @@ impl Meter<'_> {
 }
 
 /// The hash of `value` as the server sends it in the first column of the statement; `None` is NULL.
-async fn expected_value(asker: &Asker, connection: &Connection, value: &str) -> Result<Option<u64>> {
+async fn expected_value(sender: &QuerySender, connection: &Connection, value: &str) -> Result<Option<u64>> {
     let statement = connection.prepared[0].last().expect("a workload has a statement");
     let Some(column) = statement.columns().first() else {
         return Err(Error::usage("--expect-value is for a statement that returns something")
             .with_help("leave it out, or add RETURNING"));
     };
-    if asker.protocol == Protocol::Simple {
-        return Ok(Some(ask::hash(value.as_bytes())));
+    if sender.protocol == Protocol::Simple {
+        return Ok(Some(sender::hash(value.as_bytes())));
     }
-    let literal = workload::literal(arguments::Argument::Text(value), column.type_());
+    let literal = workload::literal(values::Argument::Text(value), column.type_());
     let row = connection.client.query_one(&format!("SELECT {literal}"), &[]).await.map_err(|error| {
         Error::database(&format!("read --expect-value {value} as {}", column.type_()), &error)
     })?;
-    Ok(row.get::<_, Option<ask::Bytes<'_>>>(0).map(|bytes| ask::hash(bytes.0)))
+    Ok(row.get::<_, Option<sender::Bytes<'_>>>(0).map(|bytes| sender::hash(bytes.0)))
 }

@@ -12,11 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use postgres_etl::Error;
-use postgres_etl::error::Kind;
 use postgres_etl::postgres::conninfo::{Conninfo, resolve};
-use postgres_etl::postgres::pool::{Session, Timeouts, connect, pool};
-use postgres_etl::postgres::refusal;
+use postgres_etl::postgres::{SessionOptions, Timeouts, connect, connect_error, pool};
+use postgres_etl::{Error, ErrorKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 const PASSWORD: &str = "s3cret";
@@ -234,17 +232,17 @@ fn conninfo(text: &str, env: &[(&str, &str)]) -> Conninfo {
 /// Logs in through a pool; whether the connection is encrypted. With Sync batching, which opens its own sockets, it
 /// has to come to the same.
 async fn log_in(conninfo: &Conninfo) -> Result<bool, Error> {
-    let stock = log_in_for(conninfo, Session::default()).await;
-    let batching = Session { sync_every: NonZero::new(16).unwrap(), read_only: false };
+    let stock = log_in_for(conninfo, SessionOptions::default()).await;
+    let batching = SessionOptions { sync_every: NonZero::new(16).unwrap(), read_only: false };
     let batched = log_in_for(conninfo, batching).await;
     let told = |outcome: &Result<bool, Error>| outcome.as_ref().map_err(ToString::to_string).copied();
     assert_eq!(told(&batched), told(&stock));
     stock
 }
 
-async fn log_in_for(conninfo: &Conninfo, session: Session) -> Result<bool, Error> {
+async fn log_in_for(conninfo: &Conninfo, session: SessionOptions) -> Result<bool, Error> {
     let pool = pool(conninfo, 1, Timeouts::default(), session)?;
-    let client = pool.get().await.map_err(|error| refusal::of_pool(conninfo, &error))?;
+    let client = pool.get().await.map_err(|error| connect_error::of_pool(conninfo, &error))?;
     let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await;
     Ok(row.unwrap().get(0))
 }
@@ -511,7 +509,7 @@ async fn a_port_where_nothing_listens_is_told_with_what_named_it() {
     };
     let conninfo = resolve(None, &lookup).unwrap().unwrap();
     let error = log_in(&conninfo).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Connect);
+    assert_eq!(error.kind(), ErrorKind::Connect);
     assert_eq!(
         error.to_string(),
         format!(
@@ -532,8 +530,8 @@ async fn a_server_that_says_nothing_is_given_up() {
     let timeouts = Timeouts { connect: Some(Duration::from_millis(100)), ..Timeouts::default() };
     let error = connect(&conninfo, timeouts).await.err().unwrap();
     assert!(error.to_string().ends_with("it does not answer within 0.1 s"), "{error}");
-    let error = pool(&conninfo, 1, timeouts, Session::default()).unwrap().get().await.err().unwrap();
-    let error = refusal::of_pool(&conninfo, &error);
+    let error = pool(&conninfo, 1, timeouts, SessionOptions::default()).unwrap().get().await.err().unwrap();
+    let error = connect_error::of_pool(&conninfo, &error);
     assert!(error.to_string().ends_with("it does not answer in time"), "{error}");
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::SinkExt as _;
-use postgres_etl::source::{Dialect, Field, MAX_RECORD_BYTES, Records};
+use postgres_etl::csv::{Dialect, Field, MAX_RECORD_BYTES, Records};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio_postgres::{Client, SimpleQueryMessage};

@@ -7,8 +7,8 @@
 //! - one of all values in any order, of which the broken ones have to be set aside, and no other.
 
 use bytes::BytesMut;
+use postgres_etl::csv::excerpt;
 use postgres_etl::encode::Refusal;
-use postgres_etl::source::excerpt;
 use rand::RngExt as _;
 
 use crate::oracle::{Case, Oracle, Values, push_quoted};
@@ -30,7 +30,7 @@ impl Oracle {
     ///
     /// # Panics
     /// When two ways differ.
-    pub async fn load_four_ways(&mut self, sql_type: &str, cases: &[Case]) {
+    pub(crate) async fn load_four_ways(&mut self, sql_type: &str, cases: &[Case]) {
         let (ours, theirs) = (self.table(sql_type).await, self.table(sql_type).await);
         let null = Row { id: cases.len(), value: None, sure: true };
         let null_is_valid = self.copies(&theirs, &null).await;

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use postgres_etl::postgres::embedded::{self, Options, Origin, Search, Server, Stopped};
-use postgres_etl::{Error, error::Kind};
+use postgres_etl::{Error, ErrorKind};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, geteuid, getsid, kill_process, kill_process_group, test_kill_process};
@@ -68,7 +68,7 @@ fn start(options: &Options) -> Server {
 
 fn start_error(options: &Options) -> Error {
     let error = embedded::start(options, &mut |_| ()).expect_err("it must not start");
-    assert_eq!(error.kind(), Kind::Launch);
+    assert_eq!(error.kind(), ErrorKind::Launch);
     error
 }
 

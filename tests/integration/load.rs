@@ -284,7 +284,7 @@ async fn a_header_without_rows_is_said() {
     let (workplace, client) = workplace(HEADER).await;
     for mode in MODES {
         let ran = workplace.succeed(&["load", "people.csv", "--mode", mode]);
-        assert!(ran.stderr.contains("people.csv has a header and no rows"), "{ran:#?}");
+        assert!(ran.stderr.contains("people.csv has a header but no rows"), "{ran:#?}");
         assert_eq!(count(&client).await, 0);
     }
 }

@@ -234,8 +234,8 @@ async fn several_connections_copy_as_one() {
     for (flags, why) in [
         (&["--truncate"][..], "needs --append"),
         (&["--mode", "batch"], "needs --mode copy, or --mode rows --autocommit"),
-        (&["--max-rejects", "1"], "does not go with --max-rejects"),
-        (&["--on-conflict", "skip"], "does not go with --on-conflict"),
+        (&["--max-rejects", "1"], "cannot be combined with --max-rejects"),
+        (&["--on-conflict", "skip"], "cannot be combined with --on-conflict"),
     ] {
         let ran = load(flags);
         assert_eq!(ran.status.code(), Some(2), "{ran:#?}");
@@ -243,7 +243,7 @@ async fn several_connections_copy_as_one() {
     }
     workplace.write("people.csv", "id\n1\n");
     let absent = workplace.fail(&["load", "people.csv", "--append", "--connections", "3"], 2);
-    assert!(absent.contains("--connections 3 needs a table that is there"), "{absent}");
+    assert!(absent.contains("--connections 3 needs an existing table"), "{absent}");
 }
 
 /// `--connections auto` takes two for many rows that join others, and one wherever that is faster, or all there can be.

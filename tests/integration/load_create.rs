@@ -60,7 +60,7 @@ async fn a_header_of_one_name_suggests_another_delimiter() {
     }
     workplace.succeed(&["load", "data.csv", "-t", "new", "--create", "--sniff"]);
     let ran = workplace.succeed(&["load", "data.csv", "-t", "new", "--create", "--sniff"]);
-    assert!(ran.stderr.contains("new is there already, so --create has nothing to do"), "{ran:#?}");
+    assert!(ran.stderr.contains("new already exists; appending (--create ignored)"), "{ran:#?}");
 }
 
 /// One value makes a column text, so that nothing is lost; who would rather set its row aside is told which.

@@ -204,7 +204,7 @@ async fn empty_files_load_nothing_and_say_so() {
     for (arguments, says) in [
         (&["nothing.csv"][..], "nothing.csv is empty"),
         (&["nothing.csv", "--no-header"], "nothing.csv is empty"),
-        (&["header.csv"], "header.csv has a header and no rows"),
+        (&["header.csv"], "header.csv has a header but no rows"),
     ] {
         let output = fixture.run(arguments, b"");
         assert!(output.status.success() && stderr(&output).contains(says), "{}", stderr(&output));

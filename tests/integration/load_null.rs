@@ -92,11 +92,11 @@ fn what_needs_a_server_is_said_not_to_go_with_it() {
         &["--connections", "2"],
     ] {
         let message = fail(flags);
-        let expected = format!("error: {} does not go with --mode null", flags[0]);
+        let expected = format!("error: {} cannot be combined with --mode null", flags[0]);
         assert!(message.starts_with(&expected), "{message}");
     }
     insta::assert_snapshot!(fail(&["--truncate"]), @r"
-    error: --truncate does not go with --mode null, which writes nothing and asks no server
+    error: --truncate cannot be combined with --mode null, which writes nothing and asks no server
       help: leave one of them out
     ");
     insta::assert_snapshot!(fail(&["--table", "orders"]), @r"

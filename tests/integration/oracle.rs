@@ -16,9 +16,9 @@ use std::collections::HashSet;
 
 use bytes::{Bytes, BytesMut};
 use futures::SinkExt as _;
+use postgres_etl::catalog::{Table, TableName};
+use postgres_etl::csv::excerpt;
 use postgres_etl::encode::{Encoder, Refusal};
-use postgres_etl::source::excerpt;
-use postgres_etl::table::{Table, TableName};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::string::string_regex;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -29,7 +29,7 @@ use crate::support::cli::Workplace;
 use crate::support::{self, TestDb};
 
 /// The values of a type.
-pub struct Values<'a> {
+pub(crate) struct Values<'a> {
     /// Regular expressions of what people commonly write; none of it may be left to the server.
     pub common: &'a [&'a str],
     /// Regular expressions of what is rarely written, right or wrong.
@@ -39,7 +39,7 @@ pub struct Values<'a> {
 }
 
 /// A database to ask, and the source of all randomness.
-pub struct Oracle {
+pub(crate) struct Oracle {
     pub client: Client,
     pub random: TestRunner,
     /// Where `load` is run.
@@ -48,7 +48,7 @@ pub struct Oracle {
 }
 
 /// One value, and what came of it.
-pub struct Case {
+pub(crate) struct Case {
     pub value: Vec<u8>,
     pub encoded: Result<Vec<u8>, Refusal>,
     /// Why the server refuses it.
@@ -56,17 +56,17 @@ pub struct Case {
 }
 
 impl Oracle {
-    pub async fn new() -> Oracle {
+    pub(crate) async fn new() -> Oracle {
         Oracle::ask(&support::database().await).await
     }
 
     /// One whose database stores text in LATIN1.
-    pub async fn latin1() -> Oracle {
+    pub(crate) async fn latin1() -> Oracle {
         Oracle::ask(&support::database_with("ENCODING LATIN1 LOCALE 'C' TEMPLATE template0").await).await
     }
 
     /// One for whose sessions parameters are set: statements `SET …`.
-    pub async fn with(settings: &str) -> Oracle {
+    pub(crate) async fn with(settings: &str) -> Oracle {
         let database = support::database().await;
         let client = database.connect().await;
         let name: String = client.query_one("SELECT current_database()", &[]).await.unwrap().get(0);
@@ -103,13 +103,13 @@ impl Oracle {
     }
 
     /// Run statements first, that create types.
-    pub async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap();
     }
 
     /// Compare encoder, server and `load` on values like `values`, and on what is left of them after some
     /// editing.
-    pub async fn agree(&mut self, sql_type: &str, values: &Values<'_>) {
+    pub(crate) async fn agree(&mut self, sql_type: &str, values: &Values<'_>) {
         let count = count();
         let common = self.draw(values.common, count);
         let odd = self.draw(values.odd, count);
@@ -128,7 +128,7 @@ impl Oracle {
     }
 
     /// Compare server and `load` on values like `values` of a type that has no encoder.
-    pub async fn leave(&mut self, sql_type: &str, values: &Values<'_>) {
+    pub(crate) async fn leave(&mut self, sql_type: &str, values: &Values<'_>) {
         let mut drawn = self.draw(values.common, count() / 10);
         drawn.extend(self.draw(values.odd, count() / 10));
         let broken: Vec<_> = drawn.iter().map(|value| self.edit(value, values.alphabet)).collect();
@@ -140,7 +140,7 @@ impl Oracle {
     }
 
     /// A new table (id, value) for values of `sql_type`.
-    pub async fn table(&mut self, sql_type: &str) -> String {
+    pub(crate) async fn table(&mut self, sql_type: &str) -> String {
         self.tables += 1;
         let table = format!("values_{}", self.tables);
         self.execute(&format!("CREATE TABLE {table} (id int, value {sql_type})")).await;
@@ -151,7 +151,7 @@ impl Oracle {
     ///
     /// # Panics
     /// When they disagree.
-    pub async fn compare(&mut self, sql_type: &str, values: &[Vec<u8>]) -> Vec<Case> {
+    pub(crate) async fn compare(&mut self, sql_type: &str, values: &[Vec<u8>]) -> Vec<Case> {
         let (ours, theirs) = (self.table(sql_type).await, self.table(sql_type).await);
         let cases = self.cases(&ours, values).await;
         self.execute(&format!("TRUNCATE {ours}")).await;
@@ -200,7 +200,12 @@ impl Oracle {
     }
 
     /// How the values in table `ours` differ from those in `theirs`; `name` says what an id stands for.
-    pub async fn differences(&self, ours: &str, theirs: &str, name: impl Fn(usize) -> String) -> Vec<String> {
+    pub(crate) async fn differences(
+        &self,
+        ours: &str,
+        theirs: &str,
+        name: impl Fn(usize) -> String,
+    ) -> Vec<String> {
         let sql = format!(
             "SELECT id, encode(o.sent, 'hex'), encode(t.sent, 'hex')
              FROM (SELECT *, record_send(ROW(value)) AS sent FROM {ours}) o
@@ -242,7 +247,7 @@ impl Oracle {
         cases
     }
 
-    pub async fn copy(&self, what: &str, data: Bytes) -> Result<u64, tokio_postgres::Error> {
+    pub(crate) async fn copy(&self, what: &str, data: Bytes) -> Result<u64, tokio_postgres::Error> {
         let sink = self.client.copy_in::<_, Bytes>(&format!("COPY {what}")).await?;
         let mut sink = std::pin::pin!(sink);
         sink.as_mut().send(data).await?;
@@ -250,7 +255,7 @@ impl Oracle {
     }
 
     /// `count` values, of all `patterns` in equal shares.
-    pub fn draw(&mut self, patterns: &[&str], count: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn draw(&mut self, patterns: &[&str], count: usize) -> Vec<Vec<u8>> {
         let mut values = Vec::with_capacity(count);
         for pattern in patterns {
             let strings = string_regex(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
@@ -294,7 +299,7 @@ async fn encoder(client: &Client, table: &str) -> Option<Encoder> {
 }
 
 /// Append `value` as a quoted field of CSV.
-pub fn push_quoted(csv: &mut BytesMut, value: &[u8]) {
+pub(crate) fn push_quoted(csv: &mut BytesMut, value: &[u8]) {
     csv.extend_from_slice(b"\"");
     for &byte in value {
         csv.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });

@@ -159,7 +159,7 @@ async fn a_run_that_cannot_be_kept_is_reported_all_the_same() {
     assert_eq!(said.len(), 2, "{ran:#?}");
     assert_eq!(said[0], "error: 6 queries were refused or lost, more than the 5 of --max-errors");
     let (what, _) = said[1].split_once("/before.json: ").unwrap();
-    assert!(what.starts_with("error: failed to write the run to "), "{ran:#?}");
+    assert!(what.starts_with("error: failed to write the saved run "), "{ran:#?}");
 }
 
 /// Whoever does not wait for the plans has the figures, and the run that was to be kept.

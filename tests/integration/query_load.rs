@@ -309,7 +309,7 @@ async fn times_need_not_be_taken() {
     let (workplace, _) = workplace("").await;
     let args = ["query", "--sql", "SELECT 1", "-n", "100", "--no-latency", "--json"];
     let sweep = [&args[..], &["--sweep", "connections=1,2"]].concat();
-    assert!(workplace.run(&sweep).stderr.contains("--no-latency takes no times"));
+    assert!(workplace.run(&sweep).stderr.contains("--no-latency measures no latencies"));
     let report = workplace.succeed(&args).json();
     assert_eq!((&report["queries"], &report["response_us"]), (&100.into(), &serde_json::Value::Null));
     let counted: u64 =

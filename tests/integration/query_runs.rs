@@ -151,7 +151,7 @@ async fn a_run_is_compared_with_one_that_was_kept() {
     assert!(nothing.status.code() == Some(1) && nothing.stderr.contains("cannot be judged"), "{nothing:#?}");
     workplace.write("other.json", "{}");
     let wrong = run(&["--baseline", "other.json"]);
-    assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is no run that was kept"), "{wrong:#?}");
+    assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is not a saved run"), "{wrong:#?}");
     assert_eq!(run(&["--baseline", "missing.json"]).status.code(), Some(1));
     // A run without answers does not take the place of one that has some.
     let failed = ["query", "--sql", "SELECT 1/0", "-n", "5", "--save", "kept.json"];

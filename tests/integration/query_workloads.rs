@@ -303,21 +303,21 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
         (&["--rate", "0"][..], "expected queries a second"),
         (&["--duration", "5"], "write 500ms, 30s or 5m"),
         (&["--arrivals", "constant"], "--arrivals is for an open loop"),
-        (&["--fail-if", "slower:5%"], "--fail-if compares with a run that was kept"),
+        (&["--fail-if", "slower:5%"], "--fail-if compares with a saved run"),
         (&["--find-max"], "--find-max needs a bound"),
         (&["--sweep", "depth=3"], "expected connections=1,2,4"),
         (&["--sweep", "connections=1,2", "connections=3"], "--sweep maps one setting, or two different ones"),
         (&["--sweep", "connections=1,2", "--save", "x"], "--save is for a single run"),
-        (&["--sweep", "rate=1,2", "--rate", "5"], "--rate and --sweep rate=… both say which rate"),
-        (&["--sweep", "rate=100000001"], "--sweep rate=100000001 is more than can be asked for"),
+        (&["--sweep", "rate=1,2", "--rate", "5"], "--rate and --sweep rate=… both set the rate"),
+        (&["--sweep", "rate=100000001"], "--sweep rate=100000001 is out of range"),
         (&["--ramp", "1:1e9:1e8"], "rates that rise from 0.001 to 100000000 a second"),
         (
             &["--arg", "unifrm:1:2"],
             "did you mean uniform:1:2? A constant that looks like it is text:unifrm:1:2",
         ),
         (&["--explain", "--sync-every", "8"], "--explain has to know which query is slowest"),
-        (&["--no-latency", "--rate", "5"], "--no-latency takes no times"),
-        (&["--no-latency", "--save", "x"], "--no-latency takes no times"),
+        (&["--no-latency", "--rate", "5"], "--no-latency measures no latencies"),
+        (&["--no-latency", "--save", "x"], "--no-latency measures no latencies"),
     ] {
         let told = workplace.fail(&[&["query", "--sql", "SELECT 1"], flags].concat(), 2);
         assert!(told.contains(message), "{flags:?}: {told}");

@@ -14,9 +14,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use futures::{SinkExt as _, TryStreamExt as _};
 use postgres_etl::postgres::conninfo::resolve;
-use postgres_etl::postgres::pool::{Session, Timeouts, pool};
-use postgres_etl::postgres::sync_batching::{SyncBatching, is_skipped};
-use postgres_etl::postgres::window::Window;
+use postgres_etl::postgres::{Pipeline, SessionOptions, Timeouts, pool};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -25,6 +23,7 @@ use tokio::net::UnixStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error as PgError, NoTls, Statement};
+use tokio_postgres_sync_batching::{SyncBatching, is_skipped};
 
 use crate::support::{self, TestDb};
 
@@ -34,7 +33,7 @@ const HANG: Duration = Duration::from_secs(60);
 /// A client whose executes share Syncs; the stock driver when `every` is 1.
 async fn client(db: &TestDb, every: usize) -> deadpool_postgres::Object {
     let conninfo = resolve(Some((db.url(), "test")), &|_| None).unwrap().unwrap();
-    let session = Session { sync_every: NonZero::new(every).unwrap(), read_only: false };
+    let session = SessionOptions { sync_every: NonZero::new(every).unwrap(), read_only: false };
     pool(&conninfo, 1, Timeouts::default(), session).unwrap().get().await.unwrap()
 }
 
@@ -131,7 +130,7 @@ async fn answer(client: &Client, statements: &Statements, op: Op) -> Result<Stri
 
 /// The answers to a script whose requests are all sent before any is awaited.
 async fn answers(client: &Client, statements: &Statements, script: &[Op]) -> Vec<Result<String, PgError>> {
-    let mut window = Window::new(script.len());
+    let mut window = Pipeline::new(script.len());
     for &op in script {
         window.push(answer(client, statements, op)).await;
     }
@@ -216,7 +215,7 @@ fn what_is_rolled_back_is_what_is_documented() {
             check.batch_execute("TRUNCATE t").await.unwrap();
             let batching = client(&db, every).await;
             let insert = batching.prepare("INSERT INTO t VALUES ($1::int / $2::int)").await.unwrap();
-            let mut window = Window::new(script.len());
+            let mut window = Pipeline::new(script.len());
             for (index, &good) in (0_i32..).zip(&script) {
                 let (client, insert) = (&batching, &insert);
                 window.push(async move { client.execute(insert, &[&index, &i32::from(good)]).await }).await;

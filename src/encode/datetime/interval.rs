@@ -5,8 +5,8 @@
 //! version (fractions of units, numbers beyond 32 bits), under another `IntervalStyle` (a sign that stands for all
 //! that follows) or for another column (`interval minute to second` takes 04:05 for minutes). All that is left to them.
 
-use super::calendar::{Clock, HOUR, MINUTE, SECOND};
-use super::parse::{Cursor, value};
+use crate::encode::datetime::calendar::{Clock, HOUR, MINUTE, SECOND};
+use crate::encode::datetime::parse::{Cursor, value};
 
 /// An interval as the server stores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

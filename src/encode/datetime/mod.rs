@@ -8,9 +8,9 @@ mod calendar;
 mod interval;
 mod parse;
 
-use super::Refusal;
-use calendar::Clock;
-use parse::{Fields, Moment, Zone};
+use crate::encode::Refusal;
+use crate::encode::datetime::calendar::Clock;
+use crate::encode::datetime::parse::{Fields, Moment, Zone};
 
 /// Which of the types; chosen once per column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,7 @@ fn checked_zone(zone: Zone) -> Result<i64, Refusal> {
 /// Seconds west of Greenwich, where the session's `TimeZone` does not matter.
 fn offset(zone: Zone, utc_session: bool) -> Result<i64, Refusal> {
     match zone {
-        Zone::Session | Zone::Utc if !utc_session => Err(Refusal::Unsure),
+        Zone::SessionParams | Zone::Utc if !utc_session => Err(Refusal::Unsure),
         zone => checked_zone(zone),
     }
 }

@@ -4,7 +4,7 @@
 //! its year first and too long for a day, it is read alike under every `DateStyle`. All functions return `None`
 //! for what the grammar does not know; ranges are checked later, when the whole is known to be well formed.
 
-use super::calendar::{Clock, Date};
+use crate::encode::datetime::calendar::{Clock, Date};
 
 /// What may stand for a date or a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) struct Fields {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zone {
     /// None was written: in the session's time zone.
-    Session,
+    SessionParams,
     /// `+hh:mm:ss` or `-hh:mm:ss`, in range or not; Z is `+00`.
     Offset { west: bool, hour: i64, minute: i64, second: i64 },
     /// By name, which a server is free to look up among the abbreviations of the session's time zone first.
@@ -48,7 +48,7 @@ pub(super) fn moment(field: &[u8]) -> Option<Moment> {
     }
     let date = cursor.date()?;
     let mut clock = Clock::default();
-    let mut zone = Zone::Session;
+    let mut zone = Zone::SessionParams;
     let joined = cursor.eat(b'T') || cursor.eat(b't');
     if joined || (cursor.spaces() && cursor.is_digit()) {
         let (time, compact) = cursor.clock(joined)?;
@@ -223,11 +223,11 @@ impl<'a> Cursor<'a> {
         let west = match self.peek() {
             Some(b'+') => false,
             Some(b'-') => true,
-            None => return Some(Zone::Session),
+            None => return Some(Zone::SessionParams),
             _ if self.keyword("z") => {
                 return Some(Zone::Offset { west: false, hour: 0, minute: 0, second: 0 });
             }
-            _ => return Some(if self.keyword("utc") { Zone::Utc } else { Zone::Session }),
+            _ => return Some(if self.keyword("utc") { Zone::Utc } else { Zone::SessionParams }),
         };
         self.next();
         let digits = self.digits();

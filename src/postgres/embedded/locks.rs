@@ -16,8 +16,8 @@ use std::process::Stdio;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::place::Place;
 use crate::Result;
+use crate::postgres::embedded::place::Place;
 
 /// A held `flock`; dropping it lets go.
 #[derive(Debug)]

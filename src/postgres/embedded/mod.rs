@@ -17,12 +17,14 @@
 mod binaries;
 mod fetch;
 mod locks;
+mod options;
 mod place;
 mod probe;
 mod process;
+mod search;
 mod settings;
 
-use std::collections::BTreeMap;
+use crate::postgres::embedded::options::DIRECTORY_SETTING;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Child;
@@ -31,25 +33,16 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 
-use binaries::Binaries;
-pub use binaries::Search;
-use locks::Lock;
-use place::{Place, ServerUser};
-use probe::{Answer, probe};
-use process::Backoff;
+use crate::postgres::embedded::binaries::Binaries;
+use crate::postgres::embedded::locks::Lock;
+use crate::postgres::embedded::options::{DATABASE, PORT, USER};
+pub use crate::postgres::embedded::options::{Options, Search};
+use crate::postgres::embedded::place::{Place, ServerUser};
+use crate::postgres::embedded::probe::{Answer, probe};
+use crate::postgres::embedded::process::Backoff;
+use crate::postgres::embedded::search::find_or_fetch;
 
 use crate::{Error, Result};
-
-/// The cluster's superuser, whatever the operating system's user is called.
-const USER: &str = "postgres";
-/// The database that every cluster has.
-const DATABASE: &str = "postgres";
-/// Only part of the socket's name: nothing listens on TCP.
-const PORT: u16 = 5432;
-
-// What error texts call the settings that people can change.
-const DIRECTORY_SETTING: &str = "[server] directory in config.toml (or POSTGRES_ETL_SERVER_DIR)";
-const BIN_SETTING: &str = "[server] bin_directory in config.toml";
 
 /// What is encoded of a path in a URL: all but slashes and the characters that are never reserved.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -58,27 +51,6 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long the backends of a killed postmaster may take to notice.
 const ORPHANS: Duration = Duration::from_secs(20);
-
-/// Which server, and how to run it.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The directory of `initdb` and `postgres`; looked for when `None`.
-    pub bin_dir: Option<PathBuf>,
-    /// The server's directory. `None` is /var/lib/postgres-etl for root and the user's data directory otherwise.
-    pub dir: Option<PathBuf>,
-    /// Server settings by name, overriding ours; they take effect when the server starts.
-    pub settings: BTreeMap<String, String>,
-    /// Whether the server stays up for the next command once its last user leaves.
-    pub keep: bool,
-    /// Where to look for the programs; `None` looks on this machine, and fetches what it does not find.
-    pub search: Option<Search>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { bin_dir: None, dir: None, settings: BTreeMap::new(), keep: true, search: None }
-    }
-}
 
 /// How a [`Server`] came to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -172,7 +144,7 @@ pub struct Status {
 /// Joins the server of `options.dir`, or makes and starts it; `say` gets a line for each thing that takes time.
 ///
 /// # Errors
-/// [`Kind::Launch`](crate::error::Kind::Launch) with the remedy: no programs, the wrong version of them, a directory
+/// [`ErrorKind::Launch`](crate::error::ErrorKind::Launch) with the remedy: no programs, the wrong version of them, a directory
 /// that cannot be written to, or a server that does not come up, in which case its own log lines are quoted.
 pub fn start(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Server> {
     let place = Place::find(options.dir.as_deref())?;
@@ -200,7 +172,7 @@ pub fn start(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Server> {
     if let Some(version) = settled(&place)? {
         return Ok(server(place, options, version, Origin::Joined, in_use));
     }
-    let binaries = Binaries::find(options.bin_dir.as_deref(), options.search.as_ref(), &place, &user, say)?;
+    let binaries = find_or_fetch(options.bin_dir.as_deref(), options.search.as_ref(), &place, &user, say)?;
     let origin = if place.cluster_version().is_some() { Origin::Started } else { Origin::Initialised };
     if origin == Origin::Initialised {
         say(&format!("initialising a PostgreSQL {} cluster in {}", binaries.version, place.data.display()));

@@ -17,8 +17,8 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{DIRECTORY_SETTING, PORT};
-use crate::error::Kind;
+use crate::error::ErrorKind;
+use crate::postgres::embedded::options::{DIRECTORY_SETTING, PORT};
 use crate::{Error, Result};
 
 /// What fits into `sun_path`, without the terminating zero.
@@ -142,7 +142,7 @@ impl Place {
 
     /// "failed to {action} {path}", with what to do about the directory.
     pub(super) fn unwritable(&self, action: &str, path: &Path, e: &io::Error) -> Error {
-        Error::io(Kind::Launch, action, path, e).with_help(format!(
+        Error::io(ErrorKind::Launch, action, path, e).with_help(format!(
             "the server needs a directory that you can write to; {DIRECTORY_SETTING} names another one than {}",
             self.dir.display()
         ))

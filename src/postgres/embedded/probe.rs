@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{DATABASE, USER};
+use crate::postgres::embedded::options::{DATABASE, USER};
 
 /// How long a server may take over each step of the exchange.
 const PATIENCE: Duration = Duration::from_secs(5);

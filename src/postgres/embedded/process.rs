@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::binaries::Binaries;
-use super::locks::Lock;
-use super::place::{Place, ServerUser, create_private};
-use super::{DIRECTORY_SETTING, USER};
-use crate::error::Kind;
+use crate::error::ErrorKind;
+use crate::postgres::embedded::binaries::Binaries;
+use crate::postgres::embedded::locks::Lock;
+use crate::postgres::embedded::options::{DIRECTORY_SETTING, USER};
+use crate::postgres::embedded::place::{Place, ServerUser, create_private};
 use crate::{Error, Result};
 
 /// A log that has grown beyond this is set aside at the next start.
@@ -287,7 +287,7 @@ pub(super) fn did_not_start(place: &Place, what: &str, log: &str) -> Error {
             message.push_str(line);
         }
     }
-    Error::new(Kind::Launch, message).with_help(format!(
+    Error::new(ErrorKind::Launch, message).with_help(format!(
         "the whole log is in {}; settings come from [server.settings] in config.toml",
         place.log.display()
     ))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::place::Place;
-use super::{PORT, USER};
+use crate::postgres::embedded::options::{PORT, USER};
+use crate::postgres::embedded::place::Place;
 use crate::{Error, Result};
 
 /// Settings that say where the cluster is and how we reach it; they are ours alone.

@@ -8,10 +8,10 @@ use tokio_postgres::Client;
 use super::cli::Workplace;
 
 /// The modes that write to a server.
-pub const MODES: [&str; 3] = ["rows", "batch", "copy"];
+pub(crate) const MODES: [&str; 3] = ["rows", "batch", "copy"];
 
 /// A workplace on a database of its own, in which `sql` was run, with `csv` as data.csv.
-pub async fn workplace(sql: &str, csv: impl AsRef<[u8]>) -> (Workplace, Client) {
+pub(crate) async fn workplace(sql: &str, csv: impl AsRef<[u8]>) -> (Workplace, Client) {
     let database = super::database().await;
     let workplace = Workplace::on(&database);
     workplace.write("data.csv", csv);
@@ -21,7 +21,7 @@ pub async fn workplace(sql: &str, csv: impl AsRef<[u8]>) -> (Workplace, Client) 
 }
 
 /// What `query` returns, as CSV without quotes where none are needed.
-pub async fn csv_of(client: &Client, query: &str) -> String {
+pub(crate) async fn csv_of(client: &Client, query: &str) -> String {
     let mut rows = pin!(client.copy_out(&format!("COPY ({query}) TO STDOUT (FORMAT csv)")).await.unwrap());
     let mut csv = Vec::new();
     while let Some(bytes) = rows.next().await {

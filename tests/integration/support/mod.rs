@@ -17,10 +17,10 @@ use postgres_etl::postgres::embedded::{self, Options};
 use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
-pub mod cli;
-pub mod load;
-pub mod query;
-pub mod terminal;
+pub(crate) mod cli;
+pub(crate) mod load;
+pub(crate) mod query;
+pub(crate) mod terminal;
 
 const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 
@@ -28,19 +28,19 @@ const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 const VERSION: &str = "POSTGRES_ETL_TEST_VERSION";
 
 /// The shared server.
-pub struct TestServer {
+pub(crate) struct TestServer {
     url: String,
 }
 
 impl TestServer {
     /// Where its maintenance database is.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 }
 
 /// The shared server, started by the first who asks.
-pub fn server() -> &'static TestServer {
+pub(crate) fn server() -> &'static TestServer {
     static SERVER: OnceLock<TestServer> = OnceLock::new();
     SERVER.get_or_init(|| {
         let mut guardian = Command::new(std::env::current_exe().expect("the test binary knows its path"))
@@ -61,7 +61,7 @@ pub fn server() -> &'static TestServer {
 }
 
 /// Reads lines until one has `prefix`, and returns the rest of it.
-pub fn line_after(lines: &mut impl std::io::BufRead, prefix: &str) -> String {
+pub(crate) fn line_after(lines: &mut impl std::io::BufRead, prefix: &str) -> String {
     let mut line = String::new();
     loop {
         line.clear();
@@ -131,29 +131,29 @@ fn directory() -> PathBuf {
 }
 
 /// A database of one test's own; it goes away with the server.
-pub struct TestDb {
+pub(crate) struct TestDb {
     url: String,
 }
 
 impl TestDb {
     /// Where to connect to.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// A connection to it.
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         connect(&self.url).await
     }
 }
 
 /// An empty database.
-pub async fn database() -> TestDb {
+pub(crate) async fn database() -> TestDb {
     database_with("").await
 }
 
 /// An empty database, created with `options`.
-pub async fn database_with(options: &str) -> TestDb {
+pub(crate) async fn database_with(options: &str) -> TestDb {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let server = tokio::task::spawn_blocking(server).await.expect("the server starts");
     let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
@@ -166,7 +166,7 @@ pub async fn database_with(options: &str) -> TestDb {
 }
 
 /// A connection whose driver runs until it is dropped.
-pub async fn connect(url: &str) -> Client {
+pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server lets us in");
     tokio::spawn(connection);
     client

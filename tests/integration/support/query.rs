@@ -8,10 +8,10 @@ use tokio_postgres::Client;
 use super::cli::Workplace;
 
 /// A statement that leaves a trace of every time it runs, even if it is rolled back.
-pub const ASK: &str = "SELECT nextval('asked')";
+pub(crate) const ASK: &str = "SELECT nextval('asked')";
 
 /// A workplace on a database of its own in which `sql` was run.
-pub async fn workplace(sql: &str) -> (Workplace, Client) {
+pub(crate) async fn workplace(sql: &str) -> (Workplace, Client) {
     let database = super::database().await;
     let client = database.connect().await;
     client.batch_execute(sql).await.unwrap();
@@ -19,7 +19,7 @@ pub async fn workplace(sql: &str) -> (Workplace, Client) {
 }
 
 /// A workplace that has a server to itself, which the program starts, with `more` in its section of the configuration.
-pub fn workplace_with_server(more: &str) -> Workplace {
+pub(crate) fn workplace_with_server(more: &str) -> Workplace {
     let workplace = Workplace::nowhere();
     // When root tests, the server's user has to get through.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -30,17 +30,17 @@ pub fn workplace_with_server(more: &str) -> Workplace {
 }
 
 /// The number that `sql` returns.
-pub async fn number(client: &Client, sql: &str) -> i64 {
+pub(crate) async fn number(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 /// The texts that `sql` returns.
-pub async fn texts(client: &Client, sql: &str) -> Vec<String> {
+pub(crate) async fn texts(client: &Client, sql: &str) -> Vec<String> {
     client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 /// Wait until the sequence `asked` has been asked for `least` numbers.
-pub async fn wait_until_asked(client: &Client, least: i64) {
+pub(crate) async fn wait_until_asked(client: &Client, least: i64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while number(client, "SELECT last_value FROM asked").await < least {
         assert!(Instant::now() < deadline, "nobody asks");
@@ -48,7 +48,7 @@ pub async fn wait_until_asked(client: &Client, least: i64) {
 }
 
 /// Wait until then, and name the process that was asked by [`ASK`].
-pub async fn asked(client: &Client, least: i64) -> Pid {
+pub(crate) async fn asked(client: &Client, least: i64) -> Pid {
     wait_until_asked(client, least).await;
     let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = $1";
     let row = client.query_one(sql, &[&ASK]).await.unwrap();

@@ -10,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 /// The end of a pseudo terminal at which somebody would sit.
-pub struct Terminal {
+pub(crate) struct Terminal {
     bytes: Receiver<Vec<u8>>,
     pending: Vec<u8>,
     /// All that was written to it.
@@ -21,7 +21,7 @@ pub struct Terminal {
 
 /// Lines of text, and where the next character goes.
 #[derive(Debug, Default)]
-pub struct Screen {
+pub(crate) struct Screen {
     lines: Vec<Vec<char>>,
     row: usize,
     column: usize,
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Terminal {
     /// A terminal of 50 lines, and the file through which a program uses it: what is written there
     /// is read until the last copy of that is closed.
-    pub fn open() -> (Terminal, File) {
+    pub(crate) fn open() -> (Terminal, File) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -61,7 +61,7 @@ impl Terminal {
     }
 
     /// Look at it until `is_seen` on its screen.
-    pub fn wait_until(&mut self, is_seen: impl Fn(&Screen) -> bool) {
+    pub(crate) fn wait_until(&mut self, is_seen: impl Fn(&Screen) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_seen(&self.screen) {
             assert!(self.read(deadline), "the program ended: {:?}", self.written);
@@ -69,7 +69,7 @@ impl Terminal {
     }
 
     /// Look at it until nobody can write to it any more.
-    pub fn wait_until_closed(&mut self) {
+    pub(crate) fn wait_until_closed(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.read(deadline) {}
     }
@@ -97,7 +97,7 @@ impl Terminal {
 
 impl Screen {
     /// Show `character`, or do what it says.
-    pub fn put(&mut self, character: char) {
+    pub(crate) fn put(&mut self, character: char) {
         if let Some(mut sequence) = self.sequence.take() {
             sequence.push(character);
             if character.is_ascii_alphabetic() {
@@ -147,7 +147,7 @@ impl Screen {
     }
 
     /// The lines that are not blank.
-    pub fn text(&self) -> Vec<String> {
+    pub(crate) fn text(&self) -> Vec<String> {
         let text = |line: &Vec<char>| line.iter().collect::<String>().trim_end().to_owned();
         self.lines.iter().map(text).filter(|line| !line.is_empty()).collect()
     }

@@ -1,0 +1,142 @@
+//! The stream between the driver and the server.
+
+use std::io;
+use std::num::NonZero;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::backend::Backend;
+use crate::frontend::Frontend;
+use crate::requests::{Phase, Requests};
+use crate::wire::BUFFER;
+
+#[cfg(test)]
+mod tests;
+
+/// A stream to a PostgreSQL server on which up to N executes share a Sync; see the [crate docs](crate).
+///
+/// Wrap a stream on which nothing has been sent or received yet, and pass the result to
+/// [`Config::connect_raw`](tokio_postgres::Config::connect_raw). When the server accepts the driver's request for
+/// encryption, this stream passes everything unread from then on, and batching is left to
+/// [`BatchingTls`](crate::BatchingTls).
+///
+/// Memory use is bounded: 64 KiB of buffer for reading, at most twice that for writing, and some bookkeeping for
+/// each request in flight. Dropping the stream discards what has not been flushed.
+///
+/// # Errors
+///
+/// Reading and writing return the errors of the stream below, and in addition
+///
+/// - [`io::ErrorKind::InvalidData`] when the driver or the server sends a message whose length is impossible: below
+///   4 bytes, above `i32::MAX`, or other than 5 for `ReadyForQuery`;
+/// - [`io::ErrorKind::WriteZero`] when the stream below accepts no more bytes.
+///
+/// The connection cannot be used after either.
+#[derive(Debug)]
+pub struct SyncBatching<S> {
+    stream: S,
+    requests: Requests,
+    frontend: Frontend,
+    backend: Backend,
+    /// Bytes for the server.
+    out: BytesMut,
+}
+
+impl<S> SyncBatching<S> {
+    /// Wraps `stream`, sending a Sync at least once every `sync_every` executes.
+    ///
+    /// With `sync_every` 1, every Sync is sent as the driver wrote it. Values beyond 256 gain little, because the
+    /// driver flushes every 8 KiB and each flush sends a Sync.
+    ///
+    /// ```
+    /// # use std::num::NonZero;
+    /// # use tokio_postgres_sync_batching::SyncBatching;
+    /// # fn wrap(socket: tokio::io::Empty) -> SyncBatching<tokio::io::Empty> {
+    /// const SYNC_EVERY: NonZero<usize> = NonZero::new(256).unwrap();
+    /// SyncBatching::new(socket, SYNC_EVERY)
+    /// # }
+    /// ```
+    pub fn new(stream: S, sync_every: NonZero<usize>) -> Self {
+        SyncBatching {
+            stream,
+            requests: Requests::default(),
+            frontend: Frontend::new(sync_every),
+            backend: Backend::default(),
+            out: BytesMut::new(),
+        }
+    }
+
+    /// The stream below, for example to inspect the socket.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> SyncBatching<S> {
+    /// Writes everything buffered for the server, which does not include a Sync that is held back.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.out.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SyncBatching<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        loop {
+            if this.requests.phase == Phase::Opaque && this.backend.is_empty() {
+                return Pin::new(&mut this.stream).poll_read(cx, buf);
+            }
+            this.backend.forward(&mut this.requests, buf)?;
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if this.requests.phase != Phase::Messages {
+                // The driver does not flush its request for encryption before it waits for the answer.
+                ready!(this.poll_drain(cx))?;
+            }
+            if ready!(this.backend.poll_fill(Pin::new(&mut this.stream), cx))?.is_end() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SyncBatching<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.out.len() >= BUFFER || this.requests.phase == Phase::Opaque {
+            ready!(this.poll_drain(cx))?;
+        }
+        if this.requests.phase == Phase::Opaque {
+            return Pin::new(&mut this.stream).poll_write(cx, buf);
+        }
+        let taken = buf.len().min(BUFFER);
+        this.frontend.forward(&buf[..taken], &mut this.requests, &mut this.out)?;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.frontend.release(&mut this.out);
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.frontend.release(&mut this.out);
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}

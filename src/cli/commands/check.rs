@@ -1,0 +1,267 @@
+//! `check`: is everything in order, without touching any data?
+
+use crate::cli::config::InputCommand;
+use crate::cli::render::Report;
+use crate::cli::render::units;
+use postgres_etl::catalog::Table;
+use postgres_etl::csv::{Files, Inputs};
+use postgres_etl::load::check::{MappedField, Mapping, check_can_load, map, no_such_table};
+use postgres_etl::load::{ColumnLoaded, InputOptions, Mode};
+use postgres_etl::postgres::{Database, ServerFacts};
+use postgres_etl::query::Workload;
+use postgres_etl::{Error, Result, blocking};
+use serde::Serialize;
+
+use crate::cli::args;
+use crate::cli::commands::Context;
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CheckReport {
+    /// `check`.
+    pub command: &'static str,
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// The server's address.
+    pub address: String,
+    /// The server, and the settings that a time depends on.
+    pub server: ServerFacts,
+    /// The table.
+    pub table: CheckedItem,
+    /// The file, or files.
+    pub file: CheckedFile,
+    /// Every configured statement.
+    pub queries: Vec<CheckedItem>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CheckedItem {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+    /// What to do about that.
+    pub help: Option<String>,
+    /// What it is, when nothing is wrong.
+    pub detail: String,
+}
+
+/// What a load would make of the files.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct CheckedFile {
+    /// The path, or paths.
+    pub name: String,
+    /// All that a load would stop at.
+    pub problems: Vec<Problem>,
+    /// Why no fields are listed, when nothing is wrong.
+    pub detail: String,
+    /// The fields that go to a column.
+    pub fields: Vec<MappedField>,
+    /// Columns of the table that the files do not have, and that take their defaults.
+    pub columns_defaulted: Vec<String>,
+    /// Names in the header that are left out as asked for.
+    pub columns_ignored: Vec<String>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Problem {
+    /// What.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Run the command.
+///
+/// # Errors
+/// When the flags are wrong, or the server cannot be reached. Anything else that is wrong is in the report, and
+/// the exit code is 1.
+pub(super) async fn run(context: &Context<'_>, flags: &args::Check) -> Result<u8> {
+    let input = context.config.input(&flags.input, &flags.format)?;
+    let is_configured = flags.input.files.is_empty();
+    let database = context.database().await?;
+    let report = check(context, input, is_configured, &database).await;
+    let closed = database.close().await;
+    let report = report?;
+    closed?;
+    context.print(&report)?;
+    Ok(u8::from(!report.ok))
+}
+
+async fn check(
+    context: &Context<'_>,
+    input: InputCommand,
+    is_configured: bool,
+    database: &Database,
+) -> Result<CheckReport> {
+    let InputCommand { options: settings, generate } = input;
+    let client = database.connection().await?;
+    let server = ServerFacts::of(&**client).await?;
+    let found = Table::find(&**client, &settings.table.name).await;
+    let mut queries = Vec::new();
+    for (name, workload) in context.config.workloads() {
+        let prepared = match workload {
+            Ok(workload) => workload.prepare(&client).await.map(|_| workload),
+            Err(error) => Err(error),
+        };
+        let statements = |workload: Workload| {
+            workload.statements.into_iter().map(|text| text.sql).collect::<Vec<_>>().join("; ")
+        };
+        queries.push(CheckedItem::new(name.to_owned(), prepared.map(statements)));
+    }
+    let name = settings.table.name.to_string();
+    let (table, found) = match found {
+        Ok(Some(table)) => (describe(&table, settings.mode), Some(table)),
+        Ok(None) if settings.table.create.is_empty() => (Err(no_such_table(&settings.table.name)), None),
+        // A type that only the server knows leaves the header alone to look at.
+        Ok(None) => {
+            let described = Table::described(&settings.table).ok();
+            (Ok("not there yet; `postgres-etl load` creates it".into()), described)
+        }
+        Err(error) => (Err(error), None),
+    };
+    let table = CheckedItem::new(name, table);
+    let file = match open(context, &settings, generate.is_some(), is_configured).await {
+        Ok(files) => blocking(move || Ok(look_into(files, found.as_ref(), &settings))).await?,
+        Err(file) => file,
+    };
+    let items_are_fine = [&table].into_iter().chain(&queries).all(|item| item.problem.is_none());
+    let ok = items_are_fine && file.problems.is_empty();
+    Ok(CheckReport { command: "check", ok, address: database.describe(), server, table, file, queries })
+}
+
+/// The columns and their types, or why nothing can be loaded into them.
+fn describe(table: &Table, mode: Mode) -> Result<String> {
+    check_can_load(table, mode, &[])?;
+    let columns = table.columns.iter().map(|column| format!("{} {}", column.name, column.type_name));
+    Ok(columns.collect::<Vec<_>>().join(", "))
+}
+
+/// Open the files, or say why they are not looked into.
+async fn open(
+    context: &Context<'_>,
+    settings: &InputOptions,
+    will_generate: bool,
+    is_configured: bool,
+) -> Result<Files, CheckedFile> {
+    let name = settings.describe();
+    let skipped = |detail: String| CheckedFile { name: name.clone(), detail, ..CheckedFile::default() };
+    let refused = |error: &Error| CheckedFile {
+        name: name.clone(),
+        problems: vec![Problem::from(error)],
+        ..CheckedFile::default()
+    };
+    let inputs = match Inputs::resolve(&settings.paths) {
+        Ok(inputs) => inputs,
+        Err(_) if will_generate => {
+            return Err(skipped("not there yet; `postgres-etl load` generates it".into()));
+        }
+        // Nobody asked for this file, and the statements may be all that is of interest.
+        Err(_) if is_configured && !settings.paths.iter().any(|input| input.exists()) => {
+            return Err(skipped("not there, and so not looked into".into()));
+        }
+        Err(error) => return Err(refused(&error)),
+    };
+    let format = settings.format.clone();
+    let files = blocking(|| Files::open(inputs, format)).await.map_err(|error| refused(&error))?;
+    if let Some(sniffed) = files.sniffed() {
+        context.note(&format!("sniffed: {sniffed}"));
+    }
+    Ok(files)
+}
+
+/// What a load of `files` into `table` would begin with.
+fn look_into(files: Files, table: Option<&Table>, settings: &InputOptions) -> CheckedFile {
+    let name = files.inputs().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let detail = match (files.header(), table) {
+        _ if files.is_empty() => "there is nothing in it".to_owned(),
+        (_, Some(_)) => String::new(),
+        (Some(header), None) => format!("its columns are {}", header.names.join(", ")),
+        (None, None) => "it has no header".to_owned(),
+    };
+    let Mapping { fields, columns_defaulted, columns_ignored, problems } = match table {
+        Some(table) => map(files, table, settings),
+        None => Mapping::default(),
+    };
+    let problems = problems.iter().map(Problem::from).collect();
+    CheckedFile { name, problems, detail, fields, columns_defaulted, columns_ignored }
+}
+
+impl CheckedItem {
+    fn new(name: String, found: Result<String>) -> Self {
+        match found {
+            Ok(detail) => CheckedItem { name, problem: None, help: None, detail },
+            Err(error) => {
+                let Problem { message, help } = Problem::from(&error);
+                CheckedItem { name, problem: Some(message), help, detail: String::new() }
+            }
+        }
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        Problem { message: error.to_string(), help: error.help().map(str::to_owned) }
+    }
+}
+
+impl Report for CheckReport {
+    fn text(&self) -> String {
+        let mut lines = vec![format!("server     ok   {}, {}", self.address, units::server(&self.server))];
+        lines.extend(checked_item("table", &self.table));
+        lines.extend(checked_file(&self.file));
+        lines.extend(self.queries.iter().flat_map(|query| checked_item("query", query)));
+        lines.join("\n")
+    }
+}
+
+/// What stands under the name of something that was checked.
+const INDENT: &str = "                ";
+
+fn checked_item(what: &str, item: &CheckedItem) -> Vec<String> {
+    let CheckedItem { name, problem, help, detail } = item;
+    match problem {
+        // Every message names what it is about.
+        Some(problem) => problem_lines(what, problem, help.as_deref()),
+        None => vec![format!("{what:<10} ok   {name}: {detail}")],
+    }
+}
+
+fn checked_file(file: &CheckedFile) -> Vec<String> {
+    let CheckedFile { name, problems, detail, fields, columns_defaulted, columns_ignored } = file;
+    let mut lines = Vec::new();
+    for Problem { message, help } in problems {
+        lines.extend(problem_lines("file", message, help.as_deref()));
+    }
+    match (detail.as_str(), problems.is_empty()) {
+        ("", true) => lines.push(format!("file       ok   {name}")),
+        (_, true) => lines.push(format!("file       ok   {name}: {detail}")),
+        _ => {}
+    }
+    for MappedField { field, header, column } in fields {
+        let ColumnLoaded { name, type_name, format, text_from } = column;
+        let header = header.as_ref().map_or_else(String::new, |header| format!(" {header}"));
+        let reader = match (*format, text_from) {
+            ("binary", _) => "binary".to_owned(),
+            (_, Some(switch)) => format!("text, read by the server for {}", switch.value),
+            _ => "text, read by the server".to_owned(),
+        };
+        lines.push(format!("{INDENT}field {field}{header} -> {name} {type_name}, {reader}"));
+    }
+    if !columns_defaulted.is_empty() {
+        lines.push(format!("{INDENT}default {}: not in the file", columns_defaulted.join(", ")));
+    }
+    if !columns_ignored.is_empty() {
+        lines.push(format!("{INDENT}ignored {}: not in the table", columns_ignored.join(", ")));
+    }
+    lines
+}
+
+/// A problem with its remedy; what stands in further lines of `message` is a part of it.
+fn problem_lines(what: &str, message: &str, help: Option<&str>) -> Vec<String> {
+    let mut lines = vec![format!("{what:<10} BAD  {}", message.replace('\n', &format!("\n{INDENT}")))];
+    lines.extend(help.map(|help| format!("{INDENT}  help: {help}")));
+    lines
+}

@@ -1,0 +1,97 @@
+//! Ctrl-C and termination signals, at any time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use postgres_etl::postgres::{Canceller, Database};
+use postgres_etl::{Error, ErrorKind, Progress, Result};
+
+/// How long work may take to stop and the server to roll back; a second signal ends the wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Queries of a pipeline run one after the other, and each has to be cancelled by itself.
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
+
+/// What there is to stop.
+#[derive(Debug, Default)]
+pub(super) struct Interrupt(Mutex<Vec<(Arc<Progress>, Option<Canceller>)>>);
+
+impl Interrupt {
+    /// From now on, a signal cancels `counters`, and what runs on `database`.
+    pub(super) fn cancels(&self, counters: &Arc<Progress>, database: Option<&Database>) {
+        let entry = (Arc::clone(counters), database.map(Database::canceller));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    /// What was to be stopped so far is done.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Await `work`. On a signal, stop it and give it time to roll back and clean up.
+    ///
+    /// # Errors
+    /// As `work`, or [`ErrorKind::Interrupted`].
+    pub(super) async fn or_done<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut signals = Signals::listen()?;
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            result = &mut work => return result,
+            () = signals.next() => {}
+        }
+        let stopping: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        if stopping.is_empty() {
+            // Nothing has been begun that would have to be undone.
+            return Err(Error::interrupted());
+        }
+        for (counters, _) in &stopping {
+            counters.cancel();
+        }
+        let cancel = async {
+            loop {
+                for canceller in stopping.iter().filter_map(|(_, canceller)| canceller.as_ref()) {
+                    canceller.cancel().await;
+                }
+                tokio::time::sleep(CANCEL_AGAIN).await;
+            }
+        };
+        let result = tokio::select! {
+            result = &mut work => result,
+            () = cancel => unreachable!("it never ends"),
+            () = signals.next() => Err(Error::interrupted()),
+            () = tokio::time::sleep(PATIENCE) => {
+                Err(Error::interrupted().with_help("the connections were dropped; nothing more is committed"))
+            }
+        };
+        // Whatever it failed with, it failed because it was told to stop.
+        result.map_err(
+            |error| if error.kind() == ErrorKind::Interrupted { error } else { Error::interrupted() },
+        )
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::usage(format!("failed to watch for signals: {error}")))
+        };
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One file a subcommand: settles the settings, calls the library, and hands the result to a report.
+
+mod check;
+mod documentation;
+mod generate;
+mod load;
+mod query;
+mod server;
+
+mod interrupt;
+
+use std::io::{IsTerminal, Write};
+
+use clap::CommandFactory as _;
+
+use crate::cli::args::{Cli, Command, Global};
+use crate::cli::commands::interrupt::Interrupt;
+use crate::cli::config::Config;
+use crate::cli::exit;
+use crate::cli::render::{Failure, Report};
+use postgres_etl::postgres::Database;
+use postgres_etl::{Error, Progress, Result};
+
+/// What every command needs.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// The flags that every command takes.
+    pub flags: &'a Global,
+    /// The configuration file.
+    pub config: Config,
+    /// Knows what to stop on Ctrl-C.
+    interrupt: &'a Interrupt,
+}
+
+/// Run what was asked for, print its result, and return the exit code.
+pub(crate) async fn run(cli: &Cli) -> u8 {
+    let interrupt = Interrupt::default();
+    let outcome = match Config::read(&cli.global) {
+        Ok(config) => {
+            let context = Context { flags: &cli.global, config, interrupt: &interrupt };
+            interrupt.or_done(dispatch(&context, &cli.command)).await
+        }
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(exit_code) => exit_code,
+        Err(error) => {
+            let failure = Failure::new(cli.command.name(), &error);
+            if cli.global.json {
+                // The error itself is reported below, wherever standard output leads.
+                let _ = print(&failure.json());
+            }
+            say(&failure.text());
+            exit::code(error.kind())
+        }
+    }
+}
+
+/// Say what is wrong with the command line, or give the help or version that was asked for; returns the exit code.
+pub(crate) fn misused(error: &clap::Error) -> u8 {
+    let given: Vec<String> = std::env::args().skip(1).take_while(|argument| argument != "--").collect();
+    if error.use_stderr() && given.iter().any(|argument| argument == "--json") {
+        let cli = Cli::command();
+        let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some());
+        let text = error.render().to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+        let help = command.map_or_else(
+            || "postgres-etl --help lists the commands".to_owned(),
+            |command| format!("postgres-etl {command} --help lists what it takes"),
+        );
+        let error = Error::usage(lines.join(" ").trim_start_matches("error: "))
+            .with_help(tip.map_or(help, str::to_owned));
+        // It is told below too, wherever standard output leads.
+        let _ = print(&Failure::new(command.map_or("postgres-etl", String::as_str), &error).json());
+    }
+    // Nobody to tell is no reason to fail otherwise.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(exit::MISUSED)
+}
+
+/// Write a line to standard error; when that is closed or full there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
+    match command {
+        Command::Generate(flags) => generate::run(context, flags).await,
+        Command::Load(flags) => load::run(context, flags).await,
+        Command::Query(flags) => query::run(context, flags).await,
+        Command::Check(flags) => check::run(context, flags).await,
+        Command::Server(flags) => server::run(context, flags.action).await,
+        Command::Completions { shell } => documentation::completions(*shell),
+        Command::Man => documentation::man(),
+    }
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Generate(_) => "generate",
+            Command::Load(_) => "load",
+            Command::Query(_) => "query",
+            Command::Check(_) => "check",
+            Command::Server(_) => "server",
+            Command::Completions { .. } => "completions",
+            Command::Man => "man",
+        }
+    }
+}
+
+impl Context<'_> {
+    /// The server to work on.
+    async fn database(&self) -> Result<Database> {
+        let options = self.config.database(self.flags, &|name| std::env::var(name).ok())?;
+        let quiet = self.flags.quiet;
+        Database::open(options, move |line| {
+            if !quiet {
+                say(line);
+            }
+        })
+        .await
+    }
+
+    /// What counts, notes and cancels a command's work.
+    fn progress(&self) -> Progress {
+        let quiet = self.flags.quiet;
+        Progress::with_notes(move |line| {
+            if !quiet {
+                say(line);
+            }
+        })
+    }
+
+    /// Tell a person something that is not the result.
+    fn note(&self, line: &str) {
+        if !self.flags.quiet {
+            say(line);
+        }
+    }
+
+    /// Whether to draw progress on standard error.
+    fn draws(&self) -> bool {
+        !self.flags.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Print the result.
+    fn print(&self, report: &impl Report) -> Result<()> {
+        print(&if self.flags.json { report.json() } else { report.text() })
+            .map_err(|error| error.with_help("the work was done; only its report is lost"))
+    }
+}
+
+/// Write `text` and a newline to standard output; a reader that left early is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::output(format!("failed to write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

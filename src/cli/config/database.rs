@@ -1,0 +1,67 @@
+//! Which server a command works on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postgres_etl::postgres::{DatabaseOptions, LARGEST_POOL, ServerChoice, Timeouts, conninfo, embedded};
+use postgres_etl::{Error, Result};
+
+use crate::cli::args;
+use crate::cli::config::{Config, Environment};
+
+impl Config {
+    /// Which server: the flag, then `DATABASE_URL` and the `PG*` variables, then the file, then our own.
+    ///
+    /// # Errors
+    /// When what names the server cannot be understood.
+    pub(crate) fn database(&self, flags: &args::Global, env: Environment<'_>) -> Result<DatabaseOptions> {
+        let file = &self.file.database;
+        if !(1..=LARGEST_POOL).contains(&file.pool_size) {
+            return Err(Error::config(format!("[database] pool_size is {}", file.pool_size))
+                .with_help(format!("give a number from 1 to {LARGEST_POOL}")));
+        }
+        let database_url = env("DATABASE_URL").filter(|url| !url.is_empty());
+        let url = match (&flags.database_url, &database_url) {
+            (Some(url), _) => Some((url.as_str(), "--database-url")),
+            (None, Some(url)) => Some((url.as_str(), "DATABASE_URL")),
+            (None, None) => None,
+        };
+        let mut named = conninfo::resolve(url, env)?;
+        if named.is_none() && !file.url.is_empty() {
+            named = conninfo::resolve(Some((&file.url, "config.toml [database] url")), env)?;
+        }
+        let server = match named {
+            Some(conninfo) if conninfo.has_connect_timeout() => ServerChoice::Named(Box::new(conninfo)),
+            Some(conninfo) => {
+                let limit = Duration::from_secs(file.connect_timeout_s.max(1));
+                ServerChoice::Named(Box::new(conninfo.with_connect_timeout(limit)))
+            }
+            None => ServerChoice::Embedded(self.embedded(env)),
+        };
+        let timeouts = Timeouts {
+            connect: None,
+            wait: Duration::from_secs(file.wait_timeout_s.max(1)),
+            ..Timeouts::default()
+        };
+        Ok(DatabaseOptions::new(server).pool_size(file.pool_size).timeouts(timeouts))
+    }
+
+    /// The embedded server, whether or not another is named.
+    pub(crate) fn embedded(&self, env: Environment<'_>) -> embedded::Options {
+        let file = &self.file.server;
+        let directory = match env("POSTGRES_ETL_SERVER_DIR").filter(|dir| !dir.is_empty()) {
+            Some(directory) => PathBuf::from(directory),
+            None => self.path(&file.directory),
+        };
+        let settings: BTreeMap<_, _> =
+            file.settings.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        embedded::Options {
+            dir: Some(directory).filter(|dir| !dir.as_os_str().is_empty()),
+            bin_dir: Some(self.path(&file.bin_directory)).filter(|dir| !dir.as_os_str().is_empty()),
+            settings,
+            keep: file.keep,
+            search: None,
+        }
+    }
+}

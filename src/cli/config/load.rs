@@ -1,0 +1,188 @@
+//! What `load` and `check` read, and what `load` does with it.
+
+use std::path::{Path, PathBuf};
+
+use postgres_etl::catalog::{TableName, TableSpec};
+use postgres_etl::csv::{self, Dialect, dialect};
+use postgres_etl::load::{Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode};
+use postgres_etl::postgres::check_pool;
+use postgres_etl::{Error, Result};
+
+use crate::cli::args;
+use crate::cli::config::{Config, GenerateSettings};
+
+/// What is read, and the table it is for.
+#[derive(Debug)]
+pub(crate) struct InputCommand {
+    pub(crate) options: InputOptions,
+    /// Set when the input does not exist and is to be generated, because it is the output of `[generate]`.
+    pub(crate) generate: Option<GenerateSettings>,
+}
+
+/// What `load` is to do.
+#[derive(Debug)]
+pub(crate) struct LoadCommand {
+    pub(crate) options: LoadOptions,
+    /// As in [`InputCommand`].
+    pub(crate) generate: Option<GenerateSettings>,
+    /// Print the statement that creates the table, and stop.
+    pub(crate) ddl_only: bool,
+    /// The file that gets the report, as JSON.
+    pub(crate) receipt: Option<PathBuf>,
+}
+
+impl Config {
+    /// # Errors
+    /// When a value is out of range, or flags contradict each other.
+    pub(crate) fn load(&self, flags: &args::Load) -> Result<LoadCommand> {
+        let file = &self.file.load;
+        let InputCommand { options: mut input, generate } = self.input(&flags.input, &flags.format)?;
+        if input.mode == Mode::Null {
+            input.table = self.table_without_server(flags, &input.table.name)?;
+        }
+        let (mode, is_null) = (input.mode, input.mode == Mode::Null);
+        let mut options = LoadOptions::of(input);
+        options.autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
+        options.create = (flags.create || flags.ddl_only).then(|| {
+            let mut create = CreateOptions::default();
+            create.infer_rows = flags.infer_rows;
+            create.replace = flags.replace;
+            create
+        });
+        options.dry_run = flags.dry_run;
+        options.max_rejects = flags.max_rejects;
+        options.rejects = flags.rejects.clone().unwrap_or(options.rejects);
+        options.on_conflict.clone_from(&flags.on_conflict);
+        // What the file says of its own table does not apply to any other.
+        options.truncate = flags.truncate || (file.truncate && !flags.append && flags.input.table.is_none());
+        options.defer_indexes = match (flags.defer_indexes, file.defer_indexes) {
+            (Some(when), _) => when.into(),
+            // A default, unlike a flag, yields.
+            (None, DeferIndexes::Always) if options.needs_indexes() => DeferIndexes::Never,
+            (None, when) => when,
+        };
+        options.analyze = file.analyze && !flags.no_analyze;
+        options.batch_size = flags.batch_size.unwrap_or(file.batch_size);
+        options.pipeline_depth =
+            flags.pipeline_depth.or((!options.autocommit).then_some(file.pipeline_depth));
+        let shares_syncs = mode == Mode::Rows && !options.autocommit;
+        options.sync_every = flags.sync_every.or(shares_syncs.then_some(file.sync_every));
+        options.connections = match flags.connections {
+            Some(connections) => connections,
+            None if options.autocommit => Connections::Exactly(file.connections),
+            None => Connections::default(),
+        };
+        if !is_null {
+            options.check()?;
+        }
+        Ok(LoadCommand { options, generate, ddl_only: flags.ddl_only, receipt: flags.receipt.clone() })
+    }
+
+    /// The table that mode `null` encodes for, called `wanted`.
+    fn table_without_server(&self, flags: &args::Load, wanted: &TableName) -> Result<TableSpec> {
+        let for_servers = [
+            ("--append", flags.append),
+            ("--truncate", flags.truncate),
+            ("--defer-indexes", flags.defer_indexes.is_some()),
+            ("--on-conflict", flags.on_conflict.is_some()),
+            ("--max-rejects", flags.max_rejects.allows_any()),
+            ("--dry-run", flags.dry_run),
+            ("--create", flags.create),
+            ("--ddl-only", flags.ddl_only),
+            ("--autocommit", flags.autocommit),
+            ("--connections", flags.connections.is_some()),
+        ];
+        if let Some((flag, _)) = for_servers.iter().find(|(_, given)| *given) {
+            return Err(Error::usage(format!(
+                "{flag} cannot be combined with --mode null, which writes nothing and asks no server"
+            ))
+            .with_help("leave one of them out"));
+        }
+        let table = self.table()?;
+        let help = "use --mode copy, rows or batch, which ask the server for the columns, or describe them under \
+                    [table] in config.toml";
+        if wanted.to_string() != table.name.to_string() {
+            return Err(Error::usage(format!(
+                "--mode null asks no server, and so encodes for the table that [table] describes, {}, not for {wanted}",
+                table.name
+            ))
+            .with_help(help));
+        }
+        if table.columns.is_empty() {
+            return Err(Error::config(format!(
+                "[table] has no columns for {wanted}, and --mode null asks no server for them"
+            ))
+            .with_help(help));
+        }
+        Ok(table)
+    }
+
+    /// # Errors
+    /// When a value is out of range, or is no name.
+    pub(crate) fn input(&self, flags: &args::Input, format: &args::Format) -> Result<InputCommand> {
+        let file = &self.file.load;
+        let inputs = match flags.files.as_slice() {
+            [] => vec![self.path(&file.input)],
+            files => files.to_owned(),
+        };
+        let same = |a: &Path, b: &Path| {
+            a == b || a.strip_prefix(".").unwrap_or(a) == b.strip_prefix(".").unwrap_or(b)
+        };
+        let is_generated =
+            |output: &Path| matches!(inputs.as_slice(), [input] if same(input, output) && !input.exists());
+        let generated =
+            self.file.generate.as_ref().filter(|generate| is_generated(&self.path(&generate.output)));
+        let no_flags = args::Generate { rows: None, seed: None, output: None, unicode: false };
+        let generate = generated.map(|_| self.generate(&no_flags)).transpose()?;
+        let table = match &flags.table {
+            Some(name) => TableSpec::named(TableName::parse(name)?),
+            None => self.table()?,
+        };
+        let mut options = InputOptions::new(inputs, table);
+        options.format = self.format(format)?;
+        options.naming.columns.clone_from(&flags.columns);
+        options.naming.map.clone_from(&flags.map);
+        options.naming.ignore_extra = flags.ignore_extra;
+        options.mode = flags.mode.map_or(file.mode, Mode::from);
+        Ok(InputCommand { options, generate })
+    }
+
+    /// How the files are written.
+    fn format(&self, flags: &args::Format) -> Result<csv::Format> {
+        let file = &self.file.load;
+        let quote = dialect::byte("--quote", flags.quote.as_ref().unwrap_or(&file.quote))?;
+        let optional = |flag: &str, text: &String| match text.as_str() {
+            "" => Ok(None),
+            text => dialect::byte(flag, text).map(Some),
+        };
+        let dialect = Dialect {
+            delimiter: dialect::byte("--delimiter", flags.delimiter.as_ref().unwrap_or(&file.delimiter))?,
+            quote,
+            escape: optional("--escape", flags.escape.as_ref().unwrap_or(&file.escape))?.unwrap_or(quote),
+            null: flags.null.as_ref().unwrap_or(&file.null).as_bytes().into(),
+            comment: optional("--comment", flags.comment.as_ref().unwrap_or(&file.comment))?,
+            header: file.header && !flags.no_header,
+            encoding: dialect::encoding(flags.encoding.as_ref().unwrap_or(&file.encoding))?,
+        };
+        dialect.check()?;
+        let max_record_bytes = flags.max_record_bytes.unwrap_or(file.max_record_bytes);
+        if max_record_bytes == 0 {
+            return Err(Error::usage("the longest record is 0 bytes").with_help("give a number from 1 up"));
+        }
+        if max_record_bytes > csv::MOST_RECORD_BYTES {
+            return Err(Error::usage(format!(
+                "a longest record of {max_record_bytes} bytes is more than 1 GiB"
+            ))
+            .with_help("PostgreSQL's fields end there too"));
+        }
+        let args::Format { delimiter, quote, escape, comment, encoding, no_header, .. } = flags;
+        let told =
+            [delimiter, quote, escape, comment, encoding].iter().any(|flag| flag.is_some()) || *no_header;
+        Ok(csv::Format { dialect, sniff: flags.sniff || (file.sniff && !told), max_record_bytes })
+    }
+
+    /// Check that the pool holds `connections`.
+    pub(crate) fn check_pool(&self, connections: usize) -> Result<()> {
+        check_pool(connections, self.file.database.pool_size)
+    }
+}

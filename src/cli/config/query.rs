@@ -1,0 +1,145 @@
+//! What `query` measures.
+
+use std::path::PathBuf;
+
+use postgres_etl::query::{Limits, MeterOptions, Search, Workload, WorkloadSpec};
+use postgres_etl::suggest::nearest;
+use postgres_etl::{Error, Result};
+
+use crate::cli::args;
+use crate::cli::config::Config;
+
+/// What `query` is to do.
+#[derive(Debug)]
+pub(crate) struct QueryCommand {
+    pub(crate) options: MeterOptions,
+    /// The file to save the run in.
+    pub(crate) save: Option<PathBuf>,
+}
+
+impl Config {
+    /// # Errors
+    /// When there is no such workload, a value is out of range, or flags contradict each other.
+    pub(crate) fn query(&self, flags: &args::Query) -> Result<QueryCommand> {
+        let file = &self.file.query;
+        let queries = flags.queries.unwrap_or(file.queries);
+        if queries == 0 {
+            let what = if flags.queries.is_some() { "-n 0" } else { "[query] queries = 0" };
+            return Err(
+                Error::usage(format!("{what} asks for no queries")).with_help("give a number from 1 up")
+            );
+        }
+        let mut options = MeterOptions::new(self.requested_workloads(flags)?, self.table()?);
+        options.base.clone_from(&self.base);
+        options.search = search(flags)?;
+        options.limits = match (flags.queries, flags.duration) {
+            // A search has a default of its own.
+            (None, None) if options.search.is_some() => None,
+            (None, None) => Some(Limits { queries: Some(queries), duration: None }),
+            (queries, duration) => Some(Limits { queries, duration }),
+        };
+        options.warm_up = flags.warm_up.unwrap_or_default();
+        options.connections = flags.connections.unwrap_or(file.connections);
+        options.rate = flags.rate;
+        options.arrivals = flags.arrivals.map(Into::into);
+        // The defaults of a closed loop, and of statements that only read, do not apply to others.
+        options.pipeline_depth =
+            flags.pipeline_depth.or((!options.is_open_loop()).then_some(file.pipeline_depth));
+        options.protocol = flags.protocol.map_or(options.protocol, Into::into);
+        options.explain = flags.explain;
+        options.sync_every = flags.sync_every.or(options.can_share_syncs().then_some(file.sync_every));
+        options.seed = flags.seed.unwrap_or(file.seed);
+        options.retries = flags.retries.unwrap_or(0);
+        options.max_errors = flags.max_errors;
+        options.verify = flags.verify;
+        options.expect_rows = flags.expect_rows;
+        options.expect_value.clone_from(&flags.expect_value);
+        options.takes_times = !flags.no_latency;
+        options.per_connection = flags.per_connection;
+        options.baseline.clone_from(&flags.baseline);
+        options.fail_if.clone_from(&flags.fail_if);
+        refuse_flags(flags, options.search.is_some())?;
+        options.check()?;
+        Ok(QueryCommand { options, save: flags.save.clone() })
+    }
+
+    /// The workloads that `flags` ask for.
+    fn requested_workloads(&self, flags: &args::Query) -> Result<Vec<Workload>> {
+        let file = &self.file.query;
+        if let Some(sql) = &flags.sql {
+            let workload =
+                WorkloadSpec { sql: sql.clone(), args: flags.args.clone(), ..WorkloadSpec::default() };
+            return Ok(vec![Workload::at("--sql", "--sql", &workload, &self.base)?]);
+        }
+        let default = [file.workload.clone()];
+        let names = if flags.names.is_empty() { &default[..] } else { &flags.names };
+        let mut workloads: Vec<Workload> = Vec::new();
+        for name in names {
+            let Some(workload) = file.workloads.get(name) else {
+                let known = || file.workloads.keys().map(String::as_str);
+                let list = known().collect::<Vec<_>>().join(", ");
+                let help = match nearest(name, known()) {
+                    Some(near) => format!("did you mean `{near}`? There are: {list}"),
+                    None => format!("there are: {list}; add [query.{name}] to config.toml for another"),
+                };
+                return Err(Error::usage(format!("there is no workload `{name}`")).with_help(help));
+            };
+            if workloads.iter().any(|workload| workload.name == *name) {
+                return Err(Error::usage(format!("workload {name} is named twice"))
+                    .with_help("give it a weight in config.toml to have it come more often"));
+            }
+            workloads.push(Workload::new(name, workload, &self.base)?);
+        }
+        Ok(workloads)
+    }
+
+    /// Every workload, or what is wrong with it, by name.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = (&str, Result<Workload>)> {
+        self.file
+            .query
+            .workloads
+            .iter()
+            .map(|(name, workload)| (name.as_str(), Workload::new(name, workload, &self.base)))
+    }
+}
+
+fn search(flags: &args::Query) -> Result<Option<Search>> {
+    Ok(match (&flags.sweep[..], flags.ramp, flags.find_max) {
+        ([], None, false) => None,
+        ([], Some(ramp), false) => Some(Search::Ramp(ramp)),
+        ([], None, true) => {
+            let bound = flags.p99.ok_or_else(|| {
+                Error::usage("--find-max needs a bound").with_help("add --p99 5ms, or the bound you need")
+            })?;
+            Some(Search::FindMax(bound))
+        }
+        (axes, ..) => Some(Search::Sweep(axes.to_vec())),
+    })
+}
+
+/// What only flags can contradict.
+fn refuse_flags(flags: &args::Query, is_search: bool) -> Result<()> {
+    let expects = flags.expect_rows.is_some() || flags.expect_value.is_some();
+    let contradictions = [
+        (flags.save.is_some() && is_search, "--save is for a single run", "leave one of them out"),
+        (
+            !flags.args.is_empty() && flags.sql.is_none(),
+            "--arg is for a statement of --sql",
+            "leave it or the names out",
+        ),
+        (
+            expects && flags.sql.is_none(),
+            "--expect-rows and --expect-value are for a statement of --sql",
+            "use --verify for workloads",
+        ),
+        (
+            flags.save.is_some() && flags.no_latency,
+            "--no-latency measures no latencies, which are needed here",
+            "leave it out",
+        ),
+    ];
+    match contradictions.into_iter().find(|(is_there, ..)| *is_there) {
+        Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
+        None => Ok(()),
+    }
+}

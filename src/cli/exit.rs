@@ -1,0 +1,34 @@
+//! The exit codes, all in one place; `--help` and the README list them.
+
+use postgres_etl::ErrorKind;
+
+/// Done.
+pub(crate) const DONE: u8 = 0;
+
+/// The data, a file or the server refused, or a comparison failed.
+pub(crate) const FAILED: u8 = 1;
+
+/// Wrong flags or configuration.
+pub(crate) const MISUSED: u8 = 2;
+
+/// Loaded, but some rows were set aside.
+pub(crate) const LOADED_WITH_REJECTS: u8 = 3;
+
+/// Of `server status`, as of `pg_ctl status`: the server is not running.
+pub(crate) const NOT_RUNNING: u8 = 3;
+
+/// No connection, or the embedded server did not start.
+pub(crate) const NO_SERVER: u8 = 4;
+
+/// Interrupted by Ctrl-C or a termination signal.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The exit code for an error of `kind`.
+pub(crate) fn code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Usage | ErrorKind::Config => MISUSED,
+        ErrorKind::Connect | ErrorKind::Launch => NO_SERVER,
+        ErrorKind::Interrupted => INTERRUPTED,
+        _ => FAILED,
+    }
+}

@@ -1,0 +1,8 @@
+//! The binary: what was typed, what it means, and what is printed. The library knows nothing of it.
+
+pub(crate) mod args;
+pub(crate) mod commands;
+mod config;
+mod exit;
+mod render;
+mod terminal;

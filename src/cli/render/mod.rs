@@ -1,0 +1,75 @@
+//! What a command found out, for people or for machines; knows results only, no database.
+
+mod load;
+mod query;
+pub(crate) mod units;
+
+use serde::Serialize;
+
+use postgres_etl::{Error, ErrorKind};
+
+use crate::cli::exit;
+
+/// A result that can be printed.
+pub(super) trait Report: Serialize {
+    /// For a person: lines without a final newline.
+    fn text(&self) -> String;
+
+    /// For a machine: one JSON document, without a final newline.
+    fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report has only string keys and finite numbers")
+    }
+}
+
+/// A failure as a JSON document.
+#[derive(Debug, Serialize)]
+pub(super) struct Failure<'a> {
+    /// The command that failed.
+    pub command: &'a str,
+    /// Why.
+    pub error: FailureDetail<'a>,
+}
+
+/// The inside of a [`Failure`].
+#[derive(Debug, Serialize)]
+pub(super) struct FailureDetail<'a> {
+    /// What it is about, in one word.
+    pub kind: &'static str,
+    /// The message.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<&'a str>,
+    /// The code that the process exits with.
+    pub exit_code: u8,
+}
+
+impl<'a> Failure<'a> {
+    /// `error`, which ended `command`.
+    pub(super) fn new(command: &'a str, error: &'a Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Usage => "usage",
+            ErrorKind::Config => "config",
+            ErrorKind::Input => "input",
+            ErrorKind::Output => "output",
+            ErrorKind::Connect => "connect",
+            ErrorKind::Launch => "launch",
+            ErrorKind::Database => "database",
+            ErrorKind::Interrupted => "interrupted",
+        };
+        let exit_code = exit::code(error.kind());
+        Failure {
+            command,
+            error: FailureDetail { kind, message: error.to_string(), help: error.help(), exit_code },
+        }
+    }
+}
+
+impl Report for Failure<'_> {
+    fn text(&self) -> String {
+        let FailureDetail { message, help, .. } = &self.error;
+        match help {
+            Some(help) => format!("error: {message}\n  help: {help}"),
+            None => format!("error: {message}"),
+        }
+    }
+}

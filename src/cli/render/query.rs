@@ -1,0 +1,400 @@
+//! Reports of `query` for people.
+
+use crate::cli::render::Report;
+use crate::cli::render::units::{count, micros, rate, seconds, server};
+use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
+use postgres_etl::query::{
+    Checked, Comparison, Interval, LatencySummary, LoadShape, OfferedReport, Planned, Point, RunReport,
+    SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
+};
+
+/// What stands under the name of a line.
+const INDENT: &str = "           ";
+
+impl Report for RunReport {
+    fn text(&self) -> String {
+        let mut lines = vec![format!(
+            "{} in {}: {} queries/s{}",
+            counted(self.queries, "query", "queries"),
+            seconds(self.seconds),
+            rate(self.queries_per_second),
+            interval(self.rate_interval, rate)
+        )];
+        lines.extend(asked(&self.workloads));
+        lines.push(format!("  errors   {}", errors(self)));
+        for (code, error) in &self.errors_by_sqlstate {
+            let first = error.first.replace('\n', &format!("\n{INDENT}"));
+            lines.push(format!("  {code:<8} {}; the first: {first}", counted(error.count, "time", "times")));
+        }
+        lines.extend(latencies(self));
+        lines.push(format!("  load     {}", load(&self.load)));
+        lines.extend(self.offered.iter().map(|offered| format!("  rate     {}", sent(offered))));
+        for connection in self.connections.iter().flatten() {
+            let latency = connection.response_us.map_or_else(String::new, |latency| {
+                format!(
+                    ", mean {}, p50 {}, p99 {}",
+                    micros(latency.mean),
+                    micros(latency.p50),
+                    micros(latency.p99)
+                )
+            });
+            lines.push(format!(
+                "  conn {:<3} {} answered, {}{latency}",
+                connection.connection,
+                count(connection.answered),
+                counted(connection.errors, "error", "errors")
+            ));
+        }
+        lines.extend(self.checked.iter().map(|checked| format!("  answers  {}", answers(checked))));
+        lines.extend(self.table.iter().map(|counted| format!("  table    {}", table(counted))));
+        lines.push(format!("  server   {}", server(&self.server)));
+        lines.extend(bounded(&self.bound));
+        lines.extend(self.plans.iter().flatten().flat_map(plan));
+        lines.extend(self.comparison.iter().flat_map(comparison));
+        lines.join("\n")
+    }
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
+    interval
+        .map_or_else(String::new, |interval| format!(" ({} to {})", show(interval.low), show(interval.high)))
+}
+
+fn table(table: &TableReport) -> String {
+    format!("{}, {} rows, counted in {}", table.name, count(table.rows), seconds(table.count_seconds))
+}
+
+fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The workloads, and in a mix what each came to.
+fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for WorkloadReport { name, statements, answered, errors, response_us, .. } in workloads {
+        if let [statement] = &statements[..] {
+            lines.push(format!("  query    {name}: {}", one_line(&statement.sql)));
+        } else {
+            lines.push(format!("  query    {name}, a transaction:"));
+            for statement in statements {
+                let took = statement.took_us.map_or_else(String::new, |took| {
+                    format!("   mean {}, p99 {}", micros(took.mean), micros(took.p99))
+                });
+                lines.push(format!("{INDENT}  {}{took}", one_line(&statement.sql)));
+            }
+        }
+        if let ([_, _, ..], Some(latency)) = (workloads, response_us) {
+            lines.push(format!(
+                "{INDENT}  {} answered, {}, mean {}, p50 {}, p99 {}",
+                count(*answered),
+                counted(*errors, "error", "errors"),
+                micros(latency.mean),
+                micros(latency.p50),
+                micros(latency.p99)
+            ));
+        }
+    }
+    lines
+}
+
+fn errors(report: &RunReport) -> String {
+    let mut text = count(report.errors);
+    if report.retries > 0 {
+        text += &format!(", {} sent again", count(report.retries));
+    }
+    if report.reconnections > 0 {
+        let replaced = counted(report.reconnections, "connection", "connections");
+        text += &format!(", {replaced} replaced");
+    }
+    text
+}
+
+/// A table of what was timed.
+fn latencies(report: &RunReport) -> Vec<String> {
+    let Some(response) = &report.response_us else { return Vec::new() };
+    let row = |name: &str, latency: &LatencySummary| {
+        let LatencySummary { mean, p50, p90, p95, p99, p999, max, .. } = *latency;
+        let cells = [mean, p50, p90, p95, p99, p999, max].map(|value| format!("{:>9}", micros(value)));
+        format!("  {name:<8} {}", cells.join(" "))
+    };
+    let heads = ["mean", "p50", "p90", "p95", "p99", "p99.9", "max"].map(|head| format!("{head:>9}"));
+    let mut lines = vec![format!("  latency  {}", heads.join(" ")), row("response", response)];
+    let parts =
+        [("service", &report.service_us), ("waiting", &report.waiting_us), ("server", &report.server_us)];
+    lines.extend(parts.iter().filter_map(|(name, latency)| Some(row(name, latency.as_ref()?))));
+    if let Some(mean) = response.mean_interval {
+        lines.push(format!("{INDENT}mean{}, with a probability of 95 %", interval(Some(mean), micros)));
+    }
+    lines
+}
+
+fn load(load: &LoadShape) -> String {
+    let mut parts = vec![match load.connections {
+        1 => "1 connection".to_owned(),
+        more => format!("{more} connections"),
+    }];
+    parts.push(match load.pipeline_depth {
+        1 => "one query on the way on each".to_owned(),
+        depth => format!("up to {depth} queries on the way on each"),
+    });
+    match (load.protocol, load.sync_every.get()) {
+        (Protocol::Prepared, 1) => parts.push("prepared, a Sync each".to_owned()),
+        (Protocol::Prepared, many) => parts.push(format!("prepared, up to {many} to a Sync, read-only")),
+        (Protocol::Unnamed, _) => parts.push("parsed each time".to_owned()),
+        (Protocol::Simple, _) => parts.push("sent as text".to_owned()),
+    }
+    if let (Some(per_second), Some(arrivals)) = (load.rate, load.arrivals) {
+        let spread = match arrivals {
+            Arrivals::Poisson => "at random",
+            Arrivals::Constant => "at equal distances",
+        };
+        parts.push(format!("{}/s {spread}", rate(per_second)));
+    }
+    parts.push(format!("seed {}", load.seed));
+    if load.warm_up_seconds > 0.0 {
+        parts.push(format!("after a warm-up of {}", seconds(load.warm_up_seconds)));
+    }
+    parts.join(", ")
+}
+
+fn sent(offered: &OfferedReport) -> String {
+    let OfferedReport { due, unsent, kept, lag_p99_us, lag_max_us, late_p99_us, late_max_us } = *offered;
+    let late = format!(
+        "queries went out late by {} (p99), at most {}, the client's clock by {}, at most {}",
+        micros(late_p99_us),
+        micros(late_max_us),
+        micros(lag_p99_us),
+        micros(lag_max_us)
+    );
+    match (unsent, kept) {
+        (0, true) => format!("kept: all {} were sent; {late}", count(due)),
+        (0, false) => format!("NOT KEPT: all {} were sent, but later than they were due; {late}", count(due)),
+        _ => format!(
+            "NOT KEPT: {} OF {} THAT WERE DUE COULD NOT BE SENT IN TIME, and are not in the figures; {late}",
+            count(unsent),
+            count(due)
+        ),
+    }
+}
+
+fn answers(checked: &Checked) -> String {
+    let Checked { compared, different, first_difference } = checked;
+    match first_difference {
+        None => format!("{} compared, all as expected", count(*compared)),
+        Some(first) => format!(
+            "{} compared, {} NOT AS EXPECTED; the first: {first}",
+            count(*compared),
+            count(*different)
+        ),
+    }
+}
+
+fn bounded(bound: &Verdict) -> Vec<String> {
+    let mut lines = vec![format!("  bound by {}", bound.sentence)];
+    let waited: Vec<String> =
+        bound.seen.waiting.iter().take(4).map(|(event, mean)| format!("{event} {mean:.1}")).collect();
+    let mut numbers = format!(
+        "looked {} times; backends on average: {:.1} running, {:.1} idle",
+        count(bound.seen.looks),
+        bound.seen.running,
+        bound.seen.waiting_for_client
+    );
+    if !waited.is_empty() {
+        numbers += &format!(", waiting for {}", waited.join(", "));
+    }
+    if let Some(busy) = bound.seen.busy_cores {
+        numbers += &format!("; {busy:.2} of {} cores busy", bound.seen.cores);
+    }
+    lines.push(format!("{INDENT}{numbers}"));
+    for ServerStatement { query, calls, mean_us, rows } in bound.statements.iter().flatten().take(5) {
+        lines.push(format!(
+            "{INDENT}pg_stat_statements: {} calls, {} each, {rows:.1} rows: {}",
+            count(u64::try_from(*calls).unwrap_or(0)),
+            micros(*mean_us),
+            one_line(query)
+        ));
+    }
+    lines
+}
+
+fn plan(plan: &SlowPlan) -> Vec<String> {
+    let SlowPlan { workload, sql, arguments, took_us, plan, not_explained, planned } = plan;
+    let mut lines = vec![format!(
+        "  slowest  {}, {}: {}",
+        with_arguments(workload, arguments),
+        micros(*took_us),
+        one_line(sql)
+    )];
+    lines.extend(planned.map(|Planned { custom, generic }| {
+        let what = match (custom, generic) {
+            (custom, 0) => format!("planned for its arguments all {} times since it was prepared", count(custom)),
+            (0, generic) => format!("one plan for any arguments all {} times since it was prepared", count(generic)),
+            (custom, generic) => format!(
+                "planned for its arguments {} times, then with one plan for any arguments {} times, since it was prepared, over all connections",
+                count(custom),
+                count(generic)
+            ),
+        };
+        format!("{INDENT}{what}")
+    }));
+    lines.extend(not_explained.iter().map(|why| format!("{INDENT}no plan: {why}")));
+    lines.extend(plan.iter().map(|line| format!("{INDENT}  {line}")));
+    lines
+}
+
+fn comparison(comparison: &Comparison) -> Vec<String> {
+    let mut lines = vec![format!("  against  {}", comparison.baseline)];
+    for ratio in &comparison.ratios {
+        let show =
+            |value: f64| if ratio.figure == "rate" { format!("{}/s", rate(value)) } else { micros(value) };
+        let spread = interval(ratio.interval, |value| format!("{value:.3}"));
+        let verdict = match (ratio.interval, ratio.significant) {
+            (None, _) => ", too little measured to tell chance from change",
+            (_, true) => "",
+            (_, false) => ", which may be chance",
+        };
+        lines.push(format!(
+            "{INDENT}{:<6} {:>10} was {:>10}: {:.3} ×{spread}{verdict}",
+            ratio.figure,
+            show(ratio.now),
+            show(ratio.baseline),
+            ratio.ratio
+        ));
+    }
+    lines.extend(
+        comparison.different_settings.iter().map(|setting| format!("{INDENT}NOT THE SAME {setting}")),
+    );
+    lines
+}
+
+impl Report for SearchReport {
+    fn text(&self) -> String {
+        let mut lines = vec![format!("{} of {}", self.search, self.workloads.join(", "))];
+        if let [rows, columns] = &self.axes[..]
+            && self.points.len() == rows.values.len() * columns.values.len()
+        {
+            for (what, value) in [("queries/s", 0), ("p99", 1)] {
+                lines.push(String::new());
+                lines.extend(map(self, what, value == 0, rows.values.len(), columns.values.len()));
+            }
+        } else {
+            lines.extend(list(self));
+        }
+        if let Some(error) = &self.ended_by {
+            lines.push(format!("NOT FINISHED: {error}"));
+        }
+        let by_client = self.points.iter().filter(|point| point.bound == "client").count();
+        if by_client > 0 {
+            lines.push(String::new());
+            lines.push(format!(
+                "THE CLIENT, NOT THE SERVER, bounded {by_client} of {} runs: measure from a larger machine, or from another one",
+                self.points.len()
+            ));
+        }
+        lines.push(String::new());
+        if let Some(bound) = self.p99_bound_us {
+            lines.push(if let Some(highest) = self.highest_rate {
+                format!("highest rate with p99 within {}: {} queries/s", micros(bound), rate(highest))
+            } else {
+                let tried = self.points.iter().filter_map(|point| point.rate);
+                let lowest = tried.min_by(f64::total_cmp).unwrap_or_default();
+                format!("no rate from {}/s up kept its p99 within {}", rate(lowest), micros(bound))
+            });
+        } else if let Some(best) =
+            self.points.iter().max_by(|a, b| a.queries_per_second.total_cmp(&b.queries_per_second))
+        {
+            lines.push(format!(
+                "most: {} queries/s, p99 {}, at {}, pipeline depth {}",
+                rate(best.queries_per_second),
+                or_none(best.p99_us),
+                counted(best.connections as u64, "connection", "connections"),
+                best.pipeline_depth
+            ));
+        }
+        lines.extend(self.table.iter().map(|counted| format!("table  {}", table(counted))));
+        lines.push(format!("server {}", server(&self.server)));
+        lines.join("\n")
+    }
+}
+
+/// A time, if anything was answered.
+fn or_none(time: Option<f64>) -> String {
+    time.map_or_else(|| "-".into(), micros)
+}
+
+/// Darker is more.
+const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+
+fn shade(value: f64, most: f64) -> char {
+    SHADES[((value / most.max(f64::MIN_POSITIVE)) * 4.0).round().clamp(0.0, 4.0) as usize]
+}
+
+/// A map of two settings: one down, one across.
+fn map(report: &SearchReport, what: &str, is_rate: bool, rows: usize, columns: usize) -> Vec<String> {
+    const WIDTH: usize = 12;
+    let (down, across) = (&report.axes[0], &report.axes[1]);
+    let value = |point: &Point| if is_rate { point.queries_per_second } else { point.p99_us.unwrap_or(0.0) };
+    let most = report.points.iter().map(value).fold(0.0, f64::max);
+    let heads: Vec<String> = across.values.iter().map(|value| format!("{value:>WIDTH$}")).collect();
+    let mut lines = vec![
+        format!("{what}, by {} (down) and {} (across)", down.setting, across.setting),
+        format!("{:>8} {}", "", heads.join("")),
+    ];
+    for row in 0..rows {
+        let cells: Vec<String> = report.points[row * columns..(row + 1) * columns]
+            .iter()
+            .map(|point| {
+                let shown = if is_rate { rate(value(point)) } else { or_none(point.p99_us) };
+                format!("{:>width$} {}", shown, shade(value(point), most), width = WIDTH - 2)
+            })
+            .collect();
+        lines.push(format!("{:>8} {}", down.values[row], cells.join("")));
+    }
+    lines
+}
+
+/// One line a run, with a bar for its rate.
+fn list(report: &SearchReport) -> Vec<String> {
+    const BAR: f64 = 30.0;
+    let most = report.points.iter().map(|point| point.queries_per_second).fold(0.0, f64::max);
+    let swept = match &report.axes[..] {
+        [axis] => axis.setting,
+        _ => Setting::Rate,
+    };
+    let mut lines =
+        vec![format!("{:>16} {:>12} {:>10} {:>10}", swept.to_string(), "queries/s", "mean", "p99")];
+    for point in &report.points {
+        let setting = match swept {
+            Setting::Connections => point.connections.to_string(),
+            Setting::PipelineDepth => point.pipeline_depth.to_string(),
+            Setting::Rate => point.rate.map_or_else(|| "closed loop".into(), rate),
+        };
+        let mut notes: Vec<String> = Vec::new();
+        notes.extend(point.held.map(|held| if held { "held" } else { "not held" }.to_owned()));
+        if point.unsent > 0 {
+            notes.push(format!("{} not sent in time", count(point.unsent)));
+        }
+        if point.errors > 0 {
+            notes.push(counted(point.errors, "error", "errors"));
+        }
+        if point.different > 0 {
+            notes.push(format!("{} ANSWERS NOT AS EXPECTED", count(point.different)));
+        }
+        if point.bound != "unknown" {
+            notes.push(format!("bound by {}", point.bound));
+        }
+        let bar = "█".repeat((point.queries_per_second / most.max(f64::MIN_POSITIVE) * BAR).round() as usize);
+        lines.push(format!(
+            "{setting:>16} {:>12} {:>10} {:>10}  {bar:<30}  {}",
+            rate(point.queries_per_second),
+            or_none(point.mean_us),
+            or_none(point.p99_us),
+            notes.join(", ")
+        ));
+    }
+    lines
+}

@@ -1,0 +1,85 @@
+//! Numbers, times and sizes for people.
+
+use postgres_etl::postgres::ServerFacts;
+
+pub(crate) fn rows(number: u64) -> String {
+    if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
+}
+
+/// 1234567 as "1,234,567".
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+pub(crate) fn rate(per_second: f64) -> String {
+    match per_second {
+        0.0 => "0".to_owned(),
+        ..1.0 => format!("{per_second:.3}"),
+        ..100.0 => format!("{per_second:.1}"),
+        _ => count(per_second.round() as u64),
+    }
+}
+
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        ..0.001 => format!("{:.0} µs", seconds * 1e6),
+        ..1.0 => format!("{:.0} ms", seconds * 1e3),
+        _ => format!("{seconds:.2} s"),
+    }
+}
+
+pub(crate) fn micros(micros: f64) -> String {
+    match micros {
+        ..1e3 => format!("{micros:.0} µs"),
+        ..1e4 => format!("{:.2} ms", micros / 1e3),
+        ..1e6 => format!("{:.0} ms", micros / 1e3),
+        _ => format!("{:.2} s", micros / 1e6),
+    }
+}
+
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+pub(crate) fn server(server: &ServerFacts) -> String {
+    let ServerFacts {
+        version, fsync, synchronous_commit, full_page_writes, wal_level, shared_buffers, ..
+    } = server;
+    format!(
+        "PostgreSQL {version}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
+         {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([12.34, 1234.5].map(rate), ["12.3", "1,235"]);
+        assert_eq!([0.000_25, 0.25, 2.5].map(seconds), ["250 µs", "250 ms", "2.50 s"]);
+        assert_eq!(
+            [12.4, 1234.0, 12_340.0, 1_234_000.0].map(micros),
+            ["12 µs", "1.23 ms", "12 ms", "1.23 s"]
+        );
+        assert_eq!(
+            [12, 1234, 5_600_000, 5_600_000_000].map(bytes),
+            ["12 bytes", "1.2 kB", "5.6 MB", "5.60 GB"]
+        );
+    }
+}

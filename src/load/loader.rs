@@ -1,0 +1,254 @@
+//! A load, from its options to its report.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::blocking::blocking;
+use crate::catalog::{Table, TableName};
+use crate::csv::{Files, Inputs, Sniffed};
+use crate::load::options::{LoadOptions, Mode};
+use crate::load::report::{self, LoadReport, Phases};
+use crate::load::run::stop::Stopped;
+use crate::load::run::{
+    LoadRun, RowChecks, RunResult, autocommit, encode_only, one_transaction, parallel_copy,
+};
+use crate::load::settings::LoadSettings;
+use crate::load::table::analyze::analyze;
+use crate::load::table::create::{NewTable, infer};
+use crate::postgres::options::check_pool;
+use crate::postgres::server::{Connections, Database, ServerFacts};
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// Loads CSV into a table.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use postgres_etl::load::{LoadOptions, Loader};
+/// # use postgres_etl::postgres::{Database, DatabaseOptions};
+/// # use postgres_etl::Progress;
+/// # async fn example(database: &Database) -> postgres_etl::Result<()> {
+/// let loader = Loader::new(&LoadOptions::new(["people.csv"], "persons")?)?;
+/// let report = loader.run(database, &Arc::new(Progress::default())).await?;
+/// println!("{} rows in {:.2} s", report.rows_loaded, report.seconds);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Loader {
+    settings: LoadSettings,
+}
+
+/// A [`Loader`] whose files are open, so that what is wrong with them is known before a server is contacted.
+#[derive(Debug)]
+pub struct OpenLoad<'a> {
+    settings: &'a LoadSettings,
+    files: Files,
+}
+
+impl Loader {
+    /// Settle what `options` mean.
+    ///
+    /// # Errors
+    /// As [`LoadOptions::check`].
+    pub fn new(options: &LoadOptions) -> Result<Self> {
+        Ok(Loader { settings: LoadSettings::new(options)? })
+    }
+
+    /// Connections that a load opens at once: its pool has to hold as many.
+    pub fn connections_needed(&self) -> usize {
+        self.settings.connections_needed()
+    }
+
+    /// Open the files and read the first header.
+    ///
+    /// Input that can be read only once is copied to a temporary file where it has to be read twice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] when a file cannot be read, or its first record is not a header.
+    pub async fn open(&self) -> Result<OpenLoad<'_>> {
+        let settings = &self.settings;
+        let inputs = match &settings.input.reader {
+            Some(reader) => Inputs::from_reader(reader.clone()),
+            None => Inputs::resolve(&settings.input.paths)?,
+        };
+        let format = settings.input.format.clone();
+        // To create a table for it, it is read twice.
+        let is_read_twice = settings.create.is_some();
+        let inputs = blocking(move || if is_read_twice { inputs.spooled() } else { Ok(inputs) }).await?;
+        let files = blocking(|| Files::open(inputs, format)).await?;
+        Ok(OpenLoad { settings, files })
+    }
+
+    /// Open the files and load them over connections to `database`.
+    ///
+    /// `progress` counts rows and bytes, passes on notes, and cancels the load: after [`Progress::cancel`] it ends
+    /// with [`ErrorKind::Interrupted`] at the next chunk. A statement that runs on the server meanwhile is cancelled
+    /// by [`Database::canceller`].
+    ///
+    /// # Errors
+    /// At the first record that the table does not take, unless rejects are allowed, and for whatever else the
+    /// server refuses. Without [`autocommit`](LoadOptions::autocommit) the table is then as it was before.
+    pub async fn run(&self, database: &Database, progress: &Arc<Progress>) -> Result<LoadReport> {
+        self.open().await?.run(database, progress).await
+    }
+}
+
+impl OpenLoad<'_> {
+    /// Bytes of all inputs as they are stored; `None` when only reading will tell.
+    pub fn size(&self) -> Option<u64> {
+        self.files.inputs().size()
+    }
+
+    /// How the first file is written, if that was to be found out.
+    pub fn sniffed(&self) -> Option<&Sniffed> {
+        self.files.sniffed()
+    }
+
+    /// Whether the input has a header.
+    pub fn has_header(&self) -> bool {
+        self.files.header().is_some()
+    }
+
+    /// The statement that creates a table for the files.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or nothing names their columns.
+    pub async fn create_statement(&self) -> Result<String> {
+        Ok(format!("{};", self.new_table().await?.ddl))
+    }
+
+    /// Read and encode the files as [`Mode::Null`] does, without a server.
+    ///
+    /// # Errors
+    /// When a column of the described table has a type that only a server knows, and at the first record that the
+    /// table would not take.
+    pub async fn encode(self, progress: &Arc<Progress>) -> Result<LoadReport> {
+        encode_only::encode(self.settings, self.files, progress).await
+    }
+
+    /// As [`Loader::run`].
+    ///
+    /// # Errors
+    /// As [`Loader::run`].
+    pub async fn run(self, database: &Database, progress: &Arc<Progress>) -> Result<LoadReport> {
+        let OpenLoad { settings, .. } = &self;
+        if settings.input.mode == Mode::Null {
+            return self.encode(progress).await;
+        }
+        check_pool(settings.connections_needed(), database.pool_size())?;
+        let connections = database.connections(settings.session())?;
+        let new_table = self.new_table_if_needed(&connections, progress).await?;
+        let mut settings = (*settings).clone();
+        // Two COPYs, and a connection that watches them.
+        let fits_two = check_pool(3, database.pool_size()).is_ok();
+        if settings.may_use_two
+            && fits_two
+            && parallel_copy::is_faster(&settings, &connections, self.files.inputs()).await?
+        {
+            settings.connections = 2;
+        }
+        let mut report =
+            load_and_commit(&settings, self.files, new_table.as_ref(), &connections, progress).await?;
+        if !settings.dry_run {
+            progress.commit(report.rows_loaded);
+        }
+        if settings.analyze && !settings.dry_run {
+            let analyzed = analyze(&settings.input.table.name, report.rows_loaded, &connections).await;
+            report.phases.analyze_seconds = analyzed.map_err(|error| {
+                let error = if progress.is_cancelled() { Error::interrupted() } else { error };
+                error.with_help("everything was loaded and committed; only ANALYZE is missing")
+            })?;
+        }
+        Ok(report)
+    }
+
+    /// The table that the files call for.
+    async fn new_table(&self) -> Result<NewTable> {
+        let (inputs, format) = (self.files.inputs().clone(), self.files.format().clone());
+        let columns = self.settings.input.naming.columns.clone();
+        let infer_rows = self.settings.create.and_then(|create| create.infer_rows);
+        let inference = blocking(move || infer(&inputs, &format, columns.as_deref(), infer_rows)).await?;
+        Ok(NewTable::new(self.settings.input.table.name.clone(), inference))
+    }
+
+    /// The table to create before the load, if one is to be created.
+    async fn new_table_if_needed(
+        &self,
+        connections: &Connections,
+        progress: &Progress,
+    ) -> Result<Option<NewTable>> {
+        let Some(create) = self.settings.create else { return Ok(None) };
+        let name: &TableName = &self.settings.input.table.name;
+        let exists = Table::find(&**connections.get().await?, name).await?.is_some();
+        if exists && !create.replace {
+            progress.note(&format!("{name} already exists; appending (--create ignored)"));
+            return Ok(None);
+        }
+        let mut new_table = self.new_table().await?;
+        new_table.replaces = exists;
+        progress.note(&format!("{};", new_table.ddl));
+        // Whoever allows bad rows may want these to be among them.
+        for spoiled in new_table.spoiled().iter().filter(|_| self.settings.max_rejects.allows_any()) {
+            progress.note(spoiled);
+        }
+        Ok(Some(new_table))
+    }
+}
+
+/// Load everything; once more, row by row, if only that tells which row is wrong.
+async fn load_and_commit(
+    settings: &LoadSettings,
+    files: Files,
+    new_table: Option<&NewTable>,
+    connections: &Connections,
+    progress: &Arc<Progress>,
+) -> Result<LoadReport> {
+    let (inputs, format) = (files.inputs().clone(), files.format().clone());
+    let stopped =
+        match load_once(settings, RowChecks::AtTheEnd, files, new_table, connections, progress).await {
+            Ok(report) => return Ok(report),
+            Err(stopped) => stopped,
+        };
+    let (error, mode) = match stopped {
+        Stopped::RetryRowByRow(error, mode) if inputs.can_be_read_again() => (error, mode),
+        Stopped::RetryRowByRow(error, _) | Stopped::Error(error) => return Err(error),
+    };
+    tracing::debug!("loading once more, checking row by row: {error}");
+    progress.restart();
+    let files = blocking(move || Files::open(inputs.again(), format)).await?;
+    let mut settings = settings.clone();
+    settings.input.mode = mode;
+    match load_once(&settings, RowChecks::ByRow, files, new_table, connections, progress).await {
+        Ok(report) => Ok(report),
+        Err(Stopped::Error(error) | Stopped::RetryRowByRow(error, _)) => Err(error),
+    }
+}
+
+async fn load_once(
+    settings: &LoadSettings,
+    checks: RowChecks,
+    files: Files,
+    new_table: Option<&NewTable>,
+    connections: &Connections,
+    progress: &Arc<Progress>,
+) -> Result<LoadReport, Stopped> {
+    let inputs = files.inputs().clone();
+    let client = connections.get().await?;
+    let server = ServerFacts::of(&**client).await?;
+    let started = Instant::now();
+    let run = LoadRun { settings, files, new_table, connections, progress, started };
+    let RunResult { prepared, totals, mut phases } = if settings.autocommit {
+        autocommit::load(run, client).await?
+    } else if settings.connections > 1 && checks == RowChecks::AtTheEnd {
+        parallel_copy::load(run, client).await?
+    } else {
+        one_transaction::load(run, client, checks).await?
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    let Phases { prepare_seconds, write_seconds, finish_seconds, .. } = phases;
+    phases.commit_seconds = seconds - prepare_seconds - write_seconds - finish_seconds;
+    let report = report::of(settings, &inputs, &prepared, totals, (seconds, phases), Some(server));
+    // While it is loaded, a table that replaces another has another name.
+    let name = new_table.map_or(&prepared.table.name, |new_table| &new_table.name);
+    Ok(LoadReport { table: name.to_string(), ..report })
+}

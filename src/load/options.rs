@@ -1,0 +1,506 @@
+//! What a load is to do: the options a caller sets, and their checks.
+
+use std::fmt;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncRead;
+
+use crate::catalog::{TableName, TableSpec};
+use crate::csv::input::Reader;
+use crate::csv::{Dialect, Format, MAX_RECORD_BYTES};
+use crate::{Error, Result};
+
+/// Rows in each INSERT of [`Mode::Batch`], unless [`LoadOptions::batch_size`] says otherwise.
+pub(super) const BATCH_SIZE: usize = 1000;
+
+/// Statements in flight on each connection, unless [`LoadOptions::pipeline_depth`] says otherwise.
+pub(super) const PIPELINE_DEPTH: usize = 256;
+
+/// INSERTs that share a Sync, unless [`LoadOptions::sync_every`] says otherwise.
+pub(super) const SYNC_EVERY: NonZero<usize> = NonZero::new(256).expect("256 is not 0");
+
+/// How rows reach the server. All modes leave identical tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One prepared INSERT per row, pipelined.
+    Rows,
+    /// One `INSERT … SELECT FROM unnest(…)` per batch of rows, pipelined.
+    Batch,
+    /// One binary `COPY FROM STDIN`.
+    #[default]
+    Copy,
+    /// Reads and encodes for the described table, and contacts no server.
+    Null,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Rows => "rows",
+            Mode::Batch => "batch",
+            Mode::Copy => "copy",
+            Mode::Null => "null",
+        })
+    }
+}
+
+/// When a load drops the table's indexes and rebuilds them after its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeferIndexes {
+    /// When the table is empty, or emptied by this load, and they can be restored exactly.
+    #[default]
+    Auto,
+    /// Also when the table has rows; an error if they cannot be restored exactly.
+    Always,
+    /// Never: the indexes stay in place.
+    Never,
+}
+
+/// How many connections a load writes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Exactly this many; at least 1.
+    Exactly(usize),
+    /// Two where that is faster, otherwise one.
+    Auto,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Connections::Exactly(1)
+    }
+}
+
+impl FromStr for Connections {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number) => Ok(Connections::Exactly(number)),
+            Err(_) if text == "auto" => Ok(Connections::Auto),
+            Err(_) => Err("expected a number, or auto".into()),
+        }
+    }
+}
+
+/// How to create the table from the files when it does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CreateOptions {
+    /// Records of each file to infer the types from; `None` for all of them.
+    pub infer_rows: Option<u64>,
+    /// Replace an existing table, once the new one is loaded.
+    pub replace: bool,
+}
+
+impl CreateOptions {
+    /// Infer the types from the first `rows` records of each file only; at least 1.
+    #[must_use]
+    pub fn infer_rows(mut self, rows: u64) -> Self {
+        self.infer_rows = Some(rows);
+        self
+    }
+
+    /// Replace an existing table, once the new one is loaded.
+    #[must_use]
+    pub fn replace(mut self) -> Self {
+        self.replace = true;
+        self
+    }
+}
+
+/// How many bad rows a load may set aside before it is rolled back.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RejectLimit {
+    /// At most this many rows; 0 for none.
+    Rows(u64),
+    /// At most this percentage of the rows read, from 0 to 100, over the whole load.
+    Percent(f64),
+}
+
+impl Default for RejectLimit {
+    fn default() -> Self {
+        RejectLimit::Rows(0)
+    }
+}
+
+impl RejectLimit {
+    /// Whether `rejected` of `read` rows exceed the limit. A percentage applies to the whole input, so it can only
+    /// be judged `at_end`.
+    pub(crate) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
+        match self {
+            RejectLimit::Rows(limit) => rejected > limit,
+            RejectLimit::Percent(limit) => at_end && rejected as f64 * 100.0 > limit * read as f64,
+        }
+    }
+
+    /// Whether any row may be rejected.
+    pub fn allows_any(self) -> bool {
+        match self {
+            RejectLimit::Rows(limit) => limit > 0,
+            RejectLimit::Percent(limit) => limit > 0.0,
+        }
+    }
+}
+
+impl FromStr for RejectLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected a number of rows, such as 100, or a percentage, such as 1%".to_owned();
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+                (0.0..=100.0).contains(&percent).then_some(RejectLimit::Percent(percent)).ok_or_else(wrong)
+            }
+            None => text.parse().map(RejectLimit::Rows).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl fmt::Display for RejectLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RejectLimit::Rows(rows) => write!(f, "{rows}"),
+            RejectLimit::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// What to do with a row whose key is already in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Keep the table's row. The key is the columns named, or any unique key when none is.
+    Skip(Vec<String>),
+    /// Give the table's row the file's values. The key is the columns named, or the primary key when none is.
+    Update(Vec<String>),
+}
+
+impl FromStr for OnConflict {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (action, key) = text.split_once(':').unwrap_or((text, ""));
+        let key: Vec<String> =
+            key.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        match action {
+            "skip" => Ok(OnConflict::Skip(key)),
+            "update" => Ok(OnConflict::Update(key)),
+            _ => Err("expected skip, update, or either with key columns, such as update:id".into()),
+        }
+    }
+}
+
+impl fmt::Display for OnConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (action, key) = match self {
+            OnConflict::Skip(key) => ("skip", key),
+            OnConflict::Update(key) => ("update", key),
+        };
+        f.write_str(action)?;
+        if key.is_empty() { Ok(()) } else { write!(f, ":{}", key.join(",")) }
+    }
+}
+
+/// Which column each field of a record belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Naming {
+    /// The columns in the order of the fields. A header, if there is one, is then ignored.
+    pub columns: Option<Vec<String>>,
+    /// Names in the header, each with the column that it stands for.
+    pub map: Vec<(String, String)>,
+    /// Skip names in the header that the table does not have.
+    pub ignore_extra: bool,
+}
+
+/// What is read, and the table it is for. Loading and checking share these options.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct InputOptions {
+    /// CSV files, glob patterns, and `-` for standard input; at least one unless there is a reader.
+    pub paths: Vec<PathBuf>,
+    pub(crate) reader: Option<Reader>,
+    /// How the files are written.
+    pub format: Format,
+    /// Which field goes to which column.
+    pub naming: Naming,
+    /// The table to fill.
+    pub table: TableSpec,
+    /// How to write.
+    pub mode: Mode,
+}
+
+impl InputOptions {
+    /// `paths` for `table`, in the default dialect.
+    pub fn new(paths: Vec<PathBuf>, table: TableSpec) -> Self {
+        let format = Format { dialect: Dialect::default(), sniff: false, max_record_bytes: MAX_RECORD_BYTES };
+        InputOptions { paths, reader: None, format, naming: Naming::default(), table, mode: Mode::default() }
+    }
+
+    /// The inputs as errors and reports call them, separated by commas.
+    pub fn describe(&self) -> String {
+        let paths = self.paths.iter().map(|path| path.display().to_string());
+        let reader = self.reader.iter().map(|reader| reader.name().to_owned());
+        paths.chain(reader).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What a [`Loader`](crate::load::Loader) is to do.
+///
+/// Every option has a default, so that [`LoadOptions::new`] alone describes a complete load: binary COPY over one
+/// connection in one transaction, added to the table's rows, failing at the first bad record.
+///
+/// ```
+/// use postgres_etl::load::{LoadOptions, Mode, OnConflict};
+///
+/// let options = LoadOptions::new(["people.csv"], "persons")?
+///     .mode(Mode::Rows)
+///     .on_conflict(OnConflict::Update(vec!["id".into()]));
+/// options.check()?;
+/// # Ok::<(), postgres_etl::Error>(())
+/// ```
+///
+/// Options that contradict each other are reported by [`LoadOptions::check`], and by
+/// [`Loader::new`](crate::load::Loader::new); the errors name options as the command line spells them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// What is read, and the table it is for.
+    pub input: InputOptions,
+    /// Create the table if it does not exist.
+    pub create: Option<CreateOptions>,
+    /// Do everything, and roll it back.
+    pub dry_run: bool,
+    /// How many bad rows may be set aside.
+    pub max_rejects: RejectLimit,
+    /// Where bad rows go: this file gets their bytes, its companion `.log.jsonl` the reasons.
+    pub rejects: PathBuf,
+    /// What to do with keys that are already in the table; `None` makes them errors.
+    pub on_conflict: Option<OnConflict>,
+    /// Empty the table first, in the same transaction.
+    pub truncate: bool,
+    /// When to drop the table's indexes and rebuild them after loading.
+    pub defer_indexes: DeferIndexes,
+    /// ANALYZE the table afterwards, if the load changed more than a tenth of it.
+    pub analyze: bool,
+    /// Rows in each INSERT of [`Mode::Batch`]; at least 1.
+    pub batch_size: usize,
+    /// Statements in flight on each connection, from 1 to 65,536; `None` for [`PIPELINE_DEPTH`], or 1 with
+    /// `autocommit`.
+    pub pipeline_depth: Option<usize>,
+    /// INSERTs that share a Sync in [`Mode::Rows`]; `None` for [`SYNC_EVERY`] where rows can share one.
+    pub sync_every: Option<usize>,
+    /// Commit every row separately.
+    pub autocommit: bool,
+    /// Connections to write over.
+    pub connections: Connections,
+}
+
+impl LoadOptions {
+    /// Load the CSV files `paths`, glob patterns, or `-` for standard input, into `table`: `name` or `schema.name`,
+    /// read as SQL reads it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when `table` is not the name of a table.
+    pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>, table: &str) -> Result<Self> {
+        let table = TableSpec::named(TableName::parse(table)?);
+        Ok(LoadOptions::of(InputOptions::new(paths.into_iter().map(Into::into).collect(), table)))
+    }
+
+    /// Load what `reader` yields into `table`; errors and reports call it `name`.
+    ///
+    /// A reader cannot be read twice, so some errors name a range of lines instead of one.
+    ///
+    /// # Errors
+    /// As [`LoadOptions::new`].
+    pub fn from_reader(
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        name: &str,
+        table: &str,
+    ) -> Result<Self> {
+        let mut options = LoadOptions::new(Vec::<PathBuf>::new(), table)?;
+        options.input.reader = Some(Reader::new(reader, name));
+        Ok(options)
+    }
+
+    /// Load `input`, with every other option at its default.
+    pub fn of(input: InputOptions) -> Self {
+        LoadOptions {
+            input,
+            create: None,
+            dry_run: false,
+            max_rejects: RejectLimit::default(),
+            rejects: "rejects.csv".into(),
+            on_conflict: None,
+            truncate: false,
+            defer_indexes: DeferIndexes::default(),
+            analyze: true,
+            batch_size: BATCH_SIZE,
+            pipeline_depth: None,
+            sync_every: None,
+            autocommit: false,
+            connections: Connections::default(),
+        }
+    }
+
+    /// How rows reach the server.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.input.mode = mode;
+        self
+    }
+
+    /// How the files are written.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.input.format = format;
+        self
+    }
+
+    /// The columns in the order of the fields, whatever the header says.
+    #[must_use]
+    pub fn columns(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.input.naming.columns = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Load the field that the header calls `name` into `column`.
+    #[must_use]
+    pub fn map(mut self, name: impl Into<String>, column: impl Into<String>) -> Self {
+        self.input.naming.map.push((name.into(), column.into()));
+        self
+    }
+
+    /// Skip names in the header that the table does not have.
+    #[must_use]
+    pub fn ignore_extra(mut self) -> Self {
+        self.input.naming.ignore_extra = true;
+        self
+    }
+
+    /// Create the table with the types of the files' values if it does not exist.
+    #[must_use]
+    pub fn create(mut self, create: CreateOptions) -> Self {
+        self.create = Some(create);
+        self
+    }
+
+    /// Do everything, and roll it back.
+    #[must_use]
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+
+    /// Set up to `limit` bad rows aside in the file `rejects`, and load the others.
+    #[must_use]
+    pub fn max_rejects(mut self, limit: RejectLimit, rejects: impl Into<PathBuf>) -> Self {
+        self.max_rejects = limit;
+        self.rejects = rejects.into();
+        self
+    }
+
+    /// What to do with rows whose key is already in the table.
+    #[must_use]
+    pub fn on_conflict(mut self, on_conflict: OnConflict) -> Self {
+        self.on_conflict = Some(on_conflict);
+        self
+    }
+
+    /// Empty the table first, in the same transaction.
+    #[must_use]
+    pub fn truncate(mut self) -> Self {
+        self.truncate = true;
+        self
+    }
+
+    /// When to drop the table's indexes and rebuild them after loading.
+    #[must_use]
+    pub fn defer_indexes(mut self, when: DeferIndexes) -> Self {
+        self.defer_indexes = when;
+        self
+    }
+
+    /// Whether to ANALYZE the table after a load that changed more than a tenth of it.
+    #[must_use]
+    pub fn analyze(mut self, analyze: bool) -> Self {
+        self.analyze = analyze;
+        self
+    }
+
+    /// Rows in each INSERT of [`Mode::Batch`]; at least 1.
+    #[must_use]
+    pub fn batch_size(mut self, rows: usize) -> Self {
+        self.batch_size = rows;
+        self
+    }
+
+    /// Statements in flight on each connection, from 1 to 65,536.
+    #[must_use]
+    pub fn pipeline_depth(mut self, statements: usize) -> Self {
+        self.pipeline_depth = Some(statements);
+        self
+    }
+
+    /// INSERTs that share a Sync in [`Mode::Rows`]; 1 for a Sync each.
+    #[must_use]
+    pub fn sync_every(mut self, statements: usize) -> Self {
+        self.sync_every = Some(statements);
+        self
+    }
+
+    /// Commit every row separately; after an error the committed rows stay.
+    #[must_use]
+    pub fn autocommit(mut self) -> Self {
+        self.autocommit = true;
+        self
+    }
+
+    /// Connections to write over.
+    #[must_use]
+    pub fn connections(mut self, connections: Connections) -> Self {
+        self.connections = connections;
+        self
+    }
+}
+
+/// That `value`, which messages call `what`, is at least 1.
+pub(crate) fn at_least_one(what: &str, value: usize) -> Result<()> {
+    match value {
+        0 => Err(Error::usage(format!("the {what} is 0")).with_help("give a number from 1 up")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_rows_or_percentages() {
+        assert_eq!("5".parse(), Ok(RejectLimit::Rows(5)));
+        assert_eq!("0.5%".parse(), Ok(RejectLimit::Percent(0.5)));
+        for text in ["", "-1", "101%", "x", "%", "1.5", "NaN%"] {
+            assert!(text.parse::<RejectLimit>().is_err(), "{text}");
+        }
+        assert!(!RejectLimit::Rows(5).is_exceeded(5, 5, true));
+        assert!(RejectLimit::Rows(5).is_exceeded(6, 600, false));
+        assert!(!RejectLimit::Percent(1.0).is_exceeded(50, 100, false));
+        assert!(RejectLimit::Percent(1.0).is_exceeded(2, 100, true));
+        assert!(!RejectLimit::Percent(1.0).is_exceeded(1, 100, true));
+    }
+
+    #[test]
+    fn conflict_actions_may_name_their_key() {
+        assert_eq!("skip".parse(), Ok(OnConflict::Skip(vec![])));
+        assert_eq!("update:id, day".parse(), Ok(OnConflict::Update(vec!["id".into(), "day".into()])));
+        assert!("ignore".parse::<OnConflict>().is_err());
+        assert_eq!(OnConflict::Update(vec!["id".into()]).to_string(), "update:id");
+    }
+}

@@ -1,0 +1,159 @@
+//! Bad rows: how many there may be, and the two files that they go to.
+//!
+//! `FILE.csv` gets the header and the original bytes of each, so that it loads again with the same options once
+//! they are corrected; `FILE.log.jsonl` gets one JSON object a row that says where it was and why it was refused.
+
+use crate::load::chunk::rejected::Reject;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
+
+use crate::Result;
+use crate::output_file::AtomicFile;
+
+/// Writes bad rows to their two files, which appear when they are complete, and only if there are any.
+#[derive(Debug)]
+pub(crate) struct RejectFiles {
+    csv: AtomicFile,
+    log: AtomicFile,
+    csv_path: PathBuf,
+    script: Script,
+    /// How the last record ended that had a line end.
+    line_end: Vec<u8>,
+    written: u64,
+}
+
+/// What has to be written besides the rows, as the bytes of an encoding.
+#[derive(Debug, Clone, Copy)]
+struct Script {
+    /// Says in which order the two bytes of a character are, where that may be unclear.
+    mark: &'static [u8],
+    line_feed: &'static [u8],
+    carriage_return: &'static [u8],
+}
+
+impl Script {
+    fn of(encoding: &'static Encoding) -> Self {
+        let (mark, line_feed, carriage_return): (&[u8], &[u8], &[u8]) = if encoding == UTF_16LE {
+            (b"\xff\xfe", b"\n\0", b"\r\0")
+        } else if encoding == UTF_16BE {
+            (b"\xfe\xff", b"\0\n", b"\0\r")
+        } else {
+            (b"", b"\n", b"\r")
+        };
+        Script { mark, line_feed, carriage_return }
+    }
+
+    /// What `record` ends with, if it ends with its line.
+    fn line_end(self, record: &[u8]) -> Option<&[u8]> {
+        let line = record.strip_suffix(self.line_feed).unwrap_or(record);
+        let line = line.strip_suffix(self.carriage_return).unwrap_or(line);
+        Some(&record[line.len()..]).filter(|end| !end.is_empty())
+    }
+}
+
+impl RejectFiles {
+    /// Create `csv_path`, for rows in `encoding`, and its companion, so that a bad path fails before anything is
+    /// loaded.
+    ///
+    /// # Errors
+    /// When one of them cannot be written.
+    pub(crate) fn create(csv_path: &Path, encoding: &'static Encoding) -> Result<Self> {
+        let create = |path: &Path| {
+            AtomicFile::create("rejects file", path)
+                .map_err(|error| error.with_help("name another with --rejects"))
+        };
+        Ok(RejectFiles {
+            csv: create(csv_path)?,
+            log: create(&log_path(csv_path))?,
+            csv_path: csv_path.to_owned(),
+            script: Script::of(encoding),
+            line_end: Script::of(encoding).line_feed.to_owned(),
+            written: 0,
+        })
+    }
+
+    /// Write `reject`; `header` is the file's first record, which the first reject has to follow.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub(crate) fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
+        let raw = &reject.raw;
+        for record in [header, raw] {
+            if let Some(line_end) = self.script.line_end(record) {
+                line_end.clone_into(&mut self.line_end);
+            }
+        }
+        // The last record of a file may have no line end, but another may follow it here.
+        let end = if self.script.line_end(raw).is_some() { &[][..] } else { &self.line_end };
+        let before = if self.written == 0 { [self.script.mark, header] } else { [&[][..]; 2] };
+        let csv = [before[0], before[1], raw, end].iter().try_for_each(|part| self.csv.write_all(part));
+        csv.map_err(|error| self.csv.failed(&error))?;
+        serde_json::to_writer(&mut self.log, reject)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.log.write_all(b"\n"))
+            .map_err(|error| self.log.failed(&error))?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Complete the files, if anything was written. Returns the CSV's path.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub(crate) fn finish(self) -> Result<Option<PathBuf>> {
+        if self.written == 0 {
+            return Ok(None);
+        }
+        self.csv.finish()?;
+        self.log.finish()?;
+        Ok(Some(self.csv_path))
+    }
+}
+
+/// The companion of the rejects file `csv_path`.
+pub fn log_path(csv_path: &Path) -> PathBuf {
+    csv_path.with_extension("log.jsonl")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::load::chunk::rejected::Reason;
+
+    #[test]
+    fn rejects_keep_their_bytes_and_leave_no_empty_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bad.csv");
+        let files = RejectFiles::create(&path, encoding_rs::UTF_8).unwrap();
+        assert_eq!(files.finish().unwrap(), None);
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+
+        let mut files = RejectFiles::create(&path, encoding_rs::UTF_8).unwrap();
+        let reason = Reason { column: Some("age".into()), ..Reason::new("expected a number".into()) };
+        for raw in [&b"1,\"a\nb\"\r\n"[..], b"2,\xff"] {
+            let raw = Bytes::copy_from_slice(raw);
+            let reject = Reject {
+                file: "f.csv".into(),
+                first_line: 3,
+                last_line: 4,
+                byte_offset: 9,
+                reason: reason.clone(),
+                raw,
+            };
+            files.write(b"id,age\r\n", &reject).unwrap();
+        }
+        assert_eq!(files.finish().unwrap(), Some(path.clone()));
+        assert_eq!(std::fs::read(&path).unwrap(), b"id,age\r\n1,\"a\nb\"\r\n2,\xff\r\n");
+        let log = std::fs::read_to_string(dir.path().join("bad.log.jsonl")).unwrap();
+        let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&first["file"], &first["last_line"], &first["column"]),
+            (&"f.csv".into(), &4.into(), &"age".into())
+        );
+        assert_eq!(log.lines().count(), 2);
+    }
+}

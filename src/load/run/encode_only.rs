@@ -1,0 +1,61 @@
+//! Mode `null`: reads and encodes, and sends nothing anywhere.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::Result;
+use crate::catalog::Table;
+use crate::csv::Files;
+use crate::load::chunk::CHUNK_ROWS;
+use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
+use crate::load::chunk::stream::ChunkStream;
+use crate::load::mapping::ColumnMapping;
+use crate::load::report::{self, LoadReport, Phases};
+use crate::load::settings::LoadSettings;
+use crate::load::table::indexes::Indexes;
+use crate::load::table::prepare::Prepared;
+use crate::load::totals::LoadTotals;
+use crate::progress::Progress;
+
+/// Encode `files` for the table that `[table]` describes, by the code that every load runs, without a server.
+///
+/// # Errors
+/// When a column of the table has a type that only a server knows, and at the first record that the table would
+/// not take.
+pub(crate) async fn encode(
+    settings: &LoadSettings,
+    files: Files,
+    progress: &Arc<Progress>,
+) -> Result<LoadReport> {
+    let inputs = files.inputs().clone();
+    let started = Instant::now();
+    let table = Table::described(&settings.input.table)?;
+    let targets = if files.is_empty() {
+        ColumnMapping::default()
+    } else {
+        ColumnMapping::find(files.header(), files.name(), &settings.input.naming, &table)?
+    };
+    let prepared = Prepared {
+        table,
+        targets: targets.into(),
+        created: false,
+        truncate: false,
+        indexes: Indexes::default(),
+        encoding: files.encoding().name(),
+    };
+    let prepare_seconds = started.elapsed().as_secs_f64();
+    let mut outcome = LoadTotals::default();
+    if !prepared.targets.columns.is_empty() {
+        let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
+        let stream =
+            ChunkStream::start(ChunkEncoder::new(files, Arc::clone(&prepared.targets), plan), progress);
+        while let Some(chunk) = stream.next().await? {
+            outcome.read += chunk.rows() as u64;
+        }
+        outcome.encoded = outcome.read;
+        outcome.switches = stream.switches().await;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let phases = Phases { prepare_seconds, write_seconds: seconds - prepare_seconds, ..Phases::default() };
+    Ok(report::of(settings, &inputs, &prepared, outcome, (seconds, phases), None))
+}

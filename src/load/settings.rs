@@ -1,0 +1,211 @@
+//! A load's options, settled: defaults filled in, contradictions refused.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use crate::load::options::{
+    Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode, OnConflict, PIPELINE_DEPTH,
+    RejectLimit, SYNC_EVERY, at_least_one,
+};
+use crate::postgres::options::{SessionOptions, check_depth};
+use crate::{Error, Result};
+
+/// What a load does. Complete and consistent: its readers need to look nowhere else.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadSettings {
+    pub(crate) input: InputOptions,
+    pub(crate) create: Option<CreateOptions>,
+    pub(crate) dry_run: bool,
+    pub(crate) max_rejects: RejectLimit,
+    pub(crate) rejects: PathBuf,
+    pub(crate) on_conflict: Option<OnConflict>,
+    pub(crate) truncate: bool,
+    pub(crate) defer_indexes: DeferIndexes,
+    pub(crate) analyze: bool,
+    pub(crate) batch_size: usize,
+    pub(crate) pipeline_depth: usize,
+    /// 1 wherever rows cannot share a Sync.
+    pub(crate) sync_every: NonZero<usize>,
+    pub(crate) autocommit: bool,
+    pub(crate) connections: usize,
+    /// Whether two connections may be used instead of one, if that is faster for this table and these files.
+    pub(crate) may_use_two: bool,
+}
+
+impl LoadOptions {
+    /// Whether duplicate keys have to be found row by row, for which the indexes must stay in place.
+    pub fn needs_indexes(&self) -> bool {
+        needing_indexes(self).is_some()
+    }
+
+    /// Check that the options fit together.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage), with the remedy, at the first contradiction and the first value
+    /// out of range.
+    pub fn check(&self) -> Result<()> {
+        LoadSettings::new(self).map(drop)
+    }
+}
+
+/// A combination that makes no sense: whether it is there, what is wrong with it, and the remedy.
+type Contradiction = (bool, String, &'static str);
+
+fn refuse_first(contradictions: impl IntoIterator<Item = Contradiction>) -> Result<()> {
+    match contradictions.into_iter().find(|(is_there, ..)| *is_there) {
+        Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
+        None => Ok(()),
+    }
+}
+
+/// The option that needs the indexes in place: a duplicate key is only reported while its index exists.
+pub(crate) fn needing_indexes(options: &LoadOptions) -> Option<&'static str> {
+    let needs = [
+        ("--autocommit", options.autocommit),
+        ("--max-rejects", options.max_rejects.allows_any()),
+        ("--on-conflict", options.on_conflict.is_some()),
+    ];
+    needs.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+}
+
+impl LoadSettings {
+    /// Settle `options`.
+    ///
+    /// # Errors
+    /// At the first contradiction, and the first value out of range.
+    pub(crate) fn new(options: &LoadOptions) -> Result<LoadSettings> {
+        let LoadOptions { input, create, dry_run, max_rejects, autocommit, .. } = options;
+        let mode = input.mode;
+        at_least_one("batch size", options.batch_size)?;
+        // One at a time, so that no row after a refused one is committed.
+        let default_depth = if *autocommit { 1 } else { PIPELINE_DEPTH };
+        let pipeline_depth = options.pipeline_depth.unwrap_or(default_depth);
+        check_depth(pipeline_depth)?;
+        let leave_out = "leave one of them out";
+        refuse_first([
+            (
+                create.is_some_and(|create| create.infer_rows == Some(0)),
+                "--infer-rows 0 leaves nothing to infer types from".into(),
+                "give a number from 1 up, or leave it out to use all rows",
+            ),
+            (
+                *autocommit && mode != Mode::Rows,
+                format!("--autocommit commits row by row, which mode {mode} cannot"),
+                "use --mode rows with it, or leave it out",
+            ),
+            (
+                *autocommit && *dry_run,
+                "--dry-run cannot be combined with --autocommit: it needs a transaction".into(),
+                leave_out,
+            ),
+            (
+                *autocommit && max_rejects.allows_any(),
+                "--max-rejects cannot be combined with --autocommit: it needs a transaction".into(),
+                leave_out,
+            ),
+            (
+                *autocommit && create.is_some(),
+                "--create cannot be combined with --autocommit: it needs a transaction".into(),
+                leave_out,
+            ),
+        ])?;
+        let (connections, may_use_two) = connections(options)?;
+        Ok(LoadSettings {
+            input: input.clone(),
+            create: *create,
+            dry_run: *dry_run,
+            max_rejects: *max_rejects,
+            rejects: options.rejects.clone(),
+            on_conflict: options.on_conflict.clone(),
+            truncate: options.truncate && mode != Mode::Null,
+            defer_indexes: defer_indexes(options)?,
+            analyze: options.analyze,
+            batch_size: options.batch_size,
+            pipeline_depth,
+            sync_every: sync_every(options)?,
+            autocommit: *autocommit,
+            connections,
+            may_use_two,
+        })
+    }
+
+    /// How its connections are set up.
+    pub(crate) fn session(&self) -> SessionOptions {
+        SessionOptions { sync_every: self.sync_every, read_only: false }
+    }
+
+    /// Connections that are open at once.
+    pub(crate) fn connections_needed(&self) -> usize {
+        // One more watches the others.
+        if self.connections > 1 && !self.autocommit { self.connections + 1 } else { self.connections }
+    }
+}
+
+/// How many connections, and whether two may be used instead.
+fn connections(options: &LoadOptions) -> Result<(usize, bool)> {
+    let (connections, is_auto) = match options.connections {
+        Connections::Exactly(connections) => (connections, false),
+        Connections::Auto => (1, true),
+    };
+    at_least_one("number of connections", connections)?;
+    if options.autocommit || (connections == 1 && !is_auto) {
+        return Ok((connections, false));
+    }
+    let needs = [
+        (options.input.mode != Mode::Copy, "needs --mode copy, or --mode rows --autocommit"),
+        (options.truncate, "needs --append: a table that is emptied stays locked until the commit"),
+        (
+            options.create.is_some(),
+            "cannot be combined with --create: only one connection sees a table that is not yet committed",
+        ),
+        (
+            options.max_rejects.allows_any(),
+            "cannot be combined with --max-rejects, which needs a single transaction",
+        ),
+        (
+            options.on_conflict.is_some(),
+            "cannot be combined with --on-conflict, which needs a single transaction",
+        ),
+        (
+            options.defer_indexes == DeferIndexes::Always,
+            "cannot be combined with --defer-indexes always: other connections cannot write while the indexes are gone",
+        ),
+    ];
+    match needs.into_iter().find(|(hit, _)| *hit) {
+        None if is_auto => Ok((1, true)),
+        None => Ok((connections, false)),
+        Some(_) if is_auto => Ok((1, false)),
+        Some((_, why)) => Err(Error::usage(format!("--connections {connections} {why}"))
+            .with_help("change one of them, or leave --connections out")),
+    }
+}
+
+fn defer_indexes(options: &LoadOptions) -> Result<DeferIndexes> {
+    match needing_indexes(options) {
+        Some(option) if options.defer_indexes == DeferIndexes::Always => Err(Error::usage(format!(
+            "{option} cannot be combined with --defer-indexes always: it needs the indexes for every row"
+        ))
+        .with_help("leave one of them out")),
+        Some(_) => Ok(DeferIndexes::Never),
+        None => Ok(options.defer_indexes),
+    }
+}
+
+fn sync_every(options: &LoadOptions) -> Result<NonZero<usize>> {
+    let can_share = options.input.mode == Mode::Rows && !options.autocommit;
+    let default = if can_share { SYNC_EVERY.get() } else { 1 };
+    let statements = options.sync_every.unwrap_or(default);
+    at_least_one("number of rows per Sync", statements)?;
+    if statements > 1 && !can_share {
+        let (option, why) = if options.autocommit {
+            ("--autocommit", "rows that share a Sync are committed together or not at all")
+        } else {
+            ("any mode but rows", "only that mode sends a statement per row")
+        };
+        return Err(Error::usage(format!(
+            "--sync-every {statements} cannot be combined with {option}: {why}"
+        ))
+        .with_help("leave --sync-every out, or use --mode rows without --autocommit"));
+    }
+    Ok(NonZero::new(statements).expect("it is at least 1"))
+}

@@ -1,0 +1,51 @@
+//! Whether a table can be loaded at all.
+
+use crate::catalog::Table;
+use crate::error::ErrorKind;
+use crate::load::options::Mode;
+use crate::{Error, Result};
+
+/// Check that `mode` can load into `table`, and into the columns called `names`.
+///
+/// A COPY that fails when it starts leaves the driver's connection unusable, so this is asked before.
+///
+/// # Errors
+/// When it cannot, with what to do instead.
+pub fn check_can_load(table: &Table, mode: Mode, names: &[&str]) -> Result<()> {
+    let refuse = |reason: String, help: &str| Err(Error::new(ErrorKind::Database, reason).with_help(help));
+    let name = &table.name;
+    if let Some(kind) = table.other_kind {
+        return refuse(format!("{name} is {kind}"), "name an ordinary or partitioned table");
+    }
+    if let Some(column) =
+        table.columns.iter().find(|column| !column.insertable && names.contains(&column.name.as_str()))
+    {
+        return refuse(
+            format!("the session's role may not insert into column {} of {name}", column.name),
+            &format!("as its owner: GRANT INSERT ON {} TO the role", name.sql()),
+        );
+    }
+    if table.has_row_security && mode == Mode::Copy {
+        return refuse(
+            format!("{name} has row security policies, which COPY does not obey"),
+            "use --mode rows or --mode batch",
+        );
+    }
+    if matches!(mode, Mode::Rows | Mode::Batch)
+        && let Some(column) = table.columns.iter().find(|column| {
+            column.is_array_of_intervals_with_fields() && names.contains(&column.name.as_str())
+        })
+    {
+        return refuse(
+            format!("only COPY can read {} into column {} of {name}", column.type_name, column.name),
+            "use --mode copy: an INSERT would read {5} without looking at the fields",
+        );
+    }
+    if table.has_insert_rules && matches!(mode, Mode::Rows | Mode::Batch) {
+        return refuse(
+            format!("{name} has a rule for INSERT, so what is inserted cannot be counted"),
+            "use --mode copy, which no rule applies to",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The open loop: when each query is due, whatever became of those before it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::query::measure::latency::Latencies;
+use crate::query::workload::values::Stream;
+
+/// How the queries of an open loop are spread over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrivals {
+    /// independently of each other, as those of many users: the gaps are exponentially distributed
+    Poisson,
+    /// at equal distances
+    Constant,
+}
+
+/// When queries are due.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    /// Queries a second.
+    pub rate: f64,
+    /// How they are spread.
+    pub arrivals: Arrivals,
+    seed: u64,
+    next: u64,
+    at: f64,
+}
+
+impl Schedule {
+    /// From the start of the run on.
+    pub(crate) fn new(rate: f64, arrivals: Arrivals, seed: u64) -> Schedule {
+        Schedule { rate, arrivals, seed, next: 0, at: 0.0 }
+    }
+}
+
+impl Iterator for Schedule {
+    /// So long after the start.
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let gap = match self.arrivals {
+            Arrivals::Constant => 1.0,
+            // No argument has this number.
+            Arrivals::Poisson => -(1.0 - Stream::new(self.seed, self.next, usize::MAX).fraction()).ln(),
+        };
+        let due = if self.arrivals == Arrivals::Constant {
+            self.next as f64 / self.rate
+        } else {
+            self.at += gap / self.rate;
+            self.at
+        };
+        self.next += 1;
+        Duration::try_from_secs_f64(due).ok()
+    }
+}
+
+/// Hands out queries when they are due.
+///
+/// The runtime's timers are exact to a millisecond, which is longer than most queries take. So a thread of its own
+/// sleeps from one due time to the next, and lets that many queries go.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    /// As many permits as queries are due and not handed out.
+    due: Semaphore,
+    tickets: Mutex<(Schedule, u64)>,
+    /// How many there will be, once that is known.
+    end: AtomicU64,
+    start: Instant,
+}
+
+/// When a run is to stop; `None` and `None` is never.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Limits {
+    /// After so many queries.
+    pub queries: Option<u64>,
+    /// After so long.
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
+    pub duration: Option<Duration>,
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn as_seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
+}
+
+impl Pacer {
+    /// Queries are due from `start` on, by `schedule`.
+    pub(crate) fn new(schedule: Schedule, start: Instant) -> Arc<Pacer> {
+        Arc::new(Pacer {
+            due: Semaphore::new(0),
+            tickets: Mutex::new((schedule, 0)),
+            end: AtomicU64::new(u64::MAX),
+            start,
+        })
+    }
+
+    /// Wait for a query to be due. Its number, and when it was; `None` when no more will be.
+    pub(crate) async fn next(&self) -> Option<(u64, Instant)> {
+        self.due.acquire().await.expect("it is never closed").forget();
+        self.ticket()
+    }
+
+    /// As [`Pacer::next`], if one is due by now.
+    pub(crate) fn try_next(&self) -> Option<(u64, Instant)> {
+        self.due.try_acquire().ok()?.forget();
+        self.ticket()
+    }
+
+    fn ticket(&self) -> Option<(u64, Instant)> {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let (schedule, next) = &mut *tickets;
+        if *next >= self.end.load(Relaxed) {
+            // For the next one who asks: there is nothing for anybody.
+            self.due.add_permits(1);
+            return None;
+        }
+        let due = self.start + schedule.next()?;
+        *next += 1;
+        Some((*next - 1, due))
+    }
+
+    /// Whether the last query was handed out.
+    pub(crate) fn is_over(&self) -> bool {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).1 >= self.end.load(Relaxed)
+    }
+
+    /// How many were handed out.
+    pub(crate) fn taken(&self) -> u64 {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// Let queries go when they are due, until `limits` or `is_stopped`: what the thread does. Returns how many were
+    /// due and by how much the thread itself was late for them.
+    ///
+    /// What is due and not yet handed out when the time is up is handed out all the same if it is little, no more than
+    /// `spare` or 2 %: it has waited longest, and the response times would look shorter without it. If it is more,
+    /// the rate is too high, and none of it is.
+    pub(crate) fn run(&self, limits: Limits, spare: u64, is_stopped: impl Fn() -> bool) -> (u64, Latencies) {
+        /// So that a stop is soon seen.
+        const NAP: Duration = Duration::from_millis(50);
+        // Linux makes a sleep up to 50 µs longer, to save power.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1_000));
+        let mut schedule = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+        let (mut released, mut lag) = (0, Latencies::default());
+        let queries = limits.queries.unwrap_or(u64::MAX);
+        let mut next = schedule.next();
+        while let Some(due) = next.filter(|due| {
+            let is_in_time = |duration| *due < duration && self.start.elapsed() < duration;
+            released < queries && limits.duration.is_none_or(is_in_time) && !is_stopped()
+        }) {
+            let now = self.start.elapsed();
+            if let Some(early) = due.checked_sub(now).filter(|early| !early.is_zero()) {
+                std::thread::sleep(early.min(NAP));
+                continue;
+            }
+            lag.record(now.saturating_sub(due));
+            self.due.add_permits(1);
+            released += 1;
+            next = schedule.next();
+        }
+        if let Some(left) = limits.duration.map(|duration| duration.saturating_sub(self.start.elapsed()))
+            && released < queries
+        {
+            let end = Instant::now() + left;
+            while Instant::now() < end && !is_stopped() {
+                std::thread::sleep(end.saturating_duration_since(Instant::now()).min(NAP));
+            }
+        }
+        // What a hopeless rate had not even come to is due all the same.
+        let missed = match (limits.duration, next) {
+            (Some(duration), Some(due)) if released < queries && due < duration => {
+                let left = duration.saturating_sub(due).as_secs_f64() * schedule.rate;
+                (left.round().max(1.0) as u64).min(queries - released)
+            }
+            _ => 0,
+        };
+        let missed = if is_stopped() { 0 } else { missed };
+        let timed = limits.duration.is_some_and(|duration| self.start.elapsed() >= duration);
+        let taken = self.taken();
+        let is_little = missed == 0 && released - taken <= spare.max(released / 50);
+        let end = if is_stopped() || (timed && !is_little) { taken } else { released };
+        self.end.store(end, Relaxed);
+        self.due.add_permits(1);
+        (released + missed, lag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constant_arrivals_keep_their_distance() {
+        let due: Vec<_> = Schedule::new(1000.0, Arrivals::Constant, 1).take(4).collect();
+        assert_eq!(due, [0, 1, 2, 3].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn poisson_arrivals_come_as_often_and_vary_as_much_as_they_should() {
+        let due: Vec<f64> =
+            Schedule::new(100.0, Arrivals::Poisson, 1).take(20_000).map(|due| due.as_secs_f64()).collect();
+        let rate = 20_000.0 / due.last().unwrap();
+        assert!((rate - 100.0).abs() < 3.0, "{rate}");
+        // Of exponential gaps 63.2 % are shorter than the mean.
+        let short = due.windows(2).filter(|pair| pair[1] - pair[0] < 0.01).count() as f64 / 20_000.0;
+        assert!((short - 0.632).abs() < 0.02, "{short}");
+        let again: Vec<f64> =
+            Schedule::new(100.0, Arrivals::Poisson, 2).take(9).map(|due| due.as_secs_f64()).collect();
+        assert_ne!(due[..9], again, "the seed decides");
+    }
+
+    #[tokio::test]
+    async fn queries_are_handed_out_once_each_and_then_nobody_waits() {
+        let pacer = Pacer::new(Schedule::new(100_000.0, Arrivals::Constant, 1), Instant::now());
+        let limits = Limits { queries: Some(500), duration: None };
+        let pacing = {
+            let pacer = Arc::clone(&pacer);
+            tokio::task::spawn_blocking(move || pacer.run(limits, 1, || false))
+        };
+        let mut seen = Vec::new();
+        while let Some((number, due)) = pacer.next().await {
+            assert!(due <= Instant::now());
+            seen.push(number);
+        }
+        assert_eq!(seen, (0..500).collect::<Vec<_>>());
+        assert_eq!(pacer.next().await, None);
+        assert!(pacer.is_over());
+        assert_eq!(pacing.await.unwrap().0, 500);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_handed_out_in_time_is_not_handed_out() {
+        let pacer = Pacer::new(Schedule::new(1000.0, Arrivals::Constant, 1), Instant::now());
+        let limits = Limits { queries: None, duration: Some(Duration::from_millis(20)) };
+        let pacing = {
+            let pacer = Arc::clone(&pacer);
+            tokio::task::spawn_blocking(move || pacer.run(limits, 1, || false))
+        };
+        assert_eq!(pacer.next().await.map(|(number, _)| number), Some(0));
+        let (released, _) = pacing.await.unwrap();
+        assert_eq!((released, pacer.taken(), pacer.next().await), (20, 1, None));
+    }
+
+    #[tokio::test]
+    async fn what_is_little_is_handed_out_though_the_time_is_up() {
+        let pacer = Pacer::new(Schedule::new(1000.0, Arrivals::Constant, 1), Instant::now());
+        let limits = Limits { queries: None, duration: Some(Duration::from_millis(20)) };
+        let (released, _) = {
+            let pacer = Arc::clone(&pacer);
+            tokio::task::spawn_blocking(move || pacer.run(limits, 20, || false)).await.unwrap()
+        };
+        while pacer.next().await.is_some() {}
+        assert_eq!((released, pacer.taken()), (20, 20));
+    }
+}

@@ -1,0 +1,447 @@
+//! What a meter is to do: the options a caller sets, their checks, and what they settle to.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::catalog::{TableName, TableSpec};
+use crate::postgres::options::{SessionOptions, check_depth};
+use crate::query::baseline::Threshold;
+use crate::query::drive::schedule::{Arrivals, Limits};
+use crate::query::drive::sender::Protocol;
+use crate::query::search::{Axis, RATES, Search, Setting};
+use crate::query::workload::spec::{ArgSpec, WorkloadSpec};
+use crate::query::workload::{MOST_WEIGHT, Workload};
+use crate::{Error, Result};
+
+/// Queries of a run, unless [`MeterOptions::limits`] says otherwise.
+pub(super) const QUERIES: u64 = 100_000;
+
+/// Connections of a run, unless [`MeterOptions::connections`] says otherwise.
+pub(super) const CONNECTIONS: usize = 20;
+
+/// Queries in flight on each connection of a closed loop, unless [`MeterOptions::pipeline_depth`] says otherwise.
+pub(super) const PIPELINE_DEPTH: usize = 8;
+
+/// Queries that share a Sync, unless [`MeterOptions::sync_every`] says otherwise.
+pub(super) const SYNC_EVERY: usize = 256;
+
+/// How long each run of a search takes, unless [`MeterOptions::limits`] says otherwise.
+pub(super) const SEARCH_STEP: Duration = Duration::from_secs(5);
+
+/// What a [`Meter`](crate::query::Meter) is to do.
+///
+/// Every option but the workloads has a default: 100,000 queries over 20 connections in a closed loop, 8 of them in
+/// flight on each connection.
+///
+/// ```
+/// use std::time::Duration;
+/// use postgres_etl::query::{Limits, MeterOptions};
+///
+/// let options = MeterOptions::statement("SELECT name FROM persons WHERE id = $1", ["uniform:1:rows".parse()?])?
+///     .rate(2000.0)
+///     .limits(Limits { queries: None, duration: Some(Duration::from_secs(30)) });
+/// options.check()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Options that contradict each other are reported by [`MeterOptions::check`], and by
+/// [`Meter::new`](crate::query::Meter::new); the errors name options as the command line spells them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MeterOptions {
+    /// The workloads, mixed by their weights; at least one.
+    pub workloads: Vec<Workload>,
+    /// Where the relative paths of CSV arguments start.
+    pub base: PathBuf,
+    /// The table whose rows `rows` counts in an argument.
+    pub table: TableSpec,
+    /// When a run ends; `None` for [`QUERIES`], or [`SEARCH_STEP`] for each run of a search.
+    pub limits: Option<Limits>,
+    /// How long to send queries before anything is measured.
+    pub warm_up: Duration,
+    /// Connections; at least 1.
+    pub connections: usize,
+    /// Queries in flight on each connection, from 1 to 65,536; `None` for [`PIPELINE_DEPTH`], or 1 in an open loop.
+    pub pipeline_depth: Option<usize>,
+    /// Queries that share a Sync, at least 1; `None` for [`SYNC_EVERY`] where all workloads only read. Queries that
+    /// share a Sync run read-only, because a later failure in their group would undo what they wrote.
+    pub sync_every: Option<usize>,
+    /// How statements are sent.
+    pub protocol: Protocol,
+    /// The seed of the random arguments: equal seeds draw equal arguments.
+    pub seed: u64,
+    /// Queries per second in an open loop; `None` for a closed loop.
+    pub rate: Option<f64>,
+    /// How the queries of an open loop are spread over time; `None` for [`Arrivals::Poisson`].
+    pub arrivals: Option<Arrivals>,
+    /// How many times a query is sent again after a serialization failure or a deadlock.
+    pub retries: u64,
+    /// Stop, and fail, after more errors than this; `None` never stops, and one error fails the run.
+    pub max_errors: Option<u64>,
+    /// Compare every result with what one connection was told before the run.
+    pub verify: bool,
+    /// Fail unless every result has exactly this many rows.
+    pub expect_rows: Option<u64>,
+    /// Fail unless the first value of every result is this.
+    pub expect_value: Option<String>,
+    /// Measure latencies.
+    pub takes_times: bool,
+    /// Report each connection separately.
+    pub per_connection: bool,
+    /// Report the plans of the slowest arguments.
+    pub explain: bool,
+    /// Make several runs, in search of something.
+    pub search: Option<Search>,
+    /// Compare the run with the one saved in this file.
+    pub baseline: Option<PathBuf>,
+    /// Fail if the run is worse than the baseline by more than these thresholds.
+    pub fail_if: Vec<Threshold>,
+}
+
+impl MeterOptions {
+    /// Run `workloads`, mixed by their weights; an argument's `rows` are those of `table`.
+    pub fn new(workloads: Vec<Workload>, table: TableSpec) -> Self {
+        MeterOptions {
+            workloads,
+            base: PathBuf::new(),
+            table,
+            limits: None,
+            warm_up: Duration::ZERO,
+            connections: CONNECTIONS,
+            pipeline_depth: None,
+            sync_every: None,
+            protocol: Protocol::Prepared,
+            seed: 1,
+            rate: None,
+            arrivals: None,
+            retries: 0,
+            max_errors: None,
+            verify: false,
+            expect_rows: None,
+            expect_value: None,
+            takes_times: true,
+            per_connection: false,
+            explain: false,
+            search: None,
+            baseline: None,
+            fail_if: Vec::new(),
+        }
+    }
+
+    /// Run the statement `sql`, with an argument for each of `$1`, `$2` …; an argument's `rows` are those of table
+    /// `persons`, unless [`MeterOptions::table`] names another.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when the statement is empty.
+    pub fn statement(sql: &str, args: impl IntoIterator<Item = ArgSpec>) -> Result<Self> {
+        let spec =
+            WorkloadSpec { sql: sql.into(), args: args.into_iter().collect(), ..WorkloadSpec::default() };
+        let workload = Workload::at("--sql", "--sql", &spec, &PathBuf::new())?;
+        Ok(MeterOptions::new(vec![workload], TableSpec::named(TableName::parse("persons")?)))
+    }
+
+    /// When a run ends.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// How long to send queries before anything is measured.
+    #[must_use]
+    pub fn warm_up(mut self, duration: Duration) -> Self {
+        self.warm_up = duration;
+        self
+    }
+
+    /// Connections; at least 1.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Queries in flight on each connection, from 1 to 65,536.
+    #[must_use]
+    pub fn pipeline_depth(mut self, queries: usize) -> Self {
+        self.pipeline_depth = Some(queries);
+        self
+    }
+
+    /// Queries that share a Sync; 1 for a Sync each.
+    #[must_use]
+    pub fn sync_every(mut self, queries: usize) -> Self {
+        self.sync_every = Some(queries);
+        self
+    }
+
+    /// How statements are sent.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// The seed of the random arguments.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Send this many queries per second in an open loop.
+    #[must_use]
+    pub fn rate(mut self, queries_per_second: f64) -> Self {
+        self.rate = Some(queries_per_second);
+        self
+    }
+
+    /// Compare every result with what one connection was told before the run.
+    #[must_use]
+    pub fn verify(mut self) -> Self {
+        self.verify = true;
+        self
+    }
+
+    /// Make several runs, in search of something.
+    #[must_use]
+    pub fn search(mut self, search: Search) -> Self {
+        self.search = Some(search);
+        self
+    }
+
+    /// Check that the options fit together.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage), with the remedy, at the first contradiction and the first value
+    /// out of range.
+    pub fn check(&self) -> Result<()> {
+        MeterSettings::new(self.clone()).map(drop)
+    }
+
+    /// Whether queries are due at a rate, in the run or in one of a search.
+    pub fn is_open_loop(&self) -> bool {
+        self.rate.is_some()
+            || self.sweeps_rate()
+            || matches!(self.search, Some(Search::Ramp(_) | Search::FindMax(_)))
+    }
+
+    /// Whether queries may share a Sync: all are prepared and only read, and nobody asks which was slowest.
+    pub fn can_share_syncs(&self) -> bool {
+        self.protocol == Protocol::Prepared
+            && !self.explain
+            && self.workloads.iter().all(Workload::only_reads)
+    }
+
+    fn sweeps_rate(&self) -> bool {
+        matches!(&self.search, Some(Search::Sweep(axes)) if axes.iter().any(|axis| axis.setting == Setting::Rate))
+    }
+}
+
+/// What a meter does: [`MeterOptions`], settled. Complete and consistent: its readers need to look nowhere else.
+#[derive(Debug)]
+pub(crate) struct MeterSettings {
+    pub(crate) workloads: Vec<Workload>,
+    pub(crate) base: PathBuf,
+    pub(crate) table: TableSpec,
+    pub(crate) limits: Limits,
+    pub(crate) warm_up: Duration,
+    pub(crate) connections: usize,
+    pub(crate) pipeline_depth: usize,
+    pub(crate) sync_every: NonZero<usize>,
+    pub(crate) protocol: Protocol,
+    pub(crate) seed: u64,
+    pub(crate) rate: Option<f64>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) retries: u64,
+    pub(crate) max_errors: Option<u64>,
+    pub(crate) verify: bool,
+    pub(crate) expect_rows: Option<u64>,
+    pub(crate) expect_value: Option<String>,
+    pub(crate) takes_times: bool,
+    pub(crate) per_connection: bool,
+    pub(crate) explain: bool,
+    pub(crate) search: Option<Search>,
+    pub(crate) baseline: Option<PathBuf>,
+    pub(crate) fail_if: Vec<Threshold>,
+}
+
+impl MeterSettings {
+    /// Settle `options`.
+    ///
+    /// # Errors
+    /// At the first contradiction, and the first value out of range.
+    pub(crate) fn new(options: MeterOptions) -> Result<MeterSettings> {
+        let is_open_loop = options.is_open_loop();
+        check_workloads(&options.workloads)?;
+        if let Some(Search::Sweep(axes)) = &options.search {
+            check_axes(axes)?;
+        }
+        let limits = options.limits.unwrap_or(match options.search {
+            Some(_) => Limits { queries: None, duration: Some(SEARCH_STEP) },
+            None => Limits { queries: Some(QUERIES), duration: None },
+        });
+        refuse_contradictions(&options, limits)?;
+        if options.connections == 0 {
+            return Err(Error::usage("the number of connections is 0").with_help("give a number from 1 up"));
+        }
+        // In an open loop a query that is due should find an idle connection rather than queue behind another.
+        let default_depth = if is_open_loop { 1 } else { PIPELINE_DEPTH };
+        let pipeline_depth = options.pipeline_depth.unwrap_or(default_depth);
+        check_depth(pipeline_depth)?;
+        Ok(MeterSettings {
+            limits,
+            pipeline_depth,
+            sync_every: sync_every(&options)?,
+            arrivals: options.arrivals.unwrap_or(Arrivals::Poisson),
+            workloads: options.workloads,
+            base: options.base,
+            table: options.table,
+            warm_up: options.warm_up,
+            connections: options.connections,
+            protocol: options.protocol,
+            seed: options.seed,
+            rate: options.rate,
+            retries: options.retries,
+            max_errors: options.max_errors,
+            verify: options.verify,
+            expect_rows: options.expect_rows,
+            expect_value: options.expect_value,
+            takes_times: options.takes_times,
+            per_connection: options.per_connection,
+            explain: options.explain,
+            search: options.search,
+            baseline: options.baseline,
+            fail_if: options.fail_if,
+        })
+    }
+
+    /// How its connections are set up.
+    pub(crate) fn session(&self) -> SessionOptions {
+        SessionOptions { sync_every: self.sync_every, read_only: self.sync_every.get() > 1 }
+    }
+
+    /// Whether results are looked at.
+    pub(crate) fn checks_results(&self) -> bool {
+        self.verify || self.expect_rows.is_some() || self.expect_value.is_some()
+    }
+
+    /// The most connections that are open at once.
+    pub(crate) fn connections_needed(&self) -> usize {
+        let swept = match &self.search {
+            Some(Search::Sweep(axes)) => axes
+                .iter()
+                .filter(|axis| axis.setting == Setting::Connections)
+                .flat_map(|axis| axis.values.iter().copied())
+                .max(),
+            _ => None,
+        };
+        self.connections.max(swept.unwrap_or(0))
+    }
+}
+
+fn check_workloads(workloads: &[Workload]) -> Result<()> {
+    if workloads.is_empty() {
+        return Err(Error::usage("there is no workload to run").with_help("give one"));
+    }
+    let weight: u64 = workloads.iter().map(|workload| u64::from(workload.weight)).sum();
+    if weight > MOST_WEIGHT {
+        return Err(Error::config(format!("the weights of the mix add up to {weight}"))
+            .with_help(format!("give numbers that add up to {MOST_WEIGHT} at most")));
+    }
+    Ok(())
+}
+
+fn check_axes(axes: &[Axis]) -> Result<()> {
+    if axes.len() > 2 || (axes.len() == 2 && axes[0].setting == axes[1].setting) {
+        return Err(Error::usage("--sweep maps one setting, or two different ones")
+            .with_help("for example --sweep connections=1,2,4 pipeline-depth=1,8"));
+    }
+    for Axis { setting, values } in axes {
+        for value in values {
+            match setting {
+                Setting::Connections if *value == 0 => {
+                    return Err(Error::usage("--sweep connections=0 sends nothing")
+                        .with_help("give numbers from 1 up"));
+                }
+                Setting::Connections => {}
+                Setting::PipelineDepth => check_depth(*value)?,
+                Setting::Rate if RATES.contains(&(*value as f64)) => {}
+                Setting::Rate => {
+                    return Err(Error::usage(format!("--sweep rate={value} is out of range"))
+                        .with_help("give rates from 1 to 100000000"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_contradictions(options: &MeterOptions, limits: Limits) -> Result<()> {
+    let is_open_loop = options.is_open_loop();
+    let is_search = options.search.is_some();
+    let contradictions = [
+        (
+            options.verify && limits.queries.is_none(),
+            "--verify runs every query once beforehand, and so has to know how many there are",
+            "add -n, with --duration too if that is to end the run earlier",
+        ),
+        (
+            options.sweeps_rate() && options.rate.is_some(),
+            "--rate and --sweep rate=… both set the rate",
+            "leave one of them out",
+        ),
+        (
+            options.arrivals.is_some() && !is_open_loop,
+            "--arrivals is for an open loop, in which queries are due at a rate",
+            "add --rate",
+        ),
+        (
+            !options.fail_if.is_empty() && options.baseline.is_none(),
+            "--fail-if compares with a saved run",
+            "add --baseline FILE",
+        ),
+        (is_search && options.baseline.is_some(), "--baseline is for a single run", "leave one of them out"),
+        (is_search && options.explain, "--explain is for a single run", "leave one of them out"),
+        (
+            is_search && options.per_connection,
+            "--per-connection is for a single run",
+            "leave one of them out",
+        ),
+        (
+            !options.takes_times
+                && (options.baseline.is_some() || options.explain || is_search || is_open_loop),
+            "--no-latency measures no latencies, which are needed here",
+            "leave it out",
+        ),
+    ];
+    match contradictions.into_iter().find(|(is_there, ..)| *is_there) {
+        Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
+        None => Ok(()),
+    }
+}
+
+fn sync_every(options: &MeterOptions) -> Result<NonZero<usize>> {
+    let is_prepared = options.protocol == Protocol::Prepared;
+    let default = if options.can_share_syncs() { SYNC_EVERY } else { 1 };
+    let Some(sync_every) = NonZero::new(options.sync_every.unwrap_or(default)) else {
+        return Err(Error::usage("the number of queries per Sync is 0").with_help("give a number from 1 up"));
+    };
+    let contradictions = [
+        (
+            !is_prepared,
+            "--sync-every is for prepared statements; others end with a Sync of their own",
+            "leave it or --protocol out",
+        ),
+        (
+            options.explain,
+            "--explain has to know which query is slowest, and those that share a Sync end together",
+            "leave --sync-every out",
+        ),
+    ];
+    match contradictions.into_iter().find(|(is_there, ..)| *is_there && sync_every.get() > 1) {
+        Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
+        None => Ok(sync_every),
+    }
+}

@@ -1,0 +1,236 @@
+//! Where the arguments of a workload come from, as `config.toml` and the command line say it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::suggest::nearest;
+
+/// `[query.NAME]`: one statement, or several as one transaction.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a workload: a table with sql and args")]
+pub struct WorkloadSpec {
+    /// The statement, with `$1`, `$2` … for its parameters.
+    pub sql: String,
+    /// Where it is kept, instead.
+    pub file: PathBuf,
+    /// One for each parameter.
+    pub args: Vec<ArgSpec>,
+    /// The statements of a transaction, instead of `sql` and `args`.
+    pub transaction: Vec<StepSpec>,
+    /// Values by name, drawn once for a whole transaction.
+    pub draw: BTreeMap<String, ArgSpec>,
+    /// What its transactions begin with: `serializable` …; the server's default when empty.
+    pub isolation: String,
+    /// How often it comes in a mix, compared with the others.
+    pub weight: u32,
+}
+
+impl Default for WorkloadSpec {
+    fn default() -> Self {
+        WorkloadSpec {
+            sql: String::new(),
+            file: PathBuf::new(),
+            args: Vec::new(),
+            transaction: Vec::new(),
+            draw: BTreeMap::new(),
+            isolation: String::new(),
+            weight: 1,
+        }
+    }
+}
+
+/// One statement of a transaction.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StepSpec {
+    /// The statement.
+    pub sql: String,
+    /// Where it is kept, instead.
+    pub file: PathBuf,
+    /// One for each parameter.
+    pub args: Vec<ArgSpec>,
+}
+
+/// The value of a server setting, which TOML may spell as a string, a number or a boolean.
+#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize)]
+#[serde(untagged, expecting = "a string, a number or a boolean")]
+pub enum Scalar {
+    /// `true` or `false`; the server takes these words.
+    Boolean(bool),
+    /// A whole number, in the setting's own unit.
+    Integer(i64),
+    /// A fraction.
+    Real(f64),
+    /// Anything else, as the server reads it.
+    Text(String),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Boolean(value) => value.fmt(f),
+            Scalar::Integer(value) => value.fmt(f),
+            Scalar::Real(value) => value.fmt(f),
+            Scalar::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+/// Where the values of one parameter come from.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(
+    untagged,
+    expecting = "a constant, or one of { uniform = [low, high] }, { gaussian = [low, high, spread] }, \
+                 { exponential = [low, high, rate] }, { zipfian = [low, high, exponent] }, { sequence = [low, high] }, \
+                 { choice = [values] }, { column = \"table.column\" }, { csv = [\"file\", \"column\"] }, { drawn = \"name\" }"
+)]
+pub enum ArgSpec {
+    /// Distribution anew for every query.
+    Distribution(Distribution),
+    /// The same for every query.
+    Constant(Scalar),
+}
+
+/// A distribution. Bounds are included.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Distribution {
+    /// All values from low to high equally likely; fractions if a bound is one.
+    Uniform([Bound; 2]),
+    /// Whole numbers around the middle; low and high are `spread` standard deviations from it.
+    Gaussian(Bound, Bound, f64),
+    /// Whole numbers, most often near low; from there to high the likelihood falls by e to the power of `rate`.
+    Exponential(Bound, Bound, f64),
+    /// Whole numbers: the n-th from low is n to the power of `exponent` less likely than low.
+    Zipfian(Bound, Bound, f64),
+    /// Whole numbers one after the other, and from low again after high.
+    Sequence([Bound; 2]),
+    /// One of these, all equally likely.
+    Choice(Vec<Scalar>),
+    /// A value of this column, as often as it is there: `column` of the configured table, or `table.column`.
+    Column(String),
+    /// This column of a CSV file, line after line, and from the first again after the last.
+    Csv(PathBuf, String),
+    /// The value of this name under `draw`.
+    #[serde(rename = "drawn")]
+    Shared(String),
+}
+
+impl Distribution {
+    /// Whether a bound is the number of rows in the table.
+    pub fn counts_rows(&self) -> bool {
+        let (low, high) = match self {
+            Distribution::Uniform([low, high])
+            | Distribution::Sequence([low, high])
+            | Distribution::Gaussian(low, high, _)
+            | Distribution::Exponential(low, high, _)
+            | Distribution::Zipfian(low, high, _) => (low, high),
+            Distribution::Choice(_)
+            | Distribution::Column(_)
+            | Distribution::Csv(..)
+            | Distribution::Shared(_) => return false,
+        };
+        [low, high].iter().any(|bound| matches!(bound, Bound::Rows(_)))
+    }
+}
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "rows" => Ok(Bound::Rows(Rows::Rows)),
+            _ => (text.parse().map(Bound::Number))
+                .or_else(|_| text.parse().map(Bound::Real))
+                .map_err(|_| format!("`{text}` is neither a number nor rows")),
+        }
+    }
+}
+
+/// What `--arg` may begin with, before a colon.
+const KINDS: [&str; 9] =
+    ["uniform", "sequence", "gaussian", "exponential", "zipfian", "choice", "column", "csv", "text"];
+
+/// As `--arg` has it: `uniform:1:100`, `choice:a,b`, …; anything that begins otherwise is a constant.
+impl FromStr for ArgSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((kind, rest)) = text.split_once(':') else { return Ok(ArgSpec::constant(text)) };
+        let parts: Vec<&str> = rest.split(':').collect();
+        let range = |shape: &str| match parts.as_slice() {
+            [low, high] => Ok([low.parse()?, high.parse()?]),
+            _ => Err(format!("expected {shape}, not `{text}`")),
+        };
+        let shaped = |shape: &str| match parts.as_slice() {
+            [low, high, number] => {
+                let number = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+                Ok::<_, String>((low.parse()?, high.parse()?, number))
+            }
+            _ => Err(format!("expected {shape}, not `{text}`")),
+        };
+        Ok(ArgSpec::Distribution(match kind {
+            "uniform" => Distribution::Uniform(range("uniform:LOW:HIGH")?),
+            "sequence" => Distribution::Sequence(range("sequence:LOW:HIGH")?),
+            "gaussian" => {
+                let (low, high, spread) = shaped("gaussian:LOW:HIGH:SPREAD")?;
+                Distribution::Gaussian(low, high, spread)
+            }
+            "exponential" => {
+                let (low, high, rate) = shaped("exponential:LOW:HIGH:RATE")?;
+                Distribution::Exponential(low, high, rate)
+            }
+            "zipfian" => {
+                let (low, high, exponent) = shaped("zipfian:LOW:HIGH:EXPONENT")?;
+                Distribution::Zipfian(low, high, exponent)
+            }
+            "choice" => {
+                Distribution::Choice(rest.split(',').map(|value| Scalar::Text(value.into())).collect())
+            }
+            "column" => Distribution::Column(rest.into()),
+            "csv" => match rest.rsplit_once(':') {
+                Some((file, column)) => Distribution::Csv(file.into(), column.into()),
+                None => return Err(format!("expected csv:FILE:COLUMN, not `{text}`")),
+            },
+            "text" => return Ok(ArgSpec::constant(rest)),
+            _ => match nearest(kind, KINDS.into_iter()) {
+                Some(near) => {
+                    return Err(format!(
+                        "did you mean {near}:{rest}? A constant that looks like it is text:{text}"
+                    ));
+                }
+                None => return Ok(ArgSpec::constant(text)),
+            },
+        }))
+    }
+}
+
+impl ArgSpec {
+    fn constant(text: &str) -> ArgSpec {
+        ArgSpec::Constant(Scalar::Text(text.into()))
+    }
+}
+
+/// One end of a range.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "a number or \"rows\"")]
+pub enum Bound {
+    /// The number itself.
+    Number(i64),
+    /// A fraction.
+    Real(f64),
+    /// `"rows"`: as many as the table has rows.
+    Rows(Rows),
+}
+
+/// The word `rows`.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rows {
+    /// The number of rows in the table.
+    Rows,
+}
