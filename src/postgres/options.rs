@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::Config;
 
-use crate::postgres::conninfo::Conninfo;
+use crate::postgres::conninfo::{self, Conninfo};
 use crate::postgres::embedded;
 use crate::{Error, Result};
 
@@ -34,6 +34,21 @@ impl DatabaseOptions {
     /// `server`, with a pool of [`POOL_SIZE`] connections and the default timeouts.
     pub fn new(server: ServerChoice) -> Self {
         DatabaseOptions { server, pool_size: POOL_SIZE, timeouts: Timeouts::default() }
+    }
+
+    /// The server that the environment names, as libpq and psql read it: `DATABASE_URL`, else `PGHOST`, `PGSERVICE` and
+    /// the other `PG*` variables; the embedded server when nothing names one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when a variable has a value that cannot be read.
+    pub fn from_env() -> Result<Self> {
+        let env = |name: &str| std::env::var(name).ok();
+        let url = env("DATABASE_URL");
+        let url = url.as_deref().map(|url| (url, "DATABASE_URL"));
+        Ok(DatabaseOptions::new(match conninfo::resolve(url, &env)? {
+            Some(conninfo) => ServerChoice::Named(Box::new(conninfo)),
+            None => ServerChoice::Embedded(embedded::Options::default()),
+        }))
     }
 
     /// Connections that the pool may hold, from 1 to [`LARGEST_POOL`].

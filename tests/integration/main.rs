@@ -5,6 +5,7 @@ mod cli;
 mod conninfo;
 mod csv_oracle;
 mod encoders;
+mod examples;
 mod four_ways;
 mod launcher;
 mod load;

@@ -22,7 +22,7 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tokio_postgres_sync_batching::SyncBatching;
 
-/// Look-ups per round.
+/// Look-ups per round, unless the second argument says otherwise.
 const LOOK_UPS: i64 = 100_000;
 
 /// Look-ups in flight at once.
@@ -56,8 +56,10 @@ async fn measure() -> Result<()> {
     )?;
     let config: Config = url.parse().map_err(|error| explain("the connection string is invalid", &error))?;
 
-    let stock = Session::open(&config, None).await?;
-    let batching = Session::open(&config, Some(SYNC_EVERY)).await?;
+    let look_ups = std::env::args().nth(2).map_or(Ok(LOOK_UPS), |count| count.parse())?;
+
+    let stock = Session::open(&config, None, look_ups).await?;
+    let batching = Session::open(&config, Some(SYNC_EVERY), look_ups).await?;
     stock.round().await?;
     batching.round().await?;
 
@@ -67,7 +69,7 @@ async fn measure() -> Result<()> {
         with.push(batching.round().await?);
     }
     let (without, with) = (median(without), median(with));
-    println!("{LOOK_UPS} look-ups, {WINDOW} in flight on one connection, median of {ROUNDS} rounds");
+    println!("{look_ups} look-ups, {WINDOW} in flight on one connection, median of {ROUNDS} rounds");
     println!("  stock driver     {without:>9.0}/s");
     println!("  {SYNC_EVERY} per Sync     {with:>9.0}/s");
     println!("  ratio            {:>9.2}", with / without);
@@ -78,23 +80,24 @@ async fn measure() -> Result<()> {
 struct Session {
     client: Client,
     statement: Statement,
+    look_ups: i64,
 }
 
 impl Session {
     /// Connects to the first host of `config` that accepts, without Sync batching if `sync_every` is `None`.
-    async fn open(config: &Config, sync_every: Option<NonZero<usize>>) -> Result<Session> {
+    async fn open(config: &Config, sync_every: Option<NonZero<usize>>, look_ups: i64) -> Result<Session> {
         let client = connect(config, sync_every).await?;
         let statement = client
             .prepare("SELECT $1::int8 + 1")
             .await
             .map_err(|error| explain("cannot prepare the look-up", &error))?;
-        Ok(Session { client, statement })
+        Ok(Session { client, statement, look_ups })
     }
 
     /// Runs one round, checks every answer, and returns the rate in look-ups per second.
     async fn round(&self) -> Result<f64> {
         let start = Instant::now();
-        stream::iter(0..LOOK_UPS)
+        stream::iter(0..self.look_ups)
             .map(|i| async move {
                 let row = self.client.query_one(&self.statement, &[&i]).await;
                 let answer: i64 =
@@ -104,7 +107,7 @@ impl Session {
             .buffer_unordered(WINDOW)
             .try_collect::<()>()
             .await?;
-        Ok(LOOK_UPS as f64 / start.elapsed().as_secs_f64())
+        Ok(self.look_ups as f64 / start.elapsed().as_secs_f64())
     }
 }
 
