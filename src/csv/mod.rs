@@ -5,14 +5,14 @@
 //!                       └─▶ sniff: which dialect? ─▲
 //! ```
 //!
-//! - [`input`] finds the files that names and patterns mean, and unpacks gzip and zstd, told by content.
-//! - [`records`] splits a stream as PostgreSQL's `COPY … (FORMAT csv)` does: quotes may open and close anywhere
+//! - `input` finds the files that names and patterns mean, and unpacks gzip and zstd, told by content.
+//! - `records` splits a stream as PostgreSQL's `COPY … (FORMAT csv)` does: quotes may open and close anywhere
 //!   in a field, an unquoted empty field is NULL and a quoted one is the empty string, blank lines are
 //!   records, and all lines end as the first one does. The `csv` crate cannot tell `""` from nothing, which is
 //!   why the splitting is done here. `\.` is a value like any other, as on servers from 18 on.
 //! - `scan` finds the bytes that matter, `decode` turns other encodings into UTF-8 and keeps the original.
-//! - [`record`] is what comes out; [`dialect`] says how a file is written, and [`sniff`] guesses it.
-//! - [`files`] reads several inputs as one.
+//! - `record` is what comes out; [`dialect`] says how a file is written, and `sniff` guesses it.
+//! - `files` reads several inputs as one.
 
 pub(crate) mod decode;
 pub mod dialect;

@@ -64,7 +64,7 @@ impl Loader {
     /// Input that can be read only once is copied to a temporary file where it has to be read twice.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] when a file cannot be read, or its first record is not a header.
+    /// [`ErrorKind::Input`](crate::ErrorKind::Input) when a file cannot be read, or its first record is not a header.
     pub async fn open(&self) -> Result<OpenLoad<'_>> {
         let settings = &self.settings;
         let inputs = match &settings.input.reader {
@@ -82,7 +82,7 @@ impl Loader {
     /// Open the files and load them over connections to `database`.
     ///
     /// `progress` counts rows and bytes, passes on notes, and cancels the load: after [`Progress::cancel`] it ends
-    /// with [`ErrorKind::Interrupted`] at the next chunk. A statement that runs on the server meanwhile is cancelled
+    /// with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted) at the next chunk. A statement that runs on the server meanwhile is cancelled
     /// by [`Database::canceller`].
     ///
     /// # Errors

@@ -6,10 +6,10 @@
 //!               └─▶ rejects ◀───────────────── bisection ◀┘
 //! ```
 //!
-//! [`target`] says which field goes to which column, `encoding` encodes every record once, and the sinks
+//! `mapping` says which field goes to which column, `encoding` encodes every record once, and the sinks
 //! behind `writer` differ only in how they send the result, so they leave identical tables. Between the thread
 //! and the sink is a short bounded channel: a slow server slows the reading, and memory stays flat. Where bad
-//! rows may be set aside, `sorting` does so, and `bisect` finds those that only the server can refuse; [`rejects`] keeps them.
+//! rows may be set aside, `sorting` does so, and `bisect` finds those that only the server can refuse; `files` keeps them.
 
 pub mod check;
 mod chunk;

@@ -291,10 +291,10 @@ pub struct LoadOptions {
     pub analyze: bool,
     /// Rows in each INSERT of [`Mode::Batch`]; at least 1.
     pub batch_size: usize,
-    /// Statements in flight on each connection, from 1 to 65,536; `None` for [`PIPELINE_DEPTH`], or 1 with
+    /// Statements in flight on each connection, from 1 to 65,536; `None` for 256, or 1 with
     /// `autocommit`.
     pub pipeline_depth: Option<usize>,
-    /// INSERTs that share a Sync in [`Mode::Rows`]; `None` for [`SYNC_EVERY`] where rows can share one.
+    /// INSERTs that share a Sync in [`Mode::Rows`]; `None` for 256 where rows can share one.
     pub sync_every: Option<usize>,
     /// Commit every row separately.
     pub autocommit: bool,

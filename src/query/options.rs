@@ -56,15 +56,15 @@ pub struct MeterOptions {
     pub base: PathBuf,
     /// The table whose rows `rows` counts in an argument.
     pub table: TableSpec,
-    /// When a run ends; `None` for [`QUERIES`], or [`SEARCH_STEP`] for each run of a search.
+    /// When a run ends; `None` for 100,000 queries, or 5 s for each run of a search.
     pub limits: Option<Limits>,
     /// How long to send queries before anything is measured.
     pub warm_up: Duration,
     /// Connections; at least 1.
     pub connections: usize,
-    /// Queries in flight on each connection, from 1 to 65,536; `None` for [`PIPELINE_DEPTH`], or 1 in an open loop.
+    /// Queries in flight on each connection, from 1 to 65,536; `None` for 8, or 1 in an open loop.
     pub pipeline_depth: Option<usize>,
-    /// Queries that share a Sync, at least 1; `None` for [`SYNC_EVERY`] where all workloads only read. Queries that
+    /// Queries that share a Sync, at least 1; `None` for 256 where all workloads only read. Queries that
     /// share a Sync run read-only, because a later failure in their group would undo what they wrote.
     pub sync_every: Option<usize>,
     /// How statements are sent.

@@ -65,7 +65,7 @@ impl Conninfo {
         conninfo
     }
 
-    /// What to hand to the driver. Its `sslmode` is the first of [`tls::Mode::attempts`].
+    /// What to hand to the driver. Its `sslmode` is the first of `tls::Mode::attempts`.
     pub fn config(&self) -> &Config {
         &self.config
     }
