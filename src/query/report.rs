@@ -43,7 +43,7 @@ pub struct RunReport {
     pub seconds: f64,
     /// Answered queries by `seconds`.
     pub queries_per_second: f64,
-    /// Where the rate of many such runs lies with a probability of 95 %.
+    /// Where the rate of many such runs lies 95 % confidence.
     pub rate_interval: Option<Interval>,
     /// From when a query was due, in a closed loop from sending it, to having its whole answer.
     pub response_us: Option<LatencySummary>,
@@ -124,7 +124,7 @@ pub struct StatementReport {
 pub struct LoadShape {
     /// Connections asked over.
     pub connections: usize,
-    /// Queries on the way at once on each of them.
+    /// Queries in flight on each of them.
     pub pipeline_depth: usize,
     /// Queries that shared a Sync, at most; when it is more than 1 they ran read-only.
     pub sync_every: NonZero<usize>,
@@ -181,7 +181,7 @@ pub struct ConnectionReport {
 pub struct Checked {
     /// How many.
     pub compared: u64,
-    /// Those that were not as expected.
+    /// Results that did not match.
     pub different: u64,
     /// The first of them.
     pub first_difference: Option<String>,
@@ -193,16 +193,12 @@ impl RunReport {
         let mut failures = Vec::new();
         if self.errors > max_errors.unwrap_or(0) {
             failures.push(match max_errors {
-                None => format!("of {} queries {} were refused or lost", self.queries, self.errors),
-                Some(most) => format!(
-                    "{} queries were refused or lost, more than the {most} of --max-errors",
-                    self.errors
-                ),
+                None => format!("{} of {} queries failed", self.errors, self.queries),
+                Some(most) => format!("{} queries failed, more than the {most} of --max-errors", self.errors),
             });
         }
         if let Some(Checked { compared, different, first_difference: Some(first) }) = &self.checked {
-            failures
-                .push(format!("{different} of {compared} answers were not as expected; the first: {first}"));
+            failures.push(format!("{different} of {compared} results did not match; the first: {first}"));
         }
         failures.extend(self.comparison.iter().flat_map(|comparison| comparison.failures.clone()));
         failures
@@ -233,7 +229,7 @@ pub struct Ratio {
     pub now: f64,
     /// This one's by the baseline's.
     pub ratio: f64,
-    /// Where the ratio lies with a probability of 95 %; null when too little was measured.
+    /// Where the ratio lies 95 % confidence; null when too little was measured.
     pub interval: Option<Interval>,
     /// Whether that leaves 1 out, so that the two most likely differ.
     pub significant: bool,

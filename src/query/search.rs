@@ -85,7 +85,7 @@ pub struct SearchReport {
 pub struct Point {
     /// Connections asked over.
     pub connections: usize,
-    /// Queries on the way at once on each of them.
+    /// Queries in flight on each of them.
     pub pipeline_depth: usize,
     /// Queries a second that were to be sent; null in a closed loop.
     pub rate: Option<f64>,
@@ -97,7 +97,7 @@ pub struct Point {
     pub p99_us: Option<f64>,
     /// Queries refused or lost.
     pub errors: u64,
-    /// Answers that were not as expected.
+    /// Results that did not match.
     pub different: u64,
     /// The first of them.
     pub first_difference: Option<String>,
@@ -118,11 +118,11 @@ impl SearchReport {
         let most = max_errors.unwrap_or(0);
         let mut failures = Vec::new();
         if self.points.iter().any(|point| point.errors > most) {
-            failures.push(format!("{errors} queries were refused or lost in all runs"));
+            failures.push(format!("{errors} queries failed in all runs"));
         }
         let different: u64 = self.points.iter().map(|point| point.different).sum();
         if let Some(first) = self.points.iter().find_map(|point| point.first_difference.as_ref()) {
-            failures.push(format!("{different} answers were not as expected; the first: {first}"));
+            failures.push(format!("{different} results did not match; the first: {first}"));
         }
         failures
     }

@@ -127,20 +127,20 @@ async fn each_of_several_files_is_looked_into() {
 async fn what_load_makes_itself_is_not_missed() {
     let (workplace, client) = workplace("").await;
     insta::assert_snapshot!(report(&workplace, &[], 0), @r"
-    table      ok   persons: not there yet; `postgres-etl load` creates it
-    file       ok   data/persons.csv: not there, and so not looked into
+    table      ok   persons: missing; `postgres-etl load` creates it
+    file       ok   data/persons.csv: missing, and so not checked
     query      ok   one: SELECT 1
     ");
     workplace.write("config.toml", "[generate]\nrows = 5\n[query.one]\nsql = \"SELECT 1\"\n");
     insta::assert_snapshot!(report(&workplace, &[], 0), @r"
-    table      ok   persons: not there yet; `postgres-etl load` creates it
-    file       ok   data/persons.csv: not there yet; `postgres-etl load` generates it
+    table      ok   persons: missing; `postgres-etl load` creates it
+    file       ok   data/persons.csv: missing; `postgres-etl load` generates it
     query      ok   one: SELECT 1
     ");
     // The columns are those that the table would have.
     workplace.write("people.csv", "id,age,colour\n1,old,red\n");
     insta::assert_snapshot!(report(&workplace, &["people.csv"], 1), @r#"
-    table      ok   persons: not there yet; `postgres-etl load` creates it
+    table      ok   persons: missing; `postgres-etl load` creates it
     file       BAD  people.csv, line 1: the header names "colour", which persons does not have
                       help: its columns are id, name, age, ismarried, city, state, country; rename with --map, or skip with --ignore-extra
     file       BAD  people.csv, line 2, column 2 (age): cannot read "old" as smallint: expected a whole number from -32768 to 32767

@@ -69,7 +69,10 @@ async fn a_copy_changes_its_format_on_the_way() {
         workplace("CREATE TABLE t (id int PRIMARY KEY, day date, note text)", csv).await;
     for mode in MODES {
         let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
-        assert!(ran.stdout.contains("data.csv, line 24690 on, for \"12/31/2021\""), "{mode}: {ran:#?}");
+        assert!(
+            ran.stdout.contains("data.csv, line 24690 on, because of \"12/31/2021\""),
+            "{mode}: {ran:#?}"
+        );
         let wrong =
             "SELECT count(*), count(*) FILTER (WHERE note = E'tab\\t, back\\\\slash, \\n line ' || id),
             count(*) FILTER (WHERE day = '2021-12-31') FROM t";
@@ -218,7 +221,7 @@ async fn several_connections_copy_as_one() {
     assert!(ran.status.success(), "{ran:#?}");
     assert_eq!(csv_of(&client, count).await, "0,0,,\n");
     let ran = load(&[]);
-    assert!(ran.stdout.contains("copy, a transaction each, committed together, 3 connections"), "{ran:#?}");
+    assert!(ran.stdout.contains("copy, one transaction each, committed together, 3 connections"), "{ran:#?}");
     assert_eq!(csv_of(&client, count).await, "60000,60000,2021-01-02,2021-12-31\n");
     // A key that is there already.
     assert!(load(&[]).stderr.contains("already exists"));

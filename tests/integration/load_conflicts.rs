@@ -51,7 +51,7 @@ async fn rows_that_a_trigger_swallows_are_not_passed_over() {
         assert!(error.contains("the server inserted 2 of 3 rows into t"), "{mode}: {error}");
         let ran =
             workplace.succeed(&["load", "data.csv", "-t", "t", "--mode", mode, "--on-conflict", "skip"]);
-        assert!(ran.stdout.contains("or by a trigger before INSERT: swallow"), "{mode}: {ran:#?}");
+        assert!(ran.stdout.contains("or by a BEFORE INSERT trigger: swallow"), "{mode}: {ran:#?}");
         client.batch_execute("DELETE FROM t").await.unwrap();
     }
 }

@@ -263,7 +263,7 @@ async fn a_change_that_is_under_way_is_kept() {
     client.batch_execute("COMMIT").await.unwrap();
     let ran: Ran = load.wait_with_output().unwrap().into();
     assert!(ran.status.success(), "{ran:#?}");
-    assert!(ran.stdout.contains("built behind the rows"), "{ran:#?}");
+    assert!(ran.stdout.contains("rebuilt after loading"), "{ran:#?}");
     let row = client
         .query_one(
             "SELECT obj_description(oid, 'pg_class'), reloptions::text FROM pg_class WHERE relname = 'b'",

@@ -96,7 +96,7 @@ async fn the_slowest_arguments_are_explained() {
         // The server plans for the arguments five times before it considers one plan for all.
         assert_eq!(plan["planned"], serde_json::json!({ "custom": 5, "generic": 15 }));
         let text = workplace.succeed(&[&read[..], &explain[..explain.len() - 1]].concat()).stdout;
-        let switch = "planned for its arguments 5 times, then with one plan for any arguments 15 times";
+        let switch = "planned for its arguments 5 times, then used its generic plan 15 times";
         assert!(text.contains(switch), "{text}");
     }
     // What is explained is run once more, but its writes do not stay.

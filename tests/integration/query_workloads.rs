@@ -186,8 +186,8 @@ async fn answers_are_compared_with_those_of_a_quiet_connection() {
     }
     let ran = workplace.run(&["query", "read", "write", "-n", "200", "--verify"]);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
-    assert!(ran.stderr.contains("of 100 answers were not as expected; the first: read ("), "{ran:#?}");
-    assert!(ran.stdout.contains("NOT AS EXPECTED"), "{ran:#?}");
+    assert!(ran.stderr.contains("of 100 results did not match; the first: read ("), "{ran:#?}");
+    assert!(ran.stdout.contains("DO NOT MATCH"), "{ran:#?}");
 
     // Arguments that look alike are told apart, and reading may begin with a comment or WITH.
     workplace.write("pairs.csv", "v,w\n\"a, b\",c\na,\"b, c\"\nNULL,x\n,x\n");
@@ -231,8 +231,7 @@ async fn answers_are_compared_with_what_is_expected() {
     assert_eq!(run(rows, &["--expect-rows", "3", "--expect-value", "0.50000000000000000000"]).0, Some(0));
     let (code, stderr) = run(rows, &["--expect-rows", "4"]);
     assert!(
-        code == Some(1)
-            && stderr.contains("4 of 4 answers were not as expected; the first: --sql: 3 rows, not 4"),
+        code == Some(1) && stderr.contains("4 of 4 results did not match; the first: --sql: 3 rows, not 4"),
         "{stderr}"
     );
     let (code, stderr) = run("SELECT -7", &["--expect-value", "-8"]);
@@ -300,7 +299,7 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
     let many = workplace.fail(&["query", "--sql", "SELECT 1", "--arg", "1"], 2);
     assert!(many.contains("query --sql has 0 parameters and is given 1 entry"), "{many}");
     for (flags, message) in [
-        (&["--rate", "0"][..], "expected queries a second"),
+        (&["--rate", "0"][..], "expected queries per second"),
         (&["--duration", "5"], "write 500ms, 30s or 5m"),
         (&["--arrivals", "constant"], "--arrivals is for an open loop"),
         (&["--fail-if", "slower:5%"], "--fail-if compares with a saved run"),

@@ -118,7 +118,7 @@ async fn check(
         // A type that only the server knows leaves the header alone to look at.
         Ok(None) => {
             let described = Table::described(&settings.table).ok();
-            (Ok("not there yet; `postgres-etl load` creates it".into()), described)
+            (Ok("missing; `postgres-etl load` creates it".into()), described)
         }
         Err(error) => (Err(error), None),
     };
@@ -156,11 +156,11 @@ async fn open(
     let inputs = match Inputs::resolve(&settings.paths) {
         Ok(inputs) => inputs,
         Err(_) if will_generate => {
-            return Err(skipped("not there yet; `postgres-etl load` generates it".into()));
+            return Err(skipped("missing; `postgres-etl load` generates it".into()));
         }
         // Nobody asked for this file, and the statements may be all that is of interest.
         Err(_) if is_configured && !settings.paths.iter().any(|input| input.exists()) => {
-            return Err(skipped("not there, and so not looked into".into()));
+            return Err(skipped("missing, and so not checked".into()));
         }
         Err(error) => return Err(refused(&error)),
     };
@@ -176,7 +176,7 @@ async fn open(
 fn look_into(files: Files, table: Option<&Table>, settings: &InputOptions) -> CheckedFile {
     let name = files.inputs().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let detail = match (files.header(), table) {
-        _ if files.is_empty() => "there is nothing in it".to_owned(),
+        _ if files.is_empty() => "it is empty".to_owned(),
         (_, Some(_)) => String::new(),
         (Some(header), None) => format!("its columns are {}", header.names.join(", ")),
         (None, None) => "it has no header".to_owned(),

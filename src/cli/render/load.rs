@@ -43,7 +43,7 @@ impl Report for LoadReport {
         if !self.swallowers.is_empty() {
             let triggers = self.swallowers.join(", ");
             lines
-                .push(format!("  skipped by a key that is there, or by a trigger before INSERT: {triggers}"));
+                .push(format!("  skipped because the key exists, or by a BEFORE INSERT trigger: {triggers}"));
         }
         if let Some(rejects) = &self.rejects {
             let log = log_path(Path::new(rejects));
@@ -58,20 +58,19 @@ impl Report for LoadReport {
             ));
         }
         if self.encoding != "UTF-8" {
-            lines
-                .push(format!("  bytes   read as {}, as the WHATWG Encoding Standard has it", self.encoding));
+            lines.push(format!("  bytes   decoded as {} (WHATWG Encoding Standard)", self.encoding));
         }
         lines.extend(writing(self));
         let by_server: Vec<&ColumnLoaded> =
             self.columns.iter().filter(|column| column.format == "text").collect();
         if !by_server.is_empty() {
             let names: Vec<&str> = by_server.iter().map(|column| column.name.as_str()).collect();
-            let since = by_server
-                .iter()
-                .find_map(|column| column.text_from.as_ref())
-                .map_or_else(String::new, |switch| {
-                    format!(", from {}, line {} on, for {}", switch.file, switch.line, switch.value)
-                });
+            let since = by_server.iter().find_map(|column| column.text_from.as_ref()).map_or_else(
+                String::new,
+                |switch| {
+                    format!(", from {}, line {} on, because of {}", switch.file, switch.line, switch.value)
+                },
+            );
             lines.push(format!("  format  text, read by the server: {}{since}", names.join(", ")));
             // What a date means may depend on it, and nobody else will say.
             let is_date = |column: &&&ColumnLoaded| {
@@ -100,17 +99,17 @@ fn writing(report: &LoadReport) -> Vec<String> {
         return vec!["  mode    null, no server".into()];
     }
     let transactions = match (report.autocommit, report.connections) {
-        (true, _) => "a transaction a row",
+        (true, _) => "one transaction per row",
         (false, 1) => "one transaction",
-        (false, _) => "a transaction each, committed together",
+        (false, _) => "one transaction each, committed together",
     };
     let connections = match report.connections {
         1 => "1 connection".to_owned(),
         more => format!("{more} connections"),
     };
     let syncs = match (report.mode, report.sync_every.get()) {
-        (Mode::Rows, 1) => ", a Sync a row".to_owned(),
-        (Mode::Rows, many) => format!(", up to {many} rows to a Sync"),
+        (Mode::Rows, 1) => ", one Sync per row".to_owned(),
+        (Mode::Rows, many) => format!(", up to {many} rows per Sync"),
         _ => String::new(),
     };
     let table = match (report.created, report.truncated) {
@@ -119,13 +118,13 @@ fn writing(report: &LoadReport) -> Vec<String> {
         (false, false) => "added to",
     };
     let analyzed = if report.phases.analyze_seconds > 0.0 { ", analyzed afterwards" } else { "" };
-    let undone = if report.dry_run { "; all of it was rolled back" } else { "" };
+    let undone = if report.dry_run { "; everything was rolled back" } else { "" };
     let mut lines = vec![
         format!("  mode    {}, {transactions}, {connections}{syncs}", report.mode),
         format!("  table   {table}{analyzed}{undone}"),
     ];
     if !report.indexes_deferred.is_empty() {
-        lines.push(format!("  indexes {}: built behind the rows", report.indexes_deferred.join(", ")));
+        lines.push(format!("  indexes {}: rebuilt after loading", report.indexes_deferred.join(", ")));
     }
     if let Some(reason) = &report.indexes_kept_because {
         lines.push(format!("  indexes in place: {reason}"));

@@ -8,7 +8,7 @@ use postgres_etl::query::{
     SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
 };
 
-/// What stands under the name of a line.
+/// Indents what continues a line.
 const INDENT: &str = "           ";
 
 impl Report for RunReport {
@@ -64,6 +64,15 @@ fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String 
         .map_or_else(String::new, |interval| format!(" ({} to {})", show(interval.low), show(interval.high)))
 }
 
+/// The ends of an interval: " 148–171 µs", the unit once where both share it.
+fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
+    let (low, high) = (show(interval.low), show(interval.high));
+    match (low.rsplit_once(' '), high.rsplit_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!(" {number}–{high}"),
+        _ => format!(" {low}–{high}"),
+    }
+}
+
 fn table(table: &TableReport) -> String {
     format!("{}, {} rows, counted in {}", table.name, count(table.rows), seconds(table.count_seconds))
 }
@@ -72,7 +81,7 @@ fn one_line(sql: &str) -> String {
     sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The workloads, and in a mix what each came to.
+/// The workloads, and in a mix the figures of each.
 fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
     let mut lines = Vec::new();
     for WorkloadReport { name, statements, answered, errors, response_us, .. } in workloads {
@@ -113,7 +122,7 @@ fn errors(report: &RunReport) -> String {
     text
 }
 
-/// A table of what was timed.
+/// The table of latencies.
 fn latencies(report: &RunReport) -> Vec<String> {
     let Some(response) = &report.response_us else { return Vec::new() };
     let row = |name: &str, latency: &LatencySummary| {
@@ -127,7 +136,7 @@ fn latencies(report: &RunReport) -> Vec<String> {
         [("service", &report.service_us), ("waiting", &report.waiting_us), ("server", &report.server_us)];
     lines.extend(parts.iter().filter_map(|(name, latency)| Some(row(name, latency.as_ref()?))));
     if let Some(mean) = response.mean_interval {
-        lines.push(format!("{INDENT}mean{}, with a probability of 95 %", interval(Some(mean), micros)));
+        lines.push(format!("{INDENT}mean, 95 % confidence interval:{}", range(mean, micros)));
     }
     lines
 }
@@ -138,19 +147,19 @@ fn load(load: &LoadShape) -> String {
         more => format!("{more} connections"),
     }];
     parts.push(match load.pipeline_depth {
-        1 => "one query on the way on each".to_owned(),
-        depth => format!("up to {depth} queries on the way on each"),
+        1 => "one query in flight on each".to_owned(),
+        depth => format!("up to {depth} queries in flight on each"),
     });
     match (load.protocol, load.sync_every.get()) {
-        (Protocol::Prepared, 1) => parts.push("prepared, a Sync each".to_owned()),
-        (Protocol::Prepared, many) => parts.push(format!("prepared, up to {many} to a Sync, read-only")),
-        (Protocol::Unnamed, _) => parts.push("parsed each time".to_owned()),
+        (Protocol::Prepared, 1) => parts.push("prepared, one Sync per query".to_owned()),
+        (Protocol::Prepared, many) => parts.push(format!("prepared, up to {many} per Sync, read-only")),
+        (Protocol::Unnamed, _) => parts.push("parsed every time".to_owned()),
         (Protocol::Simple, _) => parts.push("sent as text".to_owned()),
     }
     if let (Some(per_second), Some(arrivals)) = (load.rate, load.arrivals) {
         let spread = match arrivals {
             Arrivals::Poisson => "at random",
-            Arrivals::Constant => "at equal distances",
+            Arrivals::Constant => "evenly spaced",
         };
         parts.push(format!("{}/s {spread}", rate(per_second)));
     }
@@ -164,7 +173,7 @@ fn load(load: &LoadShape) -> String {
 fn sent(offered: &OfferedReport) -> String {
     let OfferedReport { due, unsent, kept, lag_p99_us, lag_max_us, late_p99_us, late_max_us } = *offered;
     let late = format!(
-        "queries went out late by {} (p99), at most {}, the client's clock by {}, at most {}",
+        "queries sent late by {} (p99), {} (max); the client's clock by {} (p99), {} (max)",
         micros(late_p99_us),
         micros(late_max_us),
         micros(lag_p99_us),
@@ -172,9 +181,9 @@ fn sent(offered: &OfferedReport) -> String {
     );
     match (unsent, kept) {
         (0, true) => format!("kept: all {} were sent; {late}", count(due)),
-        (0, false) => format!("NOT KEPT: all {} were sent, but later than they were due; {late}", count(due)),
+        (0, false) => format!("NOT KEPT: all {} were sent, but late; {late}", count(due)),
         _ => format!(
-            "NOT KEPT: {} OF {} THAT WERE DUE COULD NOT BE SENT IN TIME, and are not in the figures; {late}",
+            "NOT KEPT: {} OF {} QUERIES COULD NOT BE SENT IN TIME and are not in the figures; {late}",
             count(unsent),
             count(due)
         ),
@@ -184,12 +193,10 @@ fn sent(offered: &OfferedReport) -> String {
 fn answers(checked: &Checked) -> String {
     let Checked { compared, different, first_difference } = checked;
     match first_difference {
-        None => format!("{} compared, all as expected", count(*compared)),
-        Some(first) => format!(
-            "{} compared, {} NOT AS EXPECTED; the first: {first}",
-            count(*compared),
-            count(*different)
-        ),
+        None => format!("{} compared, all match", count(*compared)),
+        Some(first) => {
+            format!("{} compared, {} DO NOT MATCH; the first: {first}", count(*compared), count(*different))
+        }
     }
 }
 
@@ -198,7 +205,7 @@ fn bounded(bound: &Verdict) -> Vec<String> {
     let waited: Vec<String> =
         bound.seen.waiting.iter().take(4).map(|(event, mean)| format!("{event} {mean:.1}")).collect();
     let mut numbers = format!(
-        "looked {} times; backends on average: {:.1} running, {:.1} idle",
+        "sampled {} times; backends on average: {:.1} running, {:.1} idle",
         count(bound.seen.looks),
         bound.seen.running,
         bound.seen.waiting_for_client
@@ -232,9 +239,9 @@ fn plan(plan: &SlowPlan) -> Vec<String> {
     lines.extend(planned.map(|Planned { custom, generic }| {
         let what = match (custom, generic) {
             (custom, 0) => format!("planned for its arguments all {} times since it was prepared", count(custom)),
-            (0, generic) => format!("one plan for any arguments all {} times since it was prepared", count(generic)),
+            (0, generic) => format!("used its generic plan all {} times since it was prepared", count(generic)),
             (custom, generic) => format!(
-                "planned for its arguments {} times, then with one plan for any arguments {} times, since it was prepared, over all connections",
+                "planned for its arguments {} times, then used its generic plan {} times, over all connections, since it was prepared",
                 count(custom),
                 count(generic)
             ),
@@ -253,9 +260,9 @@ fn comparison(comparison: &Comparison) -> Vec<String> {
             |value: f64| if ratio.figure == "rate" { format!("{}/s", rate(value)) } else { micros(value) };
         let spread = interval(ratio.interval, |value| format!("{value:.3}"));
         let verdict = match (ratio.interval, ratio.significant) {
-            (None, _) => ", too little measured to tell chance from change",
+            (None, _) => ", not enough data to tell change from noise",
             (_, true) => "",
-            (_, false) => ", which may be chance",
+            (_, false) => ", may be noise",
         };
         lines.push(format!(
             "{INDENT}{:<6} {:>10} was {:>10}: {:.3} ×{spread}{verdict}",
@@ -266,7 +273,7 @@ fn comparison(comparison: &Comparison) -> Vec<String> {
         ));
     }
     lines.extend(
-        comparison.different_settings.iter().map(|setting| format!("{INDENT}NOT THE SAME {setting}")),
+        comparison.different_settings.iter().map(|setting| format!("{INDENT}settings differ: {setting}")),
     );
     lines
 }
@@ -291,7 +298,7 @@ impl Report for SearchReport {
         if by_client > 0 {
             lines.push(String::new());
             lines.push(format!(
-                "THE CLIENT, NOT THE SERVER, bounded {by_client} of {} runs: measure from a larger machine, or from another one",
+                "THE CLIENT, NOT THE SERVER, bounded {by_client} of {} runs: measure from a larger machine or from several",
                 self.points.len()
             ));
         }
@@ -321,7 +328,7 @@ impl Report for SearchReport {
     }
 }
 
-/// A time, if anything was answered.
+/// `time`, or a dash when no query was answered.
 fn or_none(time: Option<f64>) -> String {
     time.map_or_else(|| "-".into(), micros)
 }
@@ -382,7 +389,7 @@ fn list(report: &SearchReport) -> Vec<String> {
             notes.push(counted(point.errors, "error", "errors"));
         }
         if point.different > 0 {
-            notes.push(format!("{} ANSWERS NOT AS EXPECTED", count(point.different)));
+            notes.push(format!("{} RESULTS DO NOT MATCH", count(point.different)));
         }
         if point.bound != "unknown" {
             notes.push(format!("bound by {}", point.bound));
