@@ -31,8 +31,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Queries are drawn, sent and timed on all cores. A load reads and encodes on a thread of its own, and what
-/// is left does best on one: handing each answer from thread to thread costs rows 8 % of their time.
+/// Queries are drawn, sent and timed on all cores. A load reads and encodes on a separate thread; the rest is fastest on
+/// a single one: passing each result between threads costs mode rows 8 % of its time.
 fn runtime_for(command: &Command) -> runtime::Builder {
     match command {
         Command::Load(_) => runtime::Builder::new_current_thread(),
@@ -44,7 +44,7 @@ fn runtime_for(command: &Command) -> runtime::Builder {
 fn start_log(quiet: bool, verbose: u8) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
-        // The pool warns of every connection that is lost, which its users are told anyway.
+        // The pool warns of every lost connection, which the command reports anyway.
         (false, 0) => "warn,deadpool.postgres=error",
         (false, 1) => "postgres_etl=debug,info",
         (false, _) => "postgres_etl=trace,debug,tokio_postgres=info",

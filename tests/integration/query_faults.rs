@@ -123,8 +123,8 @@ async fn an_interrupted_run_is_reported_but_not_kept() {
         assert_eq!(
             said,
             [
-                "the run is not kept, because it did not come to its end, or had no answer",
-                "interrupted: the report is of what was answered until then"
+                "the run is not saved: it ended early, or had no results",
+                "interrupted: the report covers the results until then"
             ]
         );
     }
@@ -178,6 +178,6 @@ async fn an_interruption_of_explain_costs_the_plans_only() {
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
     assert_eq!((&ran.json()["queries"], &ran.json()["interrupted"]), (&1.into(), &false.into()));
-    assert!(ran.stderr.contains("the run is whole, its plans are not"), "{ran:#?}");
+    assert!(ran.stderr.contains("the run is complete, its plans are not"), "{ran:#?}");
     assert!(workplace.path("kept.json").exists());
 }

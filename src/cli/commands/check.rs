@@ -1,4 +1,4 @@
-//! `check`: is everything in order, without touching any data?
+//! `check`: whether a load and the queries would work, without touching any data.
 
 use crate::cli::config::InputCommand;
 use crate::cli::render::Report;
@@ -15,12 +15,12 @@ use serde::Serialize;
 use crate::cli::args;
 use crate::cli::commands::Context;
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct CheckReport {
     /// `check`.
     pub command: &'static str,
-    /// Whether nothing is wrong.
+    /// Whether there is no problem.
     pub ok: bool,
     /// The server's address.
     pub address: String,
@@ -34,7 +34,7 @@ pub(super) struct CheckReport {
     pub queries: Vec<CheckedItem>,
 }
 
-/// One thing that was looked at.
+/// One item that was checked.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct CheckedItem {
     /// Its name.
@@ -60,11 +60,11 @@ pub(super) struct CheckedFile {
     pub fields: Vec<MappedField>,
     /// Columns of the table that the files do not have, and that take their defaults.
     pub columns_defaulted: Vec<String>,
-    /// Names in the header that are left out as asked for.
+    /// Names in the header that are skipped, as `--ignore-extra` allows.
     pub columns_ignored: Vec<String>,
 }
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Problem {
     /// What.
@@ -139,7 +139,7 @@ fn describe(table: &Table, mode: Mode) -> Result<String> {
     Ok(columns.collect::<Vec<_>>().join(", "))
 }
 
-/// Open the files, or say why they are not looked into.
+/// Open the files, or report why they are not checked.
 async fn open(
     context: &Context<'_>,
     settings: &InputOptions,
@@ -158,7 +158,7 @@ async fn open(
         Err(_) if will_generate => {
             return Err(skipped("missing; `postgres-etl load` generates it".into()));
         }
-        // Nobody asked for this file, and the statements may be all that is of interest.
+        // The file was not named by the user, who may only be interested in the statements.
         Err(_) if is_configured && !settings.paths.iter().any(|input| input.exists()) => {
             return Err(skipped("missing, and so not checked".into()));
         }
@@ -172,7 +172,7 @@ async fn open(
     Ok(files)
 }
 
-/// What a load of `files` into `table` would begin with.
+/// What a load of `files` into `table` would start with.
 fn look_into(files: Files, table: Option<&Table>, settings: &InputOptions) -> CheckedFile {
     let name = files.inputs().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let detail = match (files.header(), table) {

@@ -11,10 +11,10 @@ use postgres_etl::{Error, ErrorKind, Progress, Result};
 /// How long work may take to stop and the server to roll back; a second signal ends the wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Queries of a pipeline run one after the other, and each has to be cancelled by itself.
+/// Queries of a pipeline run one after another, and each has to be cancelled separately.
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
-/// What there is to stop.
+/// What a signal stops.
 #[derive(Debug, Default)]
 pub(super) struct Interrupt(Mutex<Vec<(Arc<Progress>, Option<Canceller>)>>);
 
@@ -25,7 +25,7 @@ impl Interrupt {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
-    /// What was to be stopped so far is done.
+    /// The work registered so far is done.
     pub(super) fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -43,7 +43,7 @@ impl Interrupt {
         }
         let stopping: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
         if stopping.is_empty() {
-            // Nothing has been begun that would have to be undone.
+            // Nothing has started that would have to be undone.
             return Err(Error::interrupted());
         }
         for (counters, _) in &stopping {
@@ -65,7 +65,7 @@ impl Interrupt {
                 Err(Error::interrupted().with_help("the connections were dropped; nothing more is committed"))
             }
         };
-        // Whatever it failed with, it failed because it was told to stop.
+        // Whatever the error says, the cause is the interruption.
         result.map_err(
             |error| if error.kind() == ErrorKind::Interrupted { error } else { Error::interrupted() },
         )

@@ -44,12 +44,13 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
         }
     };
     let Done { report, has_header, closed } = done;
-    // Whatever becomes of the receipt, this says what was done.
+    // Whatever happens to the receipt, this reports what was done.
     context.print(&report)?;
     if let Some(receipt) = receipt {
         let written = receipt.write_json(&report);
-        written
-            .map_err(|error| error.with_help("the load is done, as reported; only the receipt is missing"))?;
+        written.map_err(|error| {
+            error.with_help("the load succeeded, as reported; only the receipt is missing")
+        })?;
     }
     closed?;
     if report.rows_read == 0 {
@@ -59,15 +60,15 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
     Ok(if report.rows_rejected > 0 { exit::LOADED_WITH_REJECTS } else { exit::DONE })
 }
 
-/// A load that came to its end.
+/// A finished load.
 struct Done {
     report: LoadReport,
     has_header: bool,
-    /// Whether the server was left in order.
+    /// The result of closing the connections and the embedded server.
     closed: Result<()>,
 }
 
-/// All that a receipt covers; `None` where only the statement that creates a table was wanted.
+/// Everything that a receipt covers; `None` if only the CREATE TABLE statement was wanted.
 async fn load(
     context: &Context<'_>,
     options: &LoadOptions,
@@ -104,10 +105,10 @@ async fn load(
     Ok(Some(Done { report: result?, has_header, closed }))
 }
 
-/// See that nothing that is written takes the place of what is read, of a device, or of another output.
+/// Check that no output replaces an input, a device, or another output.
 fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
-    // Each by itself, so that one that is not there leaves the others protected.
+    // One at a time, so that a missing file leaves the others protected.
     let found = options.input.paths.iter().flat_map(|name| Inputs::find(std::slice::from_ref(name)));
     let mut taken: Vec<_> = found
         .flatten()
@@ -132,7 +133,7 @@ fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
             return refuse("is not a regular file");
         }
         if names.contains(&path) || identity(path).is_some_and(|file| taken.contains(&file)) {
-            return refuse("is read, or written, by this load already");
+            return refuse("is already read or written by this load");
         }
         names.push(path);
         taken.extend(identity(path));
@@ -140,7 +141,7 @@ fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// The receipt of a load that failed: why, and how far it came.
+/// The receipt of a failed load: the error, and how far it got.
 #[derive(Serialize)]
 struct FailedLoad<'a> {
     #[serde(flatten)]
@@ -149,7 +150,7 @@ struct FailedLoad<'a> {
     table: String,
     path: String,
     rows_read: u64,
-    /// 0 where everything was rolled back.
+    /// 0 if everything was rolled back.
     rows_loaded: u64,
     rows_rejected: u64,
     bytes_read: u64,

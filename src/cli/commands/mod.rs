@@ -1,4 +1,4 @@
-//! One file a subcommand: settles the settings, calls the library, and hands the result to a report.
+//! One file per subcommand: resolves the options, calls the library, and prints the report.
 
 mod check;
 mod documentation;
@@ -21,18 +21,18 @@ use crate::cli::render::{Failure, Report};
 use postgres_etl::postgres::Database;
 use postgres_etl::{Error, Progress, Result};
 
-/// What every command needs.
+/// What every subcommand needs.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     /// The flags that every command takes.
     pub flags: &'a Global,
     /// The configuration file.
     pub config: Config,
-    /// Knows what to stop on Ctrl-C.
+    /// What to stop on Ctrl-C.
     interrupt: &'a Interrupt,
 }
 
-/// Run what was asked for, print its result, and return the exit code.
+/// Run the subcommand, print its result, and return the exit code.
 pub(crate) async fn run(cli: &Cli) -> u8 {
     let interrupt = Interrupt::default();
     let outcome = match Config::read(&cli.global) {
@@ -47,7 +47,7 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
         Err(error) => {
             let failure = Failure::new(cli.command.name(), &error);
             if cli.global.json {
-                // The error itself is reported below, wherever standard output leads.
+                // The error itself is reported on standard error as well, below.
                 let _ = print(&failure.json());
             }
             say(&failure.text());
@@ -56,7 +56,7 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
     }
 }
 
-/// Say what is wrong with the command line, or give the help or version that was asked for; returns the exit code.
+/// Print what is wrong with the command line, or the requested help or version; returns the exit code.
 pub(crate) fn misused(error: &clap::Error) -> u8 {
     let given: Vec<String> = std::env::args().skip(1).take_while(|argument| argument != "--").collect();
     if error.use_stderr() && given.iter().any(|argument| argument == "--json") {
@@ -71,15 +71,15 @@ pub(crate) fn misused(error: &clap::Error) -> u8 {
         );
         let error = Error::usage(lines.join(" ").trim_start_matches("error: "))
             .with_help(tip.map_or(help, str::to_owned));
-        // It is told below too, wherever standard output leads.
+        // It is printed to standard error as well, below.
         let _ = print(&Failure::new(command.map_or("postgres-etl", String::as_str), &error).json());
     }
-    // Nobody to tell is no reason to fail otherwise.
+    // A closed standard error does not change the exit code.
     let _ = error.print();
     u8::try_from(error.exit_code()).unwrap_or(exit::MISUSED)
 }
 
-/// Write a line to standard error; when that is closed or full there is nobody to tell.
+/// Write a line to standard error; if that is closed or full, nothing can be done.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -133,7 +133,7 @@ impl Context<'_> {
         })
     }
 
-    /// Tell a person something that is not the result.
+    /// Print a note for the user, which is not part of the result.
     fn note(&self, line: &str) {
         if !self.flags.quiet {
             say(line);

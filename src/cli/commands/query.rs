@@ -1,4 +1,4 @@
-//! `query`: how many a second.
+//! `query`: rate and latency of a workload.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
     drop(view);
     let closed = database.close().await;
     let outcome = result?;
-    // Whatever else goes wrong, what was measured is told first, and is the only document: errors are said after it.
+    // What was measured is printed first, as the only document, whatever else goes wrong; errors follow on standard
+    // error.
     let mut not_saved = None;
     let (interrupted, failures) = match &outcome {
         MeterOutcome::Search(report) => {
@@ -48,9 +49,9 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
         MeterOutcome::Run(report, saved) => {
             context.print(&**report)?;
             if let Some(save) = save {
-                // It would take the place of a run that was whole.
+                // It would replace a complete run.
                 if report.interrupted || report.ended_by.is_some() || report.queries == report.errors {
-                    say("the run is not kept, because it did not come to its end, or had no answer");
+                    say("the run is not saved: it ended early, or had no results");
                 } else {
                     not_saved = save.write(saved).err();
                 }
@@ -60,16 +61,16 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
     };
     if interrupted || progress.is_cancelled() {
         say(if interrupted {
-            "interrupted: the report is of what was answered until then"
+            "interrupted: the report covers the results until then"
         } else {
-            "interrupted: the run is whole, its plans are not"
+            "interrupted: the run is complete, its plans are not"
         });
         return Ok(exit::INTERRUPTED);
     }
     for failure in &failures {
         say(&format!("error: {failure}"));
     }
-    // Where the run ended early it is not kept, and that closing fails as well is no wonder.
+    // A run that ended early is not saved; that closing fails too is a consequence.
     if let Some(error) = outcome.ended_by().or(not_saved).or(closed.err()) {
         say(&Failure::new("query", &error).text());
         return Ok(exit::code(error.kind()));

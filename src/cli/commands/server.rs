@@ -22,7 +22,7 @@ pub(super) enum ServerReport {
 /// Run the command.
 ///
 /// # Errors
-/// When the server cannot be started, stopped or looked at.
+/// When the server cannot be started, stopped or inspected.
 pub(super) async fn run(context: &Context<'_>, action: ServerAction) -> Result<u8> {
     // What is started by hand stays until it is stopped by hand.
     let options = Options { keep: true, ..context.config.embedded(&|name| std::env::var(name).ok()) };

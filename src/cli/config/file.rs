@@ -1,4 +1,4 @@
-//! `config.toml` as it is written: every key, its type and its default.
+//! `config.toml`: every key, its type and its default.
 //!
 //! Unknown keys and wrong types are errors that name file, line and the nearest valid key.
 
@@ -17,17 +17,17 @@ use serde::de::{self, MapAccess, Visitor};
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct File {
-    /// How to reach a server that somebody else runs.
+    /// How to reach a server that is already running.
     pub database: Database,
-    /// The server that we start when none is named.
+    /// The embedded server, which is started when no other is named.
     pub server: Server,
-    /// The table that `load` fills and `query` asks.
+    /// The table that `load` fills and `query` reads.
     pub table: Table,
     /// Defaults of `load`.
     pub load: Load,
     /// Defaults of `query`, and its workloads.
     pub query: Query,
-    /// What `generate` writes; `load` does it by itself only when this section is there.
+    /// What `generate` writes; `load` generates a missing input only if this section is present.
     pub generate: Option<Generate>,
 }
 
@@ -55,11 +55,11 @@ impl Default for Database {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Server {
-    /// Where cluster, socket and log are kept; empty for the default.
+    /// Directory of cluster, socket and log; empty for the default.
     pub directory: PathBuf,
-    /// Where `initdb` and `postgres` are; empty to search.
+    /// Directory of `initdb` and `postgres`; empty to search.
     pub bin_directory: PathBuf,
-    /// Whether it stays up when its last user has gone.
+    /// Whether it keeps running after its last user has left.
     pub keep: bool,
     /// More lines for its `postgresql.conf`.
     pub settings: BTreeMap<String, Scalar>,
@@ -132,39 +132,39 @@ impl Default for Table {
 pub(crate) struct Load {
     /// The CSV file to read, or a pattern for several.
     pub input: PathBuf,
-    /// Between fields.
+    /// The character between fields.
     pub delimiter: String,
-    /// Around fields that hold special characters.
+    /// The character around fields that contain special characters.
     pub quote: String,
-    /// Before a quote inside a quoted field; empty for the quote itself.
+    /// The character before a quote inside a quoted field; empty for the quote itself.
     pub escape: String,
-    /// What an unquoted field is that means NULL.
+    /// The text of an unquoted field that means NULL.
     pub null: String,
     /// Whether the first record names the columns.
     pub header: bool,
-    /// What a comment begins with; empty for none.
+    /// The character that begins a comment; empty for none.
     pub comment: String,
-    /// What the bytes mean.
+    /// The character encoding.
     pub encoding: String,
-    /// Find out how the first file is written.
+    /// Detect how the first file is written.
     pub sniff: bool,
-    /// The longest record.
+    /// The longest record, in bytes.
     pub max_record_bytes: usize,
     /// How to write it.
     pub mode: Mode,
     /// Empty the table first.
     pub truncate: bool,
-    /// Drop the indexes, and build them again behind the rows.
+    /// When to drop the indexes and rebuild them after loading.
     pub defer_indexes: DeferIndexes,
     /// ANALYZE the table after the load.
     pub analyze: bool,
     /// Rows in each INSERT of mode `batch`.
     pub batch_size: usize,
-    /// Statements on the way at once on each connection.
+    /// Statements in flight on each connection.
     pub pipeline_depth: usize,
-    /// Rows to a Sync, in mode `rows` inside the load's transaction.
+    /// Rows that share a Sync, in mode `rows` within one transaction.
     pub sync_every: usize,
-    /// Commit every row by itself.
+    /// Commit every row separately.
     pub autocommit: bool,
     /// Connections to write over.
     pub connections: usize,
@@ -202,9 +202,9 @@ impl Default for Load {
 pub(crate) struct Generate {
     /// The file to write.
     pub output: PathBuf,
-    /// How many people.
+    /// Number of people.
     pub rows: u64,
-    /// Where the random numbers start.
+    /// Seed of the random numbers.
     pub seed: u64,
     /// Keep non-ASCII place names.
     pub unicode: bool,
@@ -221,15 +221,15 @@ impl Default for Generate {
 pub(crate) struct Query {
     /// The workload to run when none is named.
     pub workload: String,
-    /// How many queries.
+    /// Number of queries.
     pub queries: u64,
-    /// Connections to ask over.
+    /// Number of connections.
     pub connections: usize,
-    /// Queries on the way at once on each connection.
+    /// Queries in flight on each connection.
     pub pipeline_depth: usize,
-    /// Queries to a Sync, of statements that only read.
+    /// Queries that share a Sync, for statements that only read.
     pub sync_every: usize,
-    /// Where the arguments start.
+    /// Seed of the random arguments.
     pub seed: u64,
     /// `[query.NAME]`, by name.
     pub workloads: BTreeMap<String, WorkloadSpec>,

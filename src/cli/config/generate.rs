@@ -14,7 +14,8 @@ pub(crate) struct GenerateSettings {
     pub plan: dataset::Plan,
     /// Where to; `-` is standard output.
     pub output: PathBuf,
-    /// The output's directory, which is created unless somebody named the output: a misspelt path is not a wish.
+    /// The directory of the default output, created if missing. A directory that a user named is not: it may be
+    /// misspelt.
     pub default_dir: Option<PathBuf>,
 }
 

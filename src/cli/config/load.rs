@@ -176,9 +176,9 @@ impl Config {
             .with_help("PostgreSQL's fields end there too"));
         }
         let args::Format { delimiter, quote, escape, comment, encoding, no_header, .. } = flags;
-        let told =
+        let is_described =
             [delimiter, quote, escape, comment, encoding].iter().any(|flag| flag.is_some()) || *no_header;
-        Ok(csv::Format { dialect, sniff: flags.sniff || (file.sniff && !told), max_record_bytes })
+        Ok(csv::Format { dialect, sniff: flags.sniff || (file.sniff && !is_described), max_record_bytes })
     }
 
     /// Check that the pool holds `connections`.

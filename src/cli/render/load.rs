@@ -9,37 +9,7 @@ use crate::cli::render::units::{bytes, count, rate, rows, seconds, server};
 
 impl Report for LoadReport {
     fn text(&self) -> String {
-        let verb = if self.dry_run { "could load" } else { "loaded" };
-        let mut lines = vec![match self.mode {
-            Mode::Null => format!(
-                "encoded {} for {} in {}: {}/s, {} rows/s; nothing was sent",
-                rows(self.rows_encoded),
-                self.table,
-                seconds(self.seconds),
-                bytes(self.bytes_per_second as u64),
-                rate(self.rows_encoded as f64 / self.seconds)
-            ),
-            _ => format!(
-                "{verb} {} into {} in {}: {} rows/s",
-                rows(self.rows_loaded),
-                self.table,
-                seconds(self.seconds),
-                rate(self.rows_per_second)
-            ),
-        }];
-        let mut sum = vec![match self.mode {
-            Mode::Null => format!("{} encoded", count(self.rows_encoded)),
-            _ => format!("{} loaded", count(self.rows_loaded)),
-        }];
-        if self.rows_updated > 0 {
-            let (inserted, updated) = (count(self.rows_inserted), count(self.rows_updated));
-            sum = vec![format!("{inserted} inserted"), format!("{updated} updated")];
-        }
-        if self.on_conflict.is_some() {
-            sum.push(format!("{} skipped", count(self.rows_skipped)));
-        }
-        sum.push(format!("{} rejected", count(self.rows_rejected)));
-        lines.push(format!("  rows    {} read = {}", count(self.rows_read), sum.join(" + ")));
+        let mut lines = vec![headline(self), format!("  rows    {}", sum(self))];
         if !self.swallowers.is_empty() {
             let triggers = self.swallowers.join(", ");
             lines
@@ -50,38 +20,14 @@ impl Report for LoadReport {
             lines.push(format!("  rejects {rejects}, reasons in {}", log.display()));
         }
         for file in &self.files {
-            lines.push(format!(
-                "  file    {}, {}, sha256 {:.16}…",
-                file.path,
-                bytes(file.bytes),
-                file.sha256
-            ));
+            let size = bytes(file.bytes);
+            lines.push(format!("  file    {}, {size}, sha256 {:.16}…", file.path, file.sha256));
         }
         if self.encoding != "UTF-8" {
             lines.push(format!("  bytes   decoded as {} (WHATWG Encoding Standard)", self.encoding));
         }
         lines.extend(writing(self));
-        let by_server: Vec<&ColumnLoaded> =
-            self.columns.iter().filter(|column| column.format == "text").collect();
-        if !by_server.is_empty() {
-            let names: Vec<&str> = by_server.iter().map(|column| column.name.as_str()).collect();
-            let since = by_server.iter().find_map(|column| column.text_from.as_ref()).map_or_else(
-                String::new,
-                |switch| {
-                    format!(", from {}, line {} on, because of {}", switch.file, switch.line, switch.value)
-                },
-            );
-            lines.push(format!("  format  text, read by the server: {}{since}", names.join(", ")));
-            // What a date means may depend on it, and nobody else will say.
-            let is_date = |column: &&&ColumnLoaded| {
-                column.type_name.starts_with("date") || column.type_name.starts_with("timestamp")
-            };
-            let dates: Vec<&str> =
-                by_server.iter().filter(is_date).map(|column| column.name.as_str()).collect();
-            if let (Some(style), false) = (&self.date_style, dates.is_empty()) {
-                lines.push(format!("  dates   read with DateStyle {style}: {}", dates.join(", ")));
-            }
-        }
+        lines.extend(read_by_server(self));
         if !self.columns_defaulted.is_empty() {
             lines.push(format!("  default {}: not in the file", self.columns_defaulted.join(", ")));
         }
@@ -91,6 +37,66 @@ impl Report for LoadReport {
         lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
         lines.join("\n")
     }
+}
+
+/// What was loaded, in how long.
+fn headline(report: &LoadReport) -> String {
+    let took = seconds(report.seconds);
+    if report.mode == Mode::Null {
+        return format!(
+            "encoded {} for {} in {took}: {}/s, {} rows/s; nothing was sent",
+            rows(report.rows_encoded),
+            report.table,
+            bytes(report.bytes_per_second as u64),
+            rate(report.rows_encoded as f64 / report.seconds)
+        );
+    }
+    let verb = if report.dry_run { "could load" } else { "loaded" };
+    let (loaded, per_second) = (rows(report.rows_loaded), rate(report.rows_per_second));
+    format!("{verb} {loaded} into {} in {took}: {per_second} rows/s", report.table)
+}
+
+/// The rows read, and what happened to them.
+fn sum(report: &LoadReport) -> String {
+    let mut sum = vec![match report.mode {
+        Mode::Null => format!("{} encoded", count(report.rows_encoded)),
+        _ => format!("{} loaded", count(report.rows_loaded)),
+    }];
+    if report.rows_updated > 0 {
+        let (inserted, updated) = (count(report.rows_inserted), count(report.rows_updated));
+        sum = vec![format!("{inserted} inserted"), format!("{updated} updated")];
+    }
+    if report.on_conflict.is_some() {
+        sum.push(format!("{} skipped", count(report.rows_skipped)));
+    }
+    sum.push(format!("{} rejected", count(report.rows_rejected)));
+    format!("{} read = {}", count(report.rows_read), sum.join(" + "))
+}
+
+/// The columns whose values the server read, and how it reads dates.
+fn read_by_server(report: &LoadReport) -> Vec<String> {
+    let columns: Vec<&ColumnLoaded> =
+        report.columns.iter().filter(|column| column.format == "text").collect();
+    if columns.is_empty() {
+        return Vec::new();
+    }
+    let names = |columns: &[&ColumnLoaded]| {
+        columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let since = columns.iter().find_map(|column| column.text_from.as_ref());
+    let since = since.map_or_else(String::new, |since| {
+        format!(", from {}, line {} on, because of {}", since.file, since.line, since.value)
+    });
+    let mut lines = vec![format!("  format  text, read by the server: {}{since}", names(&columns))];
+    // The meaning of a date may depend on it, and no other line says so.
+    let is_date = |column: &&ColumnLoaded| {
+        column.type_name.starts_with("date") || column.type_name.starts_with("timestamp")
+    };
+    let dates: Vec<&ColumnLoaded> = columns.into_iter().filter(is_date).collect();
+    if let (Some(style), false) = (&report.date_style, dates.is_empty()) {
+        lines.push(format!("  dates   read with DateStyle {style}: {}", names(&dates)));
+    }
+    lines
 }
 
 /// How the rows were written, and what became of the table.

@@ -1,4 +1,4 @@
-//! What a command found out, for people or for machines; knows results only, no database.
+//! Reports as text for people and as JSON for programs.
 
 mod load;
 mod query;
@@ -26,14 +26,14 @@ pub(super) trait Report: Serialize {
 pub(super) struct Failure<'a> {
     /// The command that failed.
     pub command: &'a str,
-    /// Why.
+    /// The error.
     pub error: FailureDetail<'a>,
 }
 
 /// The inside of a [`Failure`].
 #[derive(Debug, Serialize)]
 pub(super) struct FailureDetail<'a> {
-    /// What it is about, in one word.
+    /// The error's kind, in one word.
     pub kind: &'static str,
     /// The message.
     pub message: String,

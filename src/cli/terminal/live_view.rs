@@ -77,8 +77,8 @@ fn picture(run: &RunInProgress) -> String {
     lines(&run.name, run.started.elapsed(), run.limits, &run.timeline.seconds())
 }
 
-/// The last seconds, up to so many, that all connections have handed over: each does so with its first answer after
-/// a second is over, so the one before now is waited for.
+/// The last complete seconds, at most `span`. A connection hands a second over with its first result after it, so the
+/// most recent second is not complete yet.
 fn latest(seconds: &[Second], elapsed: Duration, span: usize) -> &[Second] {
     let end = seconds.len().min((elapsed.as_secs() as usize).saturating_sub(1));
     &seconds[end.saturating_sub(span)..end]

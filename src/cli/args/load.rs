@@ -1,0 +1,223 @@
+//! What `load` and `check` take.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use postgres_etl::load::{Connections, OnConflict, RejectLimit};
+
+/// Load CSV files into the table
+///
+/// Everything runs in one transaction: after an error the table is unchanged.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl load                           the configured file, by binary COPY
+  zcat x.csv.Z | postgres-etl load - -t t     standard input into table t
+  postgres-etl load people.csv --append       add to the rows in the table
+  postgres-etl load orders.csv --table sales.orders --on-conflict update
+  postgres-etl load new.csv --table new --create
+                                              create a table for the file
+  postgres-etl load dirty.csv --max-rejects 1%
+                                              set bad rows aside in rejects.csv
+  postgres-etl load 'data/*.csv.gz'           several files as one, decompressed
+  postgres-etl load --mode rows               one prepared INSERT per row, pipelined, in one transaction
+  postgres-etl load --mode rows --autocommit --connections 20
+                                              one transaction per row, as many programs do
+  postgres-etl load big.csv --append --connections auto
+                                              two concurrent COPYs, where that is faster")]
+pub(crate) struct Load {
+    /// The files, and the table they are for.
+    #[command(flatten)]
+    pub input: Input,
+    /// Add to the rows in the table (the default with --table)
+    #[arg(long, conflicts_with = "truncate")]
+    pub append: bool,
+    /// Empty the table first, in the same transaction [default: [load] truncate in config.toml, for its own table]
+    #[arg(long)]
+    pub truncate: bool,
+    /// Drop the table's indexes and rebuild them after loading, in the same transaction [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub defer_indexes: Option<DeferIndexes>,
+    /// Skip the ANALYZE that follows a load of more than a tenth of the table
+    #[arg(long)]
+    pub no_analyze: bool,
+    /// Rows per INSERT in mode batch [default: 1000]
+    #[arg(long, value_name = "ROWS")]
+    pub batch_size: Option<usize>,
+    /// Statements in flight on each connection: one per row in mode rows, one per batch (at most 4) in mode batch
+    /// [default: 256; 1 with --autocommit]
+    #[arg(long, value_name = "N")]
+    pub pipeline_depth: Option<usize>,
+    /// What to do with a row whose key is already in the table: skip it, or update the table's row; the key is the
+    /// primary key unless columns are named, as in update:id,day
+    #[arg(long, value_name = "skip|update[:COLUMNS]")]
+    pub on_conflict: Option<OnConflict>,
+    /// Set aside up to N bad rows, or N% of all rows, and load the others
+    #[arg(long, value_name = "N|N%", default_value = "0", hide_default_value = true)]
+    pub max_rejects: RejectLimit,
+    /// File for bad rows, byte for byte, replacing that of an earlier load; the reasons go to the same name with
+    /// .log.jsonl [default: rejects.csv]
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+    /// Do everything, then roll it back
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write the report to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
+    /// Create the table if it does not exist, with types that fit all of the file's values, and without a key
+    #[arg(long, help_heading = "Columns and tables")]
+    pub create: bool,
+    /// With --create: infer the types from the first N records only [default: all]
+    #[arg(long, value_name = "N", help_heading = "Columns and tables")]
+    pub infer_rows: Option<u64>,
+    /// With --create: replace an existing table; its indexes and privileges are dropped with it
+    #[arg(long, requires = "create", conflicts_with_all = ["append", "truncate"], help_heading = "Columns and tables")]
+    pub replace: bool,
+    /// Print the CREATE TABLE statement that --create would run, and stop
+    #[arg(long, help_heading = "Columns and tables")]
+    pub ddl_only: bool,
+    /// INSERTs that share a Sync message, in mode rows without --autocommit; 1 for one Sync per INSERT [default: 256]
+    #[arg(long, value_name = "N")]
+    pub sync_every: Option<usize>,
+    /// Commit every row separately (mode rows); after an error the committed rows stay
+    #[arg(long)]
+    pub autocommit: bool,
+    /// Connections to write over; more than one needs --autocommit, or --mode copy --append, where each has its own
+    /// transaction and all commit at the end; auto uses two where that is faster [default: 1]
+    #[arg(long, value_name = "N|auto")]
+    pub connections: Option<Connections>,
+    // Last, because its help heading would extend to the flags after it.
+    /// How the files are written.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// Check whether a load and the queries would work, without touching any data
+///
+/// Checks the configuration, the server, the table, the header and the first record of each file, and has
+/// the server prepare every statement. Reports every problem, and writes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl check                             the configured file, table and statements
+  postgres-etl check orders.csv --table orders   which field would go into which column")]
+pub(crate) struct Check {
+    /// The files, and the table they are for.
+    #[command(flatten)]
+    pub input: Input,
+    /// How the files are written.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// CSV files, and the table they are for
+#[derive(Debug, Default, Args)]
+pub(crate) struct Input {
+    /// CSV files, plain or compressed with gzip or zstd; glob patterns; - for standard input [default:
+    /// data/persons.csv]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Table to fill, `name` or `schema.name` [default: [table] name in config.toml, persons]
+    #[arg(short, long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// How to write the rows [default: copy]
+    #[arg(short, long, env = "POSTGRES_ETL_MODE")]
+    pub mode: Option<Mode>,
+    /// The table's columns in the order of the fields, whatever the header says
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', help_heading = "Columns and tables")]
+    pub columns: Option<Vec<String>>,
+    /// Load the field that the header calls NAME into COLUMN; can be repeated
+    #[arg(long, value_name = "NAME=COLUMN", value_parser = parse_map, help_heading = "Columns and tables")]
+    pub map: Vec<(String, String)>,
+    /// Skip fields whose name in the header is not a column of the table
+    #[arg(long, help_heading = "Columns and tables")]
+    pub ignore_extra: bool,
+}
+
+/// `name=column`.
+fn parse_map(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, column)) if !name.is_empty() && !column.is_empty() => Ok((name.into(), column.into())),
+        _ => Err("expected NAME=COLUMN, a name in the header and a column".into()),
+    }
+}
+
+/// How CSV files are written
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "How the files are written")]
+pub(crate) struct Format {
+    /// Character between fields, or `tab` [default: ,]
+    #[arg(long, value_name = "CHARACTER")]
+    pub delimiter: Option<String>,
+    /// Character around fields that contain special characters [default: "]
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Character before a quote inside a quoted field [default: the quote itself]
+    #[arg(long, value_name = "CHARACTER")]
+    pub escape: Option<String>,
+    /// An unquoted field with this text is NULL [default: the empty field]
+    #[arg(long, value_name = "TEXT")]
+    pub null: Option<String>,
+    /// The first record is data; the fields are the table's columns in their order
+    #[arg(long)]
+    pub no_header: bool,
+    /// Skip records that begin with this character [default: none]
+    #[arg(long, value_name = "CHARACTER")]
+    pub comment: Option<String>,
+    /// Character encoding: utf-16le, windows-1252, big5 …, as named by the WHATWG Encoding Standard, in which latin1
+    /// is windows-1252 [default: utf-8]
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<String>,
+    /// Detect how the first file is written, and print the matching flags
+    #[arg(long, conflicts_with_all = ["delimiter", "quote", "escape", "no_header", "comment", "encoding"])]
+    pub sniff: bool,
+    /// Reject longer records (usually an unclosed quote) [default: 67108864, 64 MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub max_record_bytes: Option<usize>,
+}
+
+/// [`postgres_etl::load::Mode`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// one prepared INSERT per row, pipelined
+    Rows,
+    /// one INSERT … SELECT FROM unnest(…) per batch of rows, pipelined
+    Batch,
+    /// one binary COPY FROM STDIN
+    Copy,
+    /// read and encode for the table of config.toml, without a server
+    Null,
+}
+
+impl From<Mode> for postgres_etl::load::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Rows => Self::Rows,
+            Mode::Batch => Self::Batch,
+            Mode::Copy => Self::Copy,
+            Mode::Null => Self::Null,
+        }
+    }
+}
+
+/// [`postgres_etl::load::DeferIndexes`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeferIndexes {
+    /// when the table is empty, or emptied by this load, and they can be restored exactly
+    Auto,
+    /// also when the table has rows; an error if they cannot be restored exactly
+    Always,
+    /// leave the indexes in place
+    Never,
+}
+
+impl From<DeferIndexes> for postgres_etl::load::DeferIndexes {
+    fn from(when: DeferIndexes) -> Self {
+        match when {
+            DeferIndexes::Auto => Self::Auto,
+            DeferIndexes::Always => Self::Always,
+            DeferIndexes::Never => Self::Never,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The command line as it is typed; what it means together with the other sources is settled in `config`.
+
+mod load;
+mod query;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use load::{Check, Format, Input, Load};
+pub(crate) use query::Query;
+
+/// Load CSV into PostgreSQL exactly, and measure honestly how fast a PostgreSQL server answers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "postgres-etl",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "\
+Examples:
+  postgres-etl load --mode copy       load data/persons.csv, generated if missing, into persons
+  postgres-etl query -n 100000        run the default workload 100,000 times and report the rate
+  postgres-etl check                  check the server, the table and the statements
+
+Which server: --database-url, else DATABASE_URL, else PGHOST, PGSERVICE and the other PG*
+variables, else [database] url in config.toml, else the embedded server, started when needed.
+
+Exit codes: 0 done; 1 bad data, a file or server error; 2 wrong flags or configuration;
+3 loaded, but some rows were set aside; 4 no connection, or no embedded server; 130 interrupted."
+)]
+pub(crate) struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for every command")]
+pub(crate) struct Global {
+    /// Configuration file [default: ./config.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "POSTGRES_ETL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Server to use: `postgresql://user@host:5432/database` or "host=… dbname=…"
+    // DATABASE_URL is read in `config`: a password must not appear in --help as a current value.
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Print the result as one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but the result and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Log more details; -vv logs even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Generate(Generate),
+    Load(Box<Load>),
+    Query(Box<Query>),
+    Check(Box<Check>),
+    Server(Server),
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell to print it for
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Write a CSV of made-up people
+///
+/// The columns are id, name, age, isMarried, city, state and country. The same seed gives the same bytes
+/// on every machine, and a shorter file is a prefix of a longer one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl generate                          100,000 people into data/persons.csv
+  postgres-etl generate -n 1000000 -o big.csv    a million of them
+  postgres-etl generate -n 5 -o -                five of them on standard output")]
+pub(crate) struct Generate {
+    /// Number of people [default: 100000]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub rows: Option<u64>,
+    /// Seed of the random numbers [default: 1]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// File to write; - for standard output [default: data/persons.csv]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Keep accents and other non-ASCII letters in place names: São Paulo, not Sao Paulo
+    #[arg(long)]
+    pub unicode: bool,
+}
+
+/// Start, stop or inspect the embedded server
+///
+/// It is used when no flag, variable or configuration names another server. It listens on a unix socket only,
+/// keeps its data between commands, and is as durable as a default PostgreSQL.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl server status
+  psql \"$(postgres-etl server url)\"    open it in psql
+  postgres-etl server stop")]
+pub(crate) struct Server {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub action: ServerAction,
+}
+
+/// What to do with the embedded server.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ServerAction {
+    /// Start it, unless it is running
+    Start,
+    /// Stop it; its data is kept
+    Stop,
+    /// Report whether it is running, and where its data and log are; exit code 3 if it is not
+    Status,
+    /// Start it if necessary, and print its URL
+    Url,
+}

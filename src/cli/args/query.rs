@@ -1,0 +1,206 @@
+//! What `query` takes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use postgres_etl::query::{self, ArgSpec, Axis, RATES, Ramp, Threshold};
+
+/// Measure how many queries per second the server answers, and how fast
+///
+/// Runs workloads of config.toml, or the statement of --sql, over several connections, with seeded random arguments,
+/// and reports the rate, the latency, the errors, and what bounded the run.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl query -n 1000                 the default workload, older-than, 1,000 times
+  postgres-etl query by-id summary           a mix of two workloads of config.toml
+  postgres-etl query by-id --rate 2000 --duration 30s --warm-up 5s
+  postgres-etl query --sql 'SELECT * FROM persons WHERE city = $1' --arg column:persons.city
+  postgres-etl query by-id --sweep connections=1,4,16 pipeline-depth=1,8,64
+  postgres-etl query by-id --find-max --p99 5ms
+  postgres-etl query by-id --save before.json; postgres-etl query by-id --baseline before.json
+
+Closed loop: every connection keeps up to --pipeline-depth queries in flight, and sends the next one when \
+a result arrives. A deeper pipeline raises the rate and, because queries queue, the latency too: use \
+--pipeline-depth 1 for the latency of a single query. Open loop (--rate): queries are due at that rate \
+whatever happened to earlier ones, and response times are measured from then, not from when they could be sent.
+
+Arguments: uniform draws every value from LOW to HIGH with equal probability. The others draw integers: gaussian \
+around the middle, with LOW and HIGH SPREAD standard deviations away; exponential most often near LOW, with a \
+probability that falls by a factor of e^RATE towards HIGH; zipfian most often LOW, and the n-th value n^EXPONENT times \
+less often; sequence counts from LOW to HIGH and starts again.
+
+Queries in flight share a Sync message, up to --sync-every of them: the server ends one transaction and flushes \
+one reply for the whole group. This applies to statements that begin with SELECT, VALUES or TABLE, or with WITH \
+and do not write; they run in read-only sessions, in which writes fail. With --sync-every 1 each query has its own \
+Sync, and so its own transaction, and may write.")]
+pub(crate) struct Query {
+    /// Workloads to run, each defined by [query.NAME] in config.toml; several are mixed by weight [default:
+    /// older-than]
+    #[arg(value_name = "NAME", conflicts_with = "sql")]
+    pub names: Vec<String>,
+    /// Run this statement instead
+    #[arg(long, value_name = "SQL", allow_hyphen_values = true)]
+    pub sql: Option<String>,
+    /// Argument of --sql, one for each of $1, $2 …: a constant, uniform:LOW:HIGH, gaussian:LOW:HIGH:SPREAD,
+    /// exponential:LOW:HIGH:RATE, zipfian:LOW:HIGH:EXPONENT, sequence:LOW:HIGH, choice:A,B, column:TABLE.COLUMN,
+    /// csv:FILE:COLUMN, or text:CONSTANT; HIGH may be `rows`, the number of rows in the configured table
+    #[arg(long = "arg", value_name = "ARG", requires = "sql", allow_hyphen_values = true)]
+    pub args: Vec<ArgSpec>,
+    /// Number of queries, or of transactions for workloads with a transaction [default: 100000]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub queries: Option<u64>,
+    /// How long to run: 500ms, 30s, 5m; with -n, whichever ends first
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub duration: Option<Duration>,
+    /// How long to run before measuring
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub warm_up: Option<Duration>,
+    /// Seed of the arguments: the same seed sends the same queries [default: 1]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Number of connections [default: 20]
+    #[arg(short, long, value_name = "N", help_heading = "Load")]
+    pub connections: Option<usize>,
+    /// Queries, or transactions, in flight on each connection [default: 8; 1 in an open loop]
+    #[arg(short = 'd', long, value_name = "N", help_heading = "Load")]
+    pub pipeline_depth: Option<usize>,
+    /// Queries that share a Sync message and so a transaction, which may only read; 1 for one Sync per query [default:
+    /// 256 for statements that only read, else 1; 1 with --explain]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub sync_every: Option<usize>,
+    /// How statements are sent to the server [default: prepared]
+    #[arg(long, help_heading = "Load")]
+    pub protocol: Option<Protocol>,
+    /// Open loop: send RATE queries per second over all connections, whether or not earlier ones were answered; response
+    /// times are measured from when each query was due
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Load")]
+    pub rate: Option<f64>,
+    /// How the queries of an open loop are spread over time [default: poisson]
+    #[arg(long, help_heading = "Load")]
+    pub arrivals: Option<Arrivals>,
+
+    /// Compare the rows of every result, in any order, with those of the same query run once beforehand; differences
+    /// fail the run
+    #[arg(long, conflicts_with_all = ["expect_rows", "expect_value"], help_heading = "Answers and errors")]
+    pub verify: bool,
+    /// Fail unless every result has exactly N rows
+    #[arg(long, value_name = "N", requires = "sql", help_heading = "Answers and errors")]
+    pub expect_rows: Option<u64>,
+    /// Fail unless the first value of every result is VALUE
+    #[arg(
+        long,
+        value_name = "VALUE",
+        requires = "sql",
+        allow_hyphen_values = true,
+        help_heading = "Answers and errors"
+    )]
+    pub expect_value: Option<String>,
+    /// Retry a query or transaction up to N times after a serialization failure or a deadlock; its latency counts from
+    /// the first attempt [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Answers and errors")]
+    pub retries: Option<u64>,
+    /// Stop, and fail, when more than N queries fail [default: never stop; one failed query fails the run]
+    #[arg(long, value_name = "N", help_heading = "Answers and errors")]
+    pub max_errors: Option<u64>,
+
+    /// Report each connection separately, too
+    #[arg(long, help_heading = "What is reported")]
+    pub per_connection: bool,
+    /// Show the plan of each statement for its slowest arguments, by EXPLAIN (ANALYZE, BUFFERS)
+    #[arg(long, help_heading = "What is reported")]
+    pub explain: bool,
+    /// Measure the rate only, no latencies, to see what measuring them costs
+    #[arg(long, help_heading = "What is reported")]
+    pub no_latency: bool,
+
+    /// Run every combination of one or two settings, and draw a map: connections=1,2,4 pipeline-depth=1,8
+    /// rate=100,200; put the names of workloads before it
+    #[arg(long, value_name = "SETTING=VALUES", num_args = 1.., conflicts_with_all = ["ramp", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
+    pub sweep: Vec<Axis>,
+    /// Run at each rate from FROM to TO queries per second, STEP apart, as with --rate
+    #[arg(long, value_name = "FROM:TO:STEP", conflicts_with_all = ["rate", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
+    pub ramp: Option<Ramp>,
+    /// Find the highest rate at which the 99th percentile of the response time stays within --p99
+    #[arg(
+        long,
+        conflicts_with = "rate",
+        help_heading = "Several runs, of 5 s each unless -n or --duration is given"
+    )]
+    pub find_max: bool,
+    /// The bound of --find-max, such as 5ms
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "find_max", help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
+    pub p99: Option<Duration>,
+
+    /// Save the run to this file
+    #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
+    pub save: Option<PathBuf>,
+    /// Compare with the run saved in this file, figure by figure
+    #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
+    pub baseline: Option<PathBuf>,
+    /// Fail if the run is significantly worse than the baseline by more than this, or if there is not enough data to
+    /// tell: slower:5% (lower rate; with --rate, longer mean response time) or p99:10%; can be repeated
+    #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
+    pub fail_if: Vec<Threshold>,
+}
+
+/// The longest run.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A time with its unit.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() && time <= LONGEST => Ok(time),
+        Ok(_) => Err("expected a time above 0 and at most a year".into()),
+        Err(error) => Err(format!("{error}; write 500ms, 30s or 5m")),
+    }
+}
+
+/// Parse a rate in queries per second.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if RATES.contains(&rate) => Ok(rate),
+        _ => Err("expected queries per second, from 0.001 to 100000000".into()),
+    }
+}
+
+/// [`query::Protocol`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// parsed once on each connection, then bound and executed
+    Prepared,
+    /// parsed, bound and executed every time, with parameters
+    Unnamed,
+    /// sent as text, with the arguments written into it
+    Simple,
+}
+
+impl From<Protocol> for query::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Prepared => Self::Prepared,
+            Protocol::Unnamed => Self::Unnamed,
+            Protocol::Simple => Self::Simple,
+        }
+    }
+}
+
+/// [`query::Arrivals`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arrivals {
+    /// independent of each other, like those of many users: the gaps are exponentially distributed
+    Poisson,
+    /// evenly spaced
+    Constant,
+}
+
+impl From<Arrivals> for query::Arrivals {
+    fn from(arrivals: Arrivals) -> Self {
+        match arrivals {
+            Arrivals::Poisson => Self::Poisson,
+            Arrivals::Constant => Self::Constant,
+        }
+    }
+}
