@@ -40,8 +40,8 @@ impl Report for LoadReport {
         }
         sum.push(format!("{} rejected", count(self.rows_rejected)));
         lines.push(format!("  rows    {} read = {}", count(self.rows_read), sum.join(" + ")));
-        if !self.swallowers.is_empty() {
-            let triggers = self.swallowers.join(", ");
+        if !self.skipping_triggers.is_empty() {
+            let triggers = self.skipping_triggers.join(", ");
             lines
                 .push(format!("  skipped by a key that is there, or by a trigger before INSERT: {triggers}"));
         }
