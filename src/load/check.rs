@@ -1,4 +1,4 @@
-//! What a load would make of its files, as far as that shows without loading them.
+//! Checks that files fit a table, as far as possible without loading them.
 
 use std::sync::Arc;
 
@@ -8,70 +8,70 @@ use crate::Error;
 use crate::catalog::Table;
 use crate::csv::Files;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
-use crate::load::mapping::{ColumnMapping, Target};
+use crate::load::mapping::{ColumnMapping, MappedColumn};
 use crate::load::options::InputOptions;
 use crate::load::report::{self, ColumnLoaded};
 
 pub use crate::load::table::can_load::check_can_load;
 pub use crate::load::table::create::no_such_table;
 
-/// Which field of some files goes where, and what is in the way.
+/// The column of each field of some files, and the problems that a load would have with them.
 #[derive(Debug, Default)]
-pub struct Mapping {
-    /// The fields that go to a column.
+pub struct MappingReport {
+    /// The fields that are loaded into a column.
     pub fields: Vec<MappedField>,
-    /// Columns of the table that the files do not have, and that take their defaults.
+    /// Columns of the table that are not in the files and take their defaults.
     pub columns_defaulted: Vec<String>,
-    /// Names in the header that are left out as asked for.
+    /// Names in the header that are ignored because of `--ignore-extra`.
     pub columns_ignored: Vec<String>,
-    /// All that a load would stop at, as it would say it.
+    /// The errors at which a load would stop, and those that would follow once they are corrected.
     pub problems: Vec<Error>,
 }
 
-/// A field, and the column that it goes to.
+/// A field, and the column into which it is loaded.
 #[derive(Debug, Clone, Serialize)]
 pub struct MappedField {
-    /// Its place in a record, from 1.
+    /// Its position in a record, from 1.
     pub field: usize,
-    /// What the header calls it; `None` when there is no header.
+    /// Its name in the header; `None` if there is no header.
     pub header: Option<String>,
     /// The column.
     #[serde(flatten)]
     pub column: ColumnLoaded,
 }
 
-/// Find where the fields of `files` go in `table`, and look at the first record of each.
-pub fn map(files: Files, table: &Table, settings: &InputOptions) -> Mapping {
+/// Map the fields of `files` to columns of `table`, and check the first record of each file.
+pub fn map(files: Files, table: &Table, options: &InputOptions) -> MappingReport {
     if files.is_empty() {
-        return Mapping::default();
+        return MappingReport::default();
     }
-    let InputOptions { naming, mode, .. } = settings;
+    let InputOptions { naming, mode, .. } = options;
     let header = files.header().map(|header| header.names.clone());
-    let (targets, mut problems) = ColumnMapping::find_all(files.header(), files.name(), naming, table);
-    let names: Vec<&str> = targets.names().collect();
-    // What is wrong with the whole table is not the file's problem.
+    let (mapping, mut problems) = ColumnMapping::find_all(files.header(), files.name(), naming, table);
+    let names: Vec<&str> = mapping.names().collect();
+    // A problem of the whole table is not reported as the file's.
     if check_can_load(table, *mode, &[]).is_ok() {
         problems.extend(check_can_load(table, *mode, &names).err());
     }
-    let mut switches = Vec::new();
-    let targets = Arc::new(targets);
-    // A record may well fit the header, even where some of its names mean nothing.
-    if !targets.columns.is_empty() {
+    let mut text_fallbacks = Vec::new();
+    let mapping = Arc::new(mapping);
+    // Records can be checked even if some names in the header are unknown.
+    if !mapping.columns.is_empty() {
         let plan = EncodePlan { chunk_rows: 1, mode: *mode, rejecting: false };
-        let (refused, given_up) = ChunkEncoder::new(files, Arc::clone(&targets), plan).check_first_records();
+        let (refused, fallbacks) = ChunkEncoder::new(files, Arc::clone(&mapping), plan).check_first_records();
         problems.extend(refused);
-        switches = given_up;
+        text_fallbacks = fallbacks;
     }
-    let columns = report::columns(&targets, *mode, &switches);
-    let field = |(target, column): (&Target, ColumnLoaded)| MappedField {
-        field: target.field + 1,
-        header: header.as_ref().and_then(|names| names.get(target.field)).cloned(),
+    let columns = report::columns(&mapping, *mode, &text_fallbacks);
+    let field = |(mapped, column): (&MappedColumn, ColumnLoaded)| MappedField {
+        field: mapped.field + 1,
+        header: header.as_ref().and_then(|names| names.get(mapped.field)).cloned(),
         column,
     };
-    Mapping {
-        fields: targets.columns.iter().zip(columns).map(field).collect(),
-        columns_defaulted: report::defaulted(table, &targets),
-        columns_ignored: targets.ignored.clone(),
+    MappingReport {
+        fields: mapping.columns.iter().zip(columns).map(field).collect(),
+        columns_defaulted: report::defaulted(table, &mapping),
+        columns_ignored: mapping.ignored.clone(),
         problems,
     }
 }

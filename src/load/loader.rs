@@ -38,7 +38,7 @@ pub struct Loader {
     settings: LoadSettings,
 }
 
-/// A [`Loader`] whose files are open, so that what is wrong with them is known before a server is contacted.
+/// A [`Loader`] whose files are open, so that errors in them are found before a server is contacted.
 #[derive(Debug)]
 pub struct OpenLoad<'a> {
     settings: &'a LoadSettings,
@@ -46,7 +46,7 @@ pub struct OpenLoad<'a> {
 }
 
 impl Loader {
-    /// Settle what `options` mean.
+    /// Check `options`, and fill in the defaults.
     ///
     /// # Errors
     /// As [`LoadOptions::check`].
@@ -54,7 +54,7 @@ impl Loader {
         Ok(Loader { settings: LoadSettings::new(options)? })
     }
 
-    /// Connections that a load opens at once: its pool has to hold as many.
+    /// Number of connections that a load needs at the same time, which its pool has to allow.
     pub fn connections_needed(&self) -> usize {
         self.settings.connections_needed()
     }
@@ -72,7 +72,7 @@ impl Loader {
             None => Inputs::resolve(&settings.input.paths)?,
         };
         let format = settings.input.format.clone();
-        // To create a table for it, it is read twice.
+        // The first time, to infer the types of the new table.
         let is_read_twice = settings.create.is_some();
         let inputs = blocking(move || if is_read_twice { inputs.spooled() } else { Ok(inputs) }).await?;
         let files = blocking(|| Files::open(inputs, format)).await?;
@@ -81,25 +81,25 @@ impl Loader {
 
     /// Open the files and load them over connections to `database`.
     ///
-    /// `progress` counts rows and bytes, passes on notes, and cancels the load: after [`Progress::cancel`] it ends
-    /// with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted) at the next chunk. A statement that runs on the server meanwhile is cancelled
-    /// by [`Database::canceller`].
+    /// `progress` counts rows and bytes, receives notes, and can cancel the load: after [`Progress::cancel`] it ends
+    /// with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted) at the next chunk. To cancel the statement that
+    /// the server is executing, use [`Database::canceller`].
     ///
     /// # Errors
-    /// At the first record that the table does not take, unless rejects are allowed, and for whatever else the
-    /// server refuses. Without [`autocommit`](LoadOptions::autocommit) the table is then as it was before.
+    /// At the first record that cannot be loaded, unless rejects are allowed, and whenever the server refuses anything
+    /// else. Without [`autocommit`](LoadOptions::autocommit) the table is then unchanged.
     pub async fn run(&self, database: &Database, progress: &Arc<Progress>) -> Result<LoadReport> {
         self.open().await?.run(database, progress).await
     }
 }
 
 impl OpenLoad<'_> {
-    /// Bytes of all inputs as they are stored; `None` when only reading will tell.
+    /// Size of all inputs as stored, in bytes; `None` if it is unknown, as for a pipe.
     pub fn size(&self) -> Option<u64> {
         self.files.inputs().size()
     }
 
-    /// How the first file is written, if that was to be found out.
+    /// The dialect detected in the first file; `None` if it was not to be detected.
     pub fn sniffed(&self) -> Option<&Sniffed> {
         self.files.sniffed()
     }
@@ -112,7 +112,7 @@ impl OpenLoad<'_> {
     /// The statement that creates a table for the files.
     ///
     /// # Errors
-    /// When the files cannot be read, or nothing names their columns.
+    /// When the files cannot be read, or neither a header nor the options name their columns.
     pub async fn create_statement(&self) -> Result<String> {
         Ok(format!("{};", self.new_table().await?.ddl))
     }
@@ -120,8 +120,8 @@ impl OpenLoad<'_> {
     /// Read and encode the files as [`Mode::Null`] does, without a server.
     ///
     /// # Errors
-    /// When a column of the described table has a type that only a server knows, and at the first record that the
-    /// table would not take.
+    /// When a column of the described table has a type that only a server knows, and at the first record that cannot
+    /// be loaded into the table.
     pub async fn encode(self, progress: &Arc<Progress>) -> Result<LoadReport> {
         encode_only::encode(self.settings, self.files, progress).await
     }
@@ -139,7 +139,7 @@ impl OpenLoad<'_> {
         let connections = database.connections(settings.session())?;
         let new_table = self.new_table_if_needed(&connections, progress).await?;
         let mut settings = (*settings).clone();
-        // Two COPYs, and a connection that watches them.
+        // Two COPYs, and a connection that watches for deadlocks.
         let fits_two = check_pool(3, database.pool_size()).is_ok();
         if settings.may_use_two
             && fits_two
@@ -156,13 +156,13 @@ impl OpenLoad<'_> {
             let analyzed = analyze(&settings.input.table.name, report.rows_loaded, &connections).await;
             report.phases.analyze_seconds = analyzed.map_err(|error| {
                 let error = if progress.is_cancelled() { Error::interrupted() } else { error };
-                error.with_help("everything was loaded and committed; only ANALYZE is missing")
+                error.with_help("all rows were loaded and committed; only ANALYZE failed")
             })?;
         }
         Ok(report)
     }
 
-    /// The table that the files call for.
+    /// The table inferred from the files.
     async fn new_table(&self) -> Result<NewTable> {
         let (inputs, format) = (self.files.inputs().clone(), self.files.format().clone());
         let columns = self.settings.input.naming.columns.clone();
@@ -171,7 +171,7 @@ impl OpenLoad<'_> {
         Ok(NewTable::new(self.settings.input.table.name.clone(), inference))
     }
 
-    /// The table to create before the load, if one is to be created.
+    /// The table to create before the load; `None` if none has to be created.
     async fn new_table_if_needed(
         &self,
         connections: &Connections,
@@ -187,15 +187,15 @@ impl OpenLoad<'_> {
         let mut new_table = self.new_table().await?;
         new_table.replaces = exists;
         progress.note(&format!("{};", new_table.ddl));
-        // Whoever allows bad rows may want these to be among them.
-        for spoiled in new_table.spoiled().iter().filter(|_| self.settings.max_rejects.allows_any()) {
-            progress.note(spoiled);
+        // Where rejects are allowed, such a value may be one to reject instead.
+        for note in new_table.text_notes().iter().filter(|_| self.settings.max_rejects.allows_any()) {
+            progress.note(note);
         }
         Ok(Some(new_table))
     }
 }
 
-/// Load everything; once more, row by row, if only that tells which row is wrong.
+/// Load everything and commit; if only that can tell which row is wrong, load again with checks at every row.
 async fn load_and_commit(
     settings: &LoadSettings,
     files: Files,
@@ -213,7 +213,7 @@ async fn load_and_commit(
         Stopped::RetryRowByRow(error, mode) if inputs.can_be_read_again() => (error, mode),
         Stopped::RetryRowByRow(error, _) | Stopped::Error(error) => return Err(error),
     };
-    tracing::debug!("loading once more, checking row by row: {error}");
+    tracing::debug!("loading again with checks at every row: {error}");
     progress.restart();
     let files = blocking(move || Files::open(inputs.again(), format)).await?;
     let mut settings = settings.clone();
@@ -224,6 +224,7 @@ async fn load_and_commit(
     }
 }
 
+/// Load everything and commit, the way that `settings` call for.
 async fn load_once(
     settings: &LoadSettings,
     checks: RowChecks,
@@ -247,8 +248,8 @@ async fn load_once(
     let seconds = started.elapsed().as_secs_f64();
     let Phases { prepare_seconds, write_seconds, finish_seconds, .. } = phases;
     phases.commit_seconds = seconds - prepare_seconds - write_seconds - finish_seconds;
-    let report = report::of(settings, &inputs, &prepared, totals, (seconds, phases), Some(server));
-    // While it is loaded, a table that replaces another has another name.
+    let report = report::build(settings, &inputs, &prepared, totals, (seconds, phases), Some(server));
+    // A table that replaces another has a temporary name while it is loaded.
     let name = new_table.map_or(&prepared.table.name, |new_table| &new_table.name);
     Ok(LoadReport { table: name.to_string(), ..report })
 }

@@ -1,213 +1,244 @@
-//! Which field of the file goes to which column of the table.
+//! Which field of a record is loaded into which column of the table.
 
-use crate::load::options::Naming;
 use std::sync::Arc;
 
 use crate::catalog::{Column, Table, TableName};
 use crate::csv::{Header, excerpt};
 use crate::encode::{Encoder, TypeKind};
-use crate::load::options::Mode;
-use crate::sql::quote_list;
+use crate::load::options::{Mode, Naming};
+use crate::sql::{quote, quote_list};
 use crate::{Error, Result};
 
-/// One column that is loaded.
+/// A column that is loaded, and the field that holds its values.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
-    /// Which field of a record holds it, from 0.
+pub(super) struct MappedColumn {
+    /// Index of the field in a record, from 0.
     pub field: usize,
     /// The table's column.
     pub column: Column,
-    /// Writes its values; `None` where only the server reads them.
+    /// Encodes its values; `None` if only the server can read the type.
     pub encoder: Option<Encoder>,
 }
 
-/// Every column that is loaded, in the order of the file.
+/// Every column that is loaded, in the order of the file's fields.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ColumnMapping {
     /// The columns.
-    pub columns: Vec<Target>,
-    /// How many fields a record has.
+    pub columns: Vec<MappedColumn>,
+    /// Number of fields in a record.
     pub fields: usize,
-    /// Names in the header that were skipped because that was asked for.
+    /// Names in the header that `--ignore-extra` skipped.
     pub ignored: Vec<String>,
 }
 
-/// Who reads the values of a column.
+/// The format in which a column's values are sent, which decides who parses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueFormat {
-    /// We did: they are in the type's binary format.
+    /// The type's binary format: this program has parsed the value.
     Binary,
-    /// The server will: they stand as in the file.
+    /// The text of the file: the server parses it.
     Text,
 }
 
 impl ColumnMapping {
-    /// Who reads each column, to begin with, in `mode`.
+    /// The format of each column at the start of a load in `mode`.
     ///
-    /// A COPY has one format for all columns; an array in a batch would be taken apart by `unnest()`.
+    /// A COPY has one format for all columns. A batch sends arrays as text, because `unnest()` would flatten them.
     pub(super) fn formats(&self, mode: Mode) -> Arc<[ValueFormat]> {
-        let is_read_by_server = |target: &Target| {
-            let Column { column_type, array_oid, .. } = &target.column;
-            let in_batch = matches!(column_type.kind, TypeKind::Array { .. }) || *array_oid == 0;
-            target.encoder.is_none() || (mode == Mode::Batch && in_batch)
+        let is_read_by_server = |mapped: &MappedColumn| {
+            let Column { column_type, array_oid, .. } = &mapped.column;
+            let cannot_be_unnested = matches!(column_type.kind, TypeKind::Array { .. }) || *array_oid == 0;
+            mapped.encoder.is_none() || (mode == Mode::Batch && cannot_be_unnested)
         };
         let all = mode == Mode::Copy && self.columns.iter().any(is_read_by_server);
-        let text =
-            |target| if all || is_read_by_server(target) { ValueFormat::Text } else { ValueFormat::Binary };
-        self.columns.iter().map(text).collect()
+        let format =
+            |mapped| if all || is_read_by_server(mapped) { ValueFormat::Text } else { ValueFormat::Binary };
+        self.columns.iter().map(format).collect()
     }
 
-    /// The columns' names.
+    /// Names of the loaded columns.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(|target| target.column.name.as_str())
+        self.columns.iter().map(|mapped| mapped.column.name.as_str())
     }
 
-    /// The beginning of an INSERT of these columns into `table`, up to where the rows come from.
+    /// The beginning of an INSERT of these columns into `table`, up to the source of its rows.
     pub(super) fn insert_into(&self, table: &TableName) -> String {
-        let always = self.columns.iter().any(|target| target.column.identity_always);
+        let always = self.columns.iter().any(|mapped| mapped.column.identity_always);
         let overriding = if always { " OVERRIDING SYSTEM VALUE" } else { "" };
         format!("INSERT INTO {} ({}){overriding}", table.sql(), quote_list(self.names()))
     }
 
-    /// Find the column of `table` that each field is for.
+    /// Find the column of `table` for each field.
     ///
     /// # Errors
-    /// When a name is unknown, given twice, or names a column that cannot be loaded: the first such problem.
+    /// At the first name that is unknown, occurs twice, or belongs to a column that cannot be loaded.
     pub(super) fn find(
         header: Option<&Header>,
         file: &str,
         naming: &Naming,
         table: &Table,
     ) -> Result<ColumnMapping> {
-        let (targets, problems) = ColumnMapping::find_all(header, file, naming, table);
-        problems.into_iter().next().map_or(Ok(targets), Err)
+        let (mapping, problems) = ColumnMapping::find_all(header, file, naming, table);
+        problems.into_iter().next().map_or(Ok(mapping), Err)
     }
 
-    /// As [`ColumnMapping::find`], but with every problem; the targets are those that have none.
+    /// As [`ColumnMapping::find`], but return every problem; the mapping has the columns without one.
     pub(super) fn find_all(
         header: Option<&Header>,
         file: &str,
         naming: &Naming,
         table: &Table,
     ) -> (ColumnMapping, Vec<Error>) {
-        let names = match (&naming.columns, header) {
-            (Some(columns), _) => columns.clone(),
-            (None, Some(header)) => header.names.clone(),
-            // Without any names the fields are the columns, but for those that are never written.
-            (None, None) => {
-                let written = table.columns.iter().filter(|column| !column.generated);
-                written.map(|column| crate::sql::quote(&column.name)).collect()
-            }
-        };
-        let by_header = naming.columns.is_none() && header.is_some();
-        let place = |index: usize| match header {
-            Some(header) if by_header => format!("{file}, line {}, column {}", header.line, index + 1),
-            _ => format!("{file}, column {}", index + 1),
-        };
-        let mut problems = Vec::new();
-        if let (Some(columns), Some(header)) = (&naming.columns, header)
-            && columns.len() != header.names.len()
-        {
-            let message =
-                format!("--columns names {} columns, but {file} has {}", columns.len(), header.names.len());
-            problems.push(Error::usage(message).with_help("name every column of the file, in its order"));
-        }
-        for (from, _) in &naming.map {
-            if !names.iter().any(|name| name.trim() == from) {
-                problems.push(
-                    Error::usage(format!("--map {from}=… names a column that {file} does not have"))
-                        .with_help(format!("it has {}", names.join(", "))),
-                );
-            }
-        }
-        let mut targets = ColumnMapping { columns: Vec::new(), fields: names.len(), ignored: Vec::new() };
-        let mut unknown = Vec::new();
-        for (field, name) in names.iter().enumerate() {
-            let refuse = |reason: String| Error::input(format!("{}: {reason}", place(field)));
-            if name.trim().is_empty() {
-                if naming.ignore_extra {
-                    targets.ignored.push(String::new());
-                    continue;
-                }
-                problems.push(refuse("the header has no name here".into()).with_help(
-                    "the first line has to name the table's columns; --ignore-extra skips what has no name",
-                ));
-                continue;
-            }
-            let mapped = naming.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str());
-            let is_taken = |column: &&Column| targets.names().any(|taken| taken == column.name);
-            let column = match (mapped, by_header) {
-                (Some(column), _) => table.column_in_sql(column),
-                (None, false) => table.column_in_sql(name),
-                (None, true) => {
-                    let mut called: Vec<&Column> = table.columns_called(name).collect();
-                    // Of names that fold to the same one, each that is a column's as it stands means that column.
-                    if names.iter().filter(|other| other.trim().eq_ignore_ascii_case(name.trim())).count() > 1
-                    {
-                        called.reverse();
-                    }
-                    called.iter().copied().find(|column| !is_taken(column)).or(called.first().copied())
-                }
-            };
-            let Some(column) = column else {
-                match (mapped, naming.ignore_extra) {
-                    (None, true) => targets.ignored.push(name.to_owned()),
-                    _ => unknown.push(excerpt(mapped.unwrap_or(name).as_bytes())),
-                }
-                continue;
-            };
-            if let Some(other) = targets.columns.iter().find(|other| other.column.name == column.name) {
-                let (other, name) = (names[other.field].trim(), name.trim());
-                let how = if other == name { String::new() } else { format!(", as {other} and as {name}") };
-                problems.push(
-                    refuse(format!("the header names {} twice{how}", column.name))
-                        .with_help("every column can be loaded once only"),
-                );
-                continue;
-            }
-            if column.generated {
-                problems.push(
-                    refuse(format!("{} is a generated column, which the server computes", column.name))
-                        .with_help("leave it out of the file, or skip it with --ignore-extra and --map"),
-                );
-                continue;
-            }
-            let encoder = table.encoder(column);
-            targets.columns.push(Target { field, column: column.clone(), encoder });
-        }
-        if !unknown.is_empty() {
-            let columns: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-            let line = header.filter(|_| by_header).map(|header| format!(", line {}", header.line));
-            let help = other_delimiter(&names).unwrap_or_else(|| {
-                format!(
-                    "its columns are {}; rename with --map, or skip with --ignore-extra",
-                    columns.join(", ")
-                )
-            });
-            problems.push(
-                Error::input(format!(
-                    "{file}{}: the header names {}, which {} does not have",
-                    line.unwrap_or_default(),
-                    unknown.join(", "),
-                    table.name
-                ))
-                .with_help(help),
-            );
-        }
-        if targets.columns.is_empty() && problems.is_empty() {
+        let names = field_names(header, naming, table);
+        let mut problems = naming_problems(&names, header, file, naming);
+        let header = header.filter(|_| naming.columns.is_none());
+        let mapping = ColumnMapping { columns: Vec::new(), fields: names.len(), ignored: Vec::new() };
+        let mut mapper =
+            FieldMapper { names: &names, header, file, naming, table, mapping, unknown: Vec::new() };
+        problems.extend((0..names.len()).filter_map(|field| mapper.map_field(field).err()));
+        problems.extend(mapper.unknown_names());
+        let mapping = mapper.mapping;
+        if mapping.columns.is_empty() && problems.is_empty() {
             problems.push(
                 Error::input(format!("{file} has no column of {}", table.name))
                     .with_help("the first line has to name the table's columns"),
             );
         }
-        (targets, problems)
+        (mapping, problems)
     }
 }
 
-/// What to do where a header of one name looks like several.
+/// A name for each field: from `--columns`, otherwise from the header, otherwise from the table.
+fn field_names(header: Option<&Header>, naming: &Naming, table: &Table) -> Vec<String> {
+    match (&naming.columns, header) {
+        (Some(columns), _) => columns.clone(),
+        (None, Some(header)) => header.names.clone(),
+        // Generated columns are never written, so a file without a header has no fields for them.
+        (None, None) => {
+            let written = table.columns.iter().filter(|column| !column.generated);
+            written.map(|column| quote(&column.name)).collect()
+        }
+    }
+}
+
+/// What is wrong with the `--columns` and `--map` of `naming` for a file whose fields are called `names`.
+fn naming_problems(names: &[String], header: Option<&Header>, file: &str, naming: &Naming) -> Vec<Error> {
+    let mut problems = Vec::new();
+    if let (Some(columns), Some(header)) = (&naming.columns, header)
+        && columns.len() != header.names.len()
+    {
+        let message =
+            format!("--columns names {} columns, but {file} has {}", columns.len(), header.names.len());
+        problems.push(Error::usage(message).with_help("name every column of the file, in its order"));
+    }
+    for (from, _) in &naming.map {
+        if !names.iter().any(|name| name.trim() == from) {
+            problems.push(
+                Error::usage(format!("--map {from}=… names a column that {file} does not have"))
+                    .with_help(format!("it has {}", names.join(", "))),
+            );
+        }
+    }
+    problems
+}
+
+/// Builds a [`ColumnMapping`], field by field.
+struct FieldMapper<'a> {
+    names: &'a [String],
+    /// The header, if the names are from it.
+    header: Option<&'a Header>,
+    file: &'a str,
+    naming: &'a Naming,
+    table: &'a Table,
+    mapping: ColumnMapping,
+    /// Names that no column of the table has, as messages quote them.
+    unknown: Vec<String>,
+}
+
+impl<'a> FieldMapper<'a> {
+    /// Add the column of `field`, from 0, to the mapping, or its name to those ignored or unknown.
+    fn map_field(&mut self, field: usize) -> Result<()> {
+        let (names, naming, table) = (self.names, self.naming, self.table);
+        let name = names[field].as_str();
+        if name.trim().is_empty() {
+            if naming.ignore_extra {
+                self.mapping.ignored.push(String::new());
+                return Ok(());
+            }
+            return Err(self.refuse(field, "the header has no name here").with_help(
+                "the first line has to name the table's columns; --ignore-extra skips fields without a name",
+            ));
+        }
+        let renamed = naming.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str());
+        let Some(column) = self.column_for(name, renamed) else {
+            match (renamed, naming.ignore_extra) {
+                (None, true) => self.mapping.ignored.push(name.to_owned()),
+                _ => self.unknown.push(excerpt(renamed.unwrap_or(name).as_bytes())),
+            }
+            return Ok(());
+        };
+        if let Some(other) = self.mapping.columns.iter().find(|other| other.column.name == column.name) {
+            let (other, name) = (names[other.field].trim(), name.trim());
+            let how = if other == name { String::new() } else { format!(", as {other} and as {name}") };
+            return Err(self
+                .refuse(field, &format!("the header names {} twice{how}", column.name))
+                .with_help("every column can be loaded only once"));
+        }
+        if column.generated {
+            let reason = format!("{} is a generated column, which the server computes", column.name);
+            return Err(self
+                .refuse(field, &reason)
+                .with_help("leave it out of the file, or skip it with --ignore-extra and --map"));
+        }
+        let encoder = table.encoder(column);
+        self.mapping.columns.push(MappedColumn { field, column: column.clone(), encoder });
+        Ok(())
+    }
+
+    /// The column that a field called `name` is loaded into; `renamed` is the name that `--map` gives it.
+    fn column_for(&self, name: &str, renamed: Option<&str>) -> Option<&'a Column> {
+        match (renamed, self.header) {
+            (Some(column), _) => self.table.column_in_sql(column),
+            (None, None) => self.table.column_in_sql(name),
+            (None, Some(_)) => {
+                let mut candidates: Vec<&Column> = self.table.columns_called(name).collect();
+                let folds_to_same = |other: &&String| other.trim().eq_ignore_ascii_case(name.trim());
+                // Of several names that fold to the same one, each that is exactly a column's name means that column.
+                if self.names.iter().filter(folds_to_same).count() > 1 {
+                    candidates.reverse();
+                }
+                let is_free = |column: &&Column| !self.mapping.names().any(|taken| taken == column.name);
+                candidates.iter().copied().find(is_free).or(candidates.first().copied())
+            }
+        }
+    }
+
+    /// The error for `field`, from 0.
+    fn refuse(&self, field: usize, reason: &str) -> Error {
+        let line = self.header.map_or_else(String::new, |header| format!(", line {}", header.line));
+        Error::input(format!("{}{line}, column {}: {reason}", self.file, field + 1))
+    }
+
+    /// The error for all names that the table does not have.
+    fn unknown_names(&self) -> Option<Error> {
+        if self.unknown.is_empty() {
+            return None;
+        }
+        let line = self.header.map_or_else(String::new, |header| format!(", line {}", header.line));
+        let (unknown, table) = (self.unknown.join(", "), &self.table.name);
+        let help = other_delimiter(self.names).unwrap_or_else(|| {
+            let columns: Vec<&str> = self.table.columns.iter().map(|column| column.name.as_str()).collect();
+            format!("its columns are {}; rename with --map, or skip with --ignore-extra", columns.join(", "))
+        });
+        let message = format!("{}{line}: the header names {unknown}, which {table} does not have", self.file);
+        Some(Error::input(message).with_help(help))
+    }
+}
+
+/// The remedy for a header of a single name that contains another delimiter.
 pub(super) fn other_delimiter(names: &[String]) -> Option<String> {
     let [name] = names else { return None };
     let (_, flag) =
         [(';', "';'"), ('\t', "tab"), ('|', "'|'")].into_iter().find(|(sign, _)| name.contains(*sign))?;
-    Some(format!("its fields seem to be separated in another way: --delimiter {flag}, or --sniff"))
+    Some(format!("the fields seem to be separated by another character: --delimiter {flag}, or --sniff"))
 }

@@ -1,15 +1,21 @@
-//! CSV → table: the files are read and encoded on one thread, and written by one of three sinks, or by none.
+//! Loads CSV files into a table: one thread reads and encodes, and a writer sends the tuples to the server.
 //!
 //! ```text
-//!  source ─▶ encoding ─▶ chunks of tuples ─▶ feed ─▶ rows | batch | copy ─▶ PostgreSQL ─▶ report
-//!               │                                         │
-//!               └─▶ rejects ◀───────────────── bisection ◀┘
+//!  csv ─▶ chunk::encoder ─▶ chunks ─▶ chunk::stream ─▶ write::{rows, batch, copy} ─▶ PostgreSQL ─▶ report
+//!              │                                                  │
+//!              └──────────────────▶ reject ◀──────────────────────┘
 //! ```
 //!
-//! `mapping` says which field goes to which column, `encoding` encodes every record once, and the sinks
-//! behind `writer` differ only in how they send the result, so they leave identical tables. Between the thread
-//! and the sink is a short bounded channel: a slow server slows the reading, and memory stays flat. Where bad
-//! rows may be set aside, `sorting` does so, and `bisect` finds those that only the server can refuse; `files` keeps them.
+//! - `options` are what a caller sets, `settings` the same, checked and complete. `loader` takes them to the
+//!   `report`, by one of the ways of `run`.
+//! - `table` finds or creates the table, and takes care of its indexes and constraints; `mapping` assigns each
+//!   field to a column.
+//! - `chunk` holds the encoded tuples. Every record is encoded once, by the same code for all writers. The channel
+//!   between encoder and writer is short and bounded: a slow server slows the reading, and memory use stays constant.
+//! - `write` has the writers, which differ only in how they send the tuples, and so leave identical tables.
+//! - `reject` sets bad rows aside, where that is allowed, and isolates those that only the server can refuse;
+//!   `refusal` tells which refusals are about rows.
+//! - `totals` have to add up before anything is committed. [`check`] finds problems without loading.
 
 pub mod check;
 mod chunk;

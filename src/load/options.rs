@@ -1,4 +1,4 @@
-//! What a load is to do: the options a caller sets, and their checks.
+//! The options of a load, as a caller sets them.
 
 use std::fmt;
 use std::num::NonZero;
@@ -61,7 +61,7 @@ pub enum DeferIndexes {
     Never,
 }
 
-/// How many connections a load writes over.
+/// The number of connections that a load writes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
     /// Exactly this many; at least 1.
@@ -114,7 +114,7 @@ impl CreateOptions {
     }
 }
 
-/// How many bad rows a load may set aside before it is rolled back.
+/// The number or percentage of bad rows that a load may set aside before it is rolled back.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RejectLimit {
     /// At most this many rows; 0 for none.
@@ -172,7 +172,7 @@ impl fmt::Display for RejectLimit {
     }
 }
 
-/// What to do with a row whose key is already in the table.
+/// What to do with a row whose key already exists in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnConflict {
     /// Keep the table's row. The key is the columns named, or any unique key when none is.
@@ -211,9 +211,9 @@ impl fmt::Display for OnConflict {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Naming {
-    /// The columns in the order of the fields. A header, if there is one, is then ignored.
+    /// The columns in the order of the fields. The header, if there is one, is then ignored.
     pub columns: Option<Vec<String>>,
-    /// Names in the header, each with the column that it stands for.
+    /// Names in the header, each with the column into which its field is loaded.
     pub map: Vec<(String, String)>,
     /// Skip names in the header that the table does not have.
     pub ignore_extra: bool,
@@ -225,6 +225,7 @@ pub struct Naming {
 pub struct InputOptions {
     /// CSV files, glob patterns, and `-` for standard input; at least one unless there is a reader.
     pub paths: Vec<PathBuf>,
+    /// A reader to load from instead of `paths`.
     pub(crate) reader: Option<Reader>,
     /// How the files are written.
     pub format: Format,
@@ -277,11 +278,11 @@ pub struct LoadOptions {
     pub create: Option<CreateOptions>,
     /// Do everything, and roll it back.
     pub dry_run: bool,
-    /// How many bad rows may be set aside.
+    /// Limit of bad rows to set aside.
     pub max_rejects: RejectLimit,
     /// Where bad rows go: this file gets their bytes, its companion `.log.jsonl` the reasons.
     pub rejects: PathBuf,
-    /// What to do with keys that are already in the table; `None` makes them errors.
+    /// What to do with rows whose key already exists in the table; `None` makes them errors.
     pub on_conflict: Option<OnConflict>,
     /// Empty the table first, in the same transaction.
     pub truncate: bool,
@@ -294,7 +295,7 @@ pub struct LoadOptions {
     /// Statements in flight on each connection, from 1 to 65,536; `None` for 256, or 1 with
     /// `autocommit`.
     pub pipeline_depth: Option<usize>,
-    /// INSERTs that share a Sync in [`Mode::Rows`]; `None` for 256 where rows can share one.
+    /// INSERTs that share a Sync in [`Mode::Rows`]; `None` for 256 where rows can share one, otherwise 1.
     pub sync_every: Option<usize>,
     /// Commit every row separately.
     pub autocommit: bool,
@@ -310,7 +311,7 @@ impl LoadOptions {
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when `table` is not the name of a table.
     pub fn new(paths: impl IntoIterator<Item = impl Into<PathBuf>>, table: &str) -> Result<Self> {
         let table = TableSpec::named(TableName::parse(table)?);
-        Ok(LoadOptions::of(InputOptions::new(paths.into_iter().map(Into::into).collect(), table)))
+        Ok(LoadOptions::from_input(InputOptions::new(paths.into_iter().map(Into::into).collect(), table)))
     }
 
     /// Load what `reader` yields into `table`; errors and reports call it `name`.
@@ -330,7 +331,7 @@ impl LoadOptions {
     }
 
     /// Load `input`, with every other option at its default.
-    pub fn of(input: InputOptions) -> Self {
+    pub fn from_input(input: InputOptions) -> Self {
         LoadOptions {
             input,
             create: None,
@@ -406,7 +407,7 @@ impl LoadOptions {
         self
     }
 
-    /// What to do with rows whose key is already in the table.
+    /// What to do with rows whose key already exists in the table.
     #[must_use]
     pub fn on_conflict(mut self, on_conflict: OnConflict) -> Self {
         self.on_conflict = Some(on_conflict);
@@ -470,7 +471,7 @@ impl LoadOptions {
     }
 }
 
-/// That `value`, which messages call `what`, is at least 1.
+/// Check that `value`, which the message calls `what`, is at least 1.
 pub(crate) fn at_least_one(what: &str, value: usize) -> Result<()> {
     match value {
         0 => Err(Error::usage(format!("the {what} is 0")).with_help("give a number from 1 up")),

@@ -1,6 +1,5 @@
-//! The receipt of a load: what was read, what became of it, and how that is known.
+//! The report of a load: what was read, what was loaded, and how.
 
-use crate::load::totals::LoadTotals;
 use std::num::NonZero;
 
 use serde::Serialize;
@@ -8,115 +7,116 @@ use serde::Serialize;
 use crate::catalog::{Column, Table};
 use crate::csv::Inputs;
 use crate::load::chunk::encoder::TextFallback;
-use crate::load::mapping::{ColumnMapping, ValueFormat};
+use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat};
 use crate::load::options::Mode;
 use crate::load::settings::LoadSettings;
-use crate::load::table::prepare::Prepared;
+use crate::load::table::prepare::PreparedTable;
+use crate::load::totals::LoadTotals;
 use crate::postgres::server::ServerFacts;
 
-/// What a load did. Every record that was read was loaded, rejected or skipped: the numbers add up, and those
-/// of the rows loaded are the server's own.
+/// The report of a load. Every record read was loaded, skipped or rejected: the counts add up, and the count of rows
+/// loaded is the server's own. Units are in the names of the fields.
 #[derive(Debug, Clone, Serialize)]
 pub struct LoadReport {
-    /// `load`.
+    /// Always `load`.
     pub command: &'static str,
-    /// How it was written.
+    /// How rows reached the server.
     pub mode: Mode,
-    /// Where to.
+    /// The table, as `schema.name` or `name`.
     pub table: String,
-    /// What was read.
+    /// The files, separated by commas.
     pub path: String,
     /// Records in the files, without their headers.
     pub rows_read: u64,
-    /// Rows that the server says it inserted or updated.
+    /// Rows that the server reports as inserted or updated.
     pub rows_loaded: u64,
-    /// Those of them that are new.
+    /// Rows inserted.
     pub rows_inserted: u64,
-    /// Those of them that were there, with another content; see `--on-conflict`.
+    /// Existing rows updated; see [`OnConflict`](crate::load::OnConflict).
     pub rows_updated: u64,
-    /// Records whose key was there, and that were left out as asked for.
+    /// Records left out because their key already existed; see [`OnConflict`](crate::load::OnConflict).
     pub rows_skipped: u64,
-    /// Records that were refused, and set aside.
+    /// Records rejected and set aside.
     pub rows_rejected: u64,
-    /// Records that were encoded, whatever became of them then.
+    /// Records encoded, whether or not they were loaded.
     pub rows_encoded: u64,
-    /// Bytes of the files, as they are stored.
+    /// Bytes of the files as stored, that is, before decompression.
     pub bytes_read: u64,
-    /// From opening the transaction to the end of its commit.
+    /// Time from the beginning of the transaction to the end of its commit.
     pub seconds: f64,
     /// `rows_loaded / seconds`.
     pub rows_per_second: f64,
     /// `bytes_read / seconds`.
     pub bytes_per_second: f64,
-    /// What the time was spent on.
+    /// The parts of `seconds`, and the time of ANALYZE.
     pub phases: Phases,
-    /// Connections written over.
+    /// Number of connections written over.
     pub connections: usize,
-    /// INSERTs that shared a Sync, at most.
+    /// Maximum number of INSERTs that shared a Sync.
     pub sync_every: NonZero<usize>,
-    /// Whether every row was a transaction by itself.
+    /// Whether every row was committed separately.
     pub autocommit: bool,
-    /// Whether everything was rolled back at the end, as asked for.
+    /// Whether everything was rolled back at the end because of `--dry-run`.
     pub dry_run: bool,
     /// Whether the table was emptied first.
     pub truncated: bool,
     /// Whether the table was created.
     pub created: bool,
-    /// Indexes that were dropped first, and built again behind the rows.
+    /// Indexes dropped first and rebuilt after loading.
     pub indexes_deferred: Vec<String>,
-    /// Why the indexes of an empty table stayed in place.
+    /// Why the indexes of an empty table stayed in place; `None` if they did not, or were expected to.
     pub indexes_kept_because: Option<String>,
-    /// What the files are written in, by its name in the WHATWG Encoding Standard, which says what the bytes mean:
-    /// `latin1` is windows-1252 there.
+    /// Character encoding of the files, by its name in the WHATWG Encoding Standard, where `latin1` is windows-1252.
     pub encoding: &'static str,
-    /// The files, with the hash of their content.
+    /// The files, with hashes of their contents.
     pub files: Vec<FileRead>,
     /// Every column that was loaded.
     pub columns: Vec<ColumnLoaded>,
-    /// `DateStyle` of the session: how the server reads a date such as `03/04/2021`. `None` without a server.
+    /// The session's `DateStyle`, by which the server reads a date such as `03/04/2021`; `None` without a server.
     pub date_style: Option<String>,
-    /// Columns of the table that the file does not have, and that took their defaults.
+    /// Columns of the table that are not in the file and took their defaults.
     pub columns_defaulted: Vec<String>,
-    /// Columns of the file that the table does not have, and that were left out as asked for.
+    /// Columns of the file that are not in the table and were ignored because of `--ignore-extra`.
     pub columns_ignored: Vec<String>,
-    /// What was done about keys that were there.
+    /// The `--on-conflict` action for existing keys; `None` if they were errors.
     pub on_conflict: Option<String>,
-    /// Where the rejected records are.
+    /// Path of the file with the rejected records; `None` if none was rejected.
     pub rejects: Option<String>,
-    /// Triggers of the table that may have left out some of the rows skipped: the server does not tell these from
-    /// those whose key was there.
-    pub swallowers: Vec<String>,
-    /// The server, and the settings that a time depends on; `None` when none was needed.
+    /// Triggers before INSERT that may have left out some of the skipped rows: the server does not distinguish these
+    /// rows from rows whose key existed.
+    #[serde(rename = "swallowers")]
+    pub skipping_triggers: Vec<String>,
+    /// The server, and its settings that affect timings; `None` for a load without a server.
     pub server: Option<ServerFacts>,
 }
 
-/// What the time was spent on, in seconds; encoding goes on beside writing.
+/// The time spent in each phase, in seconds. Reading and encoding run concurrently with writing.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Phases {
-    /// Looking at the table, creating and emptying it.
+    /// Looking up the table, creating and truncating it, and dropping deferred indexes.
     pub prepare_seconds: f64,
     /// Reading, encoding and writing.
     pub write_seconds: f64,
-    /// Building deferred indexes, checking deferred constraints, putting a new table into its place.
+    /// Rebuilding deferred indexes, checking deferred constraints, and replacing the old table by the new one.
     pub finish_seconds: f64,
     /// Committing.
     pub commit_seconds: f64,
-    /// ANALYZE, which follows and is in no other figure; 0 if it was left out.
+    /// ANALYZE, which follows the commit and is not part of the load's `seconds`; 0 if it was not run.
     pub analyze_seconds: f64,
 }
 
-/// One file.
+/// A file that was read.
 #[derive(Debug, Clone, Serialize)]
 pub struct FileRead {
     /// Its path, or `standard input`.
     pub path: String,
-    /// Its bytes, as they are stored.
+    /// Its size as stored, in bytes.
     pub bytes: u64,
-    /// The SHA-256 of these bytes, in hexadecimal.
+    /// SHA-256 of its bytes as stored, in hexadecimal.
     pub sha256: String,
 }
 
-/// One column.
+/// A column that was loaded.
 #[derive(Debug, Clone, Serialize)]
 pub struct ColumnLoaded {
     /// Its name.
@@ -124,36 +124,36 @@ pub struct ColumnLoaded {
     /// Its type.
     #[serde(rename = "type")]
     pub type_name: String,
-    /// `binary` where we read its values, `text` where the server did.
+    /// `binary` if this program parsed its values, `text` if the server did.
     pub format: &'static str,
-    /// From where on, and for which value, the server read it, where that was not so from the beginning.
+    /// Where the server took over parsing; `None` if one side parsed all values.
     pub text_from: Option<TextFallback>,
 }
 
-/// What became of `inputs` in some seconds.
-pub(crate) fn of(
+/// Build the report of a load of `inputs` that took `seconds`.
+pub(crate) fn build(
     settings: &LoadSettings,
     inputs: &Inputs,
-    prepared: &Prepared,
-    outcome: LoadTotals,
+    prepared: &PreparedTable,
+    totals: LoadTotals,
     (seconds, phases): (f64, Phases),
     server: Option<ServerFacts>,
 ) -> LoadReport {
-    let Prepared { table, targets, created, truncate, indexes, encoding } = prepared;
-    let rows_loaded = outcome.counts.inserted + outcome.counts.updated;
+    let PreparedTable { table, mapping, created, truncate, indexes, encoding } = prepared;
+    let rows_loaded = totals.counts.inserted + totals.counts.updated;
     let bytes_read = inputs.consumed();
     LoadReport {
         command: "load",
         mode: settings.input.mode,
         table: table.name.to_string(),
         path: path(inputs),
-        rows_read: outcome.read,
+        rows_read: totals.read,
         rows_loaded,
-        rows_inserted: outcome.counts.inserted,
-        rows_updated: outcome.counts.updated,
-        rows_skipped: outcome.skipped,
-        rows_rejected: outcome.rejected,
-        rows_encoded: outcome.encoded,
+        rows_inserted: totals.counts.inserted,
+        rows_updated: totals.counts.updated,
+        rows_skipped: totals.skipped,
+        rows_rejected: totals.rejected,
+        rows_encoded: totals.encoded,
         bytes_read,
         seconds,
         rows_per_second: rows_loaded as f64 / seconds,
@@ -169,39 +169,43 @@ pub(crate) fn of(
         indexes_kept_because: indexes.kept_because.clone(),
         encoding,
         files: files(inputs),
-        columns: columns(targets, settings.input.mode, &outcome.switches),
+        columns: columns(mapping, settings.input.mode, &totals.text_fallbacks),
         date_style: server.is_some().then(|| table.session.date_style.clone()),
-        columns_defaulted: defaulted(table, targets),
-        columns_ignored: targets.ignored.clone(),
+        columns_defaulted: defaulted(table, mapping),
+        columns_ignored: mapping.ignored.clone(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
-        rejects: outcome.rejects,
-        swallowers: if outcome.skipped > 0 { table.before_insert_triggers.clone() } else { Vec::new() },
+        rejects: totals.rejects_path,
+        skipping_triggers: if totals.skipped > 0 { table.before_insert_triggers.clone() } else { Vec::new() },
         server,
     }
 }
 
-/// Every column of `targets`, and who read it.
-pub(crate) fn columns(targets: &ColumnMapping, mode: Mode, switches: &[TextFallback]) -> Vec<ColumnLoaded> {
-    let formats = targets.formats(mode);
-    let column = |(index, target): (usize, &crate::load::mapping::Target)| {
-        let own = switches.iter().find(|switch| switch.index == index);
-        // A COPY has one format for all.
-        let text_from = own.or(switches.first().filter(|_| mode == Mode::Copy));
+/// Every column of `mapping`, and whether the server parsed its values in `mode`.
+pub(crate) fn columns(
+    mapping: &ColumnMapping,
+    mode: Mode,
+    text_fallbacks: &[TextFallback],
+) -> Vec<ColumnLoaded> {
+    let formats = mapping.formats(mode);
+    let column = |(index, mapped): (usize, &MappedColumn)| {
+        let own = text_fallbacks.iter().find(|fallback| fallback.index == index);
+        // A COPY has one format for all columns.
+        let text_from = own.or(text_fallbacks.first().filter(|_| mode == Mode::Copy));
         let text = formats[index] == ValueFormat::Text || text_from.is_some();
         ColumnLoaded {
-            name: target.column.name.clone(),
-            type_name: target.column.type_name.clone(),
+            name: mapped.column.name.clone(),
+            type_name: mapped.column.type_name.clone(),
             format: if text { "text" } else { "binary" },
             text_from: text_from.cloned(),
         }
     };
-    targets.columns.iter().enumerate().map(column).collect()
+    mapping.columns.iter().enumerate().map(column).collect()
 }
 
-/// The columns of `table` that `targets` leave to their defaults.
-pub(crate) fn defaulted(table: &Table, targets: &ColumnMapping) -> Vec<String> {
+/// The columns of `table` that `mapping` leaves to their defaults.
+pub(crate) fn defaulted(table: &Table, mapping: &ColumnMapping) -> Vec<String> {
     let is_defaulted = |column: &&Column| {
-        !targets.columns.is_empty() && !column.generated && !targets.names().any(|name| name == column.name)
+        !mapping.columns.is_empty() && !column.generated && !mapping.names().any(|name| name == column.name)
     };
     table.columns.iter().filter(is_defaulted).map(|column| column.name.clone()).collect()
 }
@@ -212,7 +216,7 @@ pub(crate) fn files(inputs: &Inputs) -> Vec<FileRead> {
     read.map(|(path, bytes, sha256)| FileRead { path, bytes, sha256 }).collect()
 }
 
-/// The path, or paths, for a person.
+/// The names of the files, separated by commas.
 pub(crate) fn path(inputs: &Inputs) -> String {
     inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

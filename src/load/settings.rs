@@ -1,4 +1,4 @@
-//! A load's options, settled: defaults filled in, contradictions refused.
+//! The settings of a load: its options with the defaults filled in and contradictions refused.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::load::options::{
 use crate::postgres::options::{SessionOptions, check_depth};
 use crate::{Error, Result};
 
-/// What a load does. Complete and consistent: its readers need to look nowhere else.
+/// The complete and consistent settings of a load; see [`LoadOptions`] for the fields.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadSettings {
     pub(crate) input: InputOptions,
@@ -24,7 +24,7 @@ pub(crate) struct LoadSettings {
     pub(crate) analyze: bool,
     pub(crate) batch_size: usize,
     pub(crate) pipeline_depth: usize,
-    /// 1 wherever rows cannot share a Sync.
+    /// Number of INSERTs that share a Sync; 1 where they cannot share one.
     pub(crate) sync_every: NonZero<usize>,
     pub(crate) autocommit: bool,
     pub(crate) connections: usize,
@@ -33,7 +33,7 @@ pub(crate) struct LoadSettings {
 }
 
 impl LoadOptions {
-    /// Whether duplicate keys have to be found row by row, for which the indexes must stay in place.
+    /// Whether the indexes have to stay in place, because duplicate keys must be found at every row.
     pub fn needs_indexes(&self) -> bool {
         needing_indexes(self).is_some()
     }
@@ -48,11 +48,11 @@ impl LoadOptions {
     }
 }
 
-/// A combination that makes no sense: whether it is there, what is wrong with it, and the remedy.
+/// A contradiction between options: whether it applies, the message, and the remedy.
 type Contradiction = (bool, String, &'static str);
 
 fn refuse_first(contradictions: impl IntoIterator<Item = Contradiction>) -> Result<()> {
-    match contradictions.into_iter().find(|(is_there, ..)| *is_there) {
+    match contradictions.into_iter().find(|(applies, ..)| *applies) {
         Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
         None => Ok(()),
     }
@@ -65,11 +65,11 @@ pub(crate) fn needing_indexes(options: &LoadOptions) -> Option<&'static str> {
         ("--max-rejects", options.max_rejects.allows_any()),
         ("--on-conflict", options.on_conflict.is_some()),
     ];
-    needs.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    needs.into_iter().find(|(_, is_set)| *is_set).map(|(option, _)| option)
 }
 
 impl LoadSettings {
-    /// Settle `options`.
+    /// Check `options`, and fill in the defaults.
     ///
     /// # Errors
     /// At the first contradiction, and the first value out of range.
@@ -129,19 +129,19 @@ impl LoadSettings {
         })
     }
 
-    /// How its connections are set up.
+    /// The options of its sessions.
     pub(crate) fn session(&self) -> SessionOptions {
         SessionOptions { sync_every: self.sync_every, read_only: false }
     }
 
-    /// Connections that are open at once.
+    /// Number of connections open at the same time.
     pub(crate) fn connections_needed(&self) -> usize {
-        // One more watches the others.
+        // One more watches the others for deadlocks.
         if self.connections > 1 && !self.autocommit { self.connections + 1 } else { self.connections }
     }
 }
 
-/// How many connections, and whether two may be used instead.
+/// The number of connections, and whether two may be used instead of one.
 fn connections(options: &LoadOptions) -> Result<(usize, bool)> {
     let (connections, is_auto) = match options.connections {
         Connections::Exactly(connections) => (connections, false),
@@ -171,7 +171,7 @@ fn connections(options: &LoadOptions) -> Result<(usize, bool)> {
             "cannot be combined with --defer-indexes always: other connections cannot write while the indexes are gone",
         ),
     ];
-    match needs.into_iter().find(|(hit, _)| *hit) {
+    match needs.into_iter().find(|(applies, _)| *applies) {
         None if is_auto => Ok((1, true)),
         None => Ok((connections, false)),
         Some(_) if is_auto => Ok((1, false)),
@@ -207,5 +207,5 @@ fn sync_every(options: &LoadOptions) -> Result<NonZero<usize>> {
         ))
         .with_help("leave --sync-every out, or use --mode rows without --autocommit"));
     }
-    Ok(NonZero::new(statements).expect("it is at least 1"))
+    Ok(NonZero::new(statements).expect("checked to be at least 1"))
 }

@@ -1,26 +1,34 @@
-//! What became of the rows of a load, in numbers that have to add up.
+//! Row counts of a load, which have to add up.
 
 use crate::load::chunk::encoder::TextFallback;
 use crate::load::settings::LoadSettings;
-use crate::load::write::outcome::Counts;
+use crate::load::write::outcome::RowCounts;
 
-/// What a load has come to so far.
+/// The totals of a load so far, in rows unless noted.
 #[derive(Debug, Default)]
 pub(crate) struct LoadTotals {
+    /// Records read, without headers.
     pub read: u64,
+    /// Records encoded; fewer than `read` if some could not be.
     pub encoded: u64,
-    pub counts: Counts,
+    /// Rows that the server reports as written.
+    pub counts: RowCounts,
+    /// Rows left out because their key exists, or by a trigger.
     pub skipped: u64,
+    /// Rows rejected, by this program or by the server.
     pub rejected: u64,
-    pub switches: Vec<TextFallback>,
-    pub rejects: Option<String>,
+    /// Columns that the server had to parse from some record on.
+    pub text_fallbacks: Vec<TextFallback>,
+    /// Path of the rejects file; `None` if no row was rejected.
+    pub rejects_path: Option<String>,
 }
 
-/// Whether the numbers add up, and what to say if they do not.
+/// The message about totals that do not add up; `None` if they do.
 pub(crate) fn discrepancy(totals: &LoadTotals, settings: &LoadSettings) -> Option<String> {
     let LoadTotals { read, counts, skipped, rejected, .. } = totals;
     let sent = read - rejected;
-    let answered = counts.inserted + counts.updated + skipped;
-    (answered != sent)
-        .then(|| format!("the server inserted {answered} of {sent} rows into {}", settings.input.table.name))
+    let accounted_for = counts.inserted + counts.updated + skipped;
+    (accounted_for != sent).then(|| {
+        format!("the server inserted {accounted_for} of {sent} rows into {}", settings.input.table.name)
+    })
 }

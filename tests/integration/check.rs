@@ -70,9 +70,9 @@ async fn all_that_is_wrong_is_said_at_once_and_as_load_says_it() {
     file       BAD  bad.csv, line 1, column 2: twice is a generated column, which the server computes
                       help: leave it out of the file, or skip it with --ignore-extra and --map
     file       BAD  bad.csv, line 1, column 4: the header names id twice, as id and as ID
-                      help: every column can be loaded once only
+                      help: every column can be loaded only once
     file       BAD  bad.csv, line 1, column 5: the header has no name here
-                      help: the first line has to name the table's columns; --ignore-extra skips what has no name
+                      help: the first line has to name the table's columns; --ignore-extra skips fields without a name
     file       BAD  bad.csv, line 1: the header names "colour", which t does not have
                       help: its columns are id, name, span, twice, note; rename with --map, or skip with --ignore-extra
                     field 1 id -> id integer, binary
@@ -113,7 +113,7 @@ async fn each_of_several_files_is_looked_into() {
     insta::assert_snapshot!(report(&workplace, &["[123].csv", "--table", "t"], 1), @r#"
     table      ok   t: id integer, name character varying(20), span tsrange, twice integer, note text
     file       BAD  2.csv, line 2: 3 fields, where 2 were expected
-                      help: put values that hold the delimiter in quotes: "Washington, D.C."
+                      help: put values that contain the delimiter in quotes: "Washington, D.C."
     file       BAD  3.csv, line 1: the header is id,note, but that of 1.csv is id,name
                       help: files that are loaded together have the same columns in the same order
                     field 1 id -> id integer, binary

@@ -199,7 +199,7 @@ async fn short_intervals_are_read_with_their_fields_or_not_at_all() {
     assert_eq!(csv_of(&client, "SELECT b FROM t").await, "\"{\"\"5 years\"\"}\"\n");
     for mode in ["rows", "batch"] {
         let message = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
-        assert!(message.contains("only COPY can read interval year[] into column b of t"), "{message}");
+        assert!(message.contains("only COPY can load interval year[] into column b of t"), "{message}");
     }
 }
 

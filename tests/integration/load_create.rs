@@ -68,7 +68,7 @@ async fn a_header_of_one_name_suggests_another_delimiter() {
 async fn the_value_that_makes_a_column_text_is_named() {
     let (workplace, client) = workplace("", "id,name\n1,Ann\n2,7\nn/a,Bo\n?,Cy\n").await;
     let flags = ["load", "data.csv", "-t", "t", "--create", "--replace"];
-    let says = "id is text for the sake of \"n/a\" in data.csv, line 4: integer until there\n";
+    let says = "id is text because of \"n/a\" in data.csv, line 4; until then integer\n";
     let ran = workplace.succeed(&[&flags[..], &["--max-rejects", "2"]].concat());
     assert!(ran.stderr.ends_with(&format!(");\n{says}")), "{ran:#?}");
     assert_eq!(csv_of(&client, "SELECT count(*) FROM t").await, "4\n");

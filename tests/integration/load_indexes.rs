@@ -93,7 +93,7 @@ async fn a_key_that_is_there_twice_is_found_all_the_same() {
     let ran = with_stdin(&workplace, &["load", "-", "-t", "t", "--truncate", "--defer-indexes", "always"]);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     assert!(ran.stderr.contains("Key (id)=(1) is duplicated"), "{ran:#?}");
-    assert!(ran.stderr.contains("with --defer-indexes never the server says which row it is"), "{ran:#?}");
+    assert!(ran.stderr.contains("use --defer-indexes never to find out which row it is"), "{ran:#?}");
     assert_eq!(indexes(&client).await, before);
     assert_eq!(count(&client).await, 1);
 }
@@ -132,7 +132,7 @@ async fn indexes_that_something_needs_stay() {
         ),
         (
             "CREATE INDEX expressed ON t ((a + 1)); ALTER INDEX expressed ALTER COLUMN 1 SET STATISTICS 7",
-            "expressed: its columns have settings of their own",
+            "expressed: its columns have their own settings",
         ),
     ];
     for (sql, reason) in needs {
@@ -147,7 +147,7 @@ async fn indexes_that_something_needs_stay() {
         assert_eq!(indexes(&client).await, before, "{sql}");
         assert_eq!(count(&client).await, 2, "{sql}");
         let refused = workplace.fail(&["load", "data.csv", "-t", "t", "--defer-indexes", "always"], 2);
-        assert!(refused.contains(&format!("have to stay: {reason}")), "{sql}: {refused}");
+        assert!(refused.contains(&format!("have to stay in place: {reason}")), "{sql}: {refused}");
     }
 }
 

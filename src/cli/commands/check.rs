@@ -5,7 +5,7 @@ use crate::cli::render::Report;
 use crate::cli::render::units;
 use postgres_etl::catalog::Table;
 use postgres_etl::csv::{Files, Inputs};
-use postgres_etl::load::check::{MappedField, Mapping, check_can_load, map, no_such_table};
+use postgres_etl::load::check::{MappedField, MappingReport, check_can_load, map, no_such_table};
 use postgres_etl::load::{ColumnLoaded, InputOptions, Mode};
 use postgres_etl::postgres::{Database, ServerFacts};
 use postgres_etl::query::Workload;
@@ -181,9 +181,9 @@ fn look_into(files: Files, table: Option<&Table>, settings: &InputOptions) -> Ch
         (Some(header), None) => format!("its columns are {}", header.names.join(", ")),
         (None, None) => "it has no header".to_owned(),
     };
-    let Mapping { fields, columns_defaulted, columns_ignored, problems } = match table {
+    let MappingReport { fields, columns_defaulted, columns_ignored, problems } = match table {
         Some(table) => map(files, table, settings),
-        None => Mapping::default(),
+        None => MappingReport::default(),
     };
     let problems = problems.iter().map(Problem::from).collect();
     CheckedFile { name, problems, detail, fields, columns_defaulted, columns_ignored }

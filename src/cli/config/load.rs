@@ -41,7 +41,7 @@ impl Config {
             input.table = self.table_without_server(flags, &input.table.name)?;
         }
         let (mode, is_null) = (input.mode, input.mode == Mode::Null);
-        let mut options = LoadOptions::of(input);
+        let mut options = LoadOptions::from_input(input);
         options.autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
         options.create = (flags.create || flags.ddl_only).then(|| {
             let mut create = CreateOptions::default();

@@ -10,8 +10,8 @@ use crate::cli::render::units::{bytes, count, rate, rows, seconds, server};
 impl Report for LoadReport {
     fn text(&self) -> String {
         let mut lines = vec![headline(self), format!("  rows    {}", sum(self))];
-        if !self.swallowers.is_empty() {
-            let triggers = self.swallowers.join(", ");
+        if !self.skipping_triggers.is_empty() {
+            let triggers = self.skipping_triggers.join(", ");
             lines
                 .push(format!("  skipped because the key exists, or by a BEFORE INSERT trigger: {triggers}"));
         }

@@ -1,4 +1,4 @@
-//! Records → chunks of encoded tuples, on a thread of its own.
+//! Encodes records as tuples, in chunks, on a dedicated thread.
 
 use std::sync::Arc;
 
@@ -7,97 +7,99 @@ use tokio::sync::mpsc::Sender;
 use crate::csv::{Field, Files, Record, excerpt};
 use crate::encode::{Encoder, Refusal};
 use crate::load::chunk::rejected::{Reason, Reject};
-use crate::load::chunk::{Chunk, LineMap, Originals, Place};
-use crate::load::mapping::{ColumnMapping, Target, ValueFormat};
+use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
+use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat};
 use crate::load::options::Mode;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// A chunk is handed on when it holds this many bytes: a COPY sends it as one message, which the server copies twice
-/// and finds in its cache the second time.
+/// A chunk is complete at this size, in bytes. A COPY sends it as one message, which the server copies twice: at this
+/// size the second copy is still in the processor's cache.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Where bad rows are set aside a chunk is a piece with a savepoint of its own, so fewer and larger ones are faster.
+/// Size of a complete chunk, in bytes, where bad rows are set aside: each chunk then has its own savepoint, so that
+/// fewer and larger chunks are faster.
 const CHUNK_BYTES_REJECTING: usize = 1024 * 1024;
 
 /// How to encode.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EncodePlan {
-    /// The most rows of a chunk.
+    /// Maximum number of rows in a chunk.
     pub chunk_rows: usize,
-    /// Who gets the tuples.
+    /// How the tuples are written.
     pub mode: Mode,
-    /// Whether bad records are handed on; otherwise the first one ends everything.
+    /// Whether chunks carry bad records along with their tuples; otherwise the first bad record is an error.
     pub rejecting: bool,
 }
 
-/// Encodes the records of some files.
+/// Encodes the records of a load's files.
 pub(crate) struct ChunkEncoder {
     files: Files,
-    targets: Arc<ColumnMapping>,
+    mapping: Arc<ColumnMapping>,
     plan: EncodePlan,
     formats: Arc<[ValueFormat]>,
-    switched: Vec<TextFallback>,
-    carried: Option<Carried>,
+    text_fallbacks: Vec<TextFallback>,
+    carried: Option<CarriedTuple>,
     scratch: Vec<u8>,
-    /// Records of the chunk that the first bad one, which is the last of them, ended.
+    /// Records in the unfinished chunk, including the bad one that ended it.
     unsent: usize,
 }
 
-/// From where on, and why, the server reads a column that we can mostly read.
+/// Where the server took over parsing a column from this program, and the value that made it necessary.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TextFallback {
-    /// Which column of the file, from 0.
+    /// Index among the loaded columns, from 0.
     #[serde(skip)]
     pub index: usize,
-    /// The file.
+    /// Name of the file.
     pub file: String,
-    /// The line of the first record that the server reads.
+    /// Line of the first record whose value the server parses, from 1.
     pub line: u64,
-    /// The value that was not certain.
+    /// The value that only the server can parse, shortened and printable.
     pub value: String,
 }
 
-/// What happened to a record.
+/// The result of encoding a record.
 enum RecordOutcome {
     Encoded,
     Rejected(Box<Reject>),
-    /// The column at this index has to be read by the server, from this record on.
+    /// From this record on, the server has to parse the column at this index, because of this value.
     NeedsServer(usize, String),
 }
 
 impl ChunkEncoder {
-    /// Encode `files` for `targets`.
-    pub(crate) fn new(files: Files, targets: Arc<ColumnMapping>, plan: EncodePlan) -> Self {
-        let formats = targets.formats(plan.mode);
-        let (switched, scratch) = (Vec::new(), Vec::new());
-        ChunkEncoder { files, targets, plan, formats, switched, carried: None, scratch, unsent: 0 }
+    /// Prepare to encode `files` as `mapping` and `plan` say.
+    pub(crate) fn new(files: Files, mapping: Arc<ColumnMapping>, plan: EncodePlan) -> Self {
+        let formats = mapping.formats(plan.mode);
+        let (text_fallbacks, scratch) = (Vec::new(), Vec::new());
+        ChunkEncoder { files, mapping, plan, formats, text_fallbacks, carried: None, scratch, unsent: 0 }
     }
 
-    /// Encode everything and send the chunks to `chunks`, the last of them an error if there was one.
+    /// Encode all records and send the chunks to `chunks`; after an error nothing follows.
     ///
-    /// Nobody receiving any more ends it too: whoever stopped knows why. Returns which columns were given up.
-    pub(crate) fn run(mut self, counters: &Progress, chunks: &Sender<Result<Chunk>>) -> Vec<TextFallback> {
+    /// Also end when the receiver is dropped, which then knows the reason. Return the columns that the server had to
+    /// parse from some record on.
+    pub(crate) fn run(mut self, progress: &Progress, chunks: &Sender<Result<Chunk>>) -> Vec<TextFallback> {
         loop {
             let chunk = match self.next_chunk() {
                 Ok(None) => break,
-                Ok(Some(_)) if counters.is_cancelled() => Err(Error::interrupted()),
+                Ok(Some(_)) if progress.is_cancelled() => Err(Error::interrupted()),
                 Ok(Some(chunk)) => Ok(chunk),
                 Err(error) => Err(error),
             };
             let last = chunk.is_err();
             let rows = chunk.as_ref().map_or(self.unsent, |chunk| chunk.rows() + chunk.rejects.len());
-            counters.add(rows as u64, self.files.inputs().consumed().saturating_sub(counters.bytes()));
+            progress.add(rows as u64, self.files.inputs().consumed().saturating_sub(progress.bytes()));
             if chunks.blocking_send(chunk).is_err() || last {
                 break;
             }
         }
-        self.switched
+        self.text_fallbacks
     }
 
-    /// What is wrong with the first record of each file, and from where on the server reads a column.
+    /// Encode the first record of each file; return the errors, and the columns that the server has to parse.
     ///
-    /// Ends with the first file that cannot be opened, or whose header is another.
+    /// End at the first file that cannot be opened, or whose header differs.
     pub(crate) fn check_first_records(mut self) -> (Vec<Error>, Vec<TextFallback>) {
         let mut problems = Vec::new();
         loop {
@@ -111,37 +113,37 @@ impl ChunkEncoder {
                 }
             }
         }
-        (problems, self.switched)
+        (problems, self.text_fallbacks)
     }
 
-    /// The next chunk; `None` at the end.
+    /// Encode the next chunk; `None` at the end of the input.
     ///
     /// # Errors
-    /// When the input cannot be read, and at the first bad record unless rejects are handed on.
+    /// When the input cannot be read, and at the first bad record unless the plan is to set it aside.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let carried = self.carried.take();
         if carried.is_none() && !self.files.has_next()? {
             return Ok(None);
         }
-        let mut chunk = Building::new(self.files.name(), &self.formats);
+        let mut chunk = ChunkBuilder::new(self.files.name(), &self.formats);
         if let Some(carried) = carried {
             chunk.tuples = carried.tuple;
-            chunk.add(&carried.original);
+            chunk.add(&carried.source);
         }
-        let most = if self.plan.rejecting { CHUNK_BYTES_REJECTING } else { CHUNK_BYTES };
-        while chunk.tuples.len() + chunk.bytes.len() + chunk.rejected_bytes < most
+        let max_bytes = if self.plan.rejecting { CHUNK_BYTES_REJECTING } else { CHUNK_BYTES };
+        while chunk.tuples.len() + chunk.bytes.len() + chunk.rejected_bytes < max_bytes
             && chunk.records() < self.plan.chunk_rows
         {
             let Some(record) = self.files.next_here()? else { break };
             let start = chunk.tuples.len();
             let outcome = loop {
                 let (formats, tuples) = (&self.formats, &mut chunk.tuples);
-                match encode_record(record, &self.targets, formats, &chunk.file, tuples, &mut self.scratch) {
+                match encode_record(record, &self.mapping, formats, &chunk.file, tuples, &mut self.scratch) {
                     RecordOutcome::NeedsServer(index, value) => {
                         chunk.tuples.truncate(start);
-                        self.formats = give_up(&self.formats, index, self.plan.mode == Mode::Copy);
+                        self.formats = fall_back_to_text(&self.formats, index, self.plan.mode == Mode::Copy);
                         let file = chunk.file.to_string();
-                        self.switched.push(TextFallback { index, file, line: record.line, value });
+                        self.text_fallbacks.push(TextFallback { index, file, line: record.line, value });
                     }
                     outcome => break outcome,
                 }
@@ -159,10 +161,10 @@ impl ChunkEncoder {
             if chunk.ends.is_empty() {
                 chunk.formats = Arc::clone(&self.formats);
             }
-            let original = Original::of(record, self.plan.rejecting);
-            if chunk.formats != self.formats || !chunk.add(&original) {
-                // It cannot be in this chunk: the next one begins with it.
-                self.carried = Some(Carried { tuple: chunk.tuples.split_off(start), original });
+            let source = SourceRecord::new(record, self.plan.rejecting);
+            if chunk.formats != self.formats || !chunk.add(&source) {
+                // It does not fit this chunk: the next one begins with it.
+                self.carried = Some(CarriedTuple { tuple: chunk.tuples.split_off(start), source });
                 break;
             }
         }
@@ -170,50 +172,54 @@ impl ChunkEncoder {
     }
 }
 
-/// A tuple that the next chunk begins with.
-struct Carried {
+/// A tuple that is already encoded, with which the next chunk begins.
+struct CarriedTuple {
     tuple: Vec<u8>,
-    original: Original,
+    source: SourceRecord,
 }
 
-/// Where a record was, and its bytes where they may be needed.
-struct Original {
+/// The position of a tuple's record in its file, and the record's bytes if it may yet be rejected.
+struct SourceRecord {
+    /// The line on which it begins, from 1.
     line: u64,
+    /// The line on which it ends.
     last_line: u64,
+    /// Bytes before it in the file.
     offset: u64,
+    /// Its bytes; empty where no row can be rejected.
     raw: Vec<u8>,
 }
 
-impl Original {
-    fn of(record: Record<'_>, with_bytes: bool) -> Self {
+impl SourceRecord {
+    fn new(record: Record<'_>, with_bytes: bool) -> Self {
         let raw = if with_bytes { record.raw().to_vec() } else { Vec::new() };
-        Original { line: record.line, last_line: record.last_line, offset: record.offset, raw }
+        SourceRecord { line: record.line, last_line: record.last_line, offset: record.offset, raw }
     }
 }
 
-/// A chunk that is being filled.
-struct Building {
+/// A [`Chunk`] under construction.
+struct ChunkBuilder {
     tuples: Vec<u8>,
     ends: Vec<usize>,
     lines: LineMap,
     file: Arc<str>,
     formats: Arc<[ValueFormat]>,
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    spans: Vec<RecordSpan>,
     rejects: Vec<Reject>,
     rejected_bytes: usize,
 }
 
-impl Building {
+impl ChunkBuilder {
     fn new(file: &str, formats: &Arc<[ValueFormat]>) -> Self {
-        Building {
+        ChunkBuilder {
             tuples: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
             ends: Vec::new(),
             lines: LineMap::default(),
             file: file.into(),
             formats: Arc::clone(formats),
             bytes: Vec::new(),
-            places: Vec::new(),
+            spans: Vec::new(),
             rejects: Vec::new(),
             rejected_bytes: 0,
         }
@@ -223,58 +229,58 @@ impl Building {
         self.ends.len() + self.rejects.len()
     }
 
-    /// Count what was last appended to the tuples as one; `false` if it cannot be in this chunk.
-    fn add(&mut self, original: &Original) -> bool {
-        if !self.lines.push(original.line) {
+    /// Record the end of the tuple just appended; `false` if its line is too far from the last one for this chunk.
+    fn add(&mut self, source: &SourceRecord) -> bool {
+        if !self.lines.push(source.line) {
             return false;
         }
         self.ends.push(self.tuples.len());
-        self.bytes.extend_from_slice(&original.raw);
-        let Original { last_line, offset, .. } = *original;
-        self.places.push(Place { end: self.bytes.len(), last_line, offset });
+        self.bytes.extend_from_slice(&source.raw);
+        let SourceRecord { last_line, offset, .. } = *source;
+        self.spans.push(RecordSpan { end: self.bytes.len(), last_line, offset });
         true
     }
 
     fn finish(self, rejecting: bool) -> Chunk {
-        let Building { tuples, ends, lines, file, formats, bytes, places, rejects, .. } = self;
-        let originals = rejecting.then(|| Originals { bytes: bytes.into(), places });
+        let ChunkBuilder { tuples, ends, lines, file, formats, bytes, spans, rejects, .. } = self;
+        let originals = rejecting.then(|| OriginalRecords { bytes: bytes.into(), spans });
         Chunk { tuples: tuples.into(), ends, lines, file, formats, originals, rejects }
     }
 }
 
-/// The formats once the server reads column `index`.
-fn give_up(formats: &[ValueFormat], index: usize, one_format: bool) -> Arc<[ValueFormat]> {
+/// `formats` with text for column `index`, or for all columns if they must have one format.
+fn fall_back_to_text(formats: &[ValueFormat], index: usize, one_format: bool) -> Arc<[ValueFormat]> {
     let text = |(column, format): (usize, &ValueFormat)| {
         if one_format || column == index { ValueFormat::Text } else { *format }
     };
     formats.iter().enumerate().map(text).collect()
 }
 
-/// Append `record` as one tuple; what is appended is void unless it was encoded.
+/// Append `record` to `tuples`; unless it is encoded, the caller has to truncate what was appended.
 fn encode_record(
     record: Record<'_>,
-    targets: &ColumnMapping,
+    mapping: &ColumnMapping,
     formats: &[ValueFormat],
     file: &Arc<str>,
     tuples: &mut Vec<u8>,
     scratch: &mut Vec<u8>,
 ) -> RecordOutcome {
     let reject = |reason: Reason| reject(record, file, reason);
-    if record.len() != targets.fields {
-        return reject(wrong_field_count(record, targets.fields));
+    if record.len() != mapping.fields {
+        return reject(wrong_field_count(record, mapping.fields));
     }
     // A table has at most 1,600 columns.
-    tuples.extend_from_slice(&(targets.columns.len() as i16).to_be_bytes());
-    for (index, (target, format)) in targets.columns.iter().zip(formats).enumerate() {
-        let Field::Value(value) = record.field(target.field, scratch) else {
+    tuples.extend_from_slice(&(mapping.columns.len() as i16).to_be_bytes());
+    for (index, (mapped, format)) in mapping.columns.iter().zip(formats).enumerate() {
+        let Field::Value(value) = record.field(mapped.field, scratch) else {
             tuples.extend_from_slice(&(-1_i32).to_be_bytes());
             continue;
         };
         let length_at = tuples.len();
         tuples.extend_from_slice(&[0; 4]);
-        let encoded = match (&target.encoder, format) {
+        let encoded = match (&mapped.encoder, format) {
             (Some(encoder), ValueFormat::Binary) => encoder.encode(value, tuples),
-            (encoder, _) => as_text(encoder.as_ref(), value, tuples),
+            (encoder, _) => encode_as_text(encoder.as_ref(), value, tuples),
         };
         match encoded {
             Ok(()) => {
@@ -282,13 +288,13 @@ fn encode_record(
                 tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
             }
             Err(Refusal::Unsure) => return RecordOutcome::NeedsServer(index, excerpt(value)),
-            Err(Refusal::Invalid(expected)) => return reject(wrong_value(record, target, value, &expected)),
+            Err(Refusal::Invalid(expected)) => return reject(wrong_value(record, mapped, value, &expected)),
         }
     }
     RecordOutcome::Encoded
 }
 
-/// `record`, refused for `reason`.
+/// The rejection of `record` for `reason`.
 fn reject(record: Record<'_>, file: &Arc<str>, reason: Reason) -> RecordOutcome {
     RecordOutcome::Rejected(Box::new(Reject {
         file: Arc::clone(file),
@@ -300,29 +306,29 @@ fn reject(record: Record<'_>, file: &Arc<str>, reason: Reason) -> RecordOutcome 
     }))
 }
 
-/// Append `value` for the server to read, unless it is certain that it cannot.
-fn as_text(encoder: Option<&Encoder>, value: &[u8], tuples: &mut Vec<u8>) -> Result<(), Refusal> {
+/// Append `value` as text for the server to parse, unless `encoder` is certain that it is invalid.
+fn encode_as_text(encoder: Option<&Encoder>, value: &[u8], tuples: &mut Vec<u8>) -> Result<(), Refusal> {
     Encoder::Text.encode(value, tuples)?;
     let Some(encoder) = encoder else { return Ok(()) };
     let end = tuples.len();
-    let judged = encoder.encode(value, tuples);
+    let checked = encoder.encode(value, tuples);
     tuples.truncate(end);
-    match judged {
+    match checked {
         Err(Refusal::Invalid(expected)) => Err(Refusal::Invalid(expected)),
         _ => Ok(()),
     }
 }
 
-fn wrong_value(record: Record<'_>, target: &Target, value: &[u8], expected: &str) -> Reason {
+fn wrong_value(record: Record<'_>, mapped: &MappedColumn, value: &[u8], expected: &str) -> Reason {
     if record.encoding() != encoding_rs::UTF_8 && std::str::from_utf8(value).is_err() {
-        return wrong_bytes(record, target, value);
+        return wrong_bytes(record, mapped, value);
     }
-    let (value_bytes, value, type_name) = (value, excerpt(value), &target.column.type_name);
+    let (value_bytes, value, type_name) = (value, excerpt(value), &mapped.column.type_name);
     Reason {
-        column: Some(target.column.name.clone()),
-        field: Some(target.field + 1),
+        column: Some(mapped.column.name.clone()),
+        field: Some(mapped.field + 1),
         help: if std::str::from_utf8(value_bytes).is_err() {
-            "say with --encoding what the file is written in, or let --sniff find out".into()
+            "give the file's encoding with --encoding, or let --sniff detect it".into()
         } else {
             "correct the value, or leave it empty for NULL".into()
         },
@@ -331,13 +337,13 @@ fn wrong_value(record: Record<'_>, target: &Target, value: &[u8], expected: &str
     .with_value(value)
 }
 
-/// Part of `value` could not be decoded.
-fn wrong_bytes(record: Record<'_>, target: &Target, value: &[u8]) -> Reason {
+/// Why `value` is rejected: part of it could not be decoded.
+fn wrong_bytes(record: Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reason {
     let (value, encoding) = (excerpt(value), record.encoding().name());
     Reason {
-        column: Some(target.column.name.clone()),
-        field: Some(target.field + 1),
-        help: "correct it, or say with --encoding what the file is written in".into(),
+        column: Some(mapped.column.name.clone()),
+        field: Some(mapped.field + 1),
+        help: "correct it, or give the file's encoding with --encoding".into(),
         ..Reason::new(format!("{value} has bytes that are not {encoding}"))
     }
     .with_value(value)
@@ -350,12 +356,12 @@ fn wrong_field_count(record: Record<'_>, expected: usize) -> Reason {
     } else if found > expected {
         (
             format!("{found} {fields}, where {expected} were expected"),
-            "put values that hold the delimiter in quotes: \"Washington, D.C.\"",
+            "put values that contain the delimiter in quotes: \"Washington, D.C.\"",
         )
     } else {
         (
             format!("{found} {fields}, where {expected} were expected"),
-            "write every field, and nothing between the delimiters for NULL",
+            "write every field; leave a field empty for NULL",
         )
     };
     Reason { help: help.into(), ..Reason::new(reason) }

@@ -1,22 +1,25 @@
 //! Encoded records: tuples back to back, in chunks.
 //!
-//! A tuple is what binary COPY calls one: a 16-bit field count, then for each field a 32-bit length (−1 for
-//! NULL) and the value. The same length and bytes make a Bind parameter and an array element, so every sink
-//! slices these chunks and none encodes anything itself.
+//! A tuple has the layout of binary COPY: a 16-bit field count, then for each field a 32-bit length (−1 for NULL) and
+//! the value. A Bind parameter and an array element have the same length and bytes, so every writer slices these
+//! chunks and none encodes anything.
+//!
+//! [`encoder`] fills the chunks, [`stream`] hands them to the writers, [`rejected`] describes records that are not
+//! among them.
 
 pub(crate) mod encoder;
 pub(crate) mod rejected;
 pub(crate) mod stream;
 
-use crate::load::mapping::ValueFormat;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
 use crate::load::chunk::rejected::{Reason, Reject};
+use crate::load::mapping::ValueFormat;
 
-/// Rows of a chunk.
+/// Maximum number of rows in a chunk, unless it reaches its maximum size in bytes first, which [`encoder`] sets.
 pub(crate) const CHUNK_ROWS: usize = 8192;
 
 /// Tuples of consecutive records of one file.
@@ -24,54 +27,54 @@ pub(crate) const CHUNK_ROWS: usize = 8192;
 pub(super) struct Chunk {
     /// The tuples, back to back.
     pub tuples: Bytes,
-    /// Where each tuple ends.
+    /// The end of each tuple: bytes from the start of `tuples`.
     pub ends: Vec<usize>,
-    /// Where the records were.
+    /// The line on which each record begins.
     pub lines: LineMap,
-    /// What errors call the file.
+    /// Name of the file, as errors give it.
     pub file: Arc<str>,
-    /// Who reads each column; the same for all tuples.
+    /// The format of each column, the same for all tuples.
     pub formats: Arc<[ValueFormat]>,
-    /// The records themselves, where they may have to be written back.
-    pub originals: Option<Originals>,
-    /// Records between these that could not be encoded.
+    /// The records themselves; `None` where no row can be rejected.
+    pub originals: Option<OriginalRecords>,
+    /// Records from the same part of the file that could not be encoded.
     pub rejects: Vec<Reject>,
 }
 
-/// The bytes and places of a chunk's records.
+/// The unencoded records of a chunk.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Originals {
-    /// The records with their line ends, back to back.
+pub(super) struct OriginalRecords {
+    /// The records with their line endings, back to back.
     pub bytes: Bytes,
-    /// One for each.
-    pub places: Vec<Place>,
+    /// The position of each record.
+    pub spans: Vec<RecordSpan>,
 }
 
-/// Where one record was.
+/// The position of a record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    /// Where it ends in [`Originals::bytes`].
+pub(super) struct RecordSpan {
+    /// Its end in [`OriginalRecords::bytes`].
     pub end: usize,
-    /// The line it ends on.
+    /// The line on which it ends, from 1.
     pub last_line: u64,
     /// Bytes before it in the file.
     pub offset: u64,
 }
 
-/// The lines that records begin on, which mostly follow each other.
+/// The lines on which records begin, compact because most are consecutive.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LineMap {
     first: u64,
     last: u64,
-    /// From each line to the next; empty while all are 1.
+    /// The difference between each line and the next; empty while all are 1.
     steps: Vec<u16>,
     count: usize,
-    /// Whether the steps were given up.
+    /// Whether the steps were dropped.
     coarse: bool,
 }
 
 impl LineMap {
-    /// Add `line`; `false` if it is too far from the last one, and another `LineMap` has to begin with it.
+    /// Append `line`; `false` if it is too far from the last one, so that a new map has to begin with it.
     pub(super) fn push(&mut self, line: u64) -> bool {
         if self.count == 0 {
             *self = LineMap { first: line, last: line, count: 1, ..LineMap::default() };
@@ -89,23 +92,23 @@ impl LineMap {
         true
     }
 
-    /// How much memory they take, beyond a few words.
+    /// Bytes allocated on the heap.
     pub(super) fn bytes(&self) -> usize {
         self.steps.capacity() * size_of::<u16>()
     }
 
-    /// Keep no more than the first and the last, whatever is between.
+    /// Free the memory: keep only the first and the last line, unless the lines are consecutive.
     pub(super) fn coarsen(&mut self) {
         self.coarse |= !self.steps.is_empty();
         self.steps = Vec::new();
     }
 
-    /// The first and the last line that record `index`, from 0, may begin on.
+    /// The first and the last line on which record `index`, from 0, may begin; equal unless the map is coarse.
     pub(super) fn range(&self, index: usize) -> (u64, u64) {
         if self.coarse { (self.first, self.last) } else { (self.get(index), self.get(index)) }
     }
 
-    /// Line `index`, from 0, while they are not coarse.
+    /// The line of record `index`, from 0; wrong if the map is coarse.
     pub(super) fn get(&self, index: usize) -> u64 {
         match self.steps.get(..index) {
             Some(steps) if !self.steps.is_empty() => {
@@ -117,22 +120,22 @@ impl LineMap {
 }
 
 impl Chunk {
-    /// How many tuples.
+    /// Number of tuples.
     pub(super) fn rows(&self) -> usize {
         self.ends.len()
     }
 
-    /// How many bytes tuple `row` has.
+    /// Length of tuple `row`, from 0, in bytes.
     pub(super) fn bytes(&self, row: usize) -> usize {
         self.ends[row] - self.start(row)
     }
 
-    /// Where tuple `index` begins; for the number of tuples, where the last one ends.
+    /// Start of tuple `index`, in bytes; if `index` is the number of tuples, the end of the last one.
     fn start(&self, index: usize) -> usize {
         if index == 0 { 0 } else { self.ends[index - 1] }
     }
 
-    /// The tuples of `rows` alone; whoever takes them apart knows where they were.
+    /// A chunk of the tuples of `rows`, without their lines and original records.
     pub(super) fn slice(&self, rows: Range<usize>) -> Chunk {
         let (from, to) = (self.start(rows.start), self.start(rows.end));
         Chunk {
@@ -146,12 +149,12 @@ impl Chunk {
         }
     }
 
-    /// The tuples of `rows` but for those `left_out`, which are in order.
-    pub(super) fn without(&self, rows: Range<usize>, left_out: &[usize]) -> Chunk {
+    /// As [`Chunk::slice`], but leave out the tuples `excluded`, which are in ascending order.
+    pub(super) fn without(&self, rows: Range<usize>, excluded: &[usize]) -> Chunk {
         let mut kept = self.slice(rows.start..rows.start);
         let mut tuples = Vec::with_capacity(self.start(rows.end) - self.start(rows.start));
         for row in rows {
-            if left_out.binary_search(&row).is_err() {
+            if excluded.binary_search(&row).is_err() {
                 tuples.extend_from_slice(&self.tuples[self.start(row)..self.ends[row]]);
                 kept.ends.push(tuples.len());
             }
@@ -160,20 +163,20 @@ impl Chunk {
         kept
     }
 
-    /// The tuples one by one.
+    /// Iterate over the tuples.
     pub(super) fn iter(&self) -> impl Iterator<Item = Tuple> + '_ {
         (0..self.rows()).map(|row| self.tuple(row))
     }
 
-    /// Record `row`, from 0, refused for `reason`.
+    /// The rejection of record `row`, from 0, for `reason`.
     pub(super) fn reject(&self, row: usize, reason: Reason) -> Reject {
         let first_line = self.lines.get(row);
         let Some(originals) = &self.originals else {
             let (file, raw) = (Arc::clone(&self.file), Bytes::new());
             return Reject { file, first_line, last_line: first_line, byte_offset: 0, reason, raw };
         };
-        let Place { end, last_line, offset } = originals.places[row];
-        let start = if row == 0 { 0 } else { originals.places[row - 1].end };
+        let RecordSpan { end, last_line, offset } = originals.spans[row];
+        let start = if row == 0 { 0 } else { originals.spans[row - 1].end };
         let raw = originals.bytes.slice(start..end);
         Reject { file: Arc::clone(&self.file), first_line, last_line, byte_offset: offset, reason, raw }
     }
@@ -213,17 +216,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_kept_whatever_their_steps() {
+    fn lines_are_exact_until_they_are_coarsened() {
         for expected in [&[5, 6, 7, 8][..], &[1, 2, 5, 6], &[1, 4, 5], &[9], &[1, 65_536]] {
             let mut lines = LineMap::default();
             assert!(expected.iter().all(|&line| lines.push(line)), "{expected:?}");
             let found: Vec<u64> = (0..expected.len()).map(|index| lines.get(index)).collect();
             assert_eq!(found, expected);
             let (first, last) = (expected[0], expected[expected.len() - 1]);
-            let follow = last - first == expected.len() as u64 - 1;
+            let are_consecutive = last - first == expected.len() as u64 - 1;
             lines.coarsen();
             assert_eq!(lines.bytes(), 0);
-            let range = if follow { (last, last) } else { (first, last) };
+            let range = if are_consecutive { (last, last) } else { (first, last) };
             assert_eq!(lines.range(expected.len() - 1), range);
         }
         let mut lines = LineMap::default();

@@ -1,80 +1,82 @@
-//! A record that was not loaded, and why.
+//! Rejected records, and the reasons.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 use crate::Error;
 
-/// Why a row was not loaded.
+/// Why a record was rejected. The serialized fields are the keys of the rejects log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[expect(clippy::struct_field_names, reason = "it is the key in the log")]
+#[expect(clippy::struct_field_names, reason = "`reason` is the key in the log")]
 pub(crate) struct Reason {
-    /// The column it is about, if it is about one.
+    /// The column at fault, or the columns of a key, separated by commas; `None` if no column is at fault.
     pub column: Option<String>,
-    /// Which field of the record that is, from 1.
+    /// The field of the record that holds the column, from 1; `None` unless exactly one column is at fault.
     #[serde(skip)]
     pub field: Option<usize>,
-    /// The value it is about, shortened and printable.
+    /// The value at fault, shortened and printable; `None` if unknown.
     pub value: Option<String>,
-    /// In words.
+    /// The message.
     pub reason: String,
-    /// What the server says besides: the key that is there already, the row that breaks the constraint.
+    /// The server's DETAIL, such as the duplicate key; `None` if it sent none.
     pub detail: Option<String>,
     /// The remedy.
     #[serde(skip)]
     pub help: String,
-    /// The server's code; `None` when the row was never sent.
+    /// The server's SQLSTATE; `None` if the row was not sent.
     pub sqlstate: Option<String>,
-    /// The constraint that it breaks.
+    /// The constraint that the row violates; `None` if the server names none.
     pub constraint: Option<String>,
 }
 
 impl Reason {
-    /// Nothing but words.
+    /// A reason with only a message.
     pub(crate) fn new(reason: String) -> Self {
         Reason { reason, ..Reason::default() }
     }
 
-    /// About `value`, which is printable.
+    /// The same reason with the value at fault, which must be printable.
     #[must_use]
     pub(crate) fn with_value(self, value: String) -> Self {
         Reason { value: Some(value), ..self }
     }
 }
 
-/// A row that was not loaded.
+/// A record that was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Reject {
-    /// The file that it was in.
+    /// Name of its file.
     #[serde(serialize_with = "as_text")]
-    pub file: std::sync::Arc<str>,
-    /// The line that it begins on, from 1.
+    pub file: Arc<str>,
+    /// The line on which it begins, from 1.
     pub first_line: u64,
-    /// The line that it ends on.
+    /// The line on which it ends.
     pub last_line: u64,
     /// Bytes before it in the file, decompressed.
     pub byte_offset: u64,
-    /// Why.
+    /// Why it was rejected.
     #[serde(flatten)]
     pub reason: Reason,
-    /// Its bytes, with its line end.
+    /// Its bytes, including its line ending.
     #[serde(skip)]
     pub raw: Bytes,
 }
 
-fn as_text<S: Serializer>(text: &std::sync::Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text)
 }
 
 impl Reject {
-    /// The error for a load that may not have any.
+    /// The error that ends a load in which no row may be rejected.
     pub(crate) fn into_error(self) -> Error {
         let Reject { file, first_line, reason, .. } = self;
         let Reason { column, field, reason, help, .. } = reason;
-        let place = match (field, column) {
+        let column = match (field, column) {
             (Some(field), Some(column)) => format!(", column {field} ({column})"),
             _ => String::new(),
         };
-        Error::input(format!("{file}, line {first_line}{place}: {reason}")).with_help(help)
+        Error::input(format!("{file}, line {first_line}{column}: {reason}")).with_help(help)
     }
 }

@@ -1,4 +1,4 @@
-//! Where the sinks get their chunks from: the encoder, or a piece that is tried again.
+//! Hands the chunks of the encoder, or a single chunk, to the writers, and locates their rows in the files.
 
 use std::sync::Arc;
 
@@ -9,129 +9,139 @@ use crate::load::chunk::{Chunk, LineMap};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Chunks between the encoder and the sink: enough that neither waits for the other's hiccups.
+/// Chunks buffered between the encoder and the writers: enough that neither has to wait for a short stall of the other.
 const CHUNKS_AHEAD: usize = 4;
 
-/// How much may be kept to tell which line a row was on, in bytes: two a row where records span lines, else nothing.
-const MOST_LINES_BYTES: usize = 8 * 1024 * 1024;
+/// Memory for the lines of delivered rows, in bytes: 2 bytes a row where records span several lines, otherwise none.
+const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The encoder's chunks, which several sinks may share.
+/// The chunks of an encoder; several writers may share it.
 #[derive(Debug)]
 pub(crate) struct ChunkStream {
     chunks: Mutex<mpsc::Receiver<Result<Chunk>>>,
-    counters: Arc<Progress>,
-    /// Becomes true when nothing more is to be given out.
+    progress: Arc<Progress>,
+    /// Becomes true when no more chunks are to be delivered.
     stopped: watch::Sender<bool>,
-    encoding: Mutex<Option<tokio::task::JoinHandle<Vec<TextFallback>>>>,
+    encoder: Mutex<Option<tokio::task::JoinHandle<Vec<TextFallback>>>>,
 }
 
 impl ChunkStream {
-    /// Run `encoding` on a thread of its own.
-    pub(crate) fn start(encoding: ChunkEncoder, counters: &Arc<Progress>) -> ChunkStream {
+    /// Run `encoder` on a dedicated thread.
+    pub(crate) fn start(encoder: ChunkEncoder, progress: &Arc<Progress>) -> ChunkStream {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let counters = Arc::clone(counters);
-        let encoding = {
-            let counters = Arc::clone(&counters);
-            tokio::task::spawn_blocking(move || encoding.run(&counters, &sender))
+        let progress = Arc::clone(progress);
+        let encoder = {
+            let progress = Arc::clone(&progress);
+            tokio::task::spawn_blocking(move || encoder.run(&progress, &sender))
         };
         ChunkStream {
             chunks: Mutex::new(receiver),
-            counters,
+            progress,
             stopped: watch::Sender::new(false),
-            encoding: Mutex::new(Some(encoding)),
+            encoder: Mutex::new(Some(encoder)),
         }
     }
 
-    /// The next chunk; `None` when there is none left, or somebody stopped.
+    /// The next chunk; `None` at the end of the input, and after [`ChunkStream::stop`].
+    ///
+    /// # Errors
+    /// The encoder's error, or that the load was cancelled.
     pub(crate) async fn next(&self) -> Result<Option<Chunk>> {
         let next = async { self.chunks.lock().await.recv().await.transpose() };
         let mut stopped = self.stopped.subscribe();
         tokio::select! {
             biased;
             _ = stopped.wait_for(|stopped| *stopped) => Ok(None),
-            // The input may be a pipe that nobody writes to.
-            () = self.counters.cancelled() => Err(Error::interrupted()),
+            // The encoder may be waiting for input that never comes, as from an idle pipe.
+            () = self.progress.cancelled() => Err(Error::interrupted()),
             chunk = next => chunk,
         }
     }
 
-    /// Say that `rows` of the rows given out were set aside.
+    /// Count `rows` of the delivered rows as rejected.
     pub(crate) fn reject(&self, rows: u64) {
-        self.counters.reject(rows);
+        self.progress.reject(rows);
     }
 
-    /// Give out no more chunks, even to those who wait for one.
+    /// Deliver no more chunks, and end every pending [`ChunkStream::next`].
     pub(crate) fn stop(&self) {
         self.stopped.send_replace(true);
     }
 
-    /// After the last chunk: which columns the encoder left to the server in the middle of the input.
-    pub(crate) async fn switches(&self) -> Vec<TextFallback> {
-        match self.encoding.lock().await.take() {
-            Some(encoding) => encoding.await.expect("the encoder neither panics nor is aborted"),
+    /// The columns that the server had to parse from some record on. To be called once, after the last chunk.
+    pub(crate) async fn text_fallbacks(&self) -> Vec<TextFallback> {
+        match self.encoder.lock().await.take() {
+            Some(encoder) => encoder.await.expect("the encoder neither panics nor is aborted"),
             None => Vec::new(),
         }
     }
 }
 
-/// What one sink is given, and where each row of it was.
+/// The chunks delivered to one writer, and the line of each of their rows.
 #[derive(Debug)]
 pub(crate) struct ChunkFeed<'a> {
-    source: Source<'a>,
-    given: Vec<Given>,
-    /// How much the lines of what was given take, and how many of them, from the first, take no more than they must.
-    lines_bytes: usize,
+    source: FeedSource<'a>,
+    delivered: Vec<DeliveredChunk>,
+    /// Memory that the lines of the delivered chunks take, in bytes.
+    line_bytes: usize,
+    /// Number of delivered chunks, from the first, whose lines were coarsened to save memory.
     coarse: usize,
+    /// Number of delivered rows.
     rows: u64,
 }
 
 #[derive(Debug)]
-enum Source<'a> {
-    ChunkStream(&'a ChunkStream),
-    Piece(Option<Box<Chunk>>),
+enum FeedSource<'a> {
+    Stream(&'a ChunkStream),
+    /// A single chunk; `None` once it was delivered.
+    Chunk(Option<Box<Chunk>>),
 }
 
-/// A chunk that was given out: what is needed to find a row of it.
+/// The position of a chunk in the input.
 #[derive(Debug)]
-struct Given {
+struct DeliveredChunk {
+    /// Rows that were delivered before it.
     first_row: u64,
     file: Arc<str>,
     lines: LineMap,
 }
 
 impl<'a> ChunkFeed<'a> {
-    /// All that `stream` gives.
-    pub(crate) fn stream(stream: &'a ChunkStream) -> Self {
-        ChunkFeed::of(Source::ChunkStream(stream))
+    /// Deliver chunks of `stream`, which other writers may share.
+    pub(crate) fn from_stream(stream: &'a ChunkStream) -> Self {
+        ChunkFeed::new(FeedSource::Stream(stream))
     }
 
-    /// `chunk` alone.
-    pub(crate) fn piece(chunk: Chunk) -> Self {
-        ChunkFeed::of(Source::Piece(Some(Box::new(chunk))))
+    /// Deliver `chunk` only.
+    pub(crate) fn from_chunk(chunk: Chunk) -> Self {
+        ChunkFeed::new(FeedSource::Chunk(Some(Box::new(chunk))))
     }
 
-    fn of(source: Source<'a>) -> Self {
-        ChunkFeed { source, given: Vec::new(), lines_bytes: 0, coarse: 0, rows: 0 }
+    fn new(source: FeedSource<'a>) -> Self {
+        ChunkFeed { source, delivered: Vec::new(), line_bytes: 0, coarse: 0, rows: 0 }
     }
 
-    /// The next chunk that has rows.
+    /// The next chunk that has rows; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`ChunkStream::next`].
     pub(crate) async fn next(&mut self) -> Result<Option<Chunk>> {
         loop {
             let chunk = match &mut self.source {
-                Source::ChunkStream(stream) => stream.next().await?,
-                Source::Piece(chunk) => chunk.take().map(|chunk| *chunk),
+                FeedSource::Stream(stream) => stream.next().await?,
+                FeedSource::Chunk(chunk) => chunk.take().map(|chunk| *chunk),
             };
             let Some(chunk) = chunk else { return Ok(None) };
             if chunk.rows() == 0 {
                 continue;
             }
             let (file, lines) = (Arc::clone(&chunk.file), chunk.lines.clone());
-            self.lines_bytes += lines.bytes();
-            self.given.push(Given { first_row: self.rows, file, lines });
-            // The longer ago, the less likely to be asked for.
-            while self.lines_bytes > MOST_LINES_BYTES && self.coarse < self.given.len() {
-                let lines = &mut self.given[self.coarse].lines;
-                self.lines_bytes -= lines.bytes();
+            self.line_bytes += lines.bytes();
+            self.delivered.push(DeliveredChunk { first_row: self.rows, file, lines });
+            // The oldest first: an error about them is the least likely.
+            while self.line_bytes > MAX_LINE_BYTES && self.coarse < self.delivered.len() {
+                let lines = &mut self.delivered[self.coarse].lines;
+                self.line_bytes -= lines.bytes();
                 lines.coarsen();
                 self.coarse += 1;
             }
@@ -140,30 +150,30 @@ impl<'a> ChunkFeed<'a> {
         }
     }
 
-    /// Rows given out so far.
+    /// Number of rows delivered so far.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// "people.csv, line 7", where `row`, from 0, began.
+    /// The file and line of delivered row `row`, from 0: "people.csv, line 7". `None` before the first chunk.
     pub(crate) fn locate(&self, row: u64) -> Option<String> {
-        let after = self.given.partition_point(|given| given.first_row <= row);
-        let given = &self.given[after.checked_sub(1)?];
-        let line = match given.lines.range((row - given.first_row) as usize) {
+        let after = self.delivered.partition_point(|chunk| chunk.first_row <= row);
+        let chunk = &self.delivered[after.checked_sub(1)?];
+        let line = match chunk.lines.range((row - chunk.first_row) as usize) {
             (first, last) if first == last => format!("line {first}"),
-            (first, last) => format!("line {first} to {last}"),
+            (first, last) => format!("lines {first} to {last}"),
         };
-        Some(format!("{}, {line}", given.file))
+        Some(format!("{}, {line}", chunk.file))
     }
 
-    /// The lines that rows `first` to `last` began on.
+    /// As [`ChunkFeed::locate`], for the rows `first` to `last`.
     pub(crate) fn locate_range(&self, first: u64, last: u64) -> Option<String> {
         let (first, last) = (self.locate(first)?, self.locate(last)?);
         if first == last {
             return Some(first);
         }
-        // Of the same file only the line is said again.
-        let file = &first[..=first.rfind(" line ")?];
+        // Name the file only once if both are in the same one.
+        let file = &first[..first.rfind(", line")? + ", ".len()];
         let last = last.strip_prefix(file).unwrap_or(&last);
         Some(format!("the rows from {first} to {last}"))
     }

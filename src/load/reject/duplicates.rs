@@ -1,6 +1,5 @@
-//! Which rows of a piece have a key that is there already, asked in one query.
+//! Finds all rows of a range whose key already exists, with one query.
 
-use crate::catalog::unique_key::columns_of;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,23 +7,25 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::catalog::Table;
+use crate::catalog::unique_key::columns_of;
 use crate::encode::TypeKind;
 use crate::load::chunk::Chunk;
 use crate::load::mapping::{ColumnMapping, ValueFormat};
-use crate::load::write::array::{array, array_of};
-use crate::load::write::params::Raw;
+use crate::load::write::array::{array_type, encode_array};
+use crate::load::write::params::EncodedParam;
 use crate::sql::quote;
 use crate::{Error, Result};
 
-/// A unique index over columns that are loaded.
+/// A unique index on loaded columns.
 #[derive(Debug)]
 pub(crate) struct UniqueIndex {
-    /// Its columns, as places among the targets.
+    /// Its columns, as indexes into [`ColumnMapping::columns`].
     pub columns: Vec<usize>,
 }
 
 impl UniqueIndex {
-    /// The index `name` of `table`; `None` if it has expressions, a condition, or columns that are not loaded.
+    /// Look up the index `name` of `table`; `None` if it has an expression, a predicate, or a column that is not
+    /// loaded or cannot be passed to `unnest()`.
     ///
     /// # Errors
     /// When the catalog cannot be read.
@@ -32,71 +33,70 @@ impl UniqueIndex {
         client: &Client,
         table: &Table,
         name: &str,
-        targets: &Arc<ColumnMapping>,
+        mapping: &Arc<ColumnMapping>,
     ) -> Result<Option<UniqueIndex>> {
         let names = columns_of(client, table, Some(name)).await?;
-        let place = |name: &str| {
-            let place = targets.names().position(|loaded| loaded == name)?;
-            let column = &targets.columns[place].column;
+        let index_of = |name: &str| {
+            let index = mapping.names().position(|loaded| loaded == name)?;
+            let column = &mapping.columns[index].column;
             let can_be_unnested =
                 column.array_oid != 0 && !matches!(column.column_type.kind, TypeKind::Array { .. });
-            can_be_unnested.then_some(place)
+            can_be_unnested.then_some(index)
         };
-        let columns: Option<Vec<usize>> = names.iter().map(|name| place(name.as_deref()?)).collect();
+        let columns: Option<Vec<usize>> = names.iter().map(|name| index_of(name.as_deref()?)).collect();
         Ok(columns.filter(|columns| !columns.is_empty()).map(|columns| UniqueIndex { columns }))
     }
 
-    /// The rows of `piece` whose key is in the table, or in an earlier row of the piece; in order.
+    /// Find the rows of `rows` whose key is in the table or in an earlier row of the range, in ascending order.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// When the query fails.
     pub(crate) async fn duplicates(
         &self,
         client: &Client,
         table: &Table,
-        targets: &Arc<ColumnMapping>,
+        mapping: &Arc<ColumnMapping>,
         chunk: &Chunk,
-        piece: Range<usize>,
+        rows: Range<usize>,
     ) -> Result<Vec<usize>> {
         let failed =
-            |error| Error::database(&format!("look for keys that are in {} already", table.name), &error);
-        let (mut types, mut arguments, mut names, mut equal, mut known) =
-            (vec![], vec![], vec![], vec![], vec![]);
+            |error| Error::database(&format!("look for keys that already exist in {}", table.name), &error);
+        let (mut types, mut parameters, mut names, mut equal, mut not_null) =
+            (Vec::<Type>::new(), vec![], vec![], vec![], vec![]);
         for (number, &column) in self.columns.iter().enumerate() {
-            let column = &targets.columns[column].column;
-            types.push(array_of(column.array_oid, &column.type_name));
-            arguments.push(format!("${}", number + 1));
+            let column = &mapping.columns[column].column;
+            types.push(array_type(column.array_oid, &column.type_name));
+            parameters.push(format!("${}", number + 1));
             equal.push(format!("t.{} = k.k{number}", quote(&column.name)));
-            known.push(format!("k{number} IS NOT NULL"));
+            not_null.push(format!("k{number} IS NOT NULL"));
             names.push(format!("k{number}"));
         }
-        // Not EXISTS: for want of statistics the server would hash the whole table for every piece, where the index
-        // that was broken has the answer.
+        // A scalar subquery rather than EXISTS: without statistics, the server would plan EXISTS as a hash join over
+        // the whole table instead of using the unique index.
         let sql = format!(
             "SELECT ord FROM (
                  SELECT *, row_number() OVER (PARTITION BY {names} ORDER BY ord) AS nth
                  FROM unnest({}) WITH ORDINALITY u({names}, ord)) k
              WHERE {} AND (nth > 1 OR COALESCE((SELECT true FROM {only}{} t WHERE {} LIMIT 1), false))
              ORDER BY ord",
-            arguments.join(", "),
-            known.join(" AND "),
+            parameters.join(", "),
+            not_null.join(" AND "),
             table.name.sql(),
             equal.join(" AND "),
             names = names.join(", "),
-            // The children of a table have keys of their own; partitions have not.
+            // A unique index does not cover inheritance children, but it covers partitions.
             only = if table.is_partitioned { "" } else { "ONLY " },
         );
-        let types: Vec<Type> = types;
         let statement = client.prepare_typed(&sql, &types).await.map_err(failed)?;
-        let tuples: Vec<Vec<_>> = piece.clone().map(|row| chunk.tuple(row).collect()).collect();
+        let tuples: Vec<Vec<_>> = rows.clone().map(|row| chunk.tuple(row).collect()).collect();
         let keys = self.columns.iter().map(|&column| {
             let values = tuples.iter().map(|tuple| tuple[column].as_deref());
-            let element = targets.columns[column].column.column_type.oid;
-            Raw { value: Some(array(element, values)), format: ValueFormat::Binary }
+            let element_oid = mapping.columns[column].column.column_type.oid;
+            EncodedParam { value: Some(encode_array(element_oid, values)), format: ValueFormat::Binary }
         });
-        let keys: Vec<Raw> = keys.collect();
-        let rows = client.query_raw(&statement, keys).await.map_err(failed)?;
-        let rows: Vec<_> = futures::TryStreamExt::try_collect(rows).await.map_err(failed)?;
-        Ok(rows.iter().map(|row| piece.start + row.get::<_, i64>(0) as usize - 1).collect())
+        let keys: Vec<EncodedParam> = keys.collect();
+        let found = client.query_raw(&statement, keys).await.map_err(failed)?;
+        let found: Vec<_> = futures::TryStreamExt::try_collect(found).await.map_err(failed)?;
+        Ok(found.iter().map(|row| rows.start + row.get::<_, i64>(0) as usize - 1).collect())
     }
 }

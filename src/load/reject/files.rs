@@ -1,51 +1,52 @@
-//! Bad rows: how many there may be, and the two files that they go to.
+//! The two files for rejected rows.
 //!
-//! `FILE.csv` gets the header and the original bytes of each, so that it loads again with the same options once
-//! they are corrected; `FILE.log.jsonl` gets one JSON object a row that says where it was and why it was refused.
+//! `FILE.csv` gets the header and the original bytes of each row, so that it can be loaded with the same options once
+//! the rows are corrected; `FILE.log.jsonl` gets one JSON object per row, with its position and the reason.
 
-use crate::load::chunk::rejected::Reject;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
 use crate::Result;
+use crate::load::chunk::rejected::Reject;
 use crate::output_file::AtomicFile;
 
-/// Writes bad rows to their two files, which appear when they are complete, and only if there are any.
+/// Writes rejected rows to two files, which appear under their names once complete, and only if a row was rejected.
 #[derive(Debug)]
 pub(crate) struct RejectFiles {
     csv: AtomicFile,
     log: AtomicFile,
     csv_path: PathBuf,
-    script: Script,
-    /// How the last record ended that had a line end.
+    marks: EncodedMarks,
+    /// The line ending of the last record that had one.
     line_end: Vec<u8>,
+    /// Number of rows written.
     written: u64,
 }
 
-/// What has to be written besides the rows, as the bytes of an encoding.
+/// The byte order mark and line ending characters in an encoding.
 #[derive(Debug, Clone, Copy)]
-struct Script {
-    /// Says in which order the two bytes of a character are, where that may be unclear.
-    mark: &'static [u8],
+struct EncodedMarks {
+    /// Empty except in UTF-16.
+    byte_order_mark: &'static [u8],
     line_feed: &'static [u8],
     carriage_return: &'static [u8],
 }
 
-impl Script {
-    fn of(encoding: &'static Encoding) -> Self {
-        let (mark, line_feed, carriage_return): (&[u8], &[u8], &[u8]) = if encoding == UTF_16LE {
+impl EncodedMarks {
+    fn new(encoding: &'static Encoding) -> Self {
+        let (byte_order_mark, line_feed, carriage_return): (&[u8], &[u8], &[u8]) = if encoding == UTF_16LE {
             (b"\xff\xfe", b"\n\0", b"\r\0")
         } else if encoding == UTF_16BE {
             (b"\xfe\xff", b"\0\n", b"\0\r")
         } else {
             (b"", b"\n", b"\r")
         };
-        Script { mark, line_feed, carriage_return }
+        EncodedMarks { byte_order_mark, line_feed, carriage_return }
     }
 
-    /// What `record` ends with, if it ends with its line.
+    /// The line ending of `record`; `None` if it has none, as the last one of a file may.
     fn line_end(self, record: &[u8]) -> Option<&[u8]> {
         let line = record.strip_suffix(self.line_feed).unwrap_or(record);
         let line = line.strip_suffix(self.carriage_return).unwrap_or(line);
@@ -54,40 +55,40 @@ impl Script {
 }
 
 impl RejectFiles {
-    /// Create `csv_path`, for rows in `encoding`, and its companion, so that a bad path fails before anything is
-    /// loaded.
+    /// Create `csv_path`, for rows in `encoding`, and its log, before anything is loaded, so that a bad path fails
+    /// early.
     ///
     /// # Errors
-    /// When one of them cannot be written.
+    /// When one of them cannot be created.
     pub(crate) fn create(csv_path: &Path, encoding: &'static Encoding) -> Result<Self> {
         let create = |path: &Path| {
             AtomicFile::create("rejects file", path)
-                .map_err(|error| error.with_help("name another with --rejects"))
+                .map_err(|error| error.with_help("choose another path with --rejects"))
         };
         Ok(RejectFiles {
             csv: create(csv_path)?,
             log: create(&log_path(csv_path))?,
             csv_path: csv_path.to_owned(),
-            script: Script::of(encoding),
-            line_end: Script::of(encoding).line_feed.to_owned(),
+            marks: EncodedMarks::new(encoding),
+            line_end: EncodedMarks::new(encoding).line_feed.to_owned(),
             written: 0,
         })
     }
 
-    /// Write `reject`; `header` is the file's first record, which the first reject has to follow.
+    /// Write `reject`, after `header` if it is the first one.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// When writing fails, for example because the disk is full.
     pub(crate) fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
         let raw = &reject.raw;
         for record in [header, raw] {
-            if let Some(line_end) = self.script.line_end(record) {
+            if let Some(line_end) = self.marks.line_end(record) {
                 line_end.clone_into(&mut self.line_end);
             }
         }
-        // The last record of a file may have no line end, but another may follow it here.
-        let end = if self.script.line_end(raw).is_some() { &[][..] } else { &self.line_end };
-        let before = if self.written == 0 { [self.script.mark, header] } else { [&[][..]; 2] };
+        // The last record of a file may have no line ending, but here another record may follow.
+        let end = if self.marks.line_end(raw).is_some() { &[][..] } else { &self.line_end };
+        let before = if self.written == 0 { [self.marks.byte_order_mark, header] } else { [&[][..]; 2] };
         let csv = [before[0], before[1], raw, end].iter().try_for_each(|part| self.csv.write_all(part));
         csv.map_err(|error| self.csv.failed(&error))?;
         serde_json::to_writer(&mut self.log, reject)
@@ -98,10 +99,10 @@ impl RejectFiles {
         Ok(())
     }
 
-    /// Complete the files, if anything was written. Returns the CSV's path.
+    /// Complete the files, and return the path of the CSV; `None`, and no files, if no row was rejected.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// When writing fails.
     pub(crate) fn finish(self) -> Result<Option<PathBuf>> {
         if self.written == 0 {
             return Ok(None);
@@ -112,7 +113,7 @@ impl RejectFiles {
     }
 }
 
-/// The companion of the rejects file `csv_path`.
+/// The path of the log that accompanies the rejects file `csv_path`: the same, with the extension `log.jsonl`.
 pub fn log_path(csv_path: &Path) -> PathBuf {
     csv_path.with_extension("log.jsonl")
 }

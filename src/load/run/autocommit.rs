@@ -1,36 +1,35 @@
-//! `--autocommit`: every row in a transaction of its own, over several connections.
+//! `--autocommit`: every row in its own transaction, over one or several connections.
 
-use crate::load::report::Phases;
-use crate::load::run::LoadRun;
-use crate::load::run::RunResult;
-use crate::load::table::prepare::prepare_table;
-use crate::load::totals::discrepancy;
 use std::sync::Arc;
 
 use deadpool_postgres::Object;
 
+use crate::catalog::Table;
 use crate::csv::Files;
 use crate::error::ErrorKind;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
+use crate::load::mapping::ColumnMapping;
+use crate::load::report::Phases;
 use crate::load::run::stop::explain;
+use crate::load::run::{LoadRun, RunResult};
 use crate::load::settings::LoadSettings;
-use crate::load::table::prepare::Prepared;
-use crate::load::totals::LoadTotals;
-use crate::load::write::conflict::resolve_clause;
-use crate::load::write::outcome::Counts;
-use crate::load::write::rows::Rows;
+use crate::load::table::prepare::{PreparedTable, prepare_table};
+use crate::load::totals::{LoadTotals, discrepancy};
+use crate::load::write::conflict::{ConflictClause, resolve_clause};
+use crate::load::write::outcome::RowCounts;
+use crate::load::write::rows::RowWriter;
 use crate::postgres::server::Connections;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Rows of a chunk; few, because the chunks are shared out among the connections.
+/// Maximum number of rows in a chunk; small, because the chunks are distributed over the connections.
 const CHUNK_ROWS: usize = 64;
 
-/// Prepare the table over `client`, then insert every row over as many connections as the settings ask for.
+/// Prepare the table over `client`, then insert the rows over as many connections as the settings name.
 ///
 /// # Errors
-/// At the first row that is refused; the rows committed by then stay.
+/// At the first row that cannot be loaded; the rows committed by then stay.
 pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResult> {
     let LoadRun { settings, files, new_table, connections, progress, started } = run;
     let mut phases = Phases::default();
@@ -39,89 +38,129 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
     let prepared = prepare_table(&*transaction, settings, &files, new_table).await?;
     transaction.commit().await.map_err(failed("commit the new table"))?;
     phases.prepare_seconds = started.elapsed().as_secs_f64();
-    // Or a pool of one would wait for it.
+    // A pool of one connection would otherwise wait for it forever.
     drop(client);
     let totals = insert(settings, connections, &prepared, files, progress).await?;
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
     Ok(RunResult { prepared, totals, phases })
 }
 
+/// Insert the rows of `files` over connections of `pool`.
 async fn insert(
     settings: &LoadSettings,
     pool: &Connections,
-    prepared: &Prepared,
+    prepared: &PreparedTable,
     files: Files,
     progress: &Arc<Progress>,
 ) -> Result<LoadTotals> {
-    let Prepared { table, targets, .. } = prepared;
-    if targets.columns.is_empty() {
+    let PreparedTable { table, mapping, .. } = prepared;
+    if mapping.columns.is_empty() {
         return Ok(LoadTotals::default());
     }
-    // All of them before the first row, so that one that cannot be had costs nothing.
+    // All of them before the first row, so that nothing is committed if one cannot be opened.
     let mut connections = Vec::with_capacity(settings.connections);
     for _ in 0..settings.connections {
         connections.push(pool.get().await?);
     }
     let clause = resolve_clause(&connections[0], settings, prepared).await?;
-    // The last thing before the first row, because it is committed.
+    // As late as possible, because it is committed.
     prepared.empty(&**connections[0]).await?;
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
     let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
-    let stream = Arc::new(ChunkStream::start(ChunkEncoder::new(files, Arc::clone(targets), plan), progress));
+    let stream = Arc::new(ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress));
     let mut workers = tokio::task::JoinSet::new();
     for client in connections {
-        let (stream, table, targets) = (Arc::clone(&stream), table.clone(), Arc::clone(targets));
-        let (clause, settings) = (clause.clone(), settings.clone());
-        workers.spawn(async move {
-            let mut feed = ChunkFeed::stream(&stream);
-            let rows =
-                Rows::prepare(&client, &table.name, &targets, clause.as_ref(), settings.pipeline_depth);
-            let (counts, outcome) = match rows.await {
-                Ok(mut rows) => rows.insert(&client, &mut feed).await,
-                Err(error) => (Counts::default(), Err(error.into())),
-            };
-            let outcome = outcome.map_err(|failed| explain(failed, &feed, &settings, &table));
-            if outcome.is_err() {
-                stream.stop();
-            }
-            (counts, feed.rows(), outcome)
-        });
+        let worker = Worker {
+            client,
+            settings: settings.clone(),
+            table: table.clone(),
+            mapping: Arc::clone(mapping),
+            clause: clause.clone(),
+        };
+        let stream = Arc::clone(&stream);
+        workers.spawn(async move { worker.insert(&stream).await });
     }
-    let (mut outcome, mut first_error) = (LoadTotals::default(), None);
+    let (mut totals, mut first_error) = (LoadTotals::default(), None);
     while let Some(worker) = workers.join_next().await {
-        let (counts, rows, ended) =
+        let WorkerResult { counts, rows, outcome } =
             worker.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        outcome.counts += counts;
-        outcome.read += rows;
-        outcome.encoded += rows;
-        first_error = first_error.or(ended.err());
+        totals.counts += counts;
+        totals.read += rows;
+        totals.encoded += rows;
+        first_error = first_error.or(outcome.err());
     }
     if first_error.is_none() {
-        outcome.switches = stream.switches().await;
+        totals.text_fallbacks = stream.text_fallbacks().await;
         if skips {
-            outcome.skipped = outcome.read - outcome.counts.inserted;
+            totals.skipped = totals.read - totals.counts.inserted;
         }
     }
-    let loaded = outcome.counts.inserted + outcome.counts.updated;
+    let loaded = totals.counts.inserted + totals.counts.updated;
     progress.commit(loaded);
-    let discrepancy = discrepancy(&outcome, settings).map(|text| Error::new(ErrorKind::Database, text));
+    let discrepancy = discrepancy(&totals, settings).map(|text| Error::new(ErrorKind::Database, text));
     match first_error.or(discrepancy) {
-        Some(_) if progress.is_cancelled() => Err(Error::interrupted().and(&stay(prepared, loaded))),
-        Some(error) => {
-            let error = error.and(&stay(prepared, loaded));
-            if loaded == 0 || settings.on_conflict.is_some() {
-                return Err(error);
-            }
-            let rest = "with a key to go by, --on-conflict skip loads the rest";
-            let help = error.help().map_or(rest.to_owned(), |help| format!("{help}; {rest}"));
-            Err(error.with_help(help))
+        Some(_) if progress.is_cancelled() => {
+            Err(Error::interrupted().and(&remaining_rows(prepared, loaded)))
         }
-        None => Ok(outcome),
+        Some(error) => Err(with_remaining_rows(error, settings, prepared, loaded)),
+        None => Ok(totals),
     }
 }
 
-/// What is left behind when a load ends before its time.
-fn stay(prepared: &Prepared, loaded: u64) -> String {
+/// Inserts rows over one connection.
+struct Worker {
+    client: Object,
+    settings: LoadSettings,
+    table: Table,
+    mapping: Arc<ColumnMapping>,
+    clause: Option<ConflictClause>,
+}
+
+struct WorkerResult {
+    /// Rows that the server reports as written, and so as committed.
+    counts: RowCounts,
+    /// Rows taken from the stream.
+    rows: u64,
+    outcome: Result<()>,
+}
+
+impl Worker {
+    /// Insert chunks of `stream` until it ends; at an error, stop the other workers too.
+    async fn insert(self, stream: &ChunkStream) -> WorkerResult {
+        let Worker { client, settings, table, mapping, clause } = &self;
+        let mut feed = ChunkFeed::from_stream(stream);
+        let writer =
+            RowWriter::prepare(client, &table.name, mapping, clause.as_ref(), settings.pipeline_depth);
+        let (counts, outcome) = match writer.await {
+            Ok(mut writer) => writer.insert(client, &mut feed).await,
+            Err(error) => (RowCounts::default(), Err(error.into())),
+        };
+        let outcome = outcome.map_err(|failure| explain(failure, &feed, settings, table));
+        if outcome.is_err() {
+            stream.stop();
+        }
+        WorkerResult { counts, rows: feed.rows(), outcome }
+    }
+}
+
+/// `error`, with the number of rows that stay, and how to load the others.
+fn with_remaining_rows(
+    error: Error,
+    settings: &LoadSettings,
+    prepared: &PreparedTable,
+    loaded: u64,
+) -> Error {
+    let error = error.and(&remaining_rows(prepared, loaded));
+    if loaded == 0 || settings.on_conflict.is_some() {
+        return error;
+    }
+    let rest = "if the table has a key, --on-conflict skip loads the remaining rows";
+    let help = error.help().map_or(rest.to_owned(), |help| format!("{help}; {rest}"));
+    error.with_help(help)
+}
+
+/// What the table contains after a load that stopped early.
+fn remaining_rows(prepared: &PreparedTable, loaded: u64) -> String {
     let emptied = if prepared.truncate { "the table was emptied first, and " } else { "" };
     let rows = match loaded {
         0 => "no row was committed".to_owned(),

@@ -1,4 +1,4 @@
-//! Mode `null`: reads and encodes, and sends nothing anywhere.
+//! Mode `null`: reads and encodes, but sends nothing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,12 +12,12 @@ use crate::load::chunk::stream::ChunkStream;
 use crate::load::mapping::ColumnMapping;
 use crate::load::report::{self, LoadReport, Phases};
 use crate::load::settings::LoadSettings;
-use crate::load::table::indexes::Indexes;
-use crate::load::table::prepare::Prepared;
+use crate::load::table::indexes::DeferredIndexes;
+use crate::load::table::prepare::PreparedTable;
 use crate::load::totals::LoadTotals;
 use crate::progress::Progress;
 
-/// Encode `files` for the table that `[table]` describes, by the code that every load runs, without a server.
+/// Encode `files` for the table that `[table]` describes, with the code of every other mode, but without a server.
 ///
 /// # Errors
 /// When a column of the table has a type that only a server knows, and at the first record that the table would
@@ -30,32 +30,32 @@ pub(crate) async fn encode(
     let inputs = files.inputs().clone();
     let started = Instant::now();
     let table = Table::described(&settings.input.table)?;
-    let targets = if files.is_empty() {
+    let mapping = if files.is_empty() {
         ColumnMapping::default()
     } else {
         ColumnMapping::find(files.header(), files.name(), &settings.input.naming, &table)?
     };
-    let prepared = Prepared {
+    let prepared = PreparedTable {
         table,
-        targets: targets.into(),
+        mapping: mapping.into(),
         created: false,
         truncate: false,
-        indexes: Indexes::default(),
+        indexes: DeferredIndexes::default(),
         encoding: files.encoding().name(),
     };
     let prepare_seconds = started.elapsed().as_secs_f64();
-    let mut outcome = LoadTotals::default();
-    if !prepared.targets.columns.is_empty() {
+    let mut totals = LoadTotals::default();
+    if !prepared.mapping.columns.is_empty() {
         let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
         let stream =
-            ChunkStream::start(ChunkEncoder::new(files, Arc::clone(&prepared.targets), plan), progress);
+            ChunkStream::start(ChunkEncoder::new(files, Arc::clone(&prepared.mapping), plan), progress);
         while let Some(chunk) = stream.next().await? {
-            outcome.read += chunk.rows() as u64;
+            totals.read += chunk.rows() as u64;
         }
-        outcome.encoded = outcome.read;
-        outcome.switches = stream.switches().await;
+        totals.encoded = totals.read;
+        totals.text_fallbacks = stream.text_fallbacks().await;
     }
     let seconds = started.elapsed().as_secs_f64();
     let phases = Phases { prepare_seconds, write_seconds: seconds - prepare_seconds, ..Phases::default() };
-    Ok(report::of(settings, &inputs, &prepared, outcome, (seconds, phases), None))
+    Ok(report::build(settings, &inputs, &prepared, totals, (seconds, phases), None))
 }

@@ -1,4 +1,4 @@
-//! The ways to carry a load through, each told from top to bottom in a file of its own.
+//! The ways to run a load, from the first statement to the commit, one per file.
 
 pub(crate) mod autocommit;
 pub(crate) mod encode_only;
@@ -13,35 +13,35 @@ use crate::csv::Files;
 use crate::load::report::Phases;
 use crate::load::settings::LoadSettings;
 use crate::load::table::create::NewTable;
-use crate::load::table::prepare::Prepared;
+use crate::load::table::prepare::PreparedTable;
 use crate::load::totals::LoadTotals;
 use crate::postgres::server::Connections;
 use crate::progress::Progress;
 
-/// Everything that a way of loading starts from.
+/// The inputs of a load that needs a server.
 pub(crate) struct LoadRun<'a> {
     pub(crate) settings: &'a LoadSettings,
     pub(crate) files: Files,
-    /// The table to create first, if the files call for one.
+    /// The table to create first; `None` to load into an existing or configured one.
     pub(crate) new_table: Option<&'a NewTable>,
     pub(crate) connections: &'a Connections,
     pub(crate) progress: &'a Arc<Progress>,
     pub(crate) started: Instant,
 }
 
-/// What a way of loading ends with.
+/// The outcome of a load that needs a server.
 pub(crate) struct RunResult {
-    pub(crate) prepared: Prepared,
+    pub(crate) prepared: PreparedTable,
     pub(crate) totals: LoadTotals,
-    /// All but the time of the commit.
+    /// All but `commit_seconds` and `analyze_seconds`.
     pub(crate) phases: Phases,
 }
 
-/// When the server compares rows with each other.
+/// When the server checks indexes and deferrable constraints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowChecks {
-    /// What can wait until the end of the load does: indexes and deferred constraints.
+    /// At the end of the load, where that is possible.
     AtTheEnd,
-    /// At every row, because at the end the server does not say which row it was.
+    /// At every row, because a check at the end does not tell which row violates the constraint.
     ByRow,
 }

@@ -1,36 +1,37 @@
 //! One transaction over one connection: all rows or none.
 
-use crate::load::table::can_load::check_can_load;
 use std::sync::Arc;
 
 use deadpool_postgres::Object;
 use tokio_postgres::{Client, GenericClient};
 
+use crate::catalog::Table;
 use crate::csv::{Dialect, Files};
 use crate::error::ErrorKind;
 use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
 use crate::load::options::Mode;
-use crate::load::refusal::{is_about_rows, refused};
+use crate::load::refusal::{is_about_rows, refusal_error};
 use crate::load::reject::RejectingLoad;
 use crate::load::report::Phases;
-use crate::load::run::stop::{Stopped, interrupted, stopped};
+use crate::load::run::stop::{Stopped, interrupted, stop_or_retry};
 use crate::load::run::{LoadRun, RowChecks, RunResult};
 use crate::load::settings::LoadSettings;
+use crate::load::table::can_load::check_can_load;
 use crate::load::table::constraints::check_constraints;
-use crate::load::table::prepare::{Prepared, defer_indexes, prepare_table};
+use crate::load::table::prepare::{PreparedTable, defer_indexes, prepare_table};
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::Writer;
 use crate::load::write::conflict::resolve_clause;
-use crate::load::write::rows::Rows;
+use crate::load::write::rows::RowWriter;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Load everything in a transaction of `client`, and commit it, or roll it back if it is a dry run.
+/// Load everything in one transaction of `client`; commit it, or roll it back if it is a dry run.
 ///
 /// # Errors
-/// At the first row that the table does not take, unless rejects are allowed; the transaction is then rolled back.
+/// At the first row that cannot be loaded, unless rejects are allowed; the transaction is then rolled back.
 pub(crate) async fn load(
     run: LoadRun<'_>,
     mut client: Object,
@@ -44,14 +45,14 @@ pub(crate) async fn load(
         Ok(_) if settings.dry_run => {
             transaction.rollback().await.map_err(failed("roll back the dry run"))?;
         }
-        Ok(_) => transaction.commit().await.map_err(|error| refused("commit the load", &error))?,
-        // Awaited, so that the table is as before when the error is read.
+        Ok(_) => transaction.commit().await.map_err(|error| refusal_error("commit the load", &error))?,
+        // Awaited, so that the table is unchanged by the time the error is reported.
         Err(_) => drop(transaction.rollback().await),
     }
     written.map_err(|stopped| interrupted(progress, stopped))
 }
 
-/// Everything that is done between BEGIN and COMMIT.
+/// Do everything between BEGIN and COMMIT.
 async fn write(
     run: LoadRun<'_>,
     transaction: &impl GenericClient,
@@ -66,7 +67,7 @@ async fn write(
         RowChecks::AtTheEnd => {
             prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
         }
-        // A row of a table that references itself may need a later one, which is no fault.
+        // In a table that references itself, a row may refer to a later one, which is not an error.
         RowChecks::ByRow if settings.max_rejects.allows_any() || !prepared.table.refers_to_itself => {
             check_constraints(client).await?;
         }
@@ -77,26 +78,26 @@ async fn write(
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
     finish(client, settings, &prepared).await?;
     if let Some(new_table) = new_table {
-        new_table.put_in_place(transaction).await?;
+        new_table.replace_old(transaction).await?;
     }
     phases.finish_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds - phases.write_seconds;
     Ok(RunResult { prepared, totals, phases })
 }
 
 /// Rebuild the indexes, and check the constraints that were deferred.
-async fn finish(client: &Client, settings: &LoadSettings, prepared: &Prepared) -> Result<(), Stopped> {
+async fn finish(client: &Client, settings: &LoadSettings, prepared: &PreparedTable) -> Result<(), Stopped> {
     let mode = settings.input.mode;
-    // Before the deferred constraints, whose checks may need them.
-    prepared.indexes.build(client).await.map_err(|error| {
-        let refusal = refused(&format!("rebuild the indexes of {}", prepared.table.name), &error);
+    // Before the constraints, whose checks may use the indexes.
+    prepared.indexes.rebuild(client).await.map_err(|error| {
+        let refusal = refusal_error(&format!("rebuild the indexes of {}", prepared.table.name), &error);
         if !is_about_rows(&error, &prepared.table) {
             return Stopped::Error(refusal);
         }
-        let refusal = refusal.with_help("with --defer-indexes never the server says which row it is");
-        // A COPY says which row has a duplicate key; a batch does not.
+        let refusal = refusal.with_help("use --defer-indexes never to find out which row it is");
+        // The error of a COPY names the row with the duplicate key; that of a batch does not.
         Stopped::RetryRowByRow(refusal, if mode == Mode::Batch { Mode::Rows } else { mode })
     })?;
-    // They would be reported at the commit only, which a dry run does not reach.
+    // Otherwise they would be checked by the commit, which a dry run does not reach.
     check_constraints(client).await.map_err(|error| {
         match (settings.max_rejects.allows_any(), prepared.table.refers_to_itself) {
             (true, _) => Stopped::RetryRowByRow(error, mode),
@@ -106,61 +107,63 @@ async fn finish(client: &Client, settings: &LoadSettings, prepared: &Prepared) -
     })
 }
 
-/// Write everything inside a transaction, and see that the server's counts add up to what was read.
+/// Write all rows inside a transaction, and check that the server's counts add up to the rows read.
 async fn insert_all(
     client: &Client,
     settings: &LoadSettings,
     checks: RowChecks,
-    prepared: &Prepared,
+    prepared: &PreparedTable,
     files: Files,
     progress: &Arc<Progress>,
 ) -> Result<LoadTotals, Stopped> {
-    let Prepared { table, targets, .. } = prepared;
-    if targets.columns.is_empty() {
+    let PreparedTable { table, mapping, .. } = prepared;
+    if mapping.columns.is_empty() {
         return Ok(LoadTotals::default());
     }
     let clause = resolve_clause(client, settings, prepared).await?;
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
-    // Rows that refer to rows behind them cannot be judged one by one, so that is left until it has to be.
-    let whole_first =
+    // Checked at every row, a row that refers to a later one would be rejected: first try with the checks at the end.
+    let first_without_rejecting =
         checks == RowChecks::AtTheEnd && table.refers_to_itself && files.inputs().can_be_read_again();
-    let rejecting = settings.max_rejects.allows_any() && !whole_first;
-    // Rejecting sets savepoints.
+    let rejecting = settings.max_rejects.allows_any() && !first_without_rejecting;
+    // A COPY under one of the savepoints of rejecting could not freeze its rows.
     let freeze = (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting;
-    let names: Vec<&str> = targets.names().collect();
+    let names: Vec<&str> = mapping.names().collect();
     let row_writer = if rejecting && check_can_load(table, Mode::Rows, &names).is_ok() {
         let depth = settings.pipeline_depth;
-        Some(Rows::prepare(client, &table.name, targets, clause.as_ref(), depth).await?)
+        Some(RowWriter::prepare(client, &table.name, mapping, clause.as_ref(), depth).await?)
     } else {
         None
     };
-    let mut writer = Writer::prepare(client, settings, &table.name, targets, clause, freeze).await?;
+    let mut writer = Writer::prepare(client, settings, &table.name, mapping, clause, freeze).await?;
     let dialect = Dialect { encoding: files.encoding(), ..files.format().dialect.clone() };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting };
-    let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(targets), plan), progress);
-    let mut outcome = if rejecting {
-        let load = RejectingLoad { client, settings, table, targets, dialect, header };
+    let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
+    let mut totals = if rejecting {
+        let load = RejectingLoad { client, settings, table, mapping, dialect, header };
         load.insert(&mut writer, row_writer, &stream).await?
     } else {
-        let mut feed = ChunkFeed::stream(&stream);
+        let mut feed = ChunkFeed::from_stream(&stream);
         let counts = writer.write(client, &mut feed).await;
-        let counts = counts.map_err(|failed| stopped(failed, &feed, settings, table))?;
+        let counts = counts.map_err(|failure| stop_or_retry(failure, &feed, settings, table))?;
         LoadTotals { read: feed.rows(), encoded: feed.rows(), counts, ..LoadTotals::default() }
     };
-    outcome.switches = stream.switches().await;
+    totals.text_fallbacks = stream.text_fallbacks().await;
     if skips {
-        outcome.skipped = outcome.read - outcome.rejected - outcome.counts.inserted;
+        totals.skipped = totals.read - totals.rejected - totals.counts.inserted;
     }
-    match discrepancy(&outcome, settings) {
-        Some(discrepancy) => {
-            let suspects = match table.before_insert_triggers.as_slice() {
-                [] => "the table's rules, row security policies and partitions' triggers".to_owned(),
-                triggers => format!("its triggers before INSERT: {}", triggers.join(", ")),
-            };
-            let help = format!("nothing was committed; look at {suspects}");
-            Err(Error::new(ErrorKind::Database, discrepancy).with_help(help).into())
-        }
-        None => Ok(outcome),
-    }
+    check_totals(&totals, settings, table)?;
+    Ok(totals)
+}
+
+/// Check that the totals add up.
+fn check_totals(totals: &LoadTotals, settings: &LoadSettings, table: &Table) -> Result<()> {
+    let Some(discrepancy) = discrepancy(totals, settings) else { return Ok(()) };
+    let suspects = match table.before_insert_triggers.as_slice() {
+        [] => "the table's rules, row security policies and partitions' triggers".to_owned(),
+        triggers => format!("its triggers before INSERT: {}", triggers.join(", ")),
+    };
+    let help = format!("nothing was committed; check {suspects}");
+    Err(Error::new(ErrorKind::Database, discrepancy).with_help(help))
 }

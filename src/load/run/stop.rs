@@ -1,4 +1,4 @@
-//! Why a load did not come to its end, and what that means for the user.
+//! Why a load stopped early, and the error that the user sees.
 
 use tokio_postgres::error::SqlState;
 
@@ -7,15 +7,16 @@ use crate::catalog::Table;
 use crate::error::ErrorKind;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::options::Mode;
-use crate::load::refusal::{is_about_rows, refused};
+use crate::load::refusal::{is_about_rows, refusal_error};
 use crate::load::settings::LoadSettings;
-use crate::load::write::outcome::Failed;
+use crate::load::write::outcome::WriteFailure;
 use crate::progress::Progress;
 
-/// Why a load did not come to its end.
+/// Why a load stopped early.
 pub(crate) enum Stopped {
+    /// This error is final.
     Error(Error),
-    /// Some row is wrong, but this way nobody can tell which: another try, row by row in this mode, will.
+    /// A row is wrong, but the server did not tell which: loading again in this mode, with checks at every row, will.
     RetryRowByRow(Error, Mode),
 }
 
@@ -25,7 +26,7 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Whatever a transaction `stopped` for when it was cancelled: the cancellation.
+/// Replace `stopped` by the cancellation, if the load was cancelled: other errors are then its consequence.
 pub(crate) fn interrupted(progress: &Progress, stopped: Stopped) -> Stopped {
     if progress.is_cancelled() {
         return Error::interrupted().with_help("nothing was loaded").into();
@@ -33,45 +34,51 @@ pub(crate) fn interrupted(progress: &Progress, stopped: Stopped) -> Stopped {
     stopped
 }
 
-/// What a sink's failure means for the load.
-pub(crate) fn stopped(
-    failed: Failed,
+/// Decide whether a writer's `failure` ends the load, or whether it is worth retrying.
+pub(crate) fn stop_or_retry(
+    failure: WriteFailure,
     feed: &ChunkFeed<'_>,
     settings: &LoadSettings,
     table: &Table,
 ) -> Stopped {
     let mode = settings.input.mode;
-    let is_key_twice = failed.code() == Some(&SqlState::CARDINALITY_VIOLATION);
-    let (is_about_rows, is_placed) = match &failed {
-        Failed::Server { error, rows } => {
+    let is_duplicate_key = failure.code() == Some(&SqlState::CARDINALITY_VIOLATION);
+    let (is_about_rows, is_located) = match &failure {
+        WriteFailure::Server { error, rows } => {
             (is_about_rows(error, table), rows.is_some_and(|(first, last)| first == last))
         }
-        Failed::Input(error) => (error.kind() == ErrorKind::Input, true),
+        WriteFailure::Input(error) => (error.kind() == ErrorKind::Input, true),
     };
-    let error = explain(failed, feed, settings, table);
+    let error = explain(failure, feed, settings, table);
     if !is_about_rows {
         Stopped::Error(error)
     } else if settings.max_rejects.allows_any() {
         Stopped::RetryRowByRow(error, mode)
-    } else if is_key_twice {
-        // Many rows in one statement may not update the same row twice.
-        Stopped::RetryRowByRow(error.with_help("a key is in the file twice: use --mode rows"), Mode::Rows)
-    } else if !is_placed && mode != Mode::Rows && !table.refers_to_itself {
+    } else if is_duplicate_key {
+        // A statement cannot update the same row twice.
+        let error = error.with_help("the file contains a key twice: use --mode rows");
+        Stopped::RetryRowByRow(error, Mode::Rows)
+    } else if !is_located && mode != Mode::Rows && !table.refers_to_itself {
         Stopped::RetryRowByRow(error, Mode::Rows)
     } else {
         Stopped::Error(error)
     }
 }
 
-/// What a sink's failure is for the user: `feed` knows where the rows were.
-pub(crate) fn explain(failed: Failed, feed: &ChunkFeed<'_>, settings: &LoadSettings, table: &Table) -> Error {
-    match failed {
-        Failed::Input(error) => error,
-        Failed::Server { error, rows } => {
+/// The error for a writer's `failure`, with the lines that `feed` knows.
+pub(crate) fn explain(
+    failure: WriteFailure,
+    feed: &ChunkFeed<'_>,
+    settings: &LoadSettings,
+    table: &Table,
+) -> Error {
+    match failure {
+        WriteFailure::Input(error) => error,
+        WriteFailure::Server { error, rows } => {
             let lines = rows.and_then(|(first, last)| feed.locate_range(first, last));
             let lines = lines.unwrap_or_else(|| settings.input.describe());
             let verb = if settings.input.mode == Mode::Copy { "copy" } else { "insert" };
-            refused(&format!("{verb} {lines} into {}", table.name), &error)
+            refusal_error(&format!("{verb} {lines} into {}", table.name), &error)
         }
     }
 }

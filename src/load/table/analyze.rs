@@ -1,4 +1,4 @@
-//! ANALYZE, after a load that changed much of the table.
+//! ANALYZE after a load that changed a large part of the table.
 
 use std::time::Instant;
 
@@ -6,18 +6,18 @@ use crate::catalog::TableName;
 use crate::postgres::server::Connections;
 use crate::{Error, Result};
 
-/// Tell the planner what is in a table that got so many rows, if they are more than a tenth of it, which is when
-/// autovacuum would come to it some time later. Returns the seconds that it took.
+/// Analyze `table` if the `rows` loaded are more than a tenth of it, the default threshold at which autovacuum would
+/// do so later. Return the time it took, in seconds; 0 if the table was not analyzed.
 pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &Connections) -> Result<f64> {
     let started = Instant::now();
     let failed = |error| Error::database(&format!("analyze {table}"), &error);
     let client = connections.get().await?;
-    let known = "SELECT reltuples::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)";
-    let known: f64 = client.query_one(known, &[&table.sql()]).await.map_err(failed)?.get(0);
-    if rows as f64 <= known.max(0.0) / 10.0 {
+    let estimate = "SELECT reltuples::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)";
+    let estimated_rows: f64 = client.query_one(estimate, &[&table.sql()]).await.map_err(failed)?.get(0);
+    if rows as f64 <= estimated_rows.max(0.0) / 10.0 {
         return Ok(0.0);
     }
-    // Whoever holds a lock on the table is not waited for.
+    // Skip the table rather than wait for another session's lock on it.
     client.batch_execute(&format!("ANALYZE (SKIP_LOCKED) {}", table.sql())).await.map_err(failed)?;
     Ok(started.elapsed().as_secs_f64())
 }

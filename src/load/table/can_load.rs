@@ -1,16 +1,16 @@
-//! Whether a table can be loaded at all.
+//! Checks that a table can be loaded at all.
 
 use crate::catalog::Table;
 use crate::error::ErrorKind;
 use crate::load::options::Mode;
 use crate::{Error, Result};
 
-/// Check that `mode` can load into `table`, and into the columns called `names`.
+/// Check that `mode` can load into `table`, and into its columns called `names`.
 ///
-/// A COPY that fails when it starts leaves the driver's connection unusable, so this is asked before.
+/// This has to be checked first because a COPY that fails at its start leaves the driver's connection unusable.
 ///
 /// # Errors
-/// When it cannot, with what to do instead.
+/// When it cannot, with the remedy.
 pub fn check_can_load(table: &Table, mode: Mode, names: &[&str]) -> Result<()> {
     let refuse = |reason: String, help: &str| Err(Error::new(ErrorKind::Database, reason).with_help(help));
     let name = &table.name;
@@ -27,7 +27,7 @@ pub fn check_can_load(table: &Table, mode: Mode, names: &[&str]) -> Result<()> {
     }
     if table.has_row_security && mode == Mode::Copy {
         return refuse(
-            format!("{name} has row security policies, which COPY does not obey"),
+            format!("{name} has row security policies, which COPY does not support"),
             "use --mode rows or --mode batch",
         );
     }
@@ -37,14 +37,14 @@ pub fn check_can_load(table: &Table, mode: Mode, names: &[&str]) -> Result<()> {
         })
     {
         return refuse(
-            format!("only COPY can read {} into column {} of {name}", column.type_name, column.name),
-            "use --mode copy: an INSERT would read {5} without looking at the fields",
+            format!("only COPY can load {} into column {} of {name}", column.type_name, column.name),
+            "use --mode copy: an INSERT would parse {5} without regard to the interval's fields",
         );
     }
     if table.has_insert_rules && matches!(mode, Mode::Rows | Mode::Batch) {
         return refuse(
-            format!("{name} has a rule for INSERT, so what is inserted cannot be counted"),
-            "use --mode copy, which no rule applies to",
+            format!("{name} has a rule for INSERT, so inserted rows cannot be counted"),
+            "use --mode copy, which ignores rules",
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Tables that are made for a load: as `[table]` describes them, or as the file's own values ask for.
+//! Creates tables, either as `[table]` describes them or with types inferred from the files.
 
 use tokio_postgres::GenericClient;
 
@@ -10,40 +10,40 @@ use crate::load::table::infer::Inference;
 use crate::sql::quote;
 use crate::{Error, Result};
 
-/// A table to be created from what is in the file.
+/// A table to create with types inferred from the files.
 #[derive(Debug, Clone)]
 pub(crate) struct NewTable {
-    /// What it is called in the end.
+    /// Its final name.
     pub name: TableName,
-    /// The statement that creates it, under that name.
+    /// The statement that creates it under that name, without a semicolon.
     pub ddl: String,
-    /// Whether it takes the place of a table that is there.
+    /// Whether it replaces an existing table.
     pub replaces: bool,
     inference: Inference,
 }
 
 impl NewTable {
-    /// Which columns are text because of one value, and where that was.
-    pub(crate) fn spoiled(&self) -> &[String] {
-        &self.inference.spoiled
+    /// A note for each column that only one value made text, with its position.
+    pub(crate) fn text_notes(&self) -> &[String] {
+        &self.inference.text_notes
     }
 
-    /// Create `name` for `inference`.
+    /// Describe the table `name` with the columns of `inference`.
     pub(crate) fn new(name: TableName, inference: Inference) -> Self {
         NewTable { ddl: inference.ddl(&name), name, replaces: false, inference }
     }
 
-    /// What it is called while it is loaded: readers of the old one wait only for the swap.
+    /// Its name while it is loaded. A temporary name lets others read the old table until the final swap.
     fn working_name(&self) -> TableName {
         if !self.replaces {
             return self.name.clone();
         }
-        // Names are cut at 63 bytes.
+        // PostgreSQL truncates names at 63 bytes.
         let stem: String = self.name.table.chars().take(12).collect();
         TableName { table: format!("{stem}_postgres_etl_new"), ..self.name.clone() }
     }
 
-    /// Create it.
+    /// Create the table under its working name.
     ///
     /// # Errors
     /// When the server refuses.
@@ -54,11 +54,11 @@ impl NewTable {
         find(client, &name).await
     }
 
-    /// Put it into the place of the old one.
+    /// Drop the old table, if there is one, and give this one its name.
     ///
     /// # Errors
-    /// When something depends on the old one.
-    pub(crate) async fn put_in_place(&self, client: &impl GenericClient) -> Result<()> {
+    /// When another object depends on the old table.
+    pub(crate) async fn replace_old(&self, client: &impl GenericClient) -> Result<()> {
         if !self.replaces {
             return Ok(());
         }
@@ -70,27 +70,25 @@ impl NewTable {
         );
         let swapped = client.batch_execute(&sql).await;
         swapped.map_err(|error| {
-            Error::database(&format!("put the new {} into the place of the old one", self.name), &error)
-                .with_help("drop what depends on the old table, or load into it with --truncate")
+            Error::database(&format!("replace the old {} by the new one", self.name), &error)
+                .with_help("drop the objects that depend on the old table, or load into it with --truncate")
         })
     }
 }
 
-/// Look at the records that `names` lead to, the first `most` of each file or all of them.
+/// Infer the types of the columns from the first `max_rows` records of each file, or from all.
 ///
 /// # Errors
-/// When they cannot be read, or cannot be read twice.
+/// When the files cannot be read, or cannot be read twice, and when nothing names the columns.
 pub(crate) fn infer(
     inputs: &Inputs,
     format: &Format,
     columns: Option<&[String]>,
-    most: Option<u64>,
+    max_rows: Option<u64>,
 ) -> Result<Inference> {
     if !inputs.can_be_read_again() {
-        return Err(Error::usage(
-            "to create a table for it, the input is read twice, which a pipe cannot be",
-        )
-        .with_help("save it to a file first"));
+        return Err(Error::usage("--create reads the input twice, which is not possible for a pipe")
+            .with_help("save it to a file first"));
     }
     let mut files = Files::open(inputs.again(), format.clone())?;
     let names: Vec<String> = match (columns, files.header()) {
@@ -109,14 +107,14 @@ pub(crate) fn infer(
         return Err(Error::input(message).with_help(help));
     }
     let mut inference = Inference::new(&names)?;
-    let (mut scratch, mut seen, mut input) = (Vec::new(), 0, 0);
+    let (mut scratch, mut rows, mut input) = (Vec::new(), 0, 0);
     while files.has_next()? {
         if files.current() != input {
-            (input, seen) = (files.current(), 0);
+            (input, rows) = (files.current(), 0);
         }
         let Some((record, name)) = files.next_named()? else { break };
-        seen += 1;
-        if most.is_some_and(|most| seen > most) {
+        rows += 1;
+        if max_rows.is_some_and(|max_rows| rows > max_rows) {
             if inputs.iter().len() == 1 {
                 break;
             }
@@ -124,24 +122,24 @@ pub(crate) fn infer(
         }
         for index in 0..record.len() {
             let place = || format!("{name}, line {}", record.line);
-            inference.see(index, record.field(index, &mut scratch), place);
+            inference.observe(index, record.field(index, &mut scratch), place);
         }
     }
     Ok(inference)
 }
 
-/// There is no table `name`, and nothing says how to create it.
+/// The error for a table that neither exists nor is described under `[table]`.
 pub fn no_such_table(name: &TableName) -> Error {
     Error::new(ErrorKind::Database, format!("there is no table {name}")).with_help(
         "create it, let --create do so from the file, or describe its columns under [table] in config.toml",
     )
 }
 
-/// Create the table that the configuration describes, unless somebody else does so at this moment. Returns the
-/// table, and whether we created it.
+/// Create the table that the configuration describes, unless another session creates it first. Return the table, and
+/// whether this session created it.
 ///
 /// # Errors
-/// When it describes none, or the server refuses.
+/// When the configuration describes no table, or the server refuses.
 pub(crate) async fn create_configured(
     client: &impl GenericClient,
     spec: &TableSpec,
@@ -151,7 +149,7 @@ pub(crate) async fn create_configured(
         return Err(no_such_table(name));
     }
     let failed = |error| Error::database(&format!("create table {name}"), &error);
-    // Held to the end of the transaction: even IF NOT EXISTS fails when two create the same table at once.
+    // Held until the end of the transaction: even with IF NOT EXISTS, concurrent creation of the same table can fail.
     let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext($1))";
     client.execute(lock, &[&format!("postgres-etl creates {}", name.sql())]).await.map_err(failed)?;
     if let Some(table) = Table::find(client, name).await? {
@@ -163,6 +161,6 @@ pub(crate) async fn create_configured(
 
 async fn find(client: &impl GenericClient, name: &TableName) -> Result<Table> {
     Table::find(client, name).await?.ok_or_else(|| {
-        Error::new(ErrorKind::Database, format!("table {name} is not there after it was created"))
+        Error::new(ErrorKind::Database, format!("table {name} does not exist although it was just created"))
     })
 }

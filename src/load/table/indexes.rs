@@ -1,10 +1,9 @@
-//! `--defer-indexes`: a table's indexes, dropped before its rows come and built again behind them.
+//! `--defer-indexes`: drops a table's indexes before loading, and rebuilds them afterwards.
 //!
-//! To sort all keys once is cheaper than to find the place of each, so a load that fills an empty table drops
-//! its indexes, primary key and unique constraints, and creates them again at the end, from what the server's
-//! own `pg_get_indexdef` says of them. All of that happens inside the load's transaction: nobody else ever
-//! sees the table without them, and after an error they are as they were. What cannot be put back exactly
-//! stays where it is, and so do the others with it.
+//! Sorting all keys once is cheaper than inserting each into the index. So a load into an empty table drops its
+//! indexes, primary key and unique constraints, and recreates them at the end from the definitions that
+//! `pg_get_indexdef` returns. This happens inside the load's transaction: no other session ever sees the table without
+//! its indexes, and after an error they are unchanged. If one index cannot be restored exactly, all stay in place.
 
 use tokio_postgres::{GenericClient, Row};
 
@@ -13,19 +12,19 @@ use crate::load::options::DeferIndexes;
 use crate::sql::quote;
 use crate::{Error, Result};
 
-/// What was done about the indexes.
+/// The indexes that a load dropped, and how to restore them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Indexes {
-    /// Those that were dropped, and are built at the end.
+pub(crate) struct DeferredIndexes {
+    /// Names of the indexes that were dropped.
     pub deferred: Vec<String>,
-    /// Why they stayed, if they might have been expected not to.
+    /// Why they stayed in place; `None` if they did not, or were expected to.
     pub kept_because: Option<String>,
-    /// The statements that put them back, in order.
+    /// The statements that restore them, in order.
     restore: Vec<String>,
 }
 
-/// Why the indexes of a table stay, whatever they are; NULL if they need not. Triggers and policies may look
-/// at the table's own rows, which takes its indexes.
+/// The reason for which all indexes of a table have to stay in place; NULL if there is none. Triggers and policies may
+/// query the table itself, for which they need its indexes.
 const TABLE_REASON: &str = "
     SELECT CASE
         WHEN c.relkind <> 'r' THEN 'the table is partitioned'
@@ -38,8 +37,8 @@ const TABLE_REASON: &str = "
         END
     FROM pg_catalog.pg_class c WHERE c.oid = $1";
 
-/// The indexes of a table with all that has to be put back, in the order of their creation; and why one cannot
-/// be, if so. Views, too, depend on a primary key that they group by.
+/// The indexes of a table in the order of their creation, with everything that has to be restored, and the reason for
+/// which an index cannot be. Dependent objects include views that group by the primary key.
 const INDEXES: &str = "
     SELECT c.oid, c.relname, pg_catalog.pg_get_indexdef(c.oid) AS definition, n.conname, n.contype,
            n.condeferrable, n.condeferred, COALESCE(s.spcname, '') AS tablespace,
@@ -56,7 +55,7 @@ const INDEXES: &str = "
                WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a
                             WHERE a.attrelid = c.oid
                               AND (COALESCE(a.attstattarget, -1) <> -1 OR a.attoptions IS NOT NULL))
-                   THEN 'its columns have settings of their own'
+                   THEN 'its columns have their own settings'
                WHEN EXISTS (SELECT FROM pg_catalog.pg_depend
                             WHERE classid = 'pg_catalog.pg_class'::regclass AND objid = c.oid
                               AND deptype IN ('e', 'x'))
@@ -75,77 +74,82 @@ const INDEXES: &str = "
          LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace
     WHERE i.indrelid = $1 ORDER BY c.oid";
 
-impl Indexes {
-    /// Drop the indexes of `table`, unless there is a `reason` not to, which only `defer` may overrule, or they
-    /// cannot be put back.
+impl DeferredIndexes {
+    /// Drop the indexes of `table`, unless they cannot be restored, or there is a `reason` not to drop them, which
+    /// [`DeferIndexes::Always`] overrides.
     ///
     /// # Errors
-    /// When `defer` says always, and they cannot be put back exactly; or the server refuses.
+    /// When `defer` is [`DeferIndexes::Always`] and they cannot be restored exactly, or the server refuses.
     pub(crate) async fn defer(
         client: &impl GenericClient,
         table: &Table,
         defer: DeferIndexes,
         reason: Option<&str>,
-    ) -> Result<Indexes> {
+    ) -> Result<DeferredIndexes> {
         let name = &table.name;
         let failed = |error| Error::database(&format!("look up the indexes of {name}"), &error);
         let indexes = client.query(INDEXES, &[&table.oid]).await.map_err(failed)?;
         if indexes.is_empty() {
-            return Ok(Indexes::default());
+            return Ok(DeferredIndexes::default());
         }
-        let of_table = client.query_one(TABLE_REASON, &[&table.oid]).await.map_err(failed)?;
-        let of_index = |index: &Row| {
+        let table_reason = client.query_one(TABLE_REASON, &[&table.oid]).await.map_err(failed)?;
+        let index_reason = |index: &Row| {
             let reason: Option<&str> = index.get("reason");
             reason.map(|reason| format!("{}: {reason}", index.get::<_, &str>("relname")))
         };
-        let needed = of_table.get::<_, Option<String>>(0).or_else(|| indexes.iter().find_map(of_index));
-        let kept_because = match (needed, defer) {
-            (Some(needed), DeferIndexes::Always) => {
+        let table_reason = table_reason.get::<_, Option<String>>(0);
+        let obstacle = table_reason.or_else(|| indexes.iter().find_map(index_reason));
+        let kept_because = match (obstacle, defer) {
+            (Some(obstacle), DeferIndexes::Always) => {
                 return Err(Error::usage(format!(
-                    "--defer-indexes always: those of {name} have to stay: {needed}"
+                    "--defer-indexes always: the indexes of {name} have to stay in place: {obstacle}"
                 ))
                 .with_help("use --defer-indexes auto, or never"));
             }
             (None, DeferIndexes::Always) => None,
-            (needed, _) => needed.or(reason.map(str::to_owned)),
+            (obstacle, _) => obstacle.or(reason.map(str::to_owned)),
         };
         if kept_because.is_some() {
-            return Ok(Indexes { kept_because, ..Indexes::default() });
+            return Ok(DeferredIndexes { kept_because, ..DeferredIndexes::default() });
         }
-        // Somebody may be changing them, and would be done before they are dropped: so first nobody else may, and then
-        // they are looked at once more. To reset what no index has takes the lock and does nothing else.
-        let lock = |index: &Row| {
-            let name: String = index.get("relname");
-            let name = TableName { table: name, ..table.name.clone() };
-            format!("ALTER INDEX {} RESET (user_catalog_table)", name.sql())
-        };
-        let mut locks = vec![format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", name.sql())];
-        locks.extend(indexes.iter().map(lock));
-        client.batch_execute(&locks.join(";")).await.map_err(failed)?;
+        // Another session may have changed them in the meantime: lock them, then look them up again.
+        let lock = lock_statements(&indexes, name);
+        client.batch_execute(&lock.join(";")).await.map_err(failed)?;
         let locked = client.query(INDEXES, &[&table.oid]).await.map_err(failed)?;
         let oids = |indexes: &[Row]| indexes.iter().map(|index| index.get("oid")).collect::<Vec<u32>>();
-        if oids(&locked) != oids(&indexes) || locked.iter().any(|index| of_index(index).is_some()) {
-            let kept_because = Some("somebody else changed them at this moment".to_owned());
-            return Ok(Indexes { kept_because, ..Indexes::default() });
+        if oids(&locked) != oids(&indexes) || locked.iter().any(|index| index_reason(index).is_some()) {
+            let kept_because = Some("another session changed them at the same time".to_owned());
+            return Ok(DeferredIndexes { kept_because, ..DeferredIndexes::default() });
         }
         let indexes = locked;
         let drop: Vec<String> = indexes.iter().map(|index| drop_statement(index, name)).collect();
         let dropped = client.batch_execute(&drop.join(";")).await;
         dropped.map_err(|error| Error::database(&format!("defer the indexes of {name}"), &error))?;
-        Ok(Indexes {
+        Ok(DeferredIndexes {
             deferred: indexes.iter().map(|index| index.get("relname")).collect(),
             kept_because: None,
             restore: indexes.iter().flat_map(|index| restore_statements(index, name)).collect(),
         })
     }
 
-    /// Build the indexes again, as the last thing of their transaction.
+    /// Rebuild the indexes. This sets `default_tablespace` for the rest of the transaction.
     ///
     /// # Errors
-    /// When the server refuses: a key is there twice, or is too long. It does not say in which rows.
-    pub(crate) async fn build(&self, client: &impl GenericClient) -> Result<(), tokio_postgres::Error> {
+    /// When the server refuses because a key is a duplicate or too long. It does not tell which rows are at fault.
+    pub(crate) async fn rebuild(&self, client: &impl GenericClient) -> Result<(), tokio_postgres::Error> {
         client.batch_execute(&self.restore.join(";")).await
     }
+}
+
+/// Statements that lock `table` and its `indexes`.
+fn lock_statements(indexes: &[Row], table: &TableName) -> Vec<String> {
+    let lock_index = |index: &Row| {
+        let index = TableName { table: index.get("relname"), ..table.clone() };
+        // Resetting a parameter that no index has takes the lock and does nothing else.
+        format!("ALTER INDEX {} RESET (user_catalog_table)", index.sql())
+    };
+    let lock_table = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql());
+    std::iter::once(lock_table).chain(indexes.iter().map(lock_index)).collect()
 }
 
 fn drop_statement(index: &Row, table: &TableName) -> String {
@@ -158,7 +162,7 @@ fn drop_statement(index: &Row, table: &TableName) -> String {
 fn restore_statements(index: &Row, table: &TableName) -> Vec<String> {
     let name: &str = index.get("relname");
     let sql = TableName { table: name.to_owned(), ..table.clone() }.sql();
-    // The definition that the server gives does not name the tablespace.
+    // The server's definition does not name the tablespace.
     let tablespace = format!("SET LOCAL default_tablespace = {}", literal(index.get("tablespace")));
     let mut statements = vec![tablespace, index.get::<_, String>("definition")];
     if let Some(constraint) = index.get::<_, Option<&str>>("conname") {
@@ -196,7 +200,7 @@ fn restore_statements(index: &Row, table: &TableName) -> Vec<String> {
     statements
 }
 
-/// `text` as an SQL string; the `E` makes it independent of `standard_conforming_strings`.
+/// `text` as an SQL string literal; the `E` makes it independent of `standard_conforming_strings`.
 fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
@@ -206,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_are_quoted_whatever_they_hold() {
+    fn literals_escape_quotes_and_backslashes() {
         assert_eq!(literal(r"it's \n"), r"E'it''s \\n'");
     }
 }

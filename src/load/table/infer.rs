@@ -1,18 +1,17 @@
-//! Which type a CSV column has, from all its values, without losing any of them.
+//! Infers the type of a CSV column from its values, so that no value is changed by it.
 //!
-//! A type other than `text` is chosen only if PostgreSQL would print every value of the column as it stands in
-//! the file (or, for times, would mean the same by it): `007` is not a number but text, and so are 20-digit
-//! numbers, dates in an order that has to be guessed, and the word `NaN` among whole
-//! numbers. NULLs fit every type.
+//! A type other than `text` is chosen only if PostgreSQL would print every value of the column exactly as it is in the
+//! file, or, for timestamps, with the same meaning. So `007` is text rather than a number, and so are 20-digit numbers,
+//! dates whose order of day and month is ambiguous, and the word `NaN` among integers. NULLs fit every type.
 
 use crate::catalog::TableName;
 use crate::csv::{Field, excerpt};
 use crate::sql::{is_plain, quote};
 use crate::{Error, Result};
 
-/// The types that are tried, each more special than `text`.
+/// The types to choose from, besides `text`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CandidateType {
     Boolean,
     Integer,
     BigInt,
@@ -23,72 +22,74 @@ enum Kind {
     Uuid,
 }
 
-impl Kind {
-    /// From the most special to the most general.
-    const ALL: [Kind; 8] = [
-        Kind::Boolean,
-        Kind::Integer,
-        Kind::BigInt,
-        Kind::Numeric,
-        Kind::Date,
-        Kind::Timestamp,
-        Kind::TimestampTz,
-        Kind::Uuid,
+impl CandidateType {
+    /// In order of preference: the first type that fits is chosen.
+    const ALL: [CandidateType; 8] = [
+        CandidateType::Boolean,
+        CandidateType::Integer,
+        CandidateType::BigInt,
+        CandidateType::Numeric,
+        CandidateType::Date,
+        CandidateType::Timestamp,
+        CandidateType::TimestampTz,
+        CandidateType::Uuid,
     ];
 
     fn sql(self) -> &'static str {
         match self {
-            Kind::Boolean => "boolean",
-            Kind::Integer => "integer",
-            Kind::BigInt => "bigint",
-            Kind::Numeric => "numeric",
-            Kind::Date => "date",
-            Kind::Timestamp => "timestamp",
-            Kind::TimestampTz => "timestamptz",
-            Kind::Uuid => "uuid",
+            CandidateType::Boolean => "boolean",
+            CandidateType::Integer => "integer",
+            CandidateType::BigInt => "bigint",
+            CandidateType::Numeric => "numeric",
+            CandidateType::Date => "date",
+            CandidateType::Timestamp => "timestamp",
+            CandidateType::TimestampTz => "timestamptz",
+            CandidateType::Uuid => "uuid",
         }
     }
 
-    /// Whether `value` is of this type and stays what it is.
-    fn keeps(self, value: &[u8]) -> bool {
+    /// Whether `value` is of this type and is preserved by it.
+    fn preserves(self, value: &[u8]) -> bool {
         match self {
-            Kind::Boolean => matches!(value, b"true" | b"false" | b"t" | b"f"),
-            Kind::Integer => is_canonical_number(value, false) && fits::<i32>(value),
-            Kind::BigInt => is_canonical_number(value, false) && fits::<i64>(value),
-            Kind::Numeric => is_canonical_number(value, true),
-            Kind::Date => matches!(date_and_rest(value), Some((_, b""))),
-            Kind::Timestamp => is_timestamp(value, <[u8]>::is_empty),
-            Kind::TimestampTz => is_timestamp(value, is_zone),
-            Kind::Uuid => is_uuid(value),
+            CandidateType::Boolean => matches!(value, b"true" | b"false" | b"t" | b"f"),
+            CandidateType::Integer => is_canonical_number(value, false) && fits::<i32>(value),
+            CandidateType::BigInt => is_canonical_number(value, false) && fits::<i64>(value),
+            CandidateType::Numeric => is_canonical_number(value, true),
+            CandidateType::Date => matches!(date_and_rest(value), Some((_, b""))),
+            CandidateType::Timestamp => is_timestamp(value, <[u8]>::is_empty),
+            CandidateType::TimestampTz => is_timestamp(value, is_zone),
+            CandidateType::Uuid => is_uuid(value),
         }
     }
 }
 
-/// What is known of one column.
+/// The inference for one column.
 #[derive(Debug, Clone)]
-struct Column {
+struct InferredColumn {
     name: String,
-    possible: Vec<Kind>,
-    any_value: bool,
+    /// The types that fit all values so far, in order of preference.
+    candidates: Vec<CandidateType>,
+    /// Whether there was a value other than NULL.
+    has_value: bool,
 }
 
-/// Looks at records, and knows a table for them.
+/// Infers the columns of a table from the values of records.
 #[derive(Debug, Clone)]
 pub(crate) struct Inference {
-    columns: Vec<Column>,
-    /// Which columns a single value made text, and where it was.
-    pub spoiled: Vec<String>,
+    columns: Vec<InferredColumn>,
+    /// A note for each column that was another type until one value made it text, with the position of that value.
+    pub text_notes: Vec<String>,
 }
 
 impl Inference {
-    /// For a file with these column names.
+    /// Begin the inference for columns called `names`.
     ///
-    /// A name that SQL could have written without quotes is folded as SQL folds it; any other is kept as it is.
+    /// A name that SQL accepts without quotes is folded to lower case, as SQL does; any other is kept.
     ///
     /// # Errors
-    /// When two columns would have the same name, or one has none.
+    /// When two columns would have the same name, or a column has none.
     pub(crate) fn new(names: &[String]) -> Result<Self> {
-        let mut columns: Vec<Column> = Vec::with_capacity(names.len());
+        let mut columns: Vec<InferredColumn> = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             let lower = name.to_ascii_lowercase();
             let name = if is_plain(&lower) { lower } else { name.clone() };
@@ -97,37 +98,38 @@ impl Inference {
             } else if let Some(other) = columns.iter().position(|column| column.name == name) {
                 format!("is called {name}, as column {} is: {} and {}", other + 1, names[other], names[index])
             } else {
-                columns.push(Column { name, possible: Kind::ALL.to_vec(), any_value: false });
+                let candidates = CandidateType::ALL.to_vec();
+                columns.push(InferredColumn { name, candidates, has_value: false });
                 continue;
             };
             return Err(Error::input(format!("column {} of the new table {problem}", index + 1))
                 .with_help("name the columns with --columns"));
         }
-        Ok(Inference { columns, spoiled: Vec::new() })
+        Ok(Inference { columns, text_notes: Vec::new() })
     }
 
-    /// Take the value of column `index`, from 0, into account; `place` is where it was.
-    pub(crate) fn see(&mut self, index: usize, field: Field<'_>, place: impl FnOnce() -> String) {
+    /// Take the value of column `index`, from 0, into account; `place` returns its file and line.
+    pub(crate) fn observe(&mut self, index: usize, field: Field<'_>, place: impl FnOnce() -> String) {
         let (Some(column), Field::Value(value)) = (self.columns.get_mut(index), field) else { return };
-        let before = column.possible.first().copied().filter(|_| column.any_value);
-        column.any_value = true;
-        column.possible.retain(|kind| kind.keeps(value));
-        if let Some(before) = before.filter(|_| column.possible.is_empty()) {
+        let before = column.candidates.first().copied().filter(|_| column.has_value);
+        column.has_value = true;
+        column.candidates.retain(|candidate| candidate.preserves(value));
+        if let Some(before) = before.filter(|_| column.candidates.is_empty()) {
             let (name, sql, value) = (&column.name, before.sql(), excerpt(value));
-            self.spoiled
-                .push(format!("{name} is text for the sake of {value} in {}: {sql} until there", place()));
+            self.text_notes
+                .push(format!("{name} is text because of {value} in {}; until then {sql}", place()));
         }
     }
 
-    /// Each column's name and type.
+    /// Name and type of each column; `text` if it has no value.
     pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.columns.iter().map(|column| {
-            let first = column.possible.first().filter(|_| column.any_value);
-            (column.name.as_str(), first.map_or("text", |kind| kind.sql()))
+            let first = column.candidates.first().filter(|_| column.has_value);
+            (column.name.as_str(), first.map_or("text", |candidate| candidate.sql()))
         })
     }
 
-    /// The statement that creates the table, one column a line.
+    /// The statement that creates the table, with one column per line.
     pub(crate) fn ddl(&self, table: &TableName) -> String {
         let columns: Vec<String> =
             self.columns().map(|(name, sql_type)| format!("    {} {sql_type}", quote(name))).collect();
@@ -135,7 +137,7 @@ impl Inference {
     }
 }
 
-/// `-12`, `0`, `3.50`: as PostgreSQL prints a number, so that nothing is lost by reading it as one.
+/// Whether `value` is a number as PostgreSQL prints it, such as `-12`, `0` or `3.50`.
 fn is_canonical_number(value: &[u8], fraction: bool) -> bool {
     let digits = value.strip_prefix(b"-").unwrap_or(value);
     let (whole, decimals) = match digits.iter().position(|&byte| byte == b'.') {
@@ -147,7 +149,7 @@ fn is_canonical_number(value: &[u8], fraction: bool) -> bool {
     let zero = digits.iter().all(|byte| matches!(byte, b'0' | b'.'));
     all_digits(whole)
         && decimals.is_none_or(all_digits)
-        // What is longer than bigint is more likely an identifier than an amount, and numeric has limits too.
+        // Longer than bigint it is more likely an identifier than a quantity, and numeric has limits too.
         && whole.len() <= 19
         && (decimals.is_some() || fits::<i64>(value))
         && decimals.is_none_or(|decimals| decimals.len() <= 16_383)
@@ -183,8 +185,8 @@ fn date_and_rest(value: &[u8]) -> Option<(Date, &[u8])> {
     (year >= 1 && (1..=days).contains(&day)).then_some(((year, month, day), rest))
 }
 
-/// `YYYY-MM-DD HH:MM:SS[.ffffff]`, with a blank or a `T`, and a zone that `accepts` takes.
-fn is_timestamp(value: &[u8], accepts: impl Fn(&[u8]) -> bool) -> bool {
+/// Whether `value` is `YYYY-MM-DD HH:MM:SS[.ffffff]`, with a space or a `T`, and `accepts_zone` holds for the rest.
+fn is_timestamp(value: &[u8], accepts_zone: impl Fn(&[u8]) -> bool) -> bool {
     let Some((_, rest)) = date_and_rest(value) else { return false };
     let Some(([separator, h1, h2, b':', m1, m2, b':', s1, s2], mut rest)) =
         rest.split_first_chunk::<9>().map(|(time, rest)| (*time, rest))
@@ -199,16 +201,16 @@ fn is_timestamp(value: &[u8], accepts: impl Fn(&[u8]) -> bool) -> bool {
     }
     if let Some(fraction) = rest.strip_prefix(b".") {
         let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        // PostgreSQL keeps microseconds.
+        // PostgreSQL stores microseconds.
         if !(1..=6).contains(&digits) {
             return false;
         }
         rest = &fraction[digits..];
     }
-    accepts(rest)
+    accepts_zone(rest)
 }
 
-/// `Z`, `+hh`, `+hhmm` or `+hh:mm`.
+/// Whether `zone` is `Z`, `±hh`, `±hhmm` or `±hh:mm`.
 fn is_zone(zone: &[u8]) -> bool {
     let digits = |digits: &[u8]| digits.iter().all(u8::is_ascii_digit);
     match zone {
@@ -223,7 +225,7 @@ fn is_zone(zone: &[u8]) -> bool {
     }
 }
 
-/// `8-4-4-4-12` hexadecimal digits in lower case, as PostgreSQL prints it.
+/// Whether `value` has `8-4-4-4-12` hexadecimal digits in lower case, as PostgreSQL prints a UUID.
 fn is_uuid(value: &[u8]) -> bool {
     value.len() == 36
         && value.iter().enumerate().all(|(index, byte)| match index {
@@ -236,18 +238,18 @@ fn is_uuid(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// The type of a column with these values; the empty one is NULL.
+    /// The type of a column with these values; an empty one is NULL.
     fn type_of(values: &[&str]) -> &'static str {
         let mut inference = Inference::new(&["x".to_owned()]).unwrap();
         for value in values {
             let field = if value.is_empty() { Field::Null } else { Field::Value(value.as_bytes()) };
-            inference.see(0, field, String::new);
+            inference.observe(0, field, String::new);
         }
         inference.columns().next().unwrap().1
     }
 
     #[test]
-    fn types_are_found() {
+    fn each_type_is_inferred_from_its_values() {
         for (values, expected) in [
             (&["true", "f", ""][..], "boolean"),
             (&["1", "-2147483648", "0"], "integer"),
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost() {
+    fn values_that_a_type_would_change_stay_text() {
         for values in [
             &["007"][..],
             &["12345678901234567890"],
@@ -288,9 +290,9 @@ mod tests {
     }
 
     #[test]
-    fn the_statement_quotes_what_it_has_to() {
+    fn the_statement_quotes_names() {
         let mut inference = Inference::new(&["ID".to_owned(), "Full \"name\"".to_owned()]).unwrap();
-        inference.see(0, Field::Value(b"1"), String::new);
+        inference.observe(0, Field::Value(b"1"), String::new);
         let ddl = inference.ddl(&TableName::parse("people").unwrap());
         assert_eq!(ddl, "CREATE TABLE \"people\" (\n    \"id\" integer,\n    \"Full \"\"name\"\"\" text\n)");
     }

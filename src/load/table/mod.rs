@@ -1,4 +1,4 @@
-//! The table before and after its rows: found or created, its indexes dropped and rebuilt, its constraints checked.
+//! Prepares the table before its rows are written and completes it afterwards: creation, indexes, constraints, ANALYZE.
 
 pub(crate) mod analyze;
 pub(crate) mod can_load;

@@ -1,4 +1,4 @@
-//! The table, made ready to take rows.
+//! Prepares the table for its rows.
 
 use std::sync::Arc;
 
@@ -12,33 +12,37 @@ use crate::load::options::DeferIndexes;
 use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
 use crate::load::table::create::{NewTable, create_configured};
-use crate::load::table::indexes::Indexes;
+use crate::load::table::indexes::DeferredIndexes;
 use crate::{Error, Result};
 
-/// The table, ready to take rows.
-pub(crate) struct Prepared {
+/// A table ready to be loaded.
+pub(crate) struct PreparedTable {
     pub(crate) table: Table,
-    pub(crate) targets: Arc<ColumnMapping>,
+    pub(crate) mapping: Arc<ColumnMapping>,
+    /// Whether this load created it.
     pub(crate) created: bool,
-    /// Whether it is to be emptied: not when it is new, nor for a file that is empty altogether.
+    /// Whether to empty it first; never if it is new, or if the files are empty.
     pub(crate) truncate: bool,
-    pub(crate) indexes: Indexes,
-    /// What the files are written in.
+    pub(crate) indexes: DeferredIndexes,
+    /// Name of the files' character encoding.
     pub(crate) encoding: &'static str,
 }
 
-impl Prepared {
-    /// Empty the table, if it is to be.
+impl PreparedTable {
+    /// Empty the table, if it is to be truncated.
+    ///
+    /// # Errors
+    /// When the server refuses.
     pub(crate) async fn empty(&self, client: &impl GenericClient) -> Result<()> {
         if !self.truncate {
             return Ok(());
         }
         let name = &self.table.name;
-        // Rows of children are not those of the table; rows of partitions are.
+        // Inheritance children keep their rows; partitions are emptied with the table.
         let only = if self.table.is_partitioned { "" } else { "ONLY " };
         client.batch_execute(&format!("TRUNCATE {only}{}", name.sql())).await.map_err(|error| {
             let refusal = Error::database(&format!("empty {name}"), &error);
-            // Not the owner, or a foreign key of another table.
+            // The role is not the owner, or another table has a foreign key to this one.
             match error.code().map(SqlState::code) {
                 Some("42501" | "0A000") => refusal.with_help("use --append to add to the table instead"),
                 _ => refusal,
@@ -47,13 +51,16 @@ impl Prepared {
     }
 }
 
-/// Create the table if need be, and see that it takes the file's columns.
+/// Find or create the table, and check that the columns of the files can be loaded into it.
+///
+/// # Errors
+/// When it neither exists nor can be created, or cannot be loaded.
 pub(crate) async fn prepare_table(
     client: &impl GenericClient,
     settings: &LoadSettings,
     files: &Files,
     new_table: Option<&NewTable>,
-) -> Result<Prepared> {
+) -> Result<PreparedTable> {
     let spec = &settings.input.table;
     let (table, created) = match new_table {
         Some(new_table) => (new_table.create(client).await?, true),
@@ -62,60 +69,61 @@ pub(crate) async fn prepare_table(
             None => create_configured(client, spec).await?,
         },
     };
-    // Before its columns are of interest.
+    // Problems of the whole table first.
     check_can_load(&table, settings.input.mode, &[])?;
     let is_empty = files.is_empty();
-    let targets = if is_empty {
+    let mapping = if is_empty {
         ColumnMapping::default()
     } else {
         ColumnMapping::find(files.header(), files.name(), &settings.input.naming, &table)?
     };
-    check_can_load(&table, settings.input.mode, &targets.names().collect::<Vec<_>>())?;
+    check_can_load(&table, settings.input.mode, &mapping.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;
-    let (targets, indexes, encoding) = (targets.into(), Indexes::default(), files.encoding().name());
-    Ok(Prepared { table, targets, created, truncate, indexes, encoding })
+    let (mapping, indexes, encoding) = (mapping.into(), DeferredIndexes::default(), files.encoding().name());
+    Ok(PreparedTable { table, mapping, created, truncate, indexes, encoding })
 }
 
-/// Drop the indexes until the rows are written, if that is asked for or likely to be faster.
+/// Drop the indexes until the rows are written, if the settings demand it, or allow it and it is likely to be faster.
 pub(crate) async fn defer_indexes(
     client: &Client,
     settings: &LoadSettings,
-    prepared: &Prepared,
+    prepared: &PreparedTable,
     inputs: &Inputs,
-) -> Result<Indexes> {
-    let Prepared { table, targets, .. } = prepared;
+) -> Result<DeferredIndexes> {
+    let PreparedTable { table, mapping, .. } = prepared;
     let defer = settings.defer_indexes;
-    if defer == DeferIndexes::Never || targets.columns.is_empty() {
-        return Ok(Indexes::default());
+    if defer == DeferIndexes::Never || mapping.columns.is_empty() {
+        return Ok(DeferredIndexes::default());
     }
     if defer == DeferIndexes::Auto {
         let is_empty = prepared.truncate || prepared.created || lock_if_empty(client, table).await?;
         if !is_empty {
-            return Ok(Indexes::default());
+            return Ok(DeferredIndexes::default());
         }
     }
-    let reason = "the input cannot be read again to see which row breaks them";
-    Indexes::defer(client, table, defer, Some(reason).filter(|_| !inputs.can_be_read_again())).await
+    let reason = "the input cannot be read again to find a row that violates them";
+    DeferredIndexes::defer(client, table, defer, Some(reason).filter(|_| !inputs.can_be_read_again())).await
 }
 
-/// Whether `table` has no rows; if so nobody else can add any before the transaction ends.
+/// Lock `table` if it is empty, so that it stays empty until the rows are written; return whether it is.
 async fn lock_if_empty(client: &Client, table: &Table) -> Result<bool> {
-    let failed = |error| Error::database(&format!("see whether {} is empty", table.name), &error);
+    let failed = |error| Error::database(&format!("check whether {} is empty", table.name), &error);
     let name = table.name.sql();
-    let none = format!("SELECT NOT EXISTS (SELECT FROM {name})");
-    client.batch_execute("SAVEPOINT look").await.map_err(failed)?;
-    let looked = async {
-        // Nobody is kept waiting for a table that turns out to have rows, and nobody is waited for.
+    let has_no_rows = format!("SELECT NOT EXISTS (SELECT FROM {name})");
+    client.batch_execute("SAVEPOINT lock_if_empty").await.map_err(failed)?;
+    let locked = async {
+        // A table with rows is not locked, and no other session's lock is waited for.
         let lock = format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE NOWAIT");
-        let is_empty = client.query_one(&none, &[]).await?.get(0);
+        let is_empty = client.query_one(&has_no_rows, &[]).await?.get(0);
         if is_empty {
             client.batch_execute(&lock).await?;
         }
-        Ok::<bool, tokio_postgres::Error>(is_empty && client.query_one(&none, &[]).await?.get(0))
+        Ok::<bool, tokio_postgres::Error>(is_empty && client.query_one(&has_no_rows, &[]).await?.get(0))
     };
-    // No privilege to look or to lock is as good as rows.
-    let is_empty = looked.await.unwrap_or(false);
-    let end = if is_empty { "RELEASE look" } else { "ROLLBACK TO look; RELEASE look" };
+    // Without the privilege to read or to lock it, treat the table as if it had rows.
+    let is_empty = locked.await.unwrap_or(false);
+    let end =
+        if is_empty { "RELEASE lock_if_empty" } else { "ROLLBACK TO lock_if_empty; RELEASE lock_if_empty" };
     client.batch_execute(end).await.map_err(failed)?;
     Ok(is_empty)
 }

@@ -1,58 +1,61 @@
-//! Arrays in PostgreSQL's binary format, built from encoded values.
+//! Arrays in PostgreSQL's binary format, built from encoded elements.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use postgres_types::Type;
 
-/// A type that the driver need not know more of than its OID.
-pub(crate) fn array_of(oid: u32, name: &str) -> Type {
+/// The array type `oid`, whose elements are of type `name`. The driver needs to know only the OID.
+pub(crate) fn array_type(oid: u32, name: &str) -> Type {
     Type::from_oid(oid).unwrap_or_else(|| {
         Type::new(format!("_{name}"), oid, tokio_postgres::types::Kind::Simple, String::new())
     })
 }
 
-/// One column's elements, behind room for the array's header.
-pub(crate) struct Elements {
+/// Builds a one-dimensional array, element by element.
+pub(crate) struct ArrayBuilder {
+    /// Space for the header, then the elements.
     pub(crate) bytes: BytesMut,
-    pub(crate) any_null: bool,
+    pub(crate) has_null: bool,
 }
 
-/// A one-dimensional array's header: dimensions, whether it has NULLs, element type, length, lower bound.
-const HEADER: usize = 20;
+/// Length of the header in bytes: number of dimensions, whether there are NULLs, element type, length, lower bound.
+const HEADER_BYTES: usize = 20;
 
-impl Elements {
+impl ArrayBuilder {
     pub(crate) fn new() -> Self {
-        Elements { bytes: BytesMut::zeroed(HEADER), any_null: false }
+        ArrayBuilder { bytes: BytesMut::zeroed(HEADER_BYTES), has_null: false }
     }
 
+    /// Append an element; `None` for NULL.
     pub(crate) fn push(&mut self, value: Option<&[u8]>) {
         if let Some(value) = value {
             self.bytes.put_i32(value.len() as i32);
             self.bytes.put_slice(value);
         } else {
             self.bytes.put_i32(-1);
-            self.any_null = true;
+            self.has_null = true;
         }
     }
 
-    pub(crate) fn into_array(self, element: u32, rows: i32) -> Bytes {
-        let Elements { mut bytes, any_null } = self;
-        let mut header = &mut bytes[..HEADER];
+    /// The array of `length` elements of the type with OID `element_oid`.
+    pub(crate) fn finish(self, element_oid: u32, length: i32) -> Bytes {
+        let ArrayBuilder { mut bytes, has_null } = self;
+        let mut header = &mut bytes[..HEADER_BYTES];
         header.put_i32(1);
-        header.put_i32(any_null.into());
-        header.put_u32(element);
-        header.put_i32(rows);
+        header.put_i32(has_null.into());
+        header.put_u32(element_oid);
+        header.put_i32(length);
         header.put_i32(1);
         bytes.freeze()
     }
 }
 
-/// `values` as a one-dimensional binary array of elements of type `element`.
-pub(crate) fn array<'a>(element: u32, values: impl Iterator<Item = Option<&'a [u8]>>) -> Bytes {
-    let mut elements = Elements::new();
-    let mut rows = 0;
+/// Build a one-dimensional array of `values`, which are of the type with OID `element_oid`.
+pub(crate) fn encode_array<'a>(element_oid: u32, values: impl Iterator<Item = Option<&'a [u8]>>) -> Bytes {
+    let mut array = ArrayBuilder::new();
+    let mut length = 0;
     for value in values {
-        elements.push(value);
-        rows += 1;
+        array.push(value);
+        length += 1;
     }
-    elements.into_array(element, rows)
+    array.finish(element_oid, length)
 }

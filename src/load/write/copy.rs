@@ -1,4 +1,4 @@
-//! Mode copy: one binary `COPY FROM STDIN`, or one in text where the server has to read a column.
+//! Mode copy: one `COPY FROM STDIN` in binary, or in text where the server has to parse a column.
 
 use std::sync::Arc;
 
@@ -10,47 +10,49 @@ use crate::catalog::TableName;
 use crate::load::chunk::Chunk;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::mapping::{ColumnMapping, ValueFormat};
-use crate::load::write::batch::counts_of;
+use crate::load::write::batch::counts_from_row;
 use crate::load::write::conflict::ConflictClause;
-use crate::load::write::outcome::{Counts, Failed};
+use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::sql::quote_list;
 use crate::{Error, Result};
 
-/// Signature, flags and the length of the header's extension, as in the documentation of COPY.
+/// The header of binary COPY: signature, flags, and length of the header extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// A field count of −1.
+/// The trailer of binary COPY: a field count of −1.
 const TRAILER: &[u8] = b"\xff\xff";
 
-/// Where rows wait for an INSERT with an ON CONFLICT clause, which COPY does not have.
+/// The temporary table from which rows are inserted with an ON CONFLICT clause, which COPY does not have.
 const STAGING: &str = "pg_temp.postgres_etl_staging";
 
-/// Prepared to copy over one connection.
+/// Copies rows over one connection.
 #[derive(Debug)]
-pub(crate) struct Copy {
+pub(crate) struct CopyWriter {
     table: TableName,
+    /// The columns, quoted and separated by commas.
     columns: String,
+    /// The beginning of an INSERT into the table.
     insert: String,
     clause: Option<ConflictClause>,
     freeze: bool,
 }
 
-impl Copy {
-    /// Copy into `table`, or by way of a temporary table where a `clause` is to be obeyed.
+impl CopyWriter {
+    /// Prepare to copy into `table`, by way of a temporary table if there is a `clause`.
     ///
-    /// `freeze` the rows if the table was created or emptied in this very (sub)transaction, so that no VACUUM
-    /// has to: nobody whom they might be hidden from can have seen the table.
+    /// `freeze` writes the rows frozen, which saves a later VACUUM the work. PostgreSQL allows it only for a table that
+    /// was created or truncated in the current subtransaction.
     ///
     /// # Errors
     /// When the temporary table cannot be created.
     pub(crate) async fn prepare(
         client: &Client,
         table: &TableName,
-        targets: &Arc<ColumnMapping>,
+        mapping: &Arc<ColumnMapping>,
         clause: Option<ConflictClause>,
         freeze: bool,
-    ) -> Result<Copy> {
-        let columns = quote_list(targets.names());
+    ) -> Result<CopyWriter> {
+        let columns = quote_list(mapping.names());
         if clause.is_some() {
             let sql = format!(
                 "CREATE TEMPORARY TABLE postgres_etl_staging ON COMMIT DROP AS
@@ -62,34 +64,39 @@ impl Copy {
                 .map_err(|error| Error::database("create the temporary table for --on-conflict", &error))?;
         }
         let freeze = freeze && clause.is_none();
-        Ok(Copy { table: table.clone(), columns, insert: targets.insert_into(table), clause, freeze })
+        Ok(CopyWriter { table: table.clone(), columns, insert: mapping.insert_into(table), clause, freeze })
     }
 
-    /// Copy what `feed` gives.
+    /// Copy the rows of `feed`.
     ///
     /// # Errors
-    /// When the server refuses a row, which it says when it has them all.
-    pub(crate) async fn insert(&self, client: &Client, feed: &mut ChunkFeed<'_>) -> Result<Counts, Failed> {
-        let mut counts = Counts::default();
+    /// At a row that the server refuses, which it may report only at the end, and at an error of the feed.
+    pub(crate) async fn insert(
+        &self,
+        client: &Client,
+        feed: &mut ChunkFeed<'_>,
+    ) -> Result<RowCounts, WriteFailure> {
+        let mut counts = RowCounts::default();
         let mut next = feed.next().await?;
         while let Some(chunk) = next {
             let first_row = feed.rows() - chunk.rows() as u64;
             let refused = |error: tokio_postgres::Error| {
-                let target = if self.clause.is_some() { "postgres_etl_staging" } else { &self.table.table };
-                let row = error.as_db_error().and_then(|db| row_of(db.where_()?, target));
+                let copied_into =
+                    if self.clause.is_some() { "postgres_etl_staging" } else { &self.table.table };
+                let row = error.as_db_error().and_then(|db| row_from_context(db.where_()?, copied_into));
                 let rows = row.map(|row| first_row + row - 1).map(|row| (row, row));
-                Failed::Server { error, rows }
+                WriteFailure::Server { error, rows }
             };
             let format = chunk.formats[0];
             let sql = self.sql(format);
             let mut sink = Box::pin(client.copy_in::<_, Bytes>(&sql).await.map_err(refused)?);
             let (sent, rest) = send_all(&mut sink, chunk, feed).await?;
-            // Why a send failed is only said by `finish`.
+            // Only `finish` returns the server's reason for a failed send.
             let copied = sink.as_mut().finish().await.map_err(refused)?;
             sent.map_err(refused)?;
             next = rest;
             counts += match &self.clause {
-                None => Counts { inserted: copied, updated: 0 },
+                None => RowCounts { inserted: copied, updated: 0 },
                 Some(clause) => self.merge(client, clause).await?,
             };
         }
@@ -106,27 +113,28 @@ impl Copy {
         format!("COPY {table} ({}) FROM STDIN ({options}{freeze})", self.columns)
     }
 
-    /// Move what is staged into the table.
-    async fn merge(&self, client: &Client, clause: &ConflictClause) -> Result<Counts, Failed> {
-        let failed = |error| Failed::Server { error, rows: None };
-        // Rows of a new table lie in the order they came in.
+    /// Move the rows of the temporary table into the table.
+    async fn merge(&self, client: &Client, clause: &ConflictClause) -> Result<RowCounts, WriteFailure> {
+        let failed = |error| WriteFailure::Server { error, rows: None };
+        // In a table that is only appended to, ctid is the order of insertion.
         let sql = clause.insert_from(&self.insert, &self.columns, STAGING, "ctid");
         let row = client.query_one(&sql, &[]).await.map_err(failed)?;
         client.batch_execute(&format!("TRUNCATE {STAGING}")).await.map_err(failed)?;
-        Ok(counts_of(&row))
+        Ok(counts_from_row(&row))
     }
 }
 
+/// Whether all data was sent; the server's reason is in the result of the COPY.
 type Sent = Result<(), tokio_postgres::Error>;
 
-/// Send `chunk` and all behind it that have its format; returns the first that has another.
+/// Send `chunk` and all following chunks of the same format; return the first chunk of another format.
 ///
-/// An error of the feed returns, which drops the COPY's sink, which tells the server that the data end badly.
+/// An error of the feed makes the caller drop `sink`, which aborts the COPY with a `CopyFail` message.
 async fn send_all(
     sink: &mut std::pin::Pin<Box<CopyInSink<Bytes>>>,
     chunk: Chunk,
     feed: &mut ChunkFeed<'_>,
-) -> Result<(Sent, Option<Chunk>), Failed> {
+) -> Result<(Sent, Option<Chunk>), WriteFailure> {
     let format = chunk.formats[0];
     if format == ValueFormat::Binary
         && let Err(error) = sink.send(Bytes::from_static(HEADER)).await
@@ -137,7 +145,7 @@ async fn send_all(
     while let Some(chunk) = next.take_if(|chunk| chunk.formats[0] == format) {
         let bytes = match format {
             ValueFormat::Binary => chunk.tuples,
-            ValueFormat::Text => text(&chunk),
+            ValueFormat::Text => text_rows(&chunk),
         };
         if let Err(error) = sink.send(bytes).await {
             return Ok((Err(error), None));
@@ -151,8 +159,8 @@ async fn send_all(
     Ok((sent, next))
 }
 
-/// The tuples in COPY's text format, which has one line a row, so that the server's line numbers count rows.
-fn text(chunk: &Chunk) -> Bytes {
+/// The tuples in COPY's text format, with exactly one line per row, so that the server's line numbers count rows.
+fn text_rows(chunk: &Chunk) -> Bytes {
     let mut out = BytesMut::with_capacity(chunk.tuples.len());
     for tuple in chunk.iter() {
         for (index, value) in tuple.enumerate() {
@@ -178,8 +186,8 @@ fn text(chunk: &Chunk) -> Bytes {
     out.freeze()
 }
 
-/// The row in "COPY persons, line 42" or "COPY persons, line 42, column age", in any language.
-fn row_of(context: &str, table: &str) -> Option<u64> {
+/// The row, from 1, in an error context such as "COPY persons, line 42, column age", in any language.
+fn row_from_context(context: &str, table: &str) -> Option<u64> {
     let rest = &context[context.find(&format!("COPY {table},"))? + "COPY ".len() + table.len()..];
     let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit() && c != '\n');
     let row = digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().ok();
@@ -192,10 +200,10 @@ mod tests {
 
     #[test]
     fn the_row_is_found_in_the_context() {
-        assert_eq!(row_of("COPY persons, line 42", "persons"), Some(42));
-        assert_eq!(row_of("COPY persons, Zeile 7, Spalte age", "persons"), Some(7));
-        assert_eq!(row_of("COPY t2, line 7", "t2"), Some(7));
-        assert_eq!(row_of("SQL statement \"x\"\nCOPY t, line 9", "t"), Some(9));
-        assert_eq!(row_of("PL/pgSQL function f() line 3", "t"), None);
+        assert_eq!(row_from_context("COPY persons, line 42", "persons"), Some(42));
+        assert_eq!(row_from_context("COPY persons, Zeile 7, Spalte age", "persons"), Some(7));
+        assert_eq!(row_from_context("COPY t2, line 7", "t2"), Some(7));
+        assert_eq!(row_from_context("SQL statement \"x\"\nCOPY t, line 9", "t"), Some(9));
+        assert_eq!(row_from_context("PL/pgSQL function f() line 3", "t"), None);
     }
 }

@@ -1,4 +1,7 @@
-//! The three ways to write, as one.
+//! Writers: prepared INSERTs row by row, INSERTs of batches, or COPY.
+//!
+//! They take the tuples of [`chunk`](crate::load::chunk) as they are and differ only in how they send them, so they
+//! leave identical tables.
 
 pub(crate) mod array;
 pub(crate) mod batch;
@@ -18,61 +21,61 @@ use crate::load::chunk::stream::ChunkFeed;
 use crate::load::mapping::ColumnMapping;
 use crate::load::options::Mode;
 use crate::load::settings::LoadSettings;
-use crate::load::write::batch::Batches;
+use crate::load::write::batch::BatchWriter;
 use crate::load::write::conflict::ConflictClause;
-use crate::load::write::copy::Copy;
-use crate::load::write::outcome::{Counts, Failed};
-use crate::load::write::rows::Rows;
+use crate::load::write::copy::CopyWriter;
+use crate::load::write::outcome::{RowCounts, WriteFailure};
+use crate::load::write::rows::RowWriter;
 
-/// Ready to write over one connection.
+/// Writes rows over one connection.
 #[derive(Debug)]
 pub(super) enum Writer {
     /// Mode `rows`.
-    Rows(Rows),
+    Rows(RowWriter),
     /// Mode `batch`.
-    Batch(Batches),
+    Batch(BatchWriter),
     /// Mode `copy`.
-    Copy(Copy),
+    Copy(CopyWriter),
 }
 
 impl Writer {
-    /// What `settings` ask for; for `freeze` see [`Copy::prepare`].
+    /// Prepare the mode that `settings` name; for `freeze` see [`CopyWriter::prepare`].
     ///
     /// # Errors
-    /// When the server refuses to prepare it.
+    /// When the server refuses to prepare the statement, or to create the temporary table for `clause`.
     pub(super) async fn prepare(
         client: &Client,
         settings: &LoadSettings,
         table: &TableName,
-        targets: &Arc<ColumnMapping>,
+        mapping: &Arc<ColumnMapping>,
         clause: Option<ConflictClause>,
         freeze: bool,
     ) -> Result<Writer> {
         Ok(match settings.input.mode {
             Mode::Rows => Writer::Rows(
-                Rows::prepare(client, table, targets, clause.as_ref(), settings.pipeline_depth).await?,
+                RowWriter::prepare(client, table, mapping, clause.as_ref(), settings.pipeline_depth).await?,
             ),
-            Mode::Batch => Writer::Batch(Batches::new(
+            Mode::Batch => Writer::Batch(BatchWriter::new(
                 table.clone(),
-                Arc::clone(targets),
+                Arc::clone(mapping),
                 clause,
                 settings.batch_size,
                 settings.pipeline_depth,
             )),
-            Mode::Copy => Writer::Copy(Copy::prepare(client, table, targets, clause, freeze).await?),
-            Mode::Null => unreachable!("there is no client in mode null"),
+            Mode::Copy => Writer::Copy(CopyWriter::prepare(client, table, mapping, clause, freeze).await?),
+            Mode::Null => unreachable!("mode null has no connection"),
         })
     }
 
-    /// Write what `feed` gives; returns what the server counted.
+    /// Write the rows of `feed`; return the server's counts.
     ///
     /// # Errors
-    /// The first row, or rows, that the server refuses.
+    /// At the first row, or the first group of rows, that the server refuses, and at an error of the feed.
     pub(super) async fn write(
         &mut self,
         client: &Client,
         feed: &mut ChunkFeed<'_>,
-    ) -> Result<Counts, Failed> {
+    ) -> Result<RowCounts, WriteFailure> {
         match self {
             Writer::Rows(rows) => {
                 let (counts, outcome) = rows.insert(client, feed).await;

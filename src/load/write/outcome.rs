@@ -1,50 +1,50 @@
-//! How a sink ended, and what the server counted.
+//! The result of a writer: the server's counts, or the reason why it stopped.
 
 use tokio_postgres::error::SqlState;
 
 use crate::Error;
 
-/// Why a sink stopped.
+/// Why a writer stopped.
 #[derive(Debug)]
-pub(crate) enum Failed {
-    /// The input is wrong, or cannot be read.
+pub(crate) enum WriteFailure {
+    /// The input is invalid or cannot be read, or the load was cancelled.
     Input(Error),
-    /// The server refused something.
+    /// The server refused a statement.
     Server {
-        /// What it said.
+        /// Its error.
         error: tokio_postgres::Error,
-        /// The rows that it may be about, from 0, the first and the last; `None` if it may be any.
+        /// The first and the last row of the feed, from 0, that may be at fault; `None` if any may be.
         rows: Option<(u64, u64)>,
     },
 }
 
-impl Failed {
-    /// The server's SQLSTATE, if it was the server.
+impl WriteFailure {
+    /// The server's SQLSTATE; `None` if the server did not refuse anything.
     pub(crate) fn code(&self) -> Option<&SqlState> {
         match self {
-            Failed::Input(_) => None,
-            Failed::Server { error, .. } => error.code(),
+            WriteFailure::Input(_) => None,
+            WriteFailure::Server { error, .. } => error.code(),
         }
     }
 }
 
-impl From<Error> for Failed {
+impl From<Error> for WriteFailure {
     fn from(error: Error) -> Self {
-        Failed::Input(error)
+        WriteFailure::Input(error)
     }
 }
 
-/// What the server says it did with the rows that it was sent.
+/// Rows that the server reports as written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// New rows.
+pub(crate) struct RowCounts {
+    /// Rows inserted.
     pub inserted: u64,
-    /// Rows that were there and got new values.
+    /// Existing rows updated.
     pub updated: u64,
 }
 
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Counts) {
+impl std::ops::AddAssign for RowCounts {
+    fn add_assign(&mut self, other: RowCounts) {
         self.inserted += other.inserted;
         self.updated += other.updated;
     }

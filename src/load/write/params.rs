@@ -1,4 +1,4 @@
-//! Parameters that are encoded already, or that the server reads.
+//! Bind parameters from encoded tuples.
 
 use std::sync::Arc;
 
@@ -8,21 +8,24 @@ use postgres_types::{Format as WireFormat, IsNull, ToSql, Type, to_sql_checked};
 use crate::load::chunk::Tuple;
 use crate::load::mapping::ValueFormat;
 
-/// A value of whatever type the parameter has, or NULL.
+/// An encoded value for a parameter of any type.
 #[derive(Debug)]
-pub(crate) struct Raw {
-    /// Its bytes.
+pub(crate) struct EncodedParam {
+    /// Its bytes; `None` for NULL.
     pub value: Option<Bytes>,
-    /// In which format they are.
+    /// The format of the bytes.
     pub format: ValueFormat,
 }
 
 /// The fields of `tuple` as parameters.
-pub(crate) fn parameters(tuple: Tuple, formats: Arc<[ValueFormat]>) -> impl ExactSizeIterator<Item = Raw> {
-    tuple.enumerate().map(move |(index, value)| Raw { value, format: formats[index] })
+pub(crate) fn parameters(
+    tuple: Tuple,
+    formats: Arc<[ValueFormat]>,
+) -> impl ExactSizeIterator<Item = EncodedParam> {
+    tuple.enumerate().map(move |(index, value)| EncodedParam { value, format: formats[index] })
 }
 
-impl ToSql for Raw {
+impl ToSql for EncodedParam {
     fn to_sql(
         &self,
         _: &Type,
