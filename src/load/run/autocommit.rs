@@ -20,7 +20,7 @@ use crate::load::totals::LoadTotals;
 use crate::load::write::conflict::resolve_clause;
 use crate::load::write::outcome::Counts;
 use crate::load::write::rows::Rows;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -48,7 +48,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
 
 async fn insert(
     settings: &LoadSettings,
-    pool: &Connections,
+    pool: &SessionPool,
     prepared: &Prepared,
     files: Files,
     progress: &Arc<Progress>,

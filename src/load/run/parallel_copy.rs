@@ -35,7 +35,7 @@ use crate::load::table::prepare::Prepared;
 use crate::load::totals::LoadTotals;
 use crate::load::write::copy::Copy;
 use crate::load::write::outcome::Counts;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -50,7 +50,7 @@ const LEAST_BYTES: u64 = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub(crate) async fn is_faster(settings: &LoadSettings, pool: &Connections, inputs: &Inputs) -> Result<bool> {
+pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, inputs: &Inputs) -> Result<bool> {
     // What cannot be read again could not name two rows that share a key.
     if inputs.size().is_none_or(|bytes| bytes < LEAST_BYTES) || !inputs.can_be_read_again() {
         return Ok(false);
@@ -106,7 +106,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
 /// those before it.
 async fn copy(
     settings: &LoadSettings,
-    pool: &Connections,
+    pool: &SessionPool,
     watcher: &Client,
     prepared: &Prepared,
     files: Files,

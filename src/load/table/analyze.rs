@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::catalog::TableName;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::{Error, Result};
 
 /// Tell the planner what is in a table that got so many rows, if they are more than a tenth of it, which is when
 /// autovacuum would come to it some time later. Returns the seconds that it took.
-pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &Connections) -> Result<f64> {
+pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &SessionPool) -> Result<f64> {
     let started = Instant::now();
     let failed = |error| Error::database(&format!("analyze {table}"), &error);
     let client = connections.get().await?;
