@@ -3,7 +3,7 @@
 #
 #   benches/load.sh [RUNS] [ROWS]
 #
-# Everything runs against our own server, in turn: A B C A B C … Prints, for each, the whole command's wall
+# Everything runs against the embedded server, in turn: A B C A B C … Prints, for each, the whole command's wall
 # time (median, least, most, in seconds) and its peak resident memory. psql empties the table before \copy, as
 # `load` does, and `load` leaves out its ANALYZE, as psql does.
 set -euo pipefail

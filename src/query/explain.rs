@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::query::drive::sender::{Connection, QuerySender};
 use crate::query::drive::worker;
 use crate::query::workload::{Mix, literal};
@@ -84,7 +84,7 @@ pub(super) struct Slowest {
 ///
 /// `connections` are those on which they were prepared.
 pub(super) async fn explain(
-    pool: &Connections,
+    pool: &SessionPool,
     sender: &QuerySender,
     slowest: &Slowest,
     connections: &[Connection],

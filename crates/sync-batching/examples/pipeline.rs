@@ -26,7 +26,7 @@ use tokio_postgres_sync_batching::SyncBatching;
 const LOOK_UPS: i64 = 100_000;
 
 /// Look-ups in flight at once.
-const WINDOW: usize = 512;
+const IN_FLIGHT: usize = 512;
 
 /// Rounds of each kind. The two kinds alternate.
 const ROUNDS: usize = 9;
@@ -69,7 +69,7 @@ async fn measure() -> Result<()> {
         with.push(batching.round().await?);
     }
     let (without, with) = (median(without), median(with));
-    println!("{look_ups} look-ups, {WINDOW} in flight on one connection, median of {ROUNDS} rounds");
+    println!("{look_ups} look-ups, {IN_FLIGHT} in flight on one connection, median of {ROUNDS} rounds");
     println!("  stock driver     {without:>9.0}/s");
     println!("  {SYNC_EVERY} per Sync     {with:>9.0}/s");
     println!("  ratio            {:>9.2}", with / without);
@@ -104,7 +104,7 @@ impl Session {
                     row.and_then(|row| row.try_get(0)).map_err(|e| explain("look-up failed", &e))?;
                 if answer == i + 1 { Ok(()) } else { Err(format!("{i} + 1 = {answer}")) }
             })
-            .buffer_unordered(WINDOW)
+            .buffer_unordered(IN_FLIGHT)
             .try_collect::<()>()
             .await?;
         Ok(self.look_ups as f64 / start.elapsed().as_secs_f64())
@@ -168,7 +168,7 @@ where
     }
 }
 
-/// Says what went wrong, and why: the cause is not part of a driver error's own text.
+/// Formats an error together with its cause, which the driver leaves out of the error's own text.
 fn explain(what: &str, error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(cause) => format!("{what}: {error}: {cause}"),

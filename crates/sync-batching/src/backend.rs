@@ -26,7 +26,7 @@ impl Filled {
     }
 }
 
-/// Forwards the server's messages, and supplies the answers to what the server was not asked.
+/// Forwards the server's messages, and supplies those that the server did not send because a Sync was left out.
 #[derive(Debug, Default)]
 pub(crate) struct Backend {
     /// Bytes from the server. Those from `start` to `passing` go to the driver, then the contents of `supplied`;

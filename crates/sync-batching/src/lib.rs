@@ -27,7 +27,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! With TLS, wrap the connector in [`BatchingTls`] as well.
+//! With TLS, wrap the TLS connector in [`BatchingTls`] as well.
 //!
 //! # What is batched
 //!
@@ -42,7 +42,7 @@
 //!
 //! So no statement waits for one that has yet to be issued, and a statement alone in flight is not delayed at all.
 //!
-//! Everything else passes unchanged; with N = 1 that is everything.
+//! Everything else passes unchanged. With N = 1, so does every message to the server.
 //!
 //! # What changes
 //!

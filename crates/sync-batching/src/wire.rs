@@ -26,7 +26,7 @@ pub(crate) const SSL_REQUEST: u32 = 80_877_103;
 /// The code of a `GSSENCRequest`.
 pub(crate) const GSS_REQUEST: u32 = 80_877_104;
 
-/// The routine field of the errors this crate generates. In an error of the server's it names a C function.
+/// The routine field of the errors this crate generates. In the server's own errors it names a C function.
 const ROUTINE: &str = "sync_batching";
 
 /// Tags of the messages sent by the driver.

@@ -1,4 +1,4 @@
-//! `server`: our own server, by hand.
+//! `server`: starts, stops and shows the embedded server.
 
 use crate::cli::exit;
 use crate::cli::render::Report;
@@ -44,9 +44,9 @@ pub(super) async fn run(context: &Context<'_>, action: ServerAction) -> Result<u
                     log,
                 }
             }
-            ServerAction::Stop => {
-                ServerReport::Stopped { was_running: embedded::stop(&options)? == embedded::Stopped::Stopped }
-            }
+            ServerAction::Stop => ServerReport::Stopped {
+                was_running: embedded::stop(&options)? == embedded::StopOutcome::Stopped,
+            },
             ServerAction::Status => ServerReport::Status(embedded::status(&options)?),
             ServerAction::Url => ServerReport::Url { url: embedded::start(&options, &mut say)?.url() },
         })

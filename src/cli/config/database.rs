@@ -61,7 +61,7 @@ impl Config {
             bin_dir: Some(self.path(&file.bin_directory)).filter(|dir| !dir.as_os_str().is_empty()),
             settings,
             keep: file.keep,
-            search: None,
+            lookup: None,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::conflict::{ConflictClause, resolve_clause};
 use crate::load::write::outcome::RowCounts;
 use crate::load::write::rows::RowWriter;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -48,7 +48,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
 /// Insert the rows of `files` over connections of `pool`.
 async fn insert(
     settings: &LoadSettings,
-    pool: &Connections,
+    pool: &SessionPool,
     prepared: &PreparedTable,
     files: Files,
     progress: &Arc<Progress>,

@@ -15,7 +15,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::create::NewTable;
 use crate::load::table::prepare::PreparedTable;
 use crate::load::totals::LoadTotals;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
 
 /// The inputs of a load that needs a server.
@@ -24,7 +24,7 @@ pub(crate) struct LoadRun<'a> {
     pub(crate) files: Files,
     /// The table to create first; `None` to load into an existing or configured one.
     pub(crate) new_table: Option<&'a NewTable>,
-    pub(crate) connections: &'a Connections,
+    pub(crate) connections: &'a SessionPool,
     pub(crate) progress: &'a Arc<Progress>,
     pub(crate) started: Instant,
 }

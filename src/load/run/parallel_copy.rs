@@ -33,7 +33,7 @@ use crate::load::table::prepare::{PreparedTable, prepare_table};
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::copy::CopyWriter;
 use crate::load::write::outcome::RowCounts;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -50,7 +50,7 @@ const MIN_BYTES: u64 = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// When the table cannot be looked up.
-pub(crate) async fn is_faster(settings: &LoadSettings, pool: &Connections, inputs: &Inputs) -> Result<bool> {
+pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, inputs: &Inputs) -> Result<bool> {
     // If two rows share a key, the input has to be read again to name them.
     if inputs.size().is_none_or(|bytes| bytes < MIN_BYTES) || !inputs.can_be_read_again() {
         return Ok(false);
@@ -106,7 +106,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
 /// commits stay.
 async fn copy(
     settings: &LoadSettings,
-    pool: &Connections,
+    pool: &SessionPool,
     watcher: &Client,
     prepared: &PreparedTable,
     files: Files,

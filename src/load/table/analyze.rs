@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::catalog::TableName;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::{Error, Result};
 
 /// Analyze `table` if the `rows` loaded are more than a tenth of it, the default threshold at which autovacuum would
 /// do so later. Return the time it took, in seconds; 0 if the table was not analyzed.
-pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &Connections) -> Result<f64> {
+pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &SessionPool) -> Result<f64> {
     let started = Instant::now();
     let failed = |error| Error::database(&format!("analyze {table}"), &error);
     let client = connections.get().await?;

@@ -1,4 +1,4 @@
-//! The two files that libpq looks settings up in: the connection service file and the password file.
+//! Reads the connection service file and the password file of libpq.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::postgres::conninfo::text::Pairs;
 
-/// The settings of `[service]` in a service file, or `None` if it has no such section.
+/// The parameters of section `[service]` in a service file; `None` if the file or the section does not exist.
 pub(super) fn service(path: &Path, service: &str) -> Result<Option<Pairs>, String> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -26,9 +26,9 @@ pub(super) fn service(path: &Path, service: &str) -> Result<Option<Pairs>, Strin
         } else if let Some(pairs) = &mut found {
             let (key, value) = line.split_once('=').ok_or(format!("line {number} is not key=value"))?;
             if key == "service" {
-                return Err(format!("line {number} names another service, which may not be"));
+                return Err(format!("line {number} refers to another service, which is not allowed"));
             }
-            // libpq takes the first of two, elsewhere the last
+            // In a service file, unlike elsewhere, libpq uses the first of two values.
             if !pairs.iter().any(|(known, _)| known == key) {
                 pairs.push((key.to_owned(), value.to_owned()));
             }
@@ -37,24 +37,27 @@ pub(super) fn service(path: &Path, service: &str) -> Result<Option<Pairs>, Strin
     Ok(found)
 }
 
-/// Whose password is looked for.
+/// The login to find a password for.
 pub(super) struct Login<'a> {
-    /// The host names that will do: a Unix socket answers to its directory and to `localhost`.
+    /// The names of the host: for a Unix socket, its directory and `localhost`.
     pub(super) hosts: &'a [&'a str],
     pub(super) port: &'a str,
     pub(super) dbname: &'a str,
     pub(super) user: &'a str,
 }
 
-/// The text of a password file; empty, with a warning, when others can read it, and when there is none.
+/// The text of a password file. Empty if the file does not exist, and, with a warning, if it cannot be read or other
+/// users have access to it.
 pub(super) fn read_passwords(path: &Path) -> String {
     match fs::metadata(path) {
         Ok(file) if !file.is_file() => {
-            tracing::warn!("password file {} is not a plain file; it is not used", path.display());
+            tracing::warn!("password file {} is ignored: it is not a regular file", path.display());
         }
         Ok(file) if file.mode() & 0o077 != 0 => {
             let path = path.display();
-            tracing::warn!("password file {path} is open to others, so it is not used; chmod 600 {path}");
+            tracing::warn!(
+                "password file {path} is ignored: other users have access to it; run `chmod 600 {path}`"
+            );
         }
         Ok(_) => match fs::read_to_string(path) {
             Ok(text) => return text,
@@ -65,23 +68,23 @@ pub(super) fn read_passwords(path: &Path) -> String {
     String::new()
 }
 
-/// The password of the first line `host:port:database:user:password` that fits.
+/// The password in the first line `host:port:database:user:password` that matches.
 pub(super) fn password(text: &str, login: &Login<'_>) -> Option<String> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let (host, rest) = field(line)?;
         let (port, rest) = field(rest)?;
         let (dbname, rest) = field(rest)?;
         let (user, password) = field(rest)?;
-        let fits = |pattern: &str, value: &str| pattern == "*" || unescape(pattern) == value;
-        let all = login.hosts.iter().any(|name| fits(host, name))
-            && fits(port, login.port)
-            && fits(dbname, login.dbname)
-            && fits(user, login.user);
+        let matches = |pattern: &str, value: &str| pattern == "*" || unescape(pattern) == value;
+        let all = login.hosts.iter().any(|name| matches(host, name))
+            && matches(port, login.port)
+            && matches(dbname, login.dbname)
+            && matches(user, login.user);
         all.then(|| unescape(password)).filter(|password| !password.is_empty())
     })
 }
 
-/// The text up to the first colon that no backslash escapes, and the text after it.
+/// The text before and after the first colon that is not escaped with a backslash.
 fn field(text: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     let end = text.find(|c| {
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_that_fits_gives_the_password() {
+    fn the_first_matching_line_supplies_the_password() {
         let text = "# db:5432:shop:ann:comment\n\
                     db:5432:shop:bob:one\n\
                     broken line\n\
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_open_to_others_is_not_used() {
+    fn a_password_file_accessible_to_other_users_is_ignored() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pgpass");
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_the_section_of_its_name() {
+    fn a_service_is_the_section_with_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pg_service.conf");
         fs::write(
@@ -152,7 +155,10 @@ mod tests {
         assert_eq!(pairs, [("host".into(), "b".into()), ("dbname".into(), "x=y".into())]);
         assert_eq!(service(&path, "e"), Ok(None));
         assert_eq!(service(&path, "c").unwrap_err(), "line 10 is not key=value");
-        assert_eq!(service(&path, "d").unwrap_err(), "line 12 names another service, which may not be");
+        assert_eq!(
+            service(&path, "d").unwrap_err(),
+            "line 12 refers to another service, which is not allowed"
+        );
         assert_eq!(service(&dir.path().join("none"), "a"), Ok(None));
     }
 }

@@ -1,13 +1,13 @@
-//! Connection settings, from the places and with the precedence that libpq gives them.
+//! Connection settings, from the same sources and with the same precedence as in libpq.
 //!
 //! ```text
 //!  URL or key=value ─▶ service file ─▶ PG* environment ─▶ defaults ─▶ Conninfo
-//!  (strongest)                                                          ├─ tokio_postgres::Config
-//!                                                                       └─ tls::Settings
+//!  (highest)                                                            ├─ tokio_postgres::Config
+//!                                                                       └─ TlsSettings
 //! ```
 //!
-//! What the driver's own parser lacks (verify-full, root certificates, services, password files) is why the text
-//! is read here. Every value remembers where it came from, so that an error names the place to mend.
+//! [`resolve`] does not use the driver's own parser, which lacks verify-full, root certificates, services and password
+//! files. Each value is kept with its origin, so that an error can name it.
 
 mod files;
 mod parameters;
@@ -25,35 +25,37 @@ use tokio_postgres::config::{
 };
 
 use crate::postgres::conninfo::parameters::{PARAMETERS, UNSUPPORTED, check_key, refuse};
-use crate::postgres::tls;
+use crate::postgres::tls::{RootCertificates, TlsMode, TlsSettings};
 use crate::{Error, Result};
 
 const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A network that loses a connection silently is noticed after about a minute.
+/// With the interval and the count below, a connection lost without notice is detected after about a minute.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVES_COUNT: u32 = 3;
-/// Long, because Linux also counts the time a healthy server takes no data: a COPY that waits for a lock.
+/// Long, because on Linux it also limits how long a healthy server may accept no data, as in a COPY that waits for a
+/// lock.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(600);
-/// Where distributions and the PostgreSQL project put the socket.
+/// The default socket directories of distributions and of PostgreSQL itself.
 const SOCKET_DIRS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
 
-/// A server, a login and how to reach them. Neither `Debug` nor [`Conninfo::describe`] shows the password.
+/// The settings of a connection: its server, login, TLS and timeouts.
+///
+/// Neither `Debug` nor [`Conninfo::describe`] shows the password.
 #[derive(Debug, Clone)]
 pub struct Conninfo {
     config: Config,
-    tls: tls::Settings,
+    tls: TlsSettings,
     named_by: String,
     password_file: Option<PathBuf>,
     has_connect_timeout: bool,
 }
 
 impl Conninfo {
-    /// Settings that were built by hand, without TLS: those of a server that we started. `named_by` stands for
-    /// where they came from.
-    pub fn local(config: Config, named_by: impl Into<String>) -> Conninfo {
-        let tls = tls::Settings { mode: tls::Mode::Disable, ..tls::Settings::default() };
+    /// The settings of the driver configuration `config`, without TLS. `named_by` is their origin, for error messages.
+    pub(crate) fn from_config(config: Config, named_by: impl Into<String>) -> Conninfo {
+        let tls = TlsSettings { mode: TlsMode::Disable, ..TlsSettings::default() };
         let mut conninfo = Conninfo {
             config,
             tls,
@@ -65,46 +67,41 @@ impl Conninfo {
         conninfo
     }
 
-    /// What to hand to the driver. Its `sslmode` is the first of `tls::Mode::attempts`.
+    /// The configuration for the driver. It contains no root or client certificates, and its `sslmode` is only the first
+    /// of those to try: use [`connect`](crate::postgres::connect) or [`pool`](crate::postgres::pool()), which add both.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// How to encrypt, and what to check.
-    pub fn tls(&self) -> &tls::Settings {
+    /// How to encrypt, and what to verify.
+    pub(crate) fn tls(&self) -> &TlsSettings {
         &self.tls
     }
 
-    /// Which flag, variable or file named the server: `--database-url`, `PGHOST`, …
+    /// The flag, environment variable or file that named the server, such as `--database-url` or `PGHOST`.
     pub fn named_by(&self) -> &str {
         &self.named_by
     }
 
-    /// The file that the password was found in, if it was in one.
+    /// The password file that supplied the password; `None` if it came from elsewhere or there is none.
     pub fn password_file(&self) -> Option<&Path> {
         self.password_file.as_deref()
     }
 
-    /// The same server and login, but another database.
-    #[must_use]
-    pub fn with_dbname(mut self, dbname: &str) -> Conninfo {
-        self.config.dbname(dbname);
-        self
-    }
-
-    /// Whether the URL, the service or the environment says how long to try to connect.
+    /// Whether the URL, the service or the environment sets `connect_timeout`.
     pub fn has_connect_timeout(&self) -> bool {
         self.has_connect_timeout
     }
 
-    /// The same settings, with another time limit for each address that a connection is tried at.
+    /// Set the time limit for connecting to each address of the server.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Conninfo {
         self.config.connect_timeout(timeout);
         self
     }
 
-    /// For people: `postgresql://user@host:5432/db` or `postgresql://user@[/run/postgresql]/db`.
+    /// The address for display, without the password: `postgresql://user@host:5432/db` or
+    /// `postgresql://user@[/run/postgresql]/db`.
     pub fn describe(&self) -> String {
         let ports = self.config.get_ports();
         let hosts = self.config.get_hosts().iter().enumerate().map(|(i, host)| {
@@ -122,28 +119,29 @@ impl Conninfo {
     }
 }
 
-/// Settles how to connect from `url`, its text and where that came from, and the environment.
+/// Resolve connection settings from `url` and from the environment variables that `env` looks up.
 ///
-/// `None` when nothing names a server: neither `url` nor `PGHOST`, `PGHOSTADDR` or `PGSERVICE`. An empty text or
-/// variable counts as not given.
+/// `url` is a URL or a `key=value` string, with its origin for error messages, such as `--database-url`. An empty text
+/// or variable counts as not set. `None` if nothing names a server: neither `url` nor `PGHOST`, `PGHOSTADDR` or
+/// `PGSERVICE`.
 ///
 /// # Errors
-///
-/// Text that cannot be read, an unknown or unsupported setting, a value out of range, a service that is nowhere
-/// defined: a usage error (a config error if the text came from a `.toml` file) that names the place.
+/// When the text is malformed, a parameter is unknown or not supported, a value is out of range, or the service is not
+/// defined. The error names the origin of the setting; its kind is [`ErrorKind::Config`](crate::ErrorKind::Config) if
+/// that is a `.toml` file, otherwise [`ErrorKind::Usage`](crate::ErrorKind::Usage).
 pub fn resolve(url: Option<(&str, &str)>, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Conninfo>> {
     let env = |name: &str| if name.is_empty() { None } else { env(name).filter(|value| !value.is_empty()) };
     let url = url.filter(|(text, _)| !text.trim().is_empty());
     let variable = || ["PGHOST", "PGHOSTADDR", "PGSERVICE"].into_iter().find(|name| env(name).is_some());
     let Some(named_by) = url.map(|(_, origin)| origin).or_else(variable) else { return Ok(None) };
 
-    let mut settings = Settings { home: env("HOME").map(PathBuf::from), values: HashMap::new() };
+    let mut settings = Parameters { home: env("HOME").map(PathBuf::from), values: HashMap::new() };
     if let Some((text, origin)) = url {
         let pairs = text::parse(text).map_err(|problem| {
             let message = format!("failed to read the connection settings in {origin}: {problem}");
             refuse(origin, message).with_help(
-                "write postgresql://user@host:5432/database, or host=… user=… dbname=…; \
-                 percent-encode @ : / ? # % in a URL's user and password",
+                "use postgresql://user@host:5432/database, or host=… user=… dbname=…; \
+                 percent-encode @ : / ? # % in the user and password of a URL",
             )
         })?;
         settings.add_text(pairs, text, origin)?;
@@ -153,32 +151,33 @@ pub fn resolve(url: Option<(&str, &str)>, env: &dyn Fn(&str) -> Option<String>) 
     settings.build(named_by).map(Some)
 }
 
-/// A setting's value and where it came from.
-struct Value {
+/// The value of a parameter, and its origin for error messages.
+struct ParameterValue {
     text: String,
     origin: String,
 }
 
-/// What was given, strongest first: a layer never replaces what an earlier one said.
-struct Settings {
+/// The parameters set so far, by their libpq names. Sources are added in order of precedence: a later one never replaces
+/// the value of an earlier one.
+struct Parameters {
     home: Option<PathBuf>,
-    values: HashMap<String, Value>,
+    values: HashMap<String, ParameterValue>,
 }
 
-impl Settings {
-    /// The text's settings; within it, the last of two counts.
+impl Parameters {
+    /// Add the parameters of a URL or `key=value` string; of two values for the same key, the last applies.
     fn add_text(&mut self, pairs: text::Pairs, text: &str, origin: &str) -> Result<()> {
-        // A password with a blank that nobody quoted goes on as if it were the next key.
+        // The rest of an unquoted password with a space in it would be read as the next key.
         let may_be_secret = !text.contains("://") && pairs.iter().any(|(key, _)| key == "password");
         for (key, value) in pairs {
             if check_key(&key, &value, origin, may_be_secret)? {
-                self.values.insert(key, Value { text: value, origin: origin.to_owned() });
+                self.values.insert(key, ParameterValue { text: value, origin: origin.to_owned() });
             }
         }
         Ok(())
     }
 
-    /// The settings of the service, if one is named.
+    /// Add the parameters of the service, if one is named.
     fn add_service(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         let Some(name) = self.get("service").map(str::to_owned).or_else(|| env("PGSERVICE")) else {
             return Ok(());
@@ -191,13 +190,13 @@ impl Settings {
         for file in &files {
             let found = files::service(file, &name).map_err(|problem| {
                 Error::usage(format!("failed to read service file {}: {problem}", file.display()))
-                    .with_help("a service is a [name] line and key=value lines below it")
+                    .with_help("a service is a [name] line followed by key=value lines")
             })?;
             let Some(pairs) = found else { continue };
             let origin = format!("service {name} in {}", file.display());
             for (key, value) in pairs {
                 if check_key(&key, &value, &origin, false)? {
-                    let value = Value { text: value, origin: origin.clone() };
+                    let value = ParameterValue { text: value, origin: origin.clone() };
                     self.values.entry(key).or_insert(value);
                 }
             }
@@ -205,19 +204,22 @@ impl Settings {
         }
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         Err(Error::usage(format!("no service {name} in {}", files.join(" or ")))
-            .with_help(format!("add a [{name}] section, or name the file that has it in PGSERVICEFILE")))
+            .with_help(format!("add a [{name}] section, or set PGSERVICEFILE to the file that has it")))
     }
 
+    /// Add the parameters of the environment.
     fn add_environment(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         for (key, variable) in UNSUPPORTED {
             check_key(key, &env(variable).unwrap_or_default(), variable, false)?;
         }
         for (key, variable) in PARAMETERS {
             if let Some(text) = env(variable) {
-                self.values.entry(key.to_owned()).or_insert(Value { text, origin: variable.to_owned() });
+                self.values
+                    .entry(key.to_owned())
+                    .or_insert(ParameterValue { text, origin: variable.to_owned() });
             }
         }
-        // libpq sends these two as start-up parameters, which the driver has no place for.
+        // libpq sends these two as startup parameters, which the driver does not support; `options` can set them too.
         let session: Vec<String> = [("PGTZ", "TimeZone"), ("PGDATESTYLE", "DateStyle")]
             .into_iter()
             .filter_map(|(variable, parameter)| {
@@ -228,19 +230,19 @@ impl Settings {
             let options = self
                 .values
                 .entry("options".into())
-                .or_insert(Value { text: String::new(), origin: "PGTZ".into() });
+                .or_insert(ParameterValue { text: String::new(), origin: "PGTZ".into() });
             let text = format!("{} {}", session.join(" "), options.text);
             options.text = text.trim_end().into();
         }
         Ok(())
     }
 
-    /// A value that is given and not empty.
+    /// The value of a parameter; `None` if it is not set or empty.
     fn get(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(|value| value.text.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// A value out of range.
+    /// The error for an invalid value; `takes` says which values are valid.
     fn invalid(&self, key: &str, takes: &str) -> Error {
         let (text, origin) =
             self.values.get(key).map_or(("", ""), |value| (value.text.as_str(), value.origin.as_str()));
@@ -262,8 +264,8 @@ impl Settings {
         let user = match self.get("user") {
             Some(user) => user.to_owned(),
             None => whoami::username().map_err(|error| {
-                Error::usage(format!("failed to find the name of the operating system's user: {error}"))
-                    .with_help("name the database user: set PGUSER or write postgresql://user@host/database")
+                Error::usage(format!("failed to determine the operating system user: {error}"))
+                    .with_help("name the database user in PGUSER or as postgresql://user@host/database")
             })?,
         };
         let dbname = self.get("dbname").unwrap_or(&user);
@@ -287,7 +289,7 @@ impl Settings {
         Ok(Conninfo { config, tls, named_by: named_by.to_owned(), password_file, has_connect_timeout })
     }
 
-    /// Hosts, addresses and ports, which go together by their place in the list.
+    /// Set hosts, addresses and ports. Each is a list, and they correspond by position.
     fn set_endpoints(&self, config: &mut Config) -> Result<()> {
         let list = |key| self.get(key).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
         let takes = "a number from 1 to 65535, or one for each host, separated by commas";
@@ -297,12 +299,12 @@ impl Settings {
         });
         let ports = ports.collect::<Result<Vec<u16>>>()?;
         let addresses = list("hostaddr").unwrap_or_default();
-        // The driver checks certificates against the host, and refuses TLS without one.
+        // The driver verifies certificates against the host, and refuses TLS without one.
         let hosts =
             list("host").unwrap_or_else(|| if addresses.is_empty() { vec![""] } else { addresses.clone() });
         let count = hosts.len();
         if !addresses.is_empty() && addresses.len() != count {
-            return Err(self.invalid("hostaddr", &format!("as many addresses as there are hosts ({count})")));
+            return Err(self.invalid("hostaddr", &format!("one address for each host ({count})")));
         }
         if ports.len() != 1 && ports.len() != count {
             return Err(self.invalid("port", takes));
@@ -333,7 +335,7 @@ impl Settings {
         match self.number::<i64>("connect_timeout", seconds)? {
             None => _ = config.connect_timeout(DEFAULT_CONNECT_TIMEOUT),
             Some(limit) => {
-                // As in libpq, zero and less mean no limit.
+                // As in libpq, zero and negative values mean no limit.
                 if let Ok(limit @ 1..) = u64::try_from(limit) {
                     config.connect_timeout(Duration::from_secs(limit));
                 }
@@ -383,7 +385,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What the password file says of this login.
+    /// The password of this login in the password file, with the path of that file.
     fn find_password(&self, config: &Config) -> Result<Option<(PathBuf, String)>> {
         let default = || Some(self.home.as_ref()?.join(".pgpass"));
         let Some(file) = self.get("passfile").map(PathBuf::from).or_else(default) else { return Ok(None) };
@@ -404,34 +406,34 @@ impl Settings {
         passwords.dedup();
         match (passwords.pop().flatten(), passwords.is_empty()) {
             (password, true) => Ok(password.map(|password| (file, password))),
-            // The driver has one password for all hosts, and must not show one host the other's.
+            // The driver uses one password for all hosts, and no host may be sent the password of another.
             (_, false) => Err(Error::usage(format!(
-                "password file {} does not have the same password for every host",
+                "password file {} has different passwords for the hosts",
                 file.display()
             ))
-            .with_help("connect to one host, or give the password that all of them take in PGPASSWORD")),
+            .with_help("name a single host, or set PGPASSWORD to a password that all hosts accept")),
         }
     }
 
-    fn tls(&self, config: &mut Config) -> Result<tls::Settings> {
+    fn tls(&self, config: &mut Config) -> Result<TlsSettings> {
         if config.get_hostaddrs().is_empty()
             && config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
         {
             config.ssl_mode(SslMode::Disable);
-            return Ok(tls::Settings { mode: tls::Mode::Disable, ..tls::Settings::default() });
+            return Ok(TlsSettings { mode: TlsMode::Disable, ..TlsSettings::default() });
         }
         let in_home = |name: &str| Some(self.home.as_ref()?.join(".postgresql").join(name));
         let existing = |name: &str| in_home(name).filter(|path| path.exists());
         let takes = "disable, allow, prefer, require, verify-ca or verify-full";
         let mode = self.number("sslmode", takes)?;
         let (mode, roots) = match self.get("sslrootcert") {
-            // Anybody can have a certificate from a public authority: only the name tells them apart.
-            Some("system") => match mode.unwrap_or(tls::Mode::VerifyFull) {
-                mode @ tls::Mode::VerifyFull => (mode, Some(tls::Roots::System)),
-                _ => return Err(self.invalid("sslmode", "only verify-full together with sslrootcert=system")),
+            // Anyone can obtain a certificate from a public authority, so the name must be verified.
+            Some("system") => match mode.unwrap_or(TlsMode::VerifyFull) {
+                mode @ TlsMode::VerifyFull => (mode, Some(RootCertificates::System)),
+                _ => return Err(self.invalid("sslmode", "only verify-full with sslrootcert=system")),
             },
-            Some(file) => (mode.unwrap_or_default(), Some(tls::Roots::File(file.into()))),
-            None => (mode.unwrap_or_default(), existing("root.crt").map(tls::Roots::File)),
+            Some(file) => (mode.unwrap_or_default(), Some(RootCertificates::File(file.into()))),
+            None => (mode.unwrap_or_default(), existing("root.crt").map(RootCertificates::File)),
         };
         let certificate = self.get("sslcert").map(PathBuf::from).or_else(|| existing("postgresql.crt"));
         let identity = certificate.and_then(|certificate| {
@@ -443,15 +445,15 @@ impl Settings {
             "direct" => Some(SslNegotiation::Direct),
             _ => None,
         })?;
-        if negotiation == Some(SslNegotiation::Direct) && mode < tls::Mode::Require {
+        if negotiation == Some(SslNegotiation::Direct) && mode < TlsMode::Require {
             return Err(self.invalid("sslnegotiation", "direct only with sslmode require or stronger"));
         }
         config.ssl_mode(mode.attempts()[0]).ssl_negotiation(negotiation.unwrap_or_default());
-        Ok(tls::Settings { mode, roots, identity })
+        Ok(TlsSettings { mode, roots, identity })
     }
 }
 
-/// The first of `dirs` with a server's socket in it, else `localhost`.
+/// The first of `dirs` that holds a server socket for `port`; `localhost` if none does.
 fn default_host(dirs: &[&str], port: u16) -> String {
     let socket = |dir: &&&str| Path::new(dir).join(format!(".s.PGSQL.{port}")).exists();
     (*dirs.iter().find(socket).unwrap_or(&"localhost")).to_owned()

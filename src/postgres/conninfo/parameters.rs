@@ -1,8 +1,8 @@
-//! The names of settings: which of libpq's we act on, which make no difference, which we refuse.
+//! The connection parameters of libpq: supported, without effect here, and not supported.
 
 use crate::{Error, Result};
 
-/// The settings we act on, by libpq's names, with the environment variable of each.
+/// The supported parameters by their libpq names, each with its environment variable (empty if it has none).
 pub(super) const PARAMETERS: [(&str, &str); 27] = [
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
@@ -21,7 +21,7 @@ pub(super) const PARAMETERS: [(&str, &str); 27] = [
     ("keepalives_idle", ""),
     ("keepalives_interval", ""),
     ("keepalives_count", ""),
-    // the driver's name for keepalives_count
+    // The driver's name for keepalives_count.
     ("keepalives_retries", ""),
     ("tcp_user_timeout", ""),
     ("sslmode", "PGSSLMODE"),
@@ -34,12 +34,13 @@ pub(super) const PARAMETERS: [(&str, &str); 27] = [
     ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
 ];
 
-/// libpq's settings that make no difference here: the driver always speaks UTF-8, sends the host's name in TLS,
-/// does not compress, and knows no GSSAPI.
-const MOOT: [&str; 6] =
+/// Parameters of libpq that have no effect here: the driver always uses UTF-8, sends the host name in TLS, does not
+/// compress, and does not support GSSAPI.
+const WITHOUT_EFFECT: [&str; 6] =
     ["client_encoding", "krbsrvname", "gsslib", "gssdelegation", "sslcompression", "sslsni"];
 
-/// libpq's settings that we cannot honour, and must not pretend to, with the environment variable of each.
+/// Parameters of libpq that are not supported, each with its environment variable (empty if it has none). Ignoring them
+/// could weaken what the user has asked for.
 pub(super) const UNSUPPORTED: [(&str, &str); 11] = [
     ("gssencmode", "PGGSSENCMODE"),
     ("replication", ""),
@@ -54,7 +55,7 @@ pub(super) const UNSUPPORTED: [(&str, &str); 11] = [
     ("sslpassword", ""),
 ];
 
-/// Whether an unsupported setting asks for nothing that is not so anyway.
+/// Whether the value of an unsupported parameter requests what happens here anyway.
 fn holds_anyway(key: &str, value: &str) -> bool {
     match key {
         "gssencmode" => matches!(value, "" | "disable" | "prefer"),
@@ -65,12 +66,17 @@ fn holds_anyway(key: &str, value: &str) -> bool {
     }
 }
 
-/// Whether to keep a setting: false if it changes nothing here, an error if we do not know or cannot honour it.
+/// Whether to keep a parameter: false if it has no effect here.
+///
+/// With `may_be_secret`, the error does not repeat `key`.
+///
+/// # Errors
+/// When the parameter is unknown, or not supported.
 pub(super) fn check_key(key: &str, value: &str, origin: &str, may_be_secret: bool) -> Result<bool> {
     if PARAMETERS.iter().any(|&(known, _)| known == key) {
         return Ok(true);
     }
-    if MOOT.contains(&key) {
+    if WITHOUT_EFFECT.contains(&key) {
         return Ok(false);
     }
     if UNSUPPORTED.iter().any(|&(known, _)| known == key) {
@@ -88,15 +94,15 @@ pub(super) fn check_key(key: &str, value: &str, origin: &str, may_be_secret: boo
         format!("unknown parameter {key} in {origin}")
     };
     Err(refuse(origin, message).with_help(match nearest.filter(|known| like(known) > 0.85) {
-        Some(known) => format!("did you mean {known}? as in postgresql://user@host:5432/database?{known}=…"),
-        None if may_be_secret => "put a value with blanks in quotes: password='a b'".to_owned(),
-        None => "write parameters as libpq names them: \
+        Some(known) => format!("did you mean {known}? (postgresql://user@host:5432/database?{known}=…)"),
+        None if may_be_secret => "quote values that contain spaces: password='a b'".to_owned(),
+        None => "use the parameter names of libpq: \
                  postgresql://user@host:5432/database?sslmode=require&connect_timeout=5"
             .to_owned(),
     }))
 }
 
-/// An error of the kind that fits where the setting came from.
+/// An error about a setting: of kind config if `origin` is a `.toml` file, otherwise of kind usage.
 pub(super) fn refuse(origin: &str, message: String) -> Error {
     if origin.contains(".toml") { Error::config(message) } else { Error::usage(message) }
 }

@@ -5,7 +5,7 @@ use crate::error::ErrorKind;
 
 const FLAG: &str = "--database-url";
 
-/// Resolves `url` (if not empty) in an environment of `NAME=value` words and nothing else.
+/// Resolve `url` with `env` as the whole environment.
 fn from(url: &str, env: &[(&str, &str)]) -> Result<Option<Conninfo>> {
     let lookup = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     resolve(Some((url, FLAG)), &lookup)
@@ -29,7 +29,7 @@ fn private(path: &Path, text: &str) {
 }
 
 #[test]
-fn without_a_server_named_there_is_none() {
+fn nothing_is_resolved_when_no_server_is_named() {
     assert!(from("", &[]).unwrap().is_none());
     assert!(from(" ", &[("PGUSER", "ann"), ("PGDATABASE", "shop"), ("PGHOST", "")]).unwrap().is_none());
     assert_eq!(some("", &[("PGHOST", "h")]).named_by(), "PGHOST");
@@ -38,7 +38,7 @@ fn without_a_server_named_there_is_none() {
 }
 
 #[test]
-fn descriptions_are_urls_without_password() {
+fn descriptions_are_urls_without_the_password() {
     let describe = |url| some(url, &[("PGUSER", "ann")]).describe();
     assert_eq!(describe("postgres://bob:secret@h/d"), "postgresql://bob@h:5432/d");
     assert_eq!(describe("postgres://h:1,[::1]:2"), "postgresql://ann@h:1,[::1]:2/ann");
@@ -49,7 +49,7 @@ fn descriptions_are_urls_without_password() {
 }
 
 #[test]
-fn text_wins_over_service_over_environment() {
+fn text_takes_precedence_over_service_over_environment() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("services");
     std::fs::write(&file, "[s]\nhost=service\nport=7\nuser=sue\nsslsni=1\n").unwrap();
@@ -73,7 +73,7 @@ fn text_wins_over_service_over_environment() {
 }
 
 #[test]
-fn the_system_service_file_comes_after_the_own() {
+fn the_users_service_file_takes_precedence_over_the_systems() {
     let (home, system) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(system.path().join("pg_service.conf"), "[a]\nhost=system\n[b]\nhost=system\n").unwrap();
     std::fs::write(home.path().join(".pg_service.conf"), "[a]\nhost=own\nprot=1\n[c]\nhost=own\n").unwrap();
@@ -103,7 +103,7 @@ fn passwords_come_from_the_password_file() {
     assert_eq!(password(&some("host=a", &[env[0], ("PGPASSWORD", "env")])), Some("env"));
     assert_eq!(password(&some("host=a passfile=/nowhere", &env)), None);
     let different = error("host=a,b", &env).to_string();
-    assert!(different.ends_with("does not have the same password for every host"), "{different}");
+    assert!(different.ends_with("has different passwords for the hosts"), "{different}");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(password(&some("host=a", &env)), None);
 }
@@ -119,7 +119,7 @@ fn defaults() {
     assert_eq!(config.get_connect_timeout(), Some(&DEFAULT_CONNECT_TIMEOUT));
     assert_eq!(config.get_tcp_user_timeout(), Some(&TCP_USER_TIMEOUT));
     assert_eq!(config.get_keepalives_idle(), KEEPALIVES_IDLE);
-    assert_eq!(conninfo.tls().mode, tls::Mode::Prefer);
+    assert_eq!(conninfo.tls().mode, TlsMode::Prefer);
     let second = Duration::from_secs(1);
     assert_eq!(conninfo.clone().with_connect_timeout(second).config().get_connect_timeout(), Some(&second));
     assert_eq!(some("host=h", &[("PGCONNECT_TIMEOUT", "0")]).config().get_connect_timeout(), None);
@@ -138,7 +138,7 @@ fn the_default_host_is_the_first_directory_with_a_socket() {
 }
 
 #[test]
-fn time_zone_and_date_style_go_through_options() {
+fn time_zone_and_date_style_are_sent_as_options() {
     let env = [("PGTZ", "UTC"), ("PGDATESTYLE", "ISO, DMY"), ("PGOPTIONS", "-c a=b")];
     assert_eq!(
         some("host=h", &env).config().get_options(),
@@ -148,7 +148,7 @@ fn time_zone_and_date_style_go_through_options() {
 }
 
 #[test]
-fn an_address_without_a_name_serves_as_the_name() {
+fn an_address_without_a_host_name_is_also_the_host_name() {
     let conninfo = some("hostaddr=127.0.0.1,::1 port=1,2", &[]);
     assert_eq!(conninfo.config().get_hosts(), [Host::Tcp("127.0.0.1".into()), Host::Tcp("::1".into())]);
     assert_eq!(conninfo.config().get_hostaddrs().len(), 2);
@@ -157,23 +157,23 @@ fn an_address_without_a_name_serves_as_the_name() {
 #[test]
 fn tls_settings() {
     let tls = |url| some(url, &[]).tls().clone();
-    assert_eq!(tls("host=/tmp sslmode=verify-full").mode, tls::Mode::Disable);
-    assert_eq!(tls("host=h sslmode=verify-ca").mode, tls::Mode::VerifyCa);
-    assert_eq!(tls("postgres://h?ssl=true").mode, tls::Mode::Require);
+    assert_eq!(tls("host=/tmp sslmode=verify-full").mode, TlsMode::Disable);
+    assert_eq!(tls("host=h sslmode=verify-ca").mode, TlsMode::VerifyCa);
+    assert_eq!(tls("postgres://h?ssl=true").mode, TlsMode::Require);
     let system = tls("host=h sslrootcert=system");
-    assert_eq!((system.mode, system.roots), (tls::Mode::VerifyFull, Some(tls::Roots::System)));
-    assert_eq!(tls("host=h sslrootcert=f").roots, Some(tls::Roots::File("f".into())));
+    assert_eq!((system.mode, system.roots), (TlsMode::VerifyFull, Some(RootCertificates::System)));
+    assert_eq!(tls("host=h sslrootcert=f").roots, Some(RootCertificates::File("f".into())));
     assert_eq!(tls("host=h sslcert=c sslkey=k").identity, Some(("c".into(), "k".into())));
 
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join(".postgresql")).unwrap();
     std::fs::write(home.path().join(".postgresql/root.crt"), "").unwrap();
     let root = some("host=h", &[("HOME", home.path().to_str().unwrap())]).tls().roots.clone();
-    assert_eq!(root, Some(tls::Roots::File(home.path().join(".postgresql/root.crt"))));
+    assert_eq!(root, Some(RootCertificates::File(home.path().join(".postgresql/root.crt"))));
 }
 
 #[test]
-fn errors_name_the_place_and_give_an_example() {
+fn errors_name_the_origin_and_a_remedy() {
     for (url, env, message, help) in [
         (
             "mysql://h/d",
@@ -188,7 +188,7 @@ fn errors_name_the_place_and_give_an_example() {
             "did you mean sslmode?",
         ),
         ("postgres://h?schema=x", ("", ""), "unknown parameter schema in --database-url", "?sslmode=require"),
-        ("password=my secret=s host=h", ("", ""), "unknown parameter in --database-url", "quotes"),
+        ("password=my secret=s host=h", ("", ""), "unknown parameter in --database-url", "quote values"),
         ("postgres://h:70000", ("", ""), "invalid port \"70000\" in --database-url", "1 to 65535"),
         ("host=h", ("PGPORT", "x"), "invalid port \"x\" in PGPORT", "1 to 65535"),
         ("host=h", ("PGSSLMODE", "on"), "invalid sslmode \"on\" in PGSSLMODE", "verify-full"),

@@ -1,13 +1,13 @@
-//! The two ways to write connection settings, a URL and `key=value` words, read as libpq reads them.
+//! Parses the two notations for connection settings, URLs and `key=value` strings, as libpq does.
 //!
-//! Errors never repeat what was read: a password with an unescaped `/` or blank in it lands in any of the parts.
+//! Errors never quote the text: any part of it may contain a password with an unescaped `/` or space.
 
 use percent_encoding::percent_decode_str;
 
-/// Settings by their libpq name, in the order given; a later one replaces an earlier one.
+/// Parameters by their libpq names, in the order of the text; a later value replaces an earlier one.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// Reads `text`; the error says what is wrong with it.
+/// Parse `text`; the error describes the problem.
 pub(super) fn parse(text: &str) -> Result<Pairs, String> {
     let text = text.trim();
     if let Some(rest) = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str) -> Result<Pairs, String> {
 fn url(text: &str) -> Result<Pairs, String> {
     let mut pairs = Pairs::new();
     let mut rest = text;
-    // Credentials end at the first @ that no / precedes.
+    // The credentials end at the first @, unless a / precedes it.
     if let Some(end) = rest.find(['@', '/']).filter(|&end| rest[end..].starts_with('@')) {
         let (user, password) = split_once(&rest[..end], ':');
         push(&mut pairs, "user", user)?;
@@ -35,15 +35,15 @@ fn url(text: &str) -> Result<Pairs, String> {
     let (path, query) = split_once(tail, '?');
     hosts(&mut pairs, authority)?;
     if path.contains('@') {
-        // libpq takes it for a part of the database's name; it is far more often the end of a password.
-        return Err("there is an @ after the first /".to_owned());
+        // libpq reads it as part of the database name, but it is far more likely to be the end of a password.
+        return Err("an @ comes after the first /".to_owned());
     }
     push(&mut pairs, "dbname", path.strip_prefix('/').unwrap_or(path))?;
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (key, value) =
-            parameter.split_once('=').ok_or("a parameter after the ? has no = and value".to_owned())?;
+            parameter.split_once('=').ok_or("a parameter after the ? has no value".to_owned())?;
         match (decode(key)?.as_str(), decode(value)?) {
-            // JDBC's spelling, which libpq takes too
+            // The spelling of JDBC, which libpq accepts.
             ("ssl", value) if value == "true" => pairs.push(("sslmode".into(), "require".into())),
             (key, value) => pairs.push((key.to_owned(), value)),
         }
@@ -51,7 +51,7 @@ fn url(text: &str) -> Result<Pairs, String> {
     Ok(pairs)
 }
 
-/// `host:port,[::1]:port,…` as the comma-separated settings `host` and `port`.
+/// Parse `host:port,[::1]:port,…` into the comma-separated parameters `host` and `port`.
 fn hosts(pairs: &mut Pairs, authority: &str) -> Result<(), String> {
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for part in authority.split(',') {
@@ -72,7 +72,7 @@ fn hosts(pairs: &mut Pairs, authority: &str) -> Result<(), String> {
     }
     let (hosts, ports) = (hosts.join(","), ports.join(","));
     if hosts.contains('@') {
-        return Err("there is more than one @ before the host".to_owned());
+        return Err("more than one @ comes before the host".to_owned());
     }
     if !ports.chars().all(|c| c.is_ascii_digit() || c == ',') {
         return Err("the port is not a number".to_owned());
@@ -100,18 +100,19 @@ fn decode(text: &str) -> Result<String, String> {
     let decoded = percent_decode_str(text).decode_utf8();
     match decoded {
         Ok(decoded) if !malformed => Ok(decoded.into_owned()),
-        _ => Err("a % is not followed by two hexadecimal digits of UTF-8".to_owned()),
+        _ => Err("invalid percent-encoding: a % must be followed by two hexadecimal digits, of UTF-8 text"
+            .to_owned()),
     }
 }
 
-/// `key=value key = 'a \'quoted\' value'`.
+/// Parse `key=value key = 'a \'quoted\' value'`.
 fn words(text: &str) -> Result<Pairs, String> {
     let mut pairs = Pairs::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let at = text[..text.len() - rest.len()].chars().count() + 1;
         let (key, after) =
-            rest.split_once('=').ok_or(format!("no key=value at character {at}, and no URL"))?;
+            rest.split_once('=').ok_or(format!("neither a URL nor key=value at character {at}"))?;
         let key = key.trim_end();
         if key.is_empty() || key.contains(char::is_whitespace) {
             return Err(format!("no key=value at character {at}"));
@@ -124,7 +125,7 @@ fn words(text: &str) -> Result<Pairs, String> {
     Ok(pairs)
 }
 
-/// One value and what follows it; `None` when its quote is never closed.
+/// The first value and the text after it; `None` if its quote is not closed.
 fn value(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let (quoted, text) = text.strip_prefix('\'').map_or((false, text), |text| (true, text));
@@ -168,15 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn malformed_urls_are_told_without_their_secrets() {
+    fn errors_about_malformed_urls_do_not_reveal_secrets() {
         for (text, error) in [
             ("mysql://u:secret@h/d", "unknown scheme mysql://"),
             ("postgres://u:sec/ret@h/d", "the port is not a number"),
-            ("postgres://u:12/34@h/d", "there is an @ after the first /"),
-            ("postgres://u:sec@ret@h/d", "there is more than one @ before the host"),
-            ("postgres://u:secret%4@h/d", "a % is not followed by two hexadecimal digits of UTF-8"),
-            ("postgres://h/d%ff", "a % is not followed by two hexadecimal digits of UTF-8"),
-            ("postgres://h/d?secret", "a parameter after the ? has no = and value"),
+            ("postgres://u:12/34@h/d", "an @ comes after the first /"),
+            ("postgres://u:sec@ret@h/d", "more than one @ comes before the host"),
+            (
+                "postgres://u:secret%4@h/d",
+                "invalid percent-encoding: a % must be followed by two hexadecimal digits, of UTF-8 text",
+            ),
+            (
+                "postgres://h/d%ff",
+                "invalid percent-encoding: a % must be followed by two hexadecimal digits, of UTF-8 text",
+            ),
+            ("postgres://h/d?secret", "a parameter after the ? has no value"),
             ("postgres://[::1/d", "an IPv6 address has no closing ]"),
         ] {
             assert_eq!(parse(text).unwrap_err(), error, "{text}");
@@ -188,7 +195,7 @@ mod tests {
         assert_eq!(read("host=h  port = 1"), "host=h;port=1;");
         assert_eq!(read(r"password='a b\'\\' user=a\ b"), r"password=a b'\;user=a b;");
         assert_eq!(read("host='' dbname="), "host=;dbname=;");
-        assert_eq!(read("host=h secret"), "error: no key=value at character 8, and no URL");
+        assert_eq!(read("host=h secret"), "error: neither a URL nor key=value at character 8");
         assert_eq!(read("password=my secret host=h"), "error: no key=value at character 13");
         assert_eq!(read("host='h"), "error: no closing ' in the value at character 1");
     }

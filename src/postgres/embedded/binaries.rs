@@ -1,29 +1,29 @@
-//! A directory with `initdb` and `postgres`, and how to install one.
+//! A directory that holds `initdb` and `postgres`, and the command that installs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::postgres::embedded::options::FETCHED_MAJOR;
-use crate::postgres::embedded::place::ServerUser;
+use crate::postgres::embedded::user::ServerUser;
 
-/// A directory with the programs of one PostgreSQL version.
+/// The binaries of one PostgreSQL version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Binaries {
     pub(super) dir: PathBuf,
-    /// "15.18"; its first part names the clusters it can run.
+    /// The full version, such as "15.18". The binaries can run clusters of the same major version.
     pub(super) version: String,
 }
 
 impl Binaries {
-    /// What `dir` holds, or why it will not do.
+    /// The binaries in `dir`; the error says why they cannot be used.
     pub(super) fn in_dir(dir: &Path, user: &ServerUser) -> Result<Binaries, String> {
         for name in ["initdb", "postgres"] {
             if !dir.join(name).is_file() {
                 return Err(format!("{} has no {name}", dir.display()));
             }
         }
-        if let Some(shut) = user.shut_out_at(dir) {
+        if let Some(shut) = user.first_inaccessible(dir) {
             return Err(format!("user {} cannot enter {}", user.name, shut.display()));
         }
         let program = dir.join("postgres");
@@ -33,30 +33,31 @@ impl Binaries {
         match version_of(&text) {
             Some(version) if output.status.success() => Ok(Binaries { dir: dir.to_owned(), version }),
             _ => {
-                let said = String::from_utf8_lossy(&output.stderr);
-                Err(format!("{} does not run here: {}", program.display(), said.trim()))
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                Err(format!("{} does not run on this machine: {}", program.display(), stderr.trim()))
             }
         }
     }
 
+    /// The major version, such as "15".
     pub(super) fn major(&self) -> &str {
         self.version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default()
     }
 }
 
-/// "15.18" out of "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)".
+/// The version in the output of `postgres --version`: "15.18" in "postgres (PostgreSQL) 15.18 (Debian …)".
 fn version_of(text: &str) -> Option<String> {
     let version = text.strip_prefix("postgres (PostgreSQL) ")?.split_whitespace().next()?;
     version.starts_with(|c: char| c.is_ascii_digit()).then(|| version.to_owned())
 }
 
-/// The one command that installs PostgreSQL here.
+/// A hint that names the command that installs PostgreSQL on this operating system.
 pub(super) fn install_hint() -> String {
     if cfg!(target_os = "macos") {
         return format!("install it with `brew install postgresql@{FETCHED_MAJOR}`");
     }
     install_command(&fs::read_to_string("/etc/os-release").unwrap_or_default()).map_or_else(
-        || "install PostgreSQL's server package".to_owned(),
+        || "install the PostgreSQL server package".to_owned(),
         |command| format!("install it with `{command}`"),
     )
 }
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn derived_systems_get_their_familys_command() {
+    fn a_derived_distribution_gets_the_command_of_its_family() {
         let mint = "NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n";
         assert_eq!(install_command(mint), Some("apt-get install postgresql"));
         assert_eq!(

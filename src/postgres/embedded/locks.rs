@@ -1,11 +1,11 @@
 //! The two advisory locks of a server directory.
 //!
-//! `start.lock` is exclusive and short: its holder may initialise, start or stop the server. `use.lock` is shared
-//! by everyone who works with the server, so whoever can take it exclusively is the last one. The kernel drops
-//! both when their holder dies, however it dies.
+//! `start.lock` is exclusive and held briefly: its holder may initialise, start or stop the server. `use.lock` is
+//! shared by all processes that use the server, so the process that can take it exclusively is the last one. The
+//! kernel releases both when their holder ends, however it ends.
 //!
-//! The order that keeps this free of deadlock: nobody *waits* for `use.lock` exclusively, and a shared holder may
-//! wait for `start.lock`.
+//! Deadlock is impossible because no process ever *waits* for `use.lock` exclusively. A process that holds it shared
+//! may wait for `start.lock`.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,22 +17,22 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::Result;
-use crate::postgres::embedded::place::Place;
+use crate::postgres::embedded::dirs::ServerDirs;
 
-/// A held `flock`; dropping it lets go.
+/// A `flock` that is held; dropping it releases the lock.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// `start.lock`, waiting for whoever starts or stops the server just now.
-    pub(super) fn start(place: &Place, say: &mut dyn FnMut(&str)) -> Result<Lock> {
-        let path = place.dir.join("start.lock");
-        let failed = |e: io::Error| place.unwritable("lock", &path, &e);
+    /// Take `start.lock`, waiting while another process starts or stops the server.
+    pub(super) fn start(dirs: &ServerDirs, note: &mut dyn FnMut(&str)) -> Result<Lock> {
+        let path = dirs.root.join("start.lock");
+        let failed = |e: io::Error| dirs.unwritable("lock", &path, &e);
         let file = open(&path).map_err(failed)?;
-        place.hand_over(&file).map_err(failed)?;
+        dirs.hand_over(&file).map_err(failed)?;
         match acquire(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => {
-                say("waiting for another command that is starting or stopping the server");
+                note("waiting for another process that is starting or stopping the server");
                 acquire(&file, FlockOperation::LockExclusive).map_err(|e| failed(e.into()))?;
             }
             other => other.map_err(|e| failed(e.into()))?,
@@ -40,19 +40,19 @@ impl Lock {
         Ok(Lock(file))
     }
 
-    /// `use.lock`, shared; waits only while someone who found nobody else here stops the server.
-    pub(super) fn shared(place: &Place) -> Result<Lock> {
-        let path = place.dir.join("use.lock");
-        let failed = |e: io::Error| place.unwritable("lock", &path, &e);
+    /// Take `use.lock` shared, waiting only while the last user of the server stops it.
+    pub(super) fn shared(dirs: &ServerDirs) -> Result<Lock> {
+        let path = dirs.root.join("use.lock");
+        let failed = |e: io::Error| dirs.unwritable("lock", &path, &e);
         let file = open(&path).map_err(failed)?;
-        place.hand_over(&file).map_err(failed)?;
+        dirs.hand_over(&file).map_err(failed)?;
         acquire(&file, FlockOperation::LockShared).map_err(|e| failed(e.into()))?;
         Ok(Lock(file))
     }
 
-    /// Turns a shared lock into the exclusive one, or gives it up when somebody else shares it.
+    /// Turn the shared lock into an exclusive one; if another process shares it, release it and return `None`.
     ///
-    /// `flock` lets go of the old lock first, so call this only while holding `start.lock`.
+    /// `flock` releases the shared lock before it takes the exclusive one, so hold `start.lock` while calling this.
     pub(super) fn into_exclusive(self) -> Option<Lock> {
         match acquire(&self.0, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Some(self),
@@ -60,7 +60,8 @@ impl Lock {
         }
     }
 
-    /// The lock as a child's standard input: it stays held until that child is gone too, even if we are killed.
+    /// The lock as the standard input of a child process: it stays held until the child ends, even if this process is
+    /// killed.
     pub(super) fn lend(&self) -> io::Result<Stdio> {
         Ok(Stdio::from(self.0.try_clone()?))
     }

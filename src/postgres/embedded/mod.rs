@@ -1,30 +1,31 @@
-//! The server that starts itself: a PostgreSQL cluster of our own, initialised, started, joined and stopped here.
+//! The embedded server: a PostgreSQL cluster that this program initialises, starts, joins and stops.
 //!
-//! [`start`] either joins the server of a directory, which costs one startup exchange over its socket, or takes
-//! the directory's start lock, finds the programs, makes the cluster if there is none, and runs the postmaster in
-//! a session of its own. The server listens on a Unix socket only, lets in its owner and root by the operating
-//! system's word (`peer`), keeps durability on, and by default outlives the command that started it.
+//! [`start`] first tries to join the running server of a directory, which costs one startup exchange over its
+//! socket. Otherwise it takes the directory's start lock, finds the PostgreSQL binaries, initialises the cluster if
+//! there is none, and starts the postmaster in a new session. The server listens on a Unix socket only and accepts
+//! its owner and root by `peer` authentication. Durability settings stay on, and by default the server outlives the
+//! process that started it.
 //!
-//! Everything here blocks; call it from `spawn_blocking`.
+//! All functions here block; in async code, call them from `spawn_blocking`.
 //!
 //! ```text
-//! place      directories and the user that serves      probe     is it there? one startup exchange
-//! binaries   finds initdb and postgres                 locks     start.lock, use.lock
-//! fetch      gets them when there are none             process   initdb, postmaster, log
-//! settings   server.conf, pg_hba.conf, pg_ident.conf
+//! dirs       the directories of a server               probe     one startup exchange: is it ready?
+//! user       the OS user that runs it                  locks     start.lock, use.lock
+//! search     finds the binaries                        process   initdb, postmaster, log
+//! fetch      downloads them when not installed         settings  server.conf, pg_hba.conf, pg_ident.conf
 //! ```
 
 mod binaries;
+mod dirs;
 mod fetch;
 mod locks;
 mod options;
-mod place;
 mod probe;
 mod process;
 mod search;
 mod settings;
+mod user;
 
-use crate::postgres::embedded::options::DIRECTORY_SETTING;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Child;
@@ -34,65 +35,66 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 
 use crate::postgres::embedded::binaries::Binaries;
+use crate::postgres::embedded::dirs::ServerDirs;
 use crate::postgres::embedded::locks::Lock;
-use crate::postgres::embedded::options::{DATABASE, PORT, USER};
-pub use crate::postgres::embedded::options::{Options, Search};
-use crate::postgres::embedded::place::{Place, ServerUser};
-use crate::postgres::embedded::probe::{Answer, probe};
+pub use crate::postgres::embedded::options::{BinaryLookup, Options};
+use crate::postgres::embedded::options::{DATABASE, DIRECTORY_SETTING, PORT, USER};
+use crate::postgres::embedded::probe::{ServerState, probe};
 use crate::postgres::embedded::process::Backoff;
 use crate::postgres::embedded::search::find_or_fetch;
-
+use crate::postgres::embedded::user::ServerUser;
 use crate::{Error, Result};
 
-/// What is encoded of a path in a URL: all but slashes and the characters that are never reserved.
+/// The characters of a path that are percent-encoded in a URL: all but slashes and the unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// How long a server may be silent; while it says that it is starting or recovering, it has all the time it needs.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long the backends of a killed postmaster may take to notice.
-const ORPHANS: Duration = Duration::from_secs(20);
+/// How long a server may leave probes unanswered. Each report that it is starting or recovering restarts the limit.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(60);
+/// How long to wait for the backends of a killed postmaster to end.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(20);
 
-/// How a [`Server`] came to be there.
+/// What [`start`] had to do to get a running [`Server`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// It was running already.
+    /// Nothing: the server was already running.
     Joined,
-    /// Its cluster existed and was started.
+    /// Start the server on its existing cluster.
     Started,
-    /// It has a new, empty cluster.
+    /// Initialise a new, empty cluster and start the server on it.
     Initialised,
 }
 
-/// A running server that knows it is in use for as long as this value lives.
+/// A running server, marked as in use for as long as this value lives.
 ///
-/// Dropping it leaves the server running; [`Server::release`] stops it where [`Options::keep`] is off.
+/// Dropping the value leaves the server running. [`Server::release`] stops it if [`Options::keep`] is false and no
+/// other process uses it.
 #[derive(Debug)]
 pub struct Server {
-    /// The directory of its socket: the `host` of a connection.
+    /// The directory of its Unix socket: the `host` of a connection.
     pub socket_dir: PathBuf,
-    /// The number in its socket's name.
+    /// The port number in the name of its socket. The server does not listen on TCP.
     pub port: u16,
-    /// The superuser to connect as.
+    /// The superuser to log in as.
     pub user: String,
     /// The database to connect to.
     pub database: String,
-    /// Its version, such as "15.18".
+    /// Its version, such as "15.18"; only the major version if the server did not report it.
     pub version: String,
-    /// Whether it was there before.
+    /// What [`start`] had to do to get it running.
     pub origin: Origin,
-    place: Place,
+    dirs: ServerDirs,
     keep: bool,
     in_use: Lock,
 }
 
 impl Server {
-    /// A connection URL for psql, libpq and tokio-postgres.
+    /// The connection URL, in a form that psql, libpq and tokio-postgres accept.
     pub fn url(&self) -> String {
-        url(&self.place)
+        url(&self.dirs)
     }
 
-    /// Ends this use of the server; without [`Options::keep`] its last user stops it.
+    /// End this use of the server, and stop it if [`Options::keep`] is false and this was its last user.
     ///
     /// # Errors
     /// When the server has to be stopped and does not stop.
@@ -100,194 +102,208 @@ impl Server {
         if self.keep {
             return Ok(());
         }
-        // Under the start lock, so that of two users leaving at once one sees that it is the last.
-        let _start = Lock::start(&self.place, &mut |_| ())?;
+        // The start lock serialises two simultaneous releases, so that the second one finds itself the last.
+        let _start = Lock::start(&self.dirs, &mut |_| ())?;
         let Some(_alone) = self.in_use.into_exclusive() else { return Ok(()) };
-        match process::postmaster(&self.place) {
-            Some(pid) => process::stop(&self.place, pid),
+        match process::postmaster(&self.dirs) {
+            Some(pid) => process::stop(&self.dirs, pid),
             None => Ok(()),
         }
     }
 }
 
-/// What [`stop`] found.
+/// What [`stop`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stopped {
-    /// It ran, and is gone now.
+pub enum StopOutcome {
+    /// The server was running and has been stopped.
     Stopped,
-    /// There was nothing to stop.
+    /// The server was not running.
     NotRunning,
 }
 
-/// What [`status`] knows about a server.
+/// The state of a server, as [`status`] finds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// Whether it takes connections.
+    /// Whether it accepts connections.
     pub running: bool,
-    /// Why it cannot be said to run although something is there, or may be.
+    /// Why `running` is false although a server exists or may exist; `None` if it runs or there is none.
     pub note: Option<String>,
-    /// The postmaster's process id, while there is one that we may see.
+    /// The process ID of the postmaster; `None` if there is none or the operating system hides it.
     pub pid: Option<i32>,
-    /// Its version when it runs, the cluster's major version when it does not, nothing without a cluster.
+    /// The server's version while it runs, otherwise the major version of its cluster; `None` without a cluster.
     pub version: Option<String>,
-    /// The cluster's files.
+    /// The data directory of its cluster.
     pub data_directory: PathBuf,
-    /// The directory of its socket.
+    /// The directory of its Unix socket.
     pub socket_directory: PathBuf,
-    /// Where to connect to while it runs.
+    /// The connection URL, valid while the server runs.
     pub url: String,
-    /// What the server has to say.
+    /// The server's log file.
     pub log: PathBuf,
 }
 
-/// Joins the server of `options.dir`, or makes and starts it; `say` gets a line for each thing that takes time.
+/// Join the server of [`Options::dir`] if it runs, otherwise start it, initialising its cluster first if necessary.
+///
+/// `note` is called with a line of text before each step that takes noticeable time.
 ///
 /// # Errors
-/// [`ErrorKind::Launch`](crate::error::ErrorKind::Launch) with the remedy: no programs, the wrong version of them, a directory
-/// that cannot be written to, or a server that does not come up, in which case its own log lines are quoted.
-pub fn start(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Server> {
-    let place = Place::find(options.dir.as_deref())?;
-    let config = settings::render(&place, settings::memory(), &options.settings)?;
-    if place.socket_is_private() {
-        let in_use = Lock::shared(&place)?;
-        if let Answer::Ready(version) = probe(&place.socket()) {
-            note_changed_settings(&place, &config, say);
-            return Ok(server(place, options, version, Origin::Joined, in_use));
+/// [`ErrorKind::Launch`](crate::ErrorKind::Launch), with a remedy as its help, when the PostgreSQL binaries are
+/// missing or of the wrong version, the directory is not writable, or the server does not start; the last lines of
+/// the server's log are then part of the message.
+pub fn start(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Server> {
+    let dirs = ServerDirs::locate(options.dir.as_deref())?;
+    let config = settings::render(&dirs, settings::memory(), &options.settings)?;
+    if dirs.socket_is_private() {
+        let in_use = Lock::shared(&dirs)?;
+        if let ServerState::Ready(version) = probe(&dirs.socket()) {
+            note_changed_settings(&dirs, &config, note);
+            return Ok(server(dirs, options, version, Origin::Joined, in_use));
         }
     }
 
-    let user = ServerUser::choose(&place)?;
-    let place = place.create()?;
-    if let Some(shut) = user.shut_out_at(&place.dir) {
+    let user = ServerUser::choose(&dirs)?;
+    let dirs = dirs.create()?;
+    if let Some(shut) = user.first_inaccessible(&dirs.root) {
         return Err(Error::launch(format!(
-            "user {} must run the server and cannot enter {}",
+            "the server must run as user {}, who cannot enter {}",
             user.name,
             shut.display()
         ))
-        .with_help(format!("`chmod o+x {}`, or set {DIRECTORY_SETTING}", shut.display())));
+        .with_help(format!(
+            "run `chmod o+x {}`, or set {DIRECTORY_SETTING} to another directory",
+            shut.display()
+        )));
     }
-    let start = Lock::start(&place, say)?;
-    let in_use = Lock::shared(&place)?;
-    if let Some(version) = settled(&place)? {
-        return Ok(server(place, options, version, Origin::Joined, in_use));
+    let start = Lock::start(&dirs, note)?;
+    let in_use = Lock::shared(&dirs)?;
+    if let Some(version) = wait_until_settled(&dirs)? {
+        return Ok(server(dirs, options, version, Origin::Joined, in_use));
     }
-    let binaries = find_or_fetch(options.bin_dir.as_deref(), options.search.as_ref(), &place, &user, say)?;
-    let origin = if place.cluster_version().is_some() { Origin::Started } else { Origin::Initialised };
+    let binaries = find_or_fetch(options.bin_dir.as_deref(), options.lookup.as_ref(), &dirs, &user, note)?;
+    let origin = if dirs.cluster_version().is_some() { Origin::Started } else { Origin::Initialised };
     if origin == Origin::Initialised {
-        say(&format!("initialising a PostgreSQL {} cluster in {}", binaries.version, place.data.display()));
-        process::initdb(&place, &binaries, &user, &start)?;
+        note(&format!("initialising a PostgreSQL {} cluster in {}", binaries.version, dirs.data.display()));
+        process::initdb(&dirs, &binaries, &user, &start)?;
     }
-    place.create_socket_dir(&user)?;
-    // Rendered again: the socket's directory depends on the real path, which may only exist since just now.
-    let config = settings::render(&place, settings::memory(), &options.settings)?;
-    place.write("server.conf", &config)?;
-    place.write("pg_hba.conf", settings::HBA)?;
-    place.write("pg_ident.conf", &settings::ident(&user.name))?;
-    say(&format!("starting PostgreSQL {}", binaries.version));
-    let version = boot(&place, &binaries, &user, say)?;
-    Ok(server(place, options, version, origin, in_use))
+    dirs.create_socket_dir(&user)?;
+    // Render again: the socket directory depends on the canonical path, which may not have existed before.
+    let config = settings::render(&dirs, settings::memory(), &options.settings)?;
+    dirs.write("server.conf", &config)?;
+    dirs.write("pg_hba.conf", settings::HBA)?;
+    dirs.write("pg_ident.conf", &settings::ident(&user.name))?;
+    note(&format!("starting PostgreSQL {}", binaries.version));
+    let version = boot(&dirs, &binaries, &user, note)?;
+    Ok(server(dirs, options, version, origin, in_use))
 }
 
-/// Stops the server of `options.dir`, in use or not, with a fast shutdown; back when it is gone.
+/// Stop the server of [`Options::dir`], even if it is in use, by a fast shutdown, and wait for its end.
 ///
 /// # Errors
-/// When its process may not be signalled or takes minutes to end.
-pub fn stop(options: &Options) -> Result<Stopped> {
-    let place = Place::find(options.dir.as_deref())?;
-    if !place.data.try_exists().map_err(|e| place.unwritable("look for", &place.data, &e))? {
-        return Ok(Stopped::NotRunning);
+/// When the postmaster cannot be signalled or takes more than five minutes to end.
+pub fn stop(options: &Options) -> Result<StopOutcome> {
+    let dirs = ServerDirs::locate(options.dir.as_deref())?;
+    if !dirs.data.try_exists().map_err(|e| dirs.unwritable("access", &dirs.data, &e))? {
+        return Ok(StopOutcome::NotRunning);
     }
-    let _start = Lock::start(&place, &mut |_| ())?;
-    match process::postmaster(&place) {
-        Some(pid) => process::stop(&place, pid).map(|()| Stopped::Stopped),
-        None => Ok(Stopped::NotRunning),
+    let _start = Lock::start(&dirs, &mut |_| ())?;
+    match process::postmaster(&dirs) {
+        Some(pid) => process::stop(&dirs, pid).map(|()| StopOutcome::Stopped),
+        None => Ok(StopOutcome::NotRunning),
     }
 }
 
-/// Looks at the server of `options.dir` and changes nothing.
+/// Report the state of the server of [`Options::dir`] without changing anything.
 ///
 /// # Errors
-/// When there is no home directory to look in.
+/// When the directory is not named and there is no home directory to find it in.
 pub fn status(options: &Options) -> Result<Status> {
-    let place = Place::find(options.dir.as_deref())?;
-    let answer = look(&place);
-    let pid = process::postmaster(&place).map(|pid| pid.as_raw_nonzero().get());
-    let note = match &answer {
-        Answer::Ready(_) => None,
-        Answer::NotYet => Some("it is starting, recovering or shutting down".to_owned()),
-        Answer::Silent => Some("it takes connections and does not answer".to_owned()),
-        Answer::Refused(why) => Some(why.clone()),
-        Answer::Absent => pid.map(|_| "it does not listen on its socket".to_owned()),
+    let dirs = ServerDirs::locate(options.dir.as_deref())?;
+    let state = inspect(&dirs);
+    let pid = process::postmaster(&dirs).map(|pid| pid.as_raw_nonzero().get());
+    let note = match &state {
+        ServerState::Ready(_) => None,
+        ServerState::NotReady => Some("it is starting, recovering or shutting down".to_owned()),
+        ServerState::Unresponsive => Some("it accepts connections but does not answer".to_owned()),
+        ServerState::Refused(why) => Some(why.clone()),
+        ServerState::NotListening => pid.map(|_| "it does not listen on its socket".to_owned()),
     };
-    let (running, version) = match answer {
-        Answer::Ready(version) => (true, version),
+    let (running, version) = match state {
+        ServerState::Ready(version) => (true, version),
         _ => (false, None),
     };
     Ok(Status {
         running,
         note,
         pid,
-        version: version.or_else(|| place.cluster_version()),
-        url: url(&place),
-        data_directory: place.data,
-        socket_directory: place.socket_dir,
-        log: place.log,
+        version: version.or_else(|| dirs.cluster_version()),
+        url: url(&dirs),
+        data_directory: dirs.data,
+        socket_directory: dirs.socket_dir,
+        log: dirs.log,
     })
 }
 
-fn url(place: &Place) -> String {
-    let host = percent_encode(place.socket_dir.as_os_str().as_encoded_bytes(), ENCODED);
-    // The port is spelt out because libpq would otherwise take it from PGPORT.
+fn url(dirs: &ServerDirs) -> String {
+    let host = percent_encode(dirs.socket_dir.as_os_str().as_encoded_bytes(), ENCODED);
+    // Without an explicit port libpq would use PGPORT.
     format!("postgresql:///{DATABASE}?host={host}&port={PORT}&user={USER}")
 }
 
-fn server(place: Place, options: &Options, version: Option<String>, origin: Origin, in_use: Lock) -> Server {
+fn server(
+    dirs: ServerDirs,
+    options: &Options,
+    version: Option<String>,
+    origin: Origin,
+    in_use: Lock,
+) -> Server {
     Server {
-        socket_dir: place.socket_dir.clone(),
+        socket_dir: dirs.socket_dir.clone(),
         port: PORT,
         user: USER.to_owned(),
         database: DATABASE.to_owned(),
-        version: version.or_else(|| place.cluster_version()).unwrap_or_default(),
+        version: version.or_else(|| dirs.cluster_version()).unwrap_or_default(),
         origin,
         keep: options.keep,
         in_use,
-        place,
+        dirs,
     }
 }
 
-/// What answers at the socket, if that is ours; not being allowed to look is an answer too.
-fn look(place: &Place) -> Answer {
-    if place.socket_is_private() {
-        return probe(&place.socket());
+/// Probe the socket if its directory is private to the server; report missing permission as a refusal.
+fn inspect(dirs: &ServerDirs) -> ServerState {
+    if dirs.socket_is_private() {
+        return probe(&dirs.socket());
     }
-    match fs::metadata(&place.data) {
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Answer::Refused(e.to_string()),
-        _ => Answer::Absent,
+    match fs::metadata(&dirs.data) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => ServerState::Refused(e.to_string()),
+        _ => ServerState::NotListening,
     }
 }
 
-/// Waits until the server either answers, with its version, or is surely not there; call under the start lock.
+/// Wait until the server either accepts connections or is certain not to run. Hold the start lock while calling.
+///
+/// `Some` if it runs, with its version unless all its connections are taken.
 #[expect(
     clippy::option_option,
-    reason = "whether it runs, and the version, which a full server does not tell"
+    reason = "the outer one says whether it runs; a server without free connections hides its version"
 )]
-fn settled(place: &Place) -> Result<Option<Option<String>>> {
-    let mut backoff = Backoff::new(SILENCE);
+fn wait_until_settled(dirs: &ServerDirs) -> Result<Option<Option<String>>> {
+    let mut backoff = Backoff::new(RESPONSE_LIMIT);
     loop {
-        // The pid first: a server that ends between the two looks must not pass for one that lost its socket.
-        let pid = process::postmaster(place);
-        match (look(place), pid) {
-            (Answer::Ready(version), _) => return Ok(Some(version)),
-            (Answer::Refused(why), _) => return Err(refused(place, &why)),
-            (Answer::Absent, None) => return Ok(None),
-            // Even without a pid: it may run where we do not see processes, such as in another container.
-            (Answer::NotYet, _) => backoff.extend(SILENCE),
-            (Answer::Absent, Some(pid))
-                if process::calls_itself_ready(place) && process::postmaster(place) == Some(pid) =>
+        // Read the pid before probing: a server that ends in between must not be taken for one without a socket.
+        let pid = process::postmaster(dirs);
+        match (inspect(dirs), pid) {
+            (ServerState::Ready(version), _) => return Ok(Some(version)),
+            (ServerState::Refused(why), _) => return Err(refused(dirs, &why)),
+            (ServerState::NotListening, None) => return Ok(None),
+            // This holds even without a pid: its process may be invisible from here, as in another container.
+            (ServerState::NotReady, _) => backoff.extend(RESPONSE_LIMIT),
+            (ServerState::NotListening, Some(pid))
+                if process::reports_ready(dirs) && process::postmaster(dirs) == Some(pid) =>
             {
                 let pid = pid.as_raw_nonzero();
-                let socket = place.socket();
+                let socket = dirs.socket();
                 return Err(Error::launch(format!(
                     "the server (pid {pid}) has lost its socket {}",
                     socket.display()
@@ -297,11 +313,11 @@ fn settled(place: &Place) -> Result<Option<Option<String>>> {
             _ => {}
         }
         if !backoff.pause() {
-            let error = silent(place);
+            let error = unresponsive(dirs);
             return Err(match pid {
                 Some(pid) => error.with_help(format!(
-                    "its pid is {pid}: `kill -CONT {pid}` wakes a server that was stopped, and `kill -KILL {pid}` ends \
-                     any; nothing committed is lost"
+                    "`kill -CONT {pid}` resumes a suspended server; `kill -KILL {pid}` ends any server without losing \
+                     committed data"
                 )),
                 None => error,
             });
@@ -309,92 +325,95 @@ fn settled(place: &Place) -> Result<Option<Option<String>>> {
     }
 }
 
-/// Runs the postmaster until it takes connections, and returns its version.
+/// Start the postmaster, wait until it accepts connections, and return its version.
 fn boot(
-    place: &Place,
+    dirs: &ServerDirs,
     binaries: &Binaries,
     user: &ServerUser,
-    say: &mut dyn FnMut(&str),
+    note: &mut dyn FnMut(&str),
 ) -> Result<Option<String>> {
-    let mut orphans = Backoff::slow(ORPHANS);
+    let mut orphans = Backoff::slow(ORPHAN_LIMIT);
     let mut waiting = false;
     loop {
-        process::disown_stale_locks(place)?;
-        let (log, from) = process::open_log(place)?;
-        let mut child = process::spawn(place, binaries, user, log)?;
-        if let Some(version) = await_ready(place, &mut child)? {
-            // It outlives this thread, but if it ends before this process does, somebody has to collect it.
+        process::disown_stale_locks(dirs)?;
+        let (log, from) = process::open_log(dirs)?;
+        let mut child = process::spawn(dirs, binaries, user, log)?;
+        if let Some(version) = await_ready(dirs, &mut child)? {
+            // If the server ends before this process does, it must be reaped.
             std::thread::spawn(move || child.wait());
             return Ok(version);
         }
-        let said = process::log_since(place, from);
-        if said.contains("pre-existing shared memory block") {
-            // Backends of a postmaster that was killed: idle ones notice at once, busy ones after their query.
+        let logged = process::log_since(dirs, from);
+        if logged.contains("pre-existing shared memory block") {
+            // Idle backends of a killed postmaster end at once, busy ones after their query.
             if !waiting {
-                say("waiting for the backends of a killed server to end");
+                note("waiting for the backends of a killed postmaster to end");
                 waiting = true;
             }
             if orphans.pause() {
                 continue;
             }
-            let error =
-                process::did_not_start(place, "cannot start while a killed server's backends live", &said);
-            let pids: Vec<_> = process::orphans(place).iter().map(ToString::to_string).collect();
+            let error = process::did_not_start(
+                dirs,
+                "cannot start while backends of a killed postmaster run",
+                &logged,
+            );
+            let pids: Vec<_> = process::orphans(dirs).iter().map(ToString::to_string).collect();
             return Err(error.with_help(match pids.as_slice() {
                 [] => "wait for their queries to end, or end these processes".to_owned(),
                 pids => format!("wait for their queries to end, or end them with `kill {}`", pids.join(" ")),
             }));
         }
-        // A postmaster whose starter was killed before it could see it come up has beaten ours to the cluster.
-        return match settled(place)? {
+        // Another postmaster, whose starter was killed before it became ready, may have won the cluster.
+        return match wait_until_settled(dirs)? {
             Some(version) => Ok(version),
-            None => Err(process::did_not_start(place, "ended while starting", &said)),
+            None => Err(process::did_not_start(dirs, "ended while starting", &logged)),
         };
     }
 }
 
-/// Waits for a new server to answer; `None` when it ended instead.
-#[expect(clippy::option_option, reason = "as for `settled`")]
-fn await_ready(place: &Place, child: &mut Child) -> Result<Option<Option<String>>> {
-    let mut backoff = Backoff::new(SILENCE);
+/// Wait until a new server accepts connections, and return its version; `None` if it ended instead.
+#[expect(clippy::option_option, reason = "as in `wait_until_settled`")]
+fn await_ready(dirs: &ServerDirs, child: &mut Child) -> Result<Option<Option<String>>> {
+    let mut backoff = Backoff::new(RESPONSE_LIMIT);
     loop {
-        let failure = match probe(&place.socket()) {
-            Answer::Ready(version) => return Ok(Some(version)),
-            Answer::Refused(why) => Some(refused(place, &why)),
-            Answer::NotYet => {
-                backoff.extend(SILENCE);
+        let failure = match probe(&dirs.socket()) {
+            ServerState::Ready(version) => return Ok(Some(version)),
+            ServerState::Refused(why) => Some(refused(dirs, &why)),
+            ServerState::NotReady => {
+                backoff.extend(RESPONSE_LIMIT);
                 None
             }
-            Answer::Absent | Answer::Silent => None,
+            ServerState::NotListening | ServerState::Unresponsive => None,
         };
         let ended =
-            child.try_wait().map_err(|e| Error::launch(format!("failed to watch the server: {e}")))?;
+            child.try_wait().map_err(|e| Error::launch(format!("failed to wait for the server: {e}")))?;
         if ended.is_some() {
             return Ok(None);
         }
-        if let Some(error) = failure.or_else(|| (!backoff.pause()).then(|| silent(place))) {
-            // It is our child, not yet waited for, so the pid is surely its own.
+        if let Some(error) = failure.or_else(|| (!backoff.pause()).then(|| unresponsive(dirs))) {
+            // The child has not been reaped, so its pid cannot have been reused.
             process::abandon(child);
             return Err(error);
         }
     }
 }
 
-fn refused(place: &Place, why: &str) -> Error {
-    Error::launch(format!("the server at {} refuses us: {why}", place.socket().display()))
+fn refused(dirs: &ServerDirs, why: &str) -> Error {
+    Error::launch(format!("the server at {} refused the connection: {why}", dirs.socket().display()))
         .with_help(format!("stop that server, or set {DIRECTORY_SETTING} to another directory"))
 }
 
-fn silent(place: &Place) -> Error {
-    let what = format!("has not answered for {} s", SILENCE.as_secs());
-    process::did_not_start(place, &what, &process::log_since(place, 0))
+fn unresponsive(dirs: &ServerDirs) -> Error {
+    let what = format!("has not answered for {} s", RESPONSE_LIMIT.as_secs());
+    process::did_not_start(dirs, &what, &process::log_since(dirs, 0))
 }
 
-/// Says so when the running server has other settings than those asked for.
-fn note_changed_settings(place: &Place, config: &str, say: &mut dyn FnMut(&str)) {
-    if fs::read_to_string(place.dir.join("server.conf")).is_ok_and(|running| running != config) {
-        say(
-            "the server runs with other settings than those asked for; stop it to have them at its next start",
+/// Note it when the running server was started with settings other than `config`.
+fn note_changed_settings(dirs: &ServerDirs, config: &str, note: &mut dyn FnMut(&str)) {
+    if fs::read_to_string(dirs.root.join("server.conf")).is_ok_and(|running| running != config) {
+        note(
+            "the running server has other settings than those configured, which take effect at its next start",
         );
     }
 }
@@ -405,8 +424,8 @@ mod tests {
 
     #[test]
     fn a_url_survives_any_path() {
-        let place = Place::find(Some("/srv/my-etl_1.0~/a b/ü?&=%+#".as_ref())).unwrap();
+        let dirs = ServerDirs::locate(Some("/srv/my-etl_1.0~/a b/ü?&=%+#".as_ref())).unwrap();
         let host = "/srv/my-etl_1.0~/a%20b/%C3%BC%3F%26%3D%25%2B%23/socket";
-        assert_eq!(url(&place), format!("postgresql:///postgres?host={host}&port=5432&user=postgres"));
+        assert_eq!(url(&dirs), format!("postgresql:///postgres?host={host}&port=5432&user=postgres"));
     }
 }

@@ -1,6 +1,6 @@
-//! Asks a server, over its socket, whether it takes connections: a whole startup exchange, no less.
+//! Finds out whether a server accepts connections, by a complete startup exchange over its socket.
 //!
-//! A pid file may be stale and a socket file may be left over; a `ReadyForQuery` cannot be.
+//! A pid file may be stale and a socket file may be left over, but only a running server sends `ReadyForQuery`.
 
 use std::io::{self, BufReader, Read, Write as _};
 use std::os::fd::OwnedFd;
@@ -12,55 +12,55 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::postgres::embedded::options::{DATABASE, USER};
 
-/// How long a server may take over each step of the exchange.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for each write and each read of the exchange.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest reply to a startup message that is believed.
+/// The longest message accepted from the server, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// What answered at the socket.
+/// The state of a server, as far as its socket shows it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It takes queries; the version is missing when all its connections are taken.
+pub(super) enum ServerState {
+    /// It accepts connections. The version is `None` if all of them are taken.
     Ready(Option<String>),
-    /// It says that it is starting up, recovering or shutting down.
-    NotYet,
-    /// Somebody took the connection and said nothing.
-    Silent,
-    /// Nobody listens.
-    Absent,
-    /// It will not have us, or is no PostgreSQL server.
+    /// It reports that it is starting up, recovering or shutting down.
+    NotReady,
+    /// The connection was accepted, but the exchange failed or timed out.
+    Unresponsive,
+    /// No process listens on the socket.
+    NotListening,
+    /// It refused the login, or is not a PostgreSQL server; with the reason.
     Refused(String),
 }
 
-/// One startup exchange with the server behind `socket`.
-pub(super) fn probe(socket: &Path) -> Answer {
+/// Perform a startup exchange with the server at `socket`.
+pub(super) fn probe(socket: &Path) -> ServerState {
     match exchange(socket) {
-        Ok(answer) => answer,
+        Ok(state) => state,
         Err(e) => match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Answer::Absent,
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ServerState::NotListening,
             io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                Answer::Refused(e.to_string())
+                ServerState::Refused(e.to_string())
             }
-            _ => Answer::Silent,
+            _ => ServerState::Unresponsive,
         },
     }
 }
 
-fn exchange(socket: &Path) -> io::Result<Answer> {
+fn exchange(socket: &Path) -> io::Result<ServerState> {
     let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    // Before connecting, which would wait for ever once the queue of a server that has been stopped is full.
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    // Set before connecting, which would block forever when the listen queue of a suspended server is full.
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.connect(&SockAddr::unix(socket)?)?;
     let mut stream = UnixStream::from(OwnedFd::from(stream));
     stream.write_all(&startup_message())?;
-    let answer = read_answer(&mut BufReader::new(&stream))?;
-    if matches!(answer, Answer::Ready(Some(_))) {
-        // A polite Terminate; without it the server logs an unexpected end of file at some log levels.
+    let state = read_reply(&mut BufReader::new(&stream))?;
+    if matches!(state, ServerState::Ready(Some(_))) {
+        // Without Terminate, the server logs an unexpected end of file at some log levels.
         let _ = stream.write_all(&[b'X', 0, 0, 0, 4]);
     }
-    Ok(answer)
+    Ok(state)
 }
 
 fn startup_message() -> Vec<u8> {
@@ -74,7 +74,7 @@ fn startup_message() -> Vec<u8> {
     message
 }
 
-fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
+fn read_reply(stream: &mut impl Read) -> io::Result<ServerState> {
     let mut version = None;
     loop {
         let mut head = [0; 5];
@@ -83,14 +83,16 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
         if !(4..MAX_MESSAGE).contains(&length) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "what listens there is no PostgreSQL server",
+                "the process that listens there is not a PostgreSQL server",
             ));
         }
         let mut body = vec![0; length - 4];
         stream.read_exact(&mut body)?;
         match head[0] {
             b'R' if body != [0; 4] => {
-                return Ok(Answer::Refused("it asks for a password, so another program set it up".into()));
+                return Ok(ServerState::Refused(
+                    "it requires a password, so it was set up by another program".into(),
+                ));
             }
             b'S' => {
                 let mut parts = body.split(|&b| b == 0);
@@ -100,13 +102,13 @@ fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
                 }
             }
             b'E' => return Ok(refusal(&body)),
-            b'Z' => return Ok(Answer::Ready(version)),
+            b'Z' => return Ok(ServerState::Ready(version)),
             _ => {}
         }
     }
 }
 
-fn refusal(body: &[u8]) -> Answer {
+fn refusal(body: &[u8]) -> ServerState {
     let field = |code: u8| {
         body.split(|&b| b == 0)
             .find(|field| field.first() == Some(&code))
@@ -115,10 +117,10 @@ fn refusal(body: &[u8]) -> Answer {
     };
     match field(b'C').as_str() {
         // cannot_connect_now: starting up, recovering, shutting down.
-        "57P03" => Answer::NotYet,
-        // too_many_connections: as alive as can be.
-        "53300" => Answer::Ready(None),
-        _ => Answer::Refused(field(b'M')),
+        "57P03" => ServerState::NotReady,
+        // too_many_connections: it runs, but all its connections are taken.
+        "53300" => ServerState::Ready(None),
+        _ => ServerState::Refused(field(b'M')),
     }
 }
 
@@ -140,34 +142,34 @@ mod tests {
             message(b'Z', b"I"),
         ]
         .concat();
-        assert_eq!(read_answer(&mut &bytes[..]).unwrap(), Answer::Ready(Some("15.18".into())));
+        assert_eq!(read_reply(&mut &bytes[..]).unwrap(), ServerState::Ready(Some("15.18".into())));
     }
 
     #[test]
-    fn tells_starting_full_and_refusing_apart() {
+    fn distinguishes_starting_full_and_refusing_servers() {
         let error = |code: &str| message(b'E', format!("SFATAL\0C{code}\0Mno\0\0").as_bytes());
-        assert_eq!(read_answer(&mut &error("57P03")[..]).unwrap(), Answer::NotYet);
-        assert_eq!(read_answer(&mut &error("53300")[..]).unwrap(), Answer::Ready(None));
-        assert_eq!(read_answer(&mut &error("28000")[..]).unwrap(), Answer::Refused("no".into()));
+        assert_eq!(read_reply(&mut &error("57P03")[..]).unwrap(), ServerState::NotReady);
+        assert_eq!(read_reply(&mut &error("53300")[..]).unwrap(), ServerState::Ready(None));
+        assert_eq!(read_reply(&mut &error("28000")[..]).unwrap(), ServerState::Refused("no".into()));
         let password = message(b'R', &[0, 0, 0, 10]);
-        assert!(matches!(read_answer(&mut &password[..]).unwrap(), Answer::Refused(_)));
+        assert!(matches!(read_reply(&mut &password[..]).unwrap(), ServerState::Refused(_)));
     }
 
     #[test]
-    fn a_full_queue_ends_the_patience() {
+    fn a_full_listen_queue_times_out() {
         let dir = tempfile::tempdir().unwrap();
         let address = dir.path().join("socket");
         let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         listener.bind(&SockAddr::unix(&address).unwrap()).unwrap();
         listener.listen(0).unwrap();
         let _queued = UnixStream::connect(&address).unwrap();
-        // Some systems refuse at once instead.
-        assert!(matches!(probe(&address), Answer::Silent | Answer::Absent));
+        // Some systems refuse the connection at once instead.
+        assert!(matches!(probe(&address), ServerState::Unresponsive | ServerState::NotListening));
     }
 
     #[test]
-    fn other_protocols_are_not_believed() {
-        let error = read_answer(&mut &b"HTTP/1.1 400 Bad Request\r\n"[..]).unwrap_err();
+    fn other_protocols_are_rejected() {
+        let error = read_reply(&mut &b"HTTP/1.1 400 Bad Request\r\n"[..]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -1,40 +1,42 @@
-//! Where `initdb` and `postgres` are looked for, and what happens when they are not there.
+//! Finds `initdb` and `postgres`, and downloads them if they are not installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::postgres::embedded::binaries::{Binaries, install_hint};
+use crate::postgres::embedded::dirs::{ServerDirs, default_cache};
 use crate::postgres::embedded::fetch;
-use crate::postgres::embedded::options::{BIN_SETTING, DIRECTORY_SETTING, FETCHED_MAJOR, Search};
-use crate::postgres::embedded::place::{Place, ServerUser, default_cache};
+use crate::postgres::embedded::options::{BIN_SETTING, BinaryLookup, DIRECTORY_SETTING, FETCHED_MAJOR};
+use crate::postgres::embedded::user::ServerUser;
 use crate::{Error, Result};
 
-impl Search {
-    /// PATH, `pg_config`, then the directories that packages install to, newest major version first.
+impl BinaryLookup {
+    /// Look in the directories of `PATH`, in that of `pg_config`, and in those that packages install to, the highest
+    /// major version first; otherwise download the binaries.
     ///
     /// # Errors
-    /// When there is no home directory to keep the cache in.
-    pub fn machine() -> Result<Search> {
-        let mut places: Vec<PathBuf> =
+    /// When there is no home directory for the cache.
+    pub fn on_this_machine() -> Result<BinaryLookup> {
+        let mut directories: Vec<PathBuf> =
             std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
         let pg_config = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).output();
-        places.extend(
+        directories.extend(
             pg_config.ok().and_then(|out| String::from_utf8(out.stdout).ok()).map(|s| s.trim().into()),
         );
-        places.extend(versioned("/usr/lib/postgresql", "", "bin"));
-        places.extend(versioned("/usr", "pgsql-", "bin"));
+        directories.extend(versioned("/usr/lib/postgresql", "", "bin"));
+        directories.extend(versioned("/usr", "pgsql-", "bin"));
         for prefix in ["/opt/homebrew/opt", "/usr/local/opt"] {
-            places.extend(versioned(prefix, "postgresql@", "bin"));
-            places.push(Path::new(prefix).join("postgresql/bin"));
+            directories.extend(versioned(prefix, "postgresql@", "bin"));
+            directories.push(Path::new(prefix).join("postgresql/bin"));
         }
-        places.extend(versioned("/Applications/Postgres.app/Contents/Versions", "", "bin"));
-        places.retain(|place| place.is_absolute());
-        Ok(Search { places, cache: default_cache()?, fetch: true })
+        directories.extend(versioned("/Applications/Postgres.app/Contents/Versions", "", "bin"));
+        directories.retain(|directory| directory.is_absolute());
+        Ok(BinaryLookup { directories, cache: default_cache()?, fetch: true })
     }
 }
 
-/// The directories `<root>/<prefix><number>/<sub>`, highest number first.
+/// The directories `<root>/<prefix><number>/<sub>`, in descending order of their numbers.
 fn versioned(root: &str, prefix: &str, sub: &str) -> Vec<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir(root)
         .into_iter()
@@ -49,27 +51,30 @@ fn versioned(root: &str, prefix: &str, sub: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The programs for the cluster of `place`, or for a new one; downloaded where none are installed.
+/// The binaries for the cluster in `dirs`, or for a new one; downloaded if none are installed.
+///
+/// # Errors
+/// When there are none, or none of the cluster's major version.
 pub(super) fn find_or_fetch(
     bin_dir: Option<&Path>,
-    search: Option<&Search>,
-    place: &Place,
+    lookup: Option<&BinaryLookup>,
+    dirs: &ServerDirs,
     user: &ServerUser,
-    say: &mut dyn FnMut(&str),
+    note: &mut dyn FnMut(&str),
 ) -> Result<Binaries> {
-    let wanted = place.cluster_version();
+    let wanted = dirs.cluster_version();
     let fits = |found: &Binaries| wanted.as_deref().is_none_or(|wanted| wanted == found.major());
     if let Some(dir) = bin_dir {
         let found = Binaries::in_dir(dir, user).map_err(|why| {
             Error::launch(why).with_help(format!(
-                "{BIN_SETTING} must name the directory that holds initdb and postgres, or be left out"
+                "set {BIN_SETTING} to the directory that holds initdb and postgres, or leave it out"
             ))
         })?;
-        return if fits(&found) { Ok(found) } else { Err(wrong_version(place, &[found])) };
+        return if fits(&found) { Ok(found) } else { Err(wrong_version(dirs, &[found])) };
     }
-    let search = search.map_or_else(Search::machine, |search| Ok(search.clone()))?;
+    let lookup = lookup.map_or_else(BinaryLookup::on_this_machine, |lookup| Ok(lookup.clone()))?;
     let mut others = Vec::new();
-    for dir in search.places.iter().cloned().chain(fetch::cached(&search.cache)) {
+    for dir in lookup.directories.iter().cloned().chain(fetch::cached(&lookup.cache)) {
         match Binaries::in_dir(&dir, user) {
             Ok(found) if fits(&found) => return Ok(found),
             Ok(found) => others.push(found),
@@ -77,27 +82,27 @@ pub(super) fn find_or_fetch(
         }
     }
     let fetchable = wanted.as_deref().is_none_or(|wanted| wanted == FETCHED_MAJOR);
-    if search.fetch && fetchable {
-        return fetch::fetch(&search.cache, user, say);
+    if lookup.fetch && fetchable {
+        return fetch::fetch(&lookup.cache, user, note);
     }
     if wanted.is_some() {
-        return Err(wrong_version(place, &others));
+        return Err(wrong_version(dirs, &others));
     }
-    Err(Error::launch("PostgreSQL's programs initdb and postgres are nowhere to be found")
-        .with_help(format!("{}; or set {BIN_SETTING} to where they are", install_hint())))
+    Err(Error::launch("failed to find PostgreSQL's initdb and postgres")
+        .with_help(format!("{}, or set {BIN_SETTING} to their directory", install_hint())))
 }
 
-fn wrong_version(place: &Place, found: &[Binaries]) -> Error {
-    let wanted = place.cluster_version().unwrap_or_default();
+fn wrong_version(dirs: &ServerDirs, found: &[Binaries]) -> Error {
+    let wanted = dirs.cluster_version().unwrap_or_default();
     let found: Vec<_> = found.iter().map(|b| format!("{} in {}", b.version, b.dir.display())).collect();
     let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    let data = place.data.display();
+    let data = dirs.data.display();
     Error::launch(format!(
-        "wrong version: the cluster in {data} was made by PostgreSQL {wanted}, and the programs found are of {found}"
+        "wrong version: the cluster in {data} needs PostgreSQL {wanted}; installed versions: {found}"
     ))
     .with_help(format!(
-        "install PostgreSQL {wanted} or set {BIN_SETTING} to its programs; \
-         or set {DIRECTORY_SETTING} to a new directory to start with an empty cluster"
+        "install PostgreSQL {wanted}, set {BIN_SETTING} to the directory of its binaries, or set {DIRECTORY_SETTING} \
+         to a new directory to start with an empty cluster"
     ))
 }
 

@@ -1,5 +1,5 @@
-//! The facts about a server certificate that rustls does not tell: the hash that channel binding uses, the common
-//! name where there is no other, and the public key of a certificate that webpki will not parse.
+//! Properties of a server certificate that rustls does not expose: the hash for channel binding, the common name of a
+//! certificate without alternative names, and the public key of a certificate that webpki rejects.
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
@@ -11,12 +11,13 @@ const EXTENSIONS: u8 = 0xa3;
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-/// 1.2.840.113549.1.1: the RSA signatures of PKCS #1; the last byte names the hash.
+/// 1.2.840.113549.1.1, the prefix of the PKCS #1 (RSA) signature algorithms; the last byte determines the hash.
 const PKCS1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
-/// 1.2.840.10045.4: ECDSA signatures; the last byte names the hash.
+/// 1.2.840.10045.4, the prefix of the ECDSA signature algorithms; the last byte determines the hash.
 const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
 
-/// Elements of DER, one after the other. Malformed bytes end the iteration: every caller then finds nothing.
+/// An iterator over consecutive DER elements, as tag and content. It ends at malformed bytes, and every caller then
+/// returns `None`.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Iterator for Der<'a> {
@@ -27,7 +28,7 @@ impl<'a> Iterator for Der<'a> {
         let (&first, mut rest) = rest.split_first()?;
         let mut length = usize::from(first);
         if first & 0x80 != 0 {
-            // More than four bytes of length is no certificate.
+            // No certificate needs more than four bytes for a length.
             let (bytes, after) =
                 rest.split_at_checked(usize::from(first & 0x7f)).filter(|(b, _)| b.len() <= 4)?;
             length = bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
@@ -40,14 +41,14 @@ impl<'a> Iterator for Der<'a> {
 }
 
 impl<'a> Der<'a> {
-    /// The content of the next element, if it has this tag.
+    /// The content of the next element if its tag is `tag`.
     fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|&(found, _)| found == tag).map(|(_, content)| content)
     }
 }
 
-/// The `tls-server-end-point` channel binding of RFC 5929: the certificate hashed with its signature's own hash,
-/// where MD5 and SHA-1 give way to SHA-256. `None` for signatures without such a hash, as Ed25519.
+/// The `tls-server-end-point` channel binding of RFC 5929: the hash of the certificate, by the hash function of its
+/// signature, with SHA-256 in place of MD5 and SHA-1. `None` for signatures without a separate hash, such as Ed25519.
 pub(super) fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
     let mut fields = Der(Der(certificate).element(SEQUENCE)?);
     fields.element(SEQUENCE)?;
@@ -71,7 +72,7 @@ pub(super) fn end_point_hash(certificate: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The public key, as the whole `SubjectPublicKeyInfo` element.
+/// The public key, as the complete `SubjectPublicKeyInfo` element.
 pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     let mut fields = fields(certificate)?;
     // serial number, signature algorithm, issuer, validity, subject
@@ -81,7 +82,7 @@ pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     Some(&from_key[..from_key.len() - fields.0.len()])
 }
 
-/// What is signed, from the serial number on.
+/// The fields of the signed part, from the serial number on.
 fn fields(certificate: &[u8]) -> Option<Der<'_>> {
     let mut fields = Der(Der(Der(certificate).element(SEQUENCE)?).element(SEQUENCE)?);
     if fields.0.first() == Some(&VERSION) {
@@ -90,10 +91,10 @@ fn fields(certificate: &[u8]) -> Option<Der<'_>> {
     Some(fields)
 }
 
-/// The subject's common name, of a certificate that has no alternative names at all.
+/// The subject's common name; `None` if the certificate has alternative names.
 ///
-/// Such certificates are what `openssl req -x509 -subj /CN=…` makes; libpq compares their common name with the
-/// host, and so do we.
+/// `openssl req -x509 -subj /CN=…` creates certificates without them. As in libpq, their common name is compared with the
+/// host.
 pub(super) fn sole_common_name(certificate: &[u8]) -> Option<String> {
     let mut fields = fields(certificate)?;
     // serial number, signature algorithm, issuer, validity; then the subject, then the public key
@@ -112,7 +113,7 @@ pub(super) fn sole_common_name(certificate: &[u8]) -> Option<String> {
     })
 }
 
-/// Whether `pattern`, a common name, stands for `host`: equal but for case, or `*.` for exactly one first label.
+/// Whether the common name `pattern` matches `host`: case-insensitively, a leading `*` for exactly one label.
 pub(super) fn name_matches(pattern: &str, host: &str) -> bool {
     let tail = |name: &str| name.split_once('.').map(|(_, tail)| tail.to_owned());
     match pattern.strip_prefix("*.") {
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_common_name_counts_only_without_alternative_names() {
+    fn the_common_name_is_used_only_without_alternative_names() {
         let key = KeyPair::generate().unwrap();
         assert_eq!(sole_common_name(&certificate(Some("db.example"), &[], &key)).unwrap(), "db.example");
         assert_eq!(sole_common_name(&certificate(Some("db.example"), &["other.example"], &key)), None);
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_point_hash_follows_the_signature() {
+    fn the_end_point_hash_depends_on_the_signature_algorithm() {
         let hash = |algorithm| {
             let key = KeyPair::generate_for(algorithm).unwrap();
             end_point_hash(&certificate(Some("db"), &[], &key)).map(|hash| hash.len())
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_certificates_give_nothing() {
+    fn malformed_certificates_yield_none() {
         let whole = certificate(Some("db.example"), &[], &KeyPair::generate().unwrap());
         for length in 0..whole.len() {
             assert_eq!(end_point_hash(&whole[..length]), None);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_stand_for_one_label() {
+    fn a_wildcard_matches_one_label() {
         assert!(name_matches("DB.example.com", "db.example.com"));
         assert!(name_matches("*.example.com", "db.example.com"));
         assert!(!name_matches("*.example.com", "a.db.example.com"));

@@ -1,11 +1,11 @@
-//! TLS with the meaning that libpq gives to `sslmode`, on rustls.
+//! TLS on rustls, with the meaning that libpq gives to `sslmode`.
 //!
-//! | mode | encrypts | checks the certificate's issuer | checks its name |
+//! | mode | encrypts | verifies the certificate's issuer | verifies its name |
 //! | --- | --- | --- | --- |
 //! | `disable` | never | | |
-//! | `allow` | when the server insists | no | no |
-//! | `prefer` | when the server can | no | no |
-//! | `require` | always | when there is a root certificate | no |
+//! | `allow` | if the server requires it | no | no |
+//! | `prefer` | if the server supports it | no | no |
+//! | `require` | always | if a root certificate exists | no |
 //! | `verify-ca` | always | yes | no |
 //! | `verify-full` | always | yes | yes |
 //!
@@ -40,93 +40,92 @@ use crate::{Error, Result};
 
 /// libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
+pub(crate) enum TlsMode {
     /// Never encrypt.
     Disable,
-    /// Encrypt only when the server refuses the login without.
+    /// Encrypt only if the server refuses an unencrypted login.
     Allow,
-    /// Encrypt when the server can.
+    /// Encrypt if the server supports it.
     #[default]
     Prefer,
-    /// Always encrypt; check the issuer when there is a root certificate.
+    /// Always encrypt, and verify the issuer of the certificate if there is a root certificate.
     Require,
-    /// Always encrypt and check who issued the certificate.
+    /// Always encrypt, and verify the issuer of the certificate.
     VerifyCa,
-    /// As `VerifyCa`, and the certificate must name the host.
+    /// Always encrypt, and verify the issuer of the certificate and that it names the host.
     VerifyFull,
 }
 
-impl FromStr for Mode {
-    /// Not one of the six words; the caller knows where it stood.
+impl FromStr for TlsMode {
+    /// The text is not one of the six modes. The caller knows where it came from.
     type Err = ();
 
-    fn from_str(text: &str) -> Result<Mode, ()> {
+    fn from_str(text: &str) -> Result<TlsMode, ()> {
         Ok(match text {
-            "disable" => Mode::Disable,
-            "allow" => Mode::Allow,
-            "prefer" => Mode::Prefer,
-            "require" => Mode::Require,
-            "verify-ca" => Mode::VerifyCa,
-            "verify-full" => Mode::VerifyFull,
+            "disable" => TlsMode::Disable,
+            "allow" => TlsMode::Allow,
+            "prefer" => TlsMode::Prefer,
+            "require" => TlsMode::Require,
+            "verify-ca" => TlsMode::VerifyCa,
+            "verify-full" => TlsMode::VerifyFull,
             _ => return Err(()),
         })
     }
 }
 
-impl Mode {
-    /// What to ask of the driver, in order: the second is tried when the first is refused for its lack, or its
-    /// use, of TLS.
-    pub fn attempts(self) -> &'static [SslMode] {
+impl TlsMode {
+    /// The modes to set in the driver, in order. The second one applies if the server refuses the first for using or for
+    /// not using TLS.
+    pub(crate) fn attempts(self) -> &'static [SslMode] {
         match self {
-            Mode::Disable => &[SslMode::Disable],
-            Mode::Allow => &[SslMode::Disable, SslMode::Require],
-            Mode::Prefer => &[SslMode::Prefer, SslMode::Disable],
-            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => &[SslMode::Require],
+            TlsMode::Disable => &[SslMode::Disable],
+            TlsMode::Allow => &[SslMode::Disable, SslMode::Require],
+            TlsMode::Prefer => &[SslMode::Prefer, SslMode::Disable],
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => &[SslMode::Require],
         }
     }
 }
 
-/// The certificates whose issue we trust.
+/// The certificate authorities to trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Roots {
-    /// Those of the operating system: `sslrootcert=system`.
+pub(crate) enum RootCertificates {
+    /// The root certificates of the operating system: `sslrootcert=system`.
     System,
-    /// The PEM certificates in a file.
+    /// The PEM certificates in this file.
     File(PathBuf),
 }
 
-/// Everything that the connection settings say about TLS.
+/// The connection settings for TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct TlsSettings {
     /// `sslmode`.
-    pub mode: Mode,
-    /// `sslrootcert`.
-    pub roots: Option<Roots>,
-    /// `sslcert` and `sslkey`, both PEM.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    pub(crate) mode: TlsMode,
+    /// `sslrootcert`; `None` if it is not set and `~/.postgresql/root.crt` does not exist.
+    pub(crate) roots: Option<RootCertificates>,
+    /// `sslcert` and `sslkey`: PEM files with the client's certificate and its private key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Makes TLS streams over any transport; cheap to clone.
+/// Performs TLS handshakes over any transport; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Connector(Arc<ClientConfig>);
 
 impl Connector {
-    /// Reads the certificates that `settings` name.
+    /// Read the certificates and the key named in `settings`.
     ///
     /// # Errors
-    ///
-    /// A file that is missing, not PEM, or (for the key) readable by others; a mode that checks certificates
-    /// without any to check against.
-    pub(crate) fn new(settings: &Settings) -> Result<Connector> {
+    /// When a file is missing or not PEM, the key is readable by other users, or the mode verifies certificates and no
+    /// root certificate is given.
+    pub(crate) fn new(settings: &TlsSettings) -> Result<Connector> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Verifier::new(settings, &provider)?;
+        let verifier = CertificateVerifier::new(settings, &provider)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::connect(format!("failed to set up TLS: {error}")))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &settings.identity {
-            Some((certificate, key)) if settings.mode != Mode::Disable => builder
+            Some((certificate, key)) if settings.mode != TlsMode::Disable => builder
                 .with_client_auth_cert(certificates(certificate, "sslcert")?, private_key(key)?)
                 .map_err(|error| {
                     let files = format!("{} and {}", certificate.display(), key.display());
@@ -135,12 +134,12 @@ impl Connector {
                 })?,
             _ => builder.with_no_client_auth(),
         };
-        // Servers since 17 insist on it for sslnegotiation=direct; older ones do not look.
+        // Servers from version 17 on require ALPN for sslnegotiation=direct; older ones ignore it.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Connector(Arc::new(config)))
     }
 
-    /// The handshake with `host`, over any transport.
+    /// Prepare a handshake with `host`, the name that the certificate is verified against.
     pub(crate) fn handshake(&self, host: &str) -> Handshake {
         Handshake { config: Arc::clone(&self.0), host: host.to_owned() }
     }
@@ -152,65 +151,65 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// The certificates in a PEM file; `parameter` names the setting in errors.
+/// Read the certificates in a PEM file; `parameter` is the name of the setting for errors.
 fn certificates(path: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let what = match read {
+    let problem = match read {
         Ok(certificates) if !certificates.is_empty() => return Ok(certificates),
-        Ok(_) => "no certificate in it".to_owned(),
+        Ok(_) => "it contains no certificate".to_owned(),
         Err(error) => error.to_string(),
     };
-    Err(Error::usage(format!("failed to read {parameter} {}: {what}", path.display()))
-        .with_help(format!("{parameter} takes a file of PEM certificates (-----BEGIN CERTIFICATE-----)")))
+    Err(Error::usage(format!("failed to read {parameter} {}: {problem}", path.display()))
+        .with_help(format!("{parameter} must name a file of PEM certificates (-----BEGIN CERTIFICATE-----)")))
 }
 
-/// The private key in a PEM file. As libpq, refuses a key that others can read, unless root keeps it for a group.
+/// Read the private key in a PEM file. As in libpq, other users must not have access to it, except that a group may
+/// read a file of root's.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
-    let failed = |what: &dyn fmt::Display| format!("failed to read sslkey {}: {what}", path.display());
+    let failed = |problem: &dyn fmt::Display| format!("failed to read sslkey {}: {problem}", path.display());
     let file = std::fs::metadata(path).map_err(|error| Error::usage(failed(&error)))?;
-    let others = if file.uid() == 0 { 0o037 } else { 0o077 };
-    if file.mode() & others != 0 {
-        return Err(
-            Error::usage(failed(&"others can read it")).with_help(format!("chmod 600 {}", path.display()))
-        );
+    let forbidden = if file.uid() == 0 { 0o037 } else { 0o077 };
+    if file.mode() & forbidden != 0 {
+        return Err(Error::usage(failed(&"other users have access to it"))
+            .with_help(format!("run `chmod 600 {}`", path.display())));
     }
     PrivateKeyDer::from_pem_file(path).map_err(|error| {
-        Error::usage(failed(&error)).with_help("sslkey takes a PEM private key that is not encrypted")
+        Error::usage(failed(&error)).with_help("sslkey must name a PEM private key without a passphrase")
     })
 }
 
-/// Checks as much of a server certificate as the mode wants.
+/// Verifies as much of a server's certificate as the mode requires.
 #[derive(Debug)]
-struct Verifier {
+struct CertificateVerifier {
     provider: Arc<CryptoProvider>,
-    /// `None`: any certificate will do.
+    /// Verifies the issuer; `None` to accept any certificate.
     issuers: Option<Arc<WebPkiServerVerifier>>,
-    /// The trusted certificates themselves.
+    /// The root certificates, for a server certificate that is itself one of them.
     trusted: Vec<CertificateDer<'static>>,
     check_name: bool,
 }
 
-impl Verifier {
-    fn new(settings: &Settings, provider: &Arc<CryptoProvider>) -> Result<Verifier> {
-        let mut verifier = Verifier {
+impl CertificateVerifier {
+    fn new(settings: &TlsSettings, provider: &Arc<CryptoProvider>) -> Result<CertificateVerifier> {
+        let mut verifier = CertificateVerifier {
             provider: Arc::clone(provider),
             issuers: None,
             trusted: Vec::new(),
-            check_name: settings.mode == Mode::VerifyFull,
+            check_name: settings.mode == TlsMode::VerifyFull,
         };
-        if settings.mode < Mode::Require {
+        if settings.mode < TlsMode::Require {
             return Ok(verifier);
         }
         verifier.trusted = match &settings.roots {
-            None if settings.mode == Mode::Require => return Ok(verifier),
+            None if settings.mode == TlsMode::Require => return Ok(verifier),
             None => {
                 return Err(Error::usage("sslmode verify-ca and verify-full need a root certificate")
                     .with_help(
-                        "give sslrootcert=FILE, sslrootcert=system, or put it in ~/.postgresql/root.crt",
+                        "set sslrootcert=FILE or sslrootcert=system, or save it as ~/.postgresql/root.crt",
                     ));
             }
-            Some(Roots::File(path)) => certificates(path, "sslrootcert")?,
-            Some(Roots::System) => rustls_native_certs::load_native_certs().certs,
+            Some(RootCertificates::File(path)) => certificates(path, "sslrootcert")?,
+            Some(RootCertificates::System) => rustls_native_certs::load_native_certs().certs,
         };
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(verifier.trusted.iter().cloned());
@@ -218,18 +217,20 @@ impl Verifier {
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
         verifier.issuers = Some(built.map_err(|error| {
             Error::usage(format!("failed to use the root certificates: {error}"))
-                .with_help("give sslrootcert=FILE with the certificate authority that signed the server's")
+                .with_help("set sslrootcert=FILE to the certificate of the authority that issued the server's certificate")
         })?);
         Ok(verifier)
     }
 
-    /// Whether the certificate itself, and not only its issuer, is one of the trusted. In date is known by now.
+    /// Whether `error` arose only because the certificate is itself one of the root certificates. webpki has checked its
+    /// validity period by then.
     fn is_trusted_itself(&self, certificate: &CertificateDer<'_>, error: &CertificateError) -> bool {
-        // `openssl req -x509` marks what it signs as an authority, which webpki never accepts from a server.
+        // `openssl req -x509` marks self-signed certificates as authorities, which webpki rejects as server certificates.
         webpki_error(error) == Some(&webpki::Error::CaUsedAsEndEntity)
             && self.trusted.iter().any(|trusted| trusted == certificate)
     }
 
+    /// Verify that the certificate names the host, if the mode requires it.
     fn verify_name(
         &self,
         certificate: &CertificateDer<'_>,
@@ -249,7 +250,7 @@ impl Verifier {
     }
 }
 
-/// webpki's own error, where rustls has none for it.
+/// The webpki error in a rustls error that has no variant for it.
 fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     match error {
         CertificateError::Other(other) => other.0.downcast_ref(),
@@ -257,6 +258,7 @@ fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     }
 }
 
+/// Whether `error` arose because the certificate is X.509 version 1.
 fn is_version_1(error: &rustls::Error) -> bool {
     match error {
         rustls::Error::InvalidCertificate(error) => {
@@ -266,7 +268,7 @@ fn is_version_1(error: &rustls::Error) -> bool {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -277,7 +279,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(issuers) = &self.issuers else { return Ok(ServerCertVerified::assertion()) };
         match issuers.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // The issuer is checked before the name.
+            // webpki verifies the issuer before the name.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => self.verify_name(certificate, name),
@@ -288,8 +290,8 @@ impl ServerCertVerifier for Verifier {
         }
     }
 
-    // The signatures are checked in every mode: without them a stranger could show the server's own certificate,
-    // and channel binding would take the stranger for the server.
+    // Signatures are verified in every mode. Otherwise a man in the middle could present the server's certificate and
+    // defeat channel binding.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -308,8 +310,8 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         match verify_tls13_signature(message, certificate, signature, algorithms) {
-            // webpki parses no version 1 certificate, which `openssl x509 -req` made for years. Where nothing else
-            // of it is checked, its key is enough; prefer would otherwise fall back to plain text.
+            // webpki rejects version 1 certificates, which `openssl x509 -req` used to issue. If nothing else in the
+            // certificate is verified, its public key is enough; otherwise `prefer` would fall back to plain text.
             Err(error) if self.issuers.is_none() && is_version_1(&error) => {
                 let key = certificate::public_key(certificate).ok_or(error)?;
                 verify_tls13_signature_with_raw_key(message, &key.into(), signature, algorithms)
@@ -327,7 +329,7 @@ impl<S> MakeTlsConnect<S> for Connector
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    type Stream = Stream<S>;
+    type Stream = EncryptedStream<S>;
     type TlsConnect = Handshake;
     type Error = io::Error;
 
@@ -336,7 +338,7 @@ where
     }
 }
 
-/// The TLS handshake with one host.
+/// A TLS handshake with one host, yet to be performed.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     config: Arc<ClientConfig>,
@@ -347,24 +349,24 @@ impl<S> TlsConnect<S> for Handshake
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    type Stream = Stream<S>;
+    type Stream = EncryptedStream<S>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Stream<S>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<EncryptedStream<S>>> + Send>>;
 
     fn connect(self, transport: S) -> Self::Future {
         Box::pin(async move {
-            // The host is looked at only now: the driver makes a handshake for Unix sockets too, and drops it.
+            // Parse the host only now: for a Unix socket, the driver prepares a handshake but never performs it.
             let host = ServerName::try_from(self.host).map_err(io::Error::other)?;
-            TlsConnector::from(self.config).connect(host, transport).await.map(Stream)
+            TlsConnector::from(self.config).connect(host, transport).await.map(EncryptedStream)
         })
     }
 }
 
-/// An encrypted transport.
+/// A TLS stream over the transport `S`, which supports channel binding.
 #[derive(Debug)]
-pub struct Stream<S>(tokio_rustls::client::TlsStream<S>);
+pub struct EncryptedStream<S>(tokio_rustls::client::TlsStream<S>);
 
-impl<S> tokio_postgres::tls::TlsStream for Stream<S>
+impl<S> tokio_postgres::tls::TlsStream for EncryptedStream<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -378,7 +380,7 @@ where
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for EncryptedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -388,7 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for EncryptedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }

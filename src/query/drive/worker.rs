@@ -12,7 +12,7 @@ use tokio_postgres::Error as PgError;
 use tokio_postgres::error::SqlState;
 
 use crate::postgres::pipeline::Pipeline;
-use crate::postgres::server::Connections;
+use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
 use crate::query::drive::schedule::{Limits, Pacer, Schedule};
 use crate::query::drive::sender::{
@@ -135,7 +135,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn run(
     plan: RunPlan,
     connections: Vec<Connection>,
-    pool: &Connections,
+    pool: &SessionPool,
     shards: &Shards,
     timeline: &Arc<Timeline>,
     pids: &Pids,
@@ -247,7 +247,7 @@ impl Run {
         }
     }
 
-    async fn ask_over(&self, mut connection: Connection, pool: &Connections) -> AskedOver {
+    async fn ask_over(&self, mut connection: Connection, pool: &SessionPool) -> AskedOver {
         let mut worker = Worker {
             tally: RunStats::default(),
             now: CurrentSecond::default(),
@@ -303,7 +303,7 @@ impl Run {
             };
             while !is_over(&end, worker) && !window.is_full() {
                 match self.next(worker, window.is_empty()).await {
-                    NextQuery::Query(query) => window.push_made(|| ask(query), 0).await,
+                    NextQuery::Query(query) => window.push_with(|| ask(query), 0).await,
                     NextQuery::Later => break,
                     NextQuery::End => end = Some(End::Over),
                 }
@@ -317,7 +317,7 @@ impl Run {
                     match due {
                         Some((index, due)) => {
                             let query = self.query(index, due, Instant::now());
-                            window.push_made(|| ask(query), 0).await;
+                            window.push_with(|| ask(query), 0).await;
                         }
                         None => end = Some(End::Over),
                     }
@@ -521,7 +521,7 @@ impl Run {
     }
 
     /// A connection in the place of one that is lost.
-    async fn replace(&self, lost: Connection, pool: &Connections) -> Result<Connection> {
+    async fn replace(&self, lost: Connection, pool: &SessionPool) -> Result<Connection> {
         let pid = lost.pid;
         lost.close();
         let until = Instant::now() + PATIENCE;
@@ -565,7 +565,7 @@ async fn noting_waits<A>(answer: impl Future<Output = A>, has_waited: &mut bool)
 ///
 /// # Errors
 /// When there is none, or a statement does not prepare.
-pub(crate) async fn connect(pool: &Connections, sender: &QuerySender) -> Result<Connection> {
+pub(crate) async fn connect(pool: &SessionPool, sender: &QuerySender) -> Result<Connection> {
     let client = pool.get().await?;
     let mut prepared = Vec::new();
     for workload in &sender.mix.workloads {
