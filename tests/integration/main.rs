@@ -1,31 +1,12 @@
 //! Every test here runs against a real PostgreSQL server.
+//!
+//! The folders are those of `src`; `support` holds the server and what the tests share.
 
-mod check;
 mod cli;
-mod conninfo;
-mod csv_oracle;
-mod encoders;
+mod csv;
+mod encode;
 mod examples;
-mod four_ways;
-mod launcher;
 mod load;
-mod load_any;
-mod load_conflicts;
-mod load_create;
-mod load_files;
-mod load_indexes;
-mod load_null;
-mod load_receipts;
-mod load_rejects;
-mod oracle;
-mod oracle_datetime;
+mod postgres;
 mod query;
-mod query_faults;
-mod query_load;
-mod query_parallel;
-mod query_runs;
-mod query_verdicts;
-mod query_view;
-mod query_workloads;
 mod support;
-mod sync_batching;

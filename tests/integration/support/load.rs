@@ -1,31 +1,31 @@
-//! What tests of `load` share.
+//! What the tests of `load` share.
 
 use std::pin::pin;
 
-use futures::StreamExt;
-use tokio_postgres::Client;
+use bytes::Bytes;
+use futures::SinkExt as _;
 
-use super::cli::Workplace;
+use super::workplace::Workplace;
 
 /// The modes that write to a server.
 pub(crate) const MODES: [&str; 3] = ["rows", "batch", "copy"];
 
-/// A workplace on a database of its own, in which `sql` was run, with `csv` as data.csv.
-pub(crate) async fn workplace(sql: &str, csv: impl AsRef<[u8]>) -> (Workplace, Client) {
-    let database = super::database().await;
-    let workplace = Workplace::on(&database);
-    workplace.write("data.csv", csv);
-    let client = database.connect().await;
-    client.batch_execute(sql).await.unwrap();
-    (workplace, client)
+/// The table of the tutorial, as the program creates it.
+pub(crate) const PERSONS: &str = "CREATE TABLE persons (id integer PRIMARY KEY, name text, age smallint,
+    ismarried boolean, city text, state text, country text)";
+
+/// The header of a file for [`PERSONS`].
+pub(crate) const HEADER: &str = "id,name,age,isMarried,city,state,country\n";
+
+/// Fill `table` with what the server's own COPY makes of `csv`.
+pub(crate) async fn copy_csv(workplace: &Workplace, table: &str, csv: &[u8]) {
+    let sql = format!("COPY {table} FROM STDIN (FORMAT csv, HEADER)");
+    let mut sink = pin!(workplace.client().copy_in::<_, Bytes>(&sql).await.unwrap());
+    sink.send(Bytes::copy_from_slice(csv)).await.unwrap();
+    sink.finish().await.unwrap();
 }
 
-/// What `query` returns, as CSV without quotes where none are needed.
-pub(crate) async fn csv_of(client: &Client, query: &str) -> String {
-    let mut rows = pin!(client.copy_out(&format!("COPY ({query}) TO STDOUT (FORMAT csv)")).await.unwrap());
-    let mut csv = Vec::new();
-    while let Some(bytes) = rows.next().await {
-        csv.extend_from_slice(&bytes.unwrap());
-    }
-    String::from_utf8(csv).unwrap()
+/// The counts of a report under `keys`.
+pub(crate) fn counts<const N: usize>(report: &serde_json::Value, keys: [&str; N]) -> [u64; N] {
+    keys.map(|key| report[key].as_u64().unwrap())
 }

@@ -1,8 +1,8 @@
 //! One server for all tests, and a database for each.
 //!
-//! The server belongs to a guardian: this test binary, run once more as a process that starts the server (or
-//! joins the one of another test process), waits until its standard input ends, which happens however we end,
-//! then stops the server if nobody else uses it and removes its directory.
+//! The server belongs to a guardian: a second process of this test binary. It starts the server, or joins the one of
+//! another test process, and waits for the end of its standard input, which comes however this process ends. Then it
+//! stops the server unless others use it, and removes its directory.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,14 +17,14 @@ use postgres_etl::postgres::embedded::{self, Options};
 use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
-pub(crate) mod cli;
 pub(crate) mod load;
 pub(crate) mod query;
 pub(crate) mod terminal;
+pub(crate) mod workplace;
 
 const GUARDIAN: &str = "POSTGRES_ETL_TEST_GUARDIAN";
 
-/// The major version that the server has to have; that of the programs found first if it is not set.
+/// The major version that the server must have. If unset, the first programs found decide.
 const VERSION: &str = "POSTGRES_ETL_TEST_VERSION";
 
 /// The shared server.
@@ -33,20 +33,20 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Where its maintenance database is.
+    /// The URL of its maintenance database.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 }
 
-/// The shared server, started by the first who asks.
+/// The shared server, started on the first call.
 pub(crate) fn server() -> &'static TestServer {
     static SERVER: OnceLock<TestServer> = OnceLock::new();
     SERVER.get_or_init(|| {
         let mut guardian = Command::new(std::env::current_exe().expect("the test binary knows its path"))
             .args(["--exact", "support::guardian", "--nocapture"])
             .env(GUARDIAN, "1")
-            // Ctrl-C is for us; the guardian cleans up after it.
+            // Ctrl-C is meant for this process; the guardian must survive it to clean up.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -60,7 +60,7 @@ pub(crate) fn server() -> &'static TestServer {
     })
 }
 
-/// Reads lines until one has `prefix`, and returns the rest of it.
+/// Read lines until one begins with `prefix`, and return the rest of that line.
 pub(crate) fn line_after(lines: &mut impl std::io::BufRead, prefix: &str) -> String {
     let mut line = String::new();
     loop {
@@ -83,7 +83,8 @@ unsafe extern "C" {
 
 static GUARDED: Mutex<Option<(Child, BufReader<ChildStdout>)>> = Mutex::new(None);
 
-/// Makes an orderly end of this process wait until the server is gone; a disorderly one leaves that to the guardian.
+/// Make the regular exit of this process wait until the server has stopped; after a crash, the guardian stops it
+/// alone.
 fn wait_for_guardian_at_exit() {
     extern "C" fn release() {
         if let Some((mut guardian, mut lines)) = GUARDED.lock().ok().and_then(|mut guarded| guarded.take()) {
@@ -95,23 +96,24 @@ fn wait_for_guardian_at_exit() {
     assert_eq!(atexit(release), 0, "atexit has room for one more");
 }
 
-/// Not a test: the guardian's life, when this binary is run as one.
+/// Not a test: the guardian, if this binary runs as one.
 #[test]
 fn guardian() {
     if std::env::var_os(GUARDIAN).is_none() {
         return;
     }
-    // Removing the directory must not meet somebody who just comes in: users share this lock, the remover owns it.
+    // Users of the server share this lock; removing the directory takes it exclusively, so that no new user is
+    // affected.
     let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("test-server.lock")).unwrap();
     flock(&lock, FlockOperation::LockShared).unwrap();
     let options = Options { dir: Some(directory()), keep: false, ..Options::default() };
     let server = embedded::start(&options, &mut |_| ()).unwrap_or_else(|e| panic!("{e}; {:?}", e.help()));
     if let Ok(wanted) = std::env::var(VERSION) {
-        // Programs that the server's user cannot reach were passed over for others.
+        // The search passes over programs that the server's user cannot run, and may end at another version.
         let version = std::fs::read_to_string(directory().join("data/PG_VERSION")).unwrap();
         assert_eq!(version.trim(), wanted, "{VERSION} asks for another server");
     }
-    // Not println, which panics when the tests were killed meanwhile, and would leave the server running.
+    // Not println!, which panics if the tests have been killed meanwhile, and would leave the server running.
     let _ = writeln!(std::io::stdout(), "\nurl {}", server.url());
 
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -121,8 +123,8 @@ fn guardian() {
     }
 }
 
-/// Where every user may pass through, as the server's user has to when root runs the tests; one for each clone and
-/// version.
+/// The server's directory, one per clone and version. It is in a directory open to all users, as the server's user
+/// must reach it if root runs the tests.
 fn directory() -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (env!("CARGO_TARGET_TMPDIR"), std::env::var_os(VERSION)).hash(&mut hasher);
@@ -130,13 +132,13 @@ fn directory() -> PathBuf {
     std::env::temp_dir().join(format!("postgres-etl-tests-{uid}-{:08x}", hasher.finish() as u32))
 }
 
-/// A database of one test's own; it goes away with the server.
+/// A database for a single test; it is removed with the server.
 pub(crate) struct TestDb {
     url: String,
 }
 
 impl TestDb {
-    /// Where to connect to.
+    /// The URL to connect to.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -165,7 +167,7 @@ pub(crate) async fn database_with(options: &str) -> TestDb {
     TestDb { url: server.url().replacen("/postgres?", &format!("/{name}?"), 1) }
 }
 
-/// A connection whose driver runs until it is dropped.
+/// A client whose connection is driven until the client is dropped.
 pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server lets us in");
     tokio::spawn(connection);
@@ -175,8 +177,8 @@ pub(crate) async fn connect(url: &str) -> Client {
 #[tokio::test]
 async fn databases_are_separate() {
     let (one, other) = tokio::join!(database(), database());
-    one.connect().await.batch_execute("CREATE TABLE here ()").await.unwrap();
+    one.connect().await.batch_execute("CREATE TABLE t ()").await.unwrap();
     assert_ne!(one.url(), other.url());
-    let there = other.connect().await.query_one("SELECT to_regclass('here') IS NULL", &[]).await.unwrap();
-    assert!(there.get::<_, bool>(0));
+    let absent = other.connect().await.query_one("SELECT to_regclass('t') IS NULL", &[]).await.unwrap();
+    assert!(absent.get::<_, bool>(0));
 }

@@ -1,4 +1,4 @@
-//! A terminal that a program can be run on, and what is on its screen.
+//! A terminal to run a program on, and its screen.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,35 +9,35 @@ use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// The end of a pseudo terminal at which somebody would sit.
+/// The user's end of a pseudoterminal.
 pub(crate) struct Terminal {
     bytes: Receiver<Vec<u8>>,
     pending: Vec<u8>,
-    /// All that was written to it.
+    /// Everything written to the terminal.
     pub written: String,
-    /// What is to be seen on it now.
+    /// What the terminal shows now.
     pub screen: Screen,
 }
 
-/// Lines of text, and where the next character goes.
+/// Lines of text and the cursor.
 #[derive(Debug, Default)]
 pub(crate) struct Screen {
     lines: Vec<Vec<char>>,
     row: usize,
     column: usize,
-    /// A control sequence that is not over.
+    /// A control sequence that is not complete yet.
     sequence: Option<String>,
 }
 
-/// Characters to a line.
+/// Characters per line.
 const WIDTH: usize = 100;
 
-/// Whoever waits for so long waits in vain.
+/// How long to wait for the program before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Terminal {
-    /// A terminal of 50 lines, and the file through which a program uses it: what is written there
-    /// is read until the last copy of that is closed.
+    /// A terminal of 50 lines, and the file through which a program uses it: what the program writes is read until
+    /// the last copy of the file is closed.
     pub(crate) fn open() -> (Terminal, File) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -50,7 +50,7 @@ impl Terminal {
         let (sender, bytes) = channel();
         std::thread::spawn(move || {
             let (mut master, mut buffer) = (File::from(master), [0; 4096]);
-            // At the end of it, Linux says that there is an error.
+            // On Linux, reading fails with an error once the other end is closed.
             while let Ok(read @ 1..) = master.read(&mut buffer) {
                 if sender.send(buffer[..read].to_vec()).is_err() {
                     break;
@@ -60,7 +60,7 @@ impl Terminal {
         (Terminal { bytes, pending: Vec::new(), written: String::new(), screen: Screen::default() }, line)
     }
 
-    /// Look at it until `is_seen` on its screen.
+    /// Read until `is_seen` holds of the screen.
     pub(crate) fn wait_until(&mut self, is_seen: impl Fn(&Screen) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_seen(&self.screen) {
@@ -68,13 +68,13 @@ impl Terminal {
         }
     }
 
-    /// Look at it until nobody can write to it any more.
+    /// Read until the other end is closed.
     pub(crate) fn wait_until_closed(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while self.read(deadline) {}
     }
 
-    /// Read some of what is written; `false` if there is nothing left.
+    /// Read some of what is written; `false` at the end.
     fn read(&mut self, deadline: Instant) -> bool {
         use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
         match self.bytes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -82,7 +82,7 @@ impl Terminal {
             Err(Disconnected) => return false,
             Err(Timeout) => panic!("not seen: {:#?}\n{:?}", self.screen.text(), self.written),
         }
-        // A character may come in two parts.
+        // A character may be split between two reads.
         let valid = match std::str::from_utf8(&self.pending) {
             Ok(all) => all.len(),
             Err(error) => error.valid_up_to(),
@@ -96,7 +96,7 @@ impl Terminal {
 }
 
 impl Screen {
-    /// Show `character`, or do what it says.
+    /// Show `character`, or carry out the control character.
     pub(crate) fn put(&mut self, character: char) {
         if let Some(mut sequence) = self.sequence.take() {
             sequence.push(character);
@@ -112,7 +112,7 @@ impl Screen {
             '\r' => self.column = 0,
             '\n' => self.row += 1,
             _ => {
-                // The character that fills a line leaves the cursor there; the next one goes on below.
+                // The character that fills a line leaves the cursor after it; only the next one wraps.
                 if self.column == WIDTH {
                     (self.row, self.column) = (self.row + 1, 0);
                 }
@@ -125,7 +125,7 @@ impl Screen {
         }
     }
 
-    /// Do what the control sequence says.
+    /// Carry out the control sequence.
     fn obey(&mut self, sequence: &str) {
         let (parameter, what) = sequence.split_at(sequence.len() - 1);
         let number = parameter.trim_start_matches(['[', '?']).parse().unwrap_or(1);
@@ -135,7 +135,7 @@ impl Screen {
             "B" => self.row += number,
             "K" if parameter == "[2" => self.line().clear(),
             "K" if parameter == "[" => self.line().truncate(column),
-            // Colours, and whether the cursor is seen.
+            // Colours, and whether the cursor is visible.
             "m" | "h" | "l" => {}
             _ => panic!("this terminal does not know {sequence:?}"),
         }

@@ -1,0 +1,42 @@
+//! Flags, environment variables and the configuration file, and which of them wins.
+
+use crate::support;
+use crate::support::workplace::{ProgramOutput, Workplace};
+
+#[tokio::test]
+async fn flags_override_the_environment_which_overrides_the_file() {
+    let database = support::database().await;
+    let workplace = Workplace::on(&database)
+        .await
+        .csv("people.csv", "id\n1\n")
+        .config("[load]\nmode = \"batch\"\n[database]\nurl = \"host=nowhere.invalid\"\n");
+    let mode = |args: &[&str], env: &[(&str, &str)]| {
+        let mut command =
+            workplace.command(&[&["load", "people.csv", "--truncate", "--json"], args].concat());
+        command.envs(env.iter().copied());
+        ProgramOutput::from_command(command).json()["mode"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(mode(&[], &[]), "batch");
+    assert_eq!(mode(&[], &[("POSTGRES_ETL_MODE", "rows")]), "rows");
+    assert_eq!(mode(&["--mode", "copy"], &[("POSTGRES_ETL_MODE", "rows")]), "copy");
+    let named = Workplace::without_database()
+        .csv("people.csv", "id\n1\n")
+        .config(format!("[database]\nurl = {:?}\n", database.url()));
+    named.succeed(&["load", "people.csv", "--truncate"]);
+    let message =
+        named.fail(&["load", "people.csv", "--database-url", "postgresql://nobody@127.0.0.1:1/x"], 4);
+    assert!(message.contains("127.0.0.1:1"), "{message}");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
+    let workplace = Workplace::without_database().config("[load]\nbatchsize = 5\n");
+    insta::assert_snapshot!(workplace.fail(&["load"], 2), @r"
+    error: config.toml, line 2: unknown key `batchsize`
+      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, max_record_bytes, mode, truncate, defer_indexes, analyze, batch_size, pipeline_depth, sync_every, autocommit, connections
+    ");
+    insta::assert_snapshot!(workplace.fail(&["load", "--config", "none.toml"], 2), @r"
+    error: there is no configuration file none.toml
+      help: leave --config out to use ./config.toml, or the defaults if that is missing
+    ");
+}

@@ -1,0 +1,8 @@
+//! The command line: help, configuration, documents, and the commands other than `load` and `query`.
+
+mod check;
+mod config;
+mod generate;
+mod help;
+mod json_documents;
+mod server;

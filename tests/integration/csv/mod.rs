@@ -1,0 +1,3 @@
+//! Splitting CSV into records and fields.
+
+mod oracle;

@@ -1,0 +1,16 @@
+//! `load`: CSV files into tables.
+
+mod columns;
+mod conflicts;
+mod connections;
+mod create;
+mod errors;
+mod files;
+mod indexes;
+mod interruptions;
+mod modes;
+mod null;
+mod receipts;
+mod rejects;
+mod sync_batching;
+mod types;

@@ -1,0 +1,361 @@
+//! `load --max-rejects`: bad rows go to the file of rejects unchanged, and the others are loaded.
+
+use crate::support::load::{MODES, counts};
+use crate::support::workplace::{ProgramOutput, Workplace};
+
+/// Bad rows of every kind, in every mode: written to the file of rejects unchanged, with line and reason in the log.
+#[tokio::test]
+async fn bad_rows_are_rejected_and_the_others_are_loaded() {
+    let mut csv = "id,parent,n,note\r\n".to_owned();
+    for id in 1..=3000 {
+        csv += &match id {
+            100 => "100,1,x,type\r\n".to_owned(),
+            101 => "101,1\r\n".to_owned(),
+            500 => "499,1,1,duplicate\r\n".to_owned(),
+            1000 => "1000,77,1,\"foreign\r\nkey\"\r\n".to_owned(),
+            1500 => "1500,1,-1,check\r\n".to_owned(),
+            2000 => "2000,1,1,\r\n".to_owned(),
+            2500 => "2500,1,1,raise\r\n".to_owned(),
+            _ => format!("{id},1,{id},ok\r\n"),
+        };
+    }
+    let workplace = Workplace::with_sql(
+            "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1);
+         CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES parents, n int CHECK (n > 0), note text NOT NULL);
+         CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN IF NEW.note = 'raise' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER raise BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION raise()",
+        )
+        .await
+        .csv("data.csv", &csv);
+    for mode in MODES {
+        let ran = workplace.run(&[
+            "load",
+            "data.csv",
+            "-t",
+            "t",
+            "--truncate",
+            "--mode",
+            mode,
+            "--max-rejects",
+            "1%",
+            "--rejects",
+            "bad.csv",
+            "--json",
+        ]);
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        let report = ran.json();
+        let numbers = counts(&report, ["rows_read", "rows_loaded", "rows_rejected"]);
+        assert_eq!(numbers, [3000, 2993, 7], "{mode}");
+        assert_eq!(
+            workplace.csv_of("SELECT count(*), count(DISTINCT id) FROM t").await,
+            "2993,2993\n",
+            "{mode}"
+        );
+        assert_eq!(
+            workplace.read("bad.csv"),
+            "id,parent,n,note\r\n100,1,x,type\r\n101,1\r\n499,1,1,duplicate\r\n1000,77,1,\"foreign\r\nkey\"\r\n\
+             1500,1,-1,check\r\n2000,1,1,\r\n2500,1,1,raise\r\n",
+            "{mode}"
+        );
+        let log = workplace.read("bad.log.jsonl");
+        let log: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found: Vec<_> = log
+            .iter()
+            .map(|reject| {
+                let text = |key: &str| reject[key].as_str().unwrap_or("-").to_owned();
+                (
+                    reject["first_line"].as_u64().unwrap(),
+                    reject["last_line"].as_u64().unwrap(),
+                    text("sqlstate"),
+                    text("constraint"),
+                    text("column"),
+                    text("value"),
+                )
+            })
+            .collect();
+        let row = |first, last, sqlstate: &str, constraint: &str, column: &str, value: &str| {
+            (first, last, sqlstate.to_owned(), constraint.to_owned(), column.to_owned(), value.to_owned())
+        };
+        assert_eq!(
+            found,
+            [
+                row(101, 101, "-", "-", "n", "\"x\""),
+                row(102, 102, "-", "-", "-", "-"),
+                row(501, 501, "23505", "t_pkey", "id", "\"499\""),
+                row(1001, 1002, "23503", "t_parent_fkey", "-", "-"),
+                row(1502, 1502, "23514", "t_n_check", "-", "-"),
+                row(2002, 2002, "23502", "-", "note", "-"),
+                row(2502, 2502, "P0001", "-", "-", "-"),
+            ],
+            "{mode}"
+        );
+        let offset = log[3]["byte_offset"].as_u64().unwrap() as usize;
+        assert!(csv[offset..].starts_with("1000,77,"), "{mode}: {}", &csv[offset..offset + 20]);
+    }
+}
+
+#[tokio::test]
+async fn too_many_rejects_roll_the_load_back_and_stay_in_their_file() {
+    let mut csv = "id\n".to_owned();
+    for id in 0..1000 {
+        csv += &if id % 10 == 0 { "x\n".to_owned() } else { format!("{id}\n") };
+    }
+    let workplace =
+        Workplace::with_sql("CREATE TABLE t (id int); INSERT INTO t VALUES (-1)").await.csv("data.csv", csv);
+    for mode in MODES {
+        for limit in ["9", "9%"] {
+            let message = workplace.fail(
+                &["load", "data.csv", "-t", "t", "--truncate", "--mode", mode, "--max-rejects", limit],
+                1,
+            );
+            assert!(
+                message.contains(&format!("were rejected, more than --max-rejects {limit}")),
+                "{message}"
+            );
+            assert!(message.contains("the rejected rows are in rejects.csv"), "{message}");
+            assert_eq!(workplace.csv_of("SELECT * FROM t").await, "-1\n", "{mode}");
+            assert!(workplace.path("rejects.csv").exists());
+        }
+    }
+    assert_eq!(
+        workplace.run(&["load", "data.csv", "-t", "t", "--max-rejects", "100"]).status.code(),
+        Some(3)
+    );
+}
+
+/// Many duplicates in one chunk, among rows that are bad for another reason.
+#[tokio::test]
+async fn duplicates_are_rejected_among_other_bad_rows() {
+    let mut csv = "id,n\n".to_owned();
+    for id in 0..2000 {
+        csv += &match id % 100 {
+            7 => format!("{},1\n", id - 1),
+            50 => format!("{id},-1\n"),
+            _ => format!("{id},1\n"),
+        };
+    }
+    let workplace =
+        Workplace::with_sql("CREATE TABLE t (id int UNIQUE, n int CHECK (n > 0))").await.csv("data.csv", csv);
+    for mode in MODES {
+        let report = workplace
+            .run(&[
+                "load",
+                "data.csv",
+                "-t",
+                "t",
+                "--truncate",
+                "--mode",
+                mode,
+                "--max-rejects",
+                "40",
+                "--json",
+            ])
+            .json();
+        assert_eq!((&report["rows_loaded"], &report["rows_rejected"]), (&1960.into(), &40.into()), "{mode}");
+        assert_eq!(workplace.count("t").await, 1960, "{mode}");
+    }
+}
+
+/// Runs of good rows, and runs in which many or all are bad for several reasons: every mode rejects the same ones,
+/// even where a rule rules out replacing the COPY by INSERTs.
+#[tokio::test]
+async fn bad_rows_may_be_adjacent() {
+    let mut csv = "id,parent,n\n".to_owned();
+    let mut expected = csv.clone();
+    let mut state = 1_u32;
+    for id in 1..=12_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let percent = match id {
+            2000..4000 => 20,
+            6000..6100 => 100,
+            8000.. => 2,
+            _ => 0,
+        };
+        let bad = state >> 16 & 0xfff < 41 * percent;
+        let row = match (bad, id % 3) {
+            (false, _) => format!("{id},1,1\n"),
+            (true, 0) => format!("{id},1,-1\n"),
+            (true, 1) => format!("{id},7,1\n"),
+            (true, _) => format!("{},1,1\n", id / 10),
+        };
+        csv += &row;
+        expected += if bad { &row } else { "" };
+    }
+    let table = "(id int PRIMARY KEY, parent int REFERENCES parents, n int CHECK (n > 0))";
+    let workplace = Workplace::with_sql(&format!(
+        "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1);
+             CREATE TABLE t {table}; CREATE TABLE ruled {table};
+             CREATE RULE away AS ON INSERT TO ruled DO INSTEAD NOTHING"
+    ))
+    .await
+    .csv("data.csv", &csv);
+    let mut logs = Vec::new();
+    for (table, mode) in [("t", "rows"), ("t", "batch"), ("t", "copy"), ("ruled", "copy")] {
+        let flags = ["load", "data.csv", "-t", table, "--truncate", "--mode", mode, "--max-rejects", "50%"];
+        assert_eq!(workplace.run(&flags).status.code(), Some(3), "{table}, {mode}");
+        let rejects = workplace.read("rejects.csv");
+        assert_eq!(rejects, expected, "{table}, {mode}");
+        let sum = format!("SELECT count(*) + {} FROM {table}", expected.lines().count() - 1);
+        assert_eq!(workplace.csv_of(&sum).await, "12000\n", "{table}, {mode}");
+        let log = workplace.read("rejects.log.jsonl");
+        let reasons: Vec<_> = log
+            .lines()
+            .map(|line| {
+                let reject: serde_json::Value = serde_json::from_str(line).unwrap();
+                let constraint = reject["constraint"].as_str().unwrap().replace("ruled", "t");
+                (reject["first_line"].clone(), constraint, reject["column"].clone(), reject["value"].clone())
+            })
+            .collect();
+        logs.push(reasons);
+    }
+    assert!(logs.iter().all(|log| *log == logs[0]));
+}
+
+/// Once a row is known to be bad, constraints that the commit would check are checked row by row. Rows that precede
+/// the row they refer to are then rejected too, and can be loaded afterwards.
+#[tokio::test]
+async fn rows_that_violate_deferred_constraints_are_rejected() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES t DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .await
+    .csv("data.csv", "id,parent\n1,2\n2,\n3,99\n4,1\n");
+    let load = |mode: &str, limit: &str| {
+        workplace.run(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode, "--max-rejects", limit])
+    };
+    for mode in MODES {
+        let ran = load(mode, "3");
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        let rejects = workplace.read("rejects.csv");
+        assert!(rejects.contains("3,99\n"), "{mode}: {rejects}");
+        assert_eq!(workplace.csv_of("SELECT count(*) FROM t WHERE parent = 99").await, "0\n", "{mode}");
+        let error = workplace.fail(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode], 1);
+        assert!(error.contains("Key (parent)=(99) is not present"), "{mode}: {error}");
+    }
+    // Without a bad row, a row may precede the one it refers to.
+    workplace.write("data.csv", "id,parent\n1,2\n2,\n");
+    for mode in MODES {
+        assert_eq!(load(mode, "2").status.code(), Some(0), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_has_what_the_server_says_of_the_key() {
+    let workplace =
+        Workplace::with_sql("CREATE TABLE t (a int, b int, PRIMARY KEY (a, b)); INSERT INTO t VALUES (1, 1)")
+            .await
+            .csv("data.csv", "a,b\n1,1\n2,2\n");
+    for mode in MODES {
+        let flags = ["load", "data.csv", "-t", "t", "--mode", mode, "--max-rejects", "1", "--dry-run"];
+        assert_eq!(workplace.run(&flags).status.code(), Some(3), "{mode}");
+        let log = workplace.read("rejects.log.jsonl");
+        let log: serde_json::Value = serde_json::from_str(&log).unwrap();
+        assert_eq!(log["column"], "a, b", "{mode}");
+    }
+    // For the only row of a chunk, the log has the detail of the server's message.
+    workplace.write("data.csv", "a,b\n1,1\n");
+    workplace.run(&["load", "data.csv", "-t", "t", "--max-rejects", "1"]);
+    let log = workplace.read("rejects.log.jsonl");
+    assert!(log.contains(r#""detail":"Key (a, b)=(1, 1) already exists.""#), "{log}");
+}
+
+/// A key that already exists is no reason to reject a row if the row is to be updated, if a trigger changes the key,
+/// or if the key is in a child table.
+#[tokio::test]
+async fn no_row_is_rejected_for_an_existing_key_that_does_not_conflict() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE two (id int PRIMARY KEY, b text UNIQUE, v int);
+         CREATE TABLE shifted (id int PRIMARY KEY);
+         CREATE FUNCTION shift() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.id := NEW.id + 1000; RETURN NEW; END';
+         CREATE TRIGGER shift BEFORE INSERT ON shifted FOR EACH ROW EXECUTE FUNCTION shift();
+         CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child () INHERITS (parent)",
+    )
+    .await
+    .csv("two.csv", "id,b,v\n1,x,10\n2,y,20\n3,z,30\n9,x,90\n")
+    .csv("ids.csv", (1..10).fold("id\n".to_owned(), |csv, id| csv + &format!("{id}\n")));
+    for mode in MODES {
+        let load = |flags: &[&str]| {
+            let flags = [&["load", "--mode", mode, "--max-rejects", "9", "--json"], flags].concat();
+            let report = workplace.run(&flags).json();
+            counts(&report, ["rows_inserted", "rows_updated", "rows_skipped", "rows_rejected"])
+        };
+        let reset = "TRUNCATE two, shifted, parent, child;
+                     INSERT INTO two VALUES (1, 'x', 0), (2, 'y', 0), (3, 'z', 0);
+                     ALTER TABLE shifted DISABLE TRIGGER shift;
+                     INSERT INTO shifted SELECT generate_series(1, 9); INSERT INTO shifted VALUES (1005);
+                     ALTER TABLE shifted ENABLE TRIGGER shift;
+                     INSERT INTO child SELECT generate_series(1, 5); INSERT INTO parent VALUES (9)";
+        workplace.execute(reset).await;
+        assert_eq!(load(&["two.csv", "-t", "two", "--on-conflict", "update"]), [0, 3, 0, 1], "{mode}");
+        workplace.execute(reset).await;
+        assert_eq!(load(&["two.csv", "-t", "two", "--on-conflict", "skip:id"]), [0, 0, 3, 1], "{mode}");
+        assert_eq!(load(&["ids.csv", "-t", "shifted"]), [8, 0, 0, 1], "{mode}");
+        assert_eq!(load(&["ids.csv", "-t", "parent"]), [8, 0, 0, 1], "{mode}");
+        // --truncate spares the child tables.
+        assert_eq!(load(&["ids.csv", "-t", "parent", "--truncate"]), [9, 0, 0, 0], "{mode}");
+        assert_eq!(workplace.count("child").await, 5, "{mode}");
+    }
+}
+
+/// A missing privilege fails the load instead of rejecting every row.
+#[tokio::test]
+async fn a_missing_privilege_is_not_blamed_on_the_rows() {
+    let workplace =
+        Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY)").await.csv("data.csv", "id\n1\n2\n");
+    let role: String = workplace.value("SELECT 'inserter_of_' || current_database()").await;
+    workplace.execute(&format!("CREATE ROLE {role}; GRANT INSERT ON t TO {role}")).await;
+    for mode in MODES {
+        let mut command = workplace.command(&[
+            "load",
+            "data.csv",
+            "-t",
+            "t",
+            "--mode",
+            mode,
+            "--on-conflict",
+            "update",
+            "--max-rejects",
+            "9",
+        ]);
+        command.env("PGOPTIONS", format!("-c role={role}"));
+        let ran = ProgramOutput::from_command(command);
+        assert_eq!(ran.status.code(), Some(1), "{mode}: {ran:#?}");
+        assert!(ran.stderr.contains("permission denied"), "{mode}: {ran:#?}");
+    }
+    workplace.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+/// The rejects of a file without a final line ending can be loaded again.
+#[tokio::test]
+async fn rejects_have_the_line_endings_of_their_file() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (a int, b text)").await;
+    for end in ["\n", "\r\n", "\r"] {
+        workplace.write("data.csv", format!("a,b{end}1,x{end}bad,y"));
+        assert_eq!(
+            workplace.run(&["load", "data.csv", "-t", "t", "--max-rejects", "1"]).status.code(),
+            Some(3)
+        );
+        let rejects = workplace.read("rejects.csv");
+        assert_eq!(rejects, format!("a,b{end}bad,y{end}"));
+        workplace.write("again.csv", rejects.replace("bad", "2"));
+        workplace.succeed(&["load", "again.csv", "-t", "t"]);
+    }
+}
+
+/// A file without bad rows loads though its rows refer to later ones.
+#[tokio::test]
+async fn rows_may_refer_to_later_rows() {
+    let csv = (1..20_000).fold("id,next\n".to_owned(), |csv, id| csv + &format!("{id},{}\n", id + 1));
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY, next int REFERENCES t)")
+        .await
+        .csv("data.csv", csv + "20000,\n");
+    let report = workplace.succeed(&["load", "data.csv", "-t", "t", "--max-rejects", "1", "--json"]).json();
+    assert_eq!((&report["rows_loaded"], &report["rows_rejected"]), (&20_000.into(), &0.into()));
+    workplace.write("data.csv", "id,next\n1,\nx,\n2,1\n");
+    let flags = ["load", "data.csv", "-t", "t", "--truncate", "--max-rejects", "1"];
+    assert_eq!(workplace.run(&flags).status.code(), Some(3));
+    assert_eq!(workplace.count("t").await, 2);
+}

@@ -1,0 +1,124 @@
+//! `load`: columns of every type, encoded by the program or parsed by the server.
+
+use crate::support::load::{MODES, copy_csv};
+use crate::support::workplace::{ProgramOutput, Workplace};
+
+/// Every mode stores what the server's own COPY stores, and reports in which format each column was sent.
+#[tokio::test]
+async fn every_type_loads_as_copy_loads_it() {
+    let table = "(i2 int2, i4 int4, i8 int8, f4 float4, f8 float8, n numeric, n2 numeric(8,2), b bool, t text,
+        v varchar(5), c char(6), nm name, by bytea, d date, tm time, tz timetz, ts timestamp, tstz timestamptz,
+        iv interval, u uuid, j json, jb jsonb, ip inet, ci cidr, mac macaddr, mood mood, dom positive,
+        ia int[], ta text[], nested int[], r int4range, p point, x xml, m money, mb mood[], dd date)";
+    let workplace = Workplace::with_sql(&format!(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+             CREATE DOMAIN positive AS numeric CHECK (VALUE > 0);
+             CREATE TABLE t {table}; CREATE TABLE reference {table};"
+    ))
+    .await;
+    let rows = [
+        "i2,i4,i8,f4,f8,n,n2,b,t,v,c,nm,by,d,tm,tz,ts,tstz,iv,u,j,jb,ip,ci,mac,mood,dom,ia,ta,nested,r,p,x,m,mb,dd",
+        r#"-1,2,3,1.5,-1e-300,123456789012345678901234567890.10,1.005,yes,"a ""b""",abc,xy,some,\x00ff,2020-02-29,12:34:56.789,12:00+02,2021-01-02 03:04:05.6,2021-01-02T03:04:05Z,1 year 2 mons -3 days 04:05:06,A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11,"{""a"": 1}","{""b"":  [1, 2]}",10.0.0.1/8,10.0.0.0/8,08:00:2b:01:02:03,ok,7.5,"{1,NULL,3}","{a,""b,c"",NULL,""NULL""}","{{1,2},{3,4}}","[1,5)","(1,2)",<a/>,$1.50,"{sad,happy}",2021-03-04"#,
+        r#",,,NaN,Infinity,NaN,-0.004,f,"","","  ",,\\x5c,-infinity,24:00:00,,infinity,0001-01-01 00:00:00 BC,P1DT2H,,null,true,::1,::/0,,happy,0.001,{},{},"[2:3]={7,8}",empty,,,,{},03/04/2021"#,
+        r#"0,0,0,0,0,0,0,0,x,y,z,w,a\\b,2021-12-31,00:00,00:00Z,2021-12-31,2021-12-31 12:00:00.123456+05:30,@ 3 days ago,{a0eebc999c0b4ef8bb6d6bb9bd380a11},[],"""s""",192.168.1.0/24,192.168.1.0/24,0800.2b01.0203,sad,1,,,,"[1,1]","(0,0)",text,2,{ok},2021-12-31"#,
+    ];
+    let csv = rows.join("\n") + "\n";
+    workplace.write("data.csv", &csv);
+    copy_csv(&workplace, "reference", csv.as_bytes()).await;
+    let reference = workplace.csv_of("SELECT * FROM reference").await;
+    for mode in MODES {
+        let report = workplace
+            .succeed(&["load", "data.csv", "--table", "t", "--truncate", "--mode", mode, "--json"])
+            .json();
+        assert_eq!(workplace.csv_of("SELECT * FROM t").await, reference, "{mode}");
+        let column = |name: &str| {
+            let columns = report["columns"].as_array().unwrap();
+            columns.iter().find(|column| column["name"] == name).unwrap().clone()
+        };
+        assert_eq!(column("r")["format"], "text", "{mode}");
+        assert_eq!(column("p")["format"], "text", "{mode}");
+        if mode != "copy" {
+            // A COPY has one format for all columns.
+            assert_eq!(column("n")["format"], "binary", "{mode}");
+            assert_eq!(column("dd")["text_from"]["line"], 3, "{mode}");
+            assert_eq!(column("dd")["text_from"]["value"], "\"03/04/2021\"", "{mode}");
+        }
+    }
+}
+
+/// A value that only the server can read turns the rest of a COPY into text, and nothing is lost at the seam.
+#[tokio::test]
+async fn a_copy_changes_its_format_midway() {
+    let mut csv = "id,day,note\n".to_owned();
+    for id in 1..=20_000 {
+        let day = if id == 12_345 { "12/31/2021" } else { "2021-01-02" };
+        csv += &format!("{id},{day},\"tab\t, back\\slash, \n line {id}\"\n");
+    }
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY, day date, note text)")
+        .await
+        .csv("data.csv", csv);
+    for mode in MODES {
+        let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
+        assert!(
+            ran.stdout.contains("data.csv, line 24690 on, because of \"12/31/2021\""),
+            "{mode}: {ran:#?}"
+        );
+        let sums =
+            "SELECT count(*), count(*) FILTER (WHERE note = E'tab\\t, back\\\\slash, \\n line ' || id),
+            count(*) FILTER (WHERE day = '2021-12-31') FROM t";
+        assert_eq!(workplace.csv_of(sums).await, "20000,20000,1\n", "{mode}");
+    }
+}
+
+/// The failed batch is reported even when the next one needs another statement.
+#[tokio::test]
+async fn a_refused_row_before_a_change_of_format_is_reported() {
+    let mut csv = "id,day\n1,2021-01-02\n1,2021-01-02\n".to_owned();
+    for id in 3..6000 {
+        csv += &format!("{id},{}\n", if id == 20 { "12/31/2021" } else { "2021-01-02" });
+    }
+    let workplace =
+        Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY, day date)").await.csv("data.csv", csv);
+    for mode in MODES {
+        let error = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
+        assert!(error.contains("Key (id)=(1) already exists"), "{mode}: {error}");
+    }
+}
+
+/// `5` is five years in an `interval year`, and five seconds where the input function does not know the fields.
+#[tokio::test]
+async fn short_intervals_are_read_with_their_fields_or_refused() {
+    let table = "CREATE TABLE t (a interval year, b interval year[], c numeric(5,1))";
+    let workplace =
+        Workplace::with_sql(table).await.csv("data.csv", "a,c\n1 year,1\n5,1e-20000\n2 years,2\n");
+    for mode in MODES {
+        workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
+        let found = workplace.csv_of("SELECT a, c FROM t").await;
+        assert_eq!(found, "1 year,1.0\n5 years,0.0\n2 years,2.0\n", "{mode}");
+    }
+    workplace.write("data.csv", "b\n{5}\n");
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", "copy"]);
+    assert_eq!(workplace.csv_of("SELECT b FROM t").await, "\"{\"\"5 years\"\"}\"\n");
+    for mode in ["rows", "batch"] {
+        let message = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
+        assert!(message.contains("only COPY can load interval year[] into column b of t"), "{message}");
+    }
+}
+
+/// What `08.10.2026` means depends on `DateStyle`, so the report names the setting and how to change it.
+#[tokio::test]
+async fn dates_that_depend_on_datestyle_are_reported() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int, day date)")
+        .await
+        .csv("data.csv", "id,day\n1,08.10.2026\n");
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t"]);
+    assert!(ran.stdout.contains("dates   read with DateStyle ISO, MDY: day"), "{ran:#?}");
+    workplace.write("data.csv", "id,day\n1,20.10.2026\n");
+    let error = workplace.fail(&["load", "data.csv", "-t", "t"], 1);
+    assert!(error.contains("PGOPTIONS='-c datestyle=DMY'"), "{error}");
+    let mut command = workplace.command(&["load", "data.csv", "-t", "t", "--truncate"]);
+    command.env("PGOPTIONS", "-c datestyle=DMY");
+    let ran = ProgramOutput::from_command(command);
+    assert!(ran.stdout.contains("DateStyle ISO, DMY"), "{ran:#?}");
+    assert_eq!(workplace.csv_of("SELECT day FROM t").await, "2026-10-20\n");
+}

@@ -1,0 +1,326 @@
+//! Connection settings against servers with TLS and without: what each `sslmode` does, and what each error says.
+
+mod certificates;
+mod server;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::num::NonZero;
+use std::time::{Duration, Instant};
+
+use postgres_etl::postgres::conninfo::{Conninfo, resolve};
+use postgres_etl::postgres::{SessionOptions, Timeouts, connect, connect_error, pool};
+use postgres_etl::{Error, ErrorKind};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+use certificates::version_1_certificate;
+use server::{PASSWORD, Server, unused_port, write_private};
+
+/// Resolve `text` with the variables `env` as the whole environment.
+fn conninfo(text: &str, env: &[(&str, &str)]) -> Conninfo {
+    let lookup = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    resolve(Some((text, "--database-url")), &lookup).unwrap().unwrap()
+}
+
+/// Log in through a pool, and return whether the connection is encrypted. Sync batching, which opens its own sockets,
+/// must have the same outcome.
+async fn log_in(conninfo: &Conninfo) -> Result<bool, Error> {
+    let stock = log_in_for(conninfo, SessionOptions::default()).await;
+    let batching = SessionOptions { sync_every: NonZero::new(16).unwrap(), read_only: false };
+    let batched = log_in_for(conninfo, batching).await;
+    let shown = |outcome: &Result<bool, Error>| outcome.as_ref().map_err(ToString::to_string).copied();
+    assert_eq!(shown(&batched), shown(&stock));
+    stock
+}
+
+async fn log_in_for(conninfo: &Conninfo, session: SessionOptions) -> Result<bool, Error> {
+    let pool = pool(conninfo, 1, Timeouts::default(), session)?;
+    let client = pool.get().await.map_err(|error| connect_error::from_pool(conninfo, &error))?;
+    let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await;
+    Ok(row.unwrap().get(0))
+}
+
+/// The outcome of a login, in short: `tls`, `plain`, or the error without its address and the help.
+async fn outcome(text: &str) -> String {
+    login_outcome(&conninfo(text, &[])).await
+}
+
+async fn login_outcome(conninfo: &Conninfo) -> String {
+    match log_in(conninfo).await {
+        Ok(true) => "tls".to_owned(),
+        Ok(false) => "plain".to_owned(),
+        Err(error) => {
+            let text = format!("{error} / {}", error.help().unwrap_or("no help"));
+            // The words of servers before 14.
+            let text = text.replace("SSL off", "no encryption").replace("SSL on", "SSL encryption");
+            assert!(!text.contains(PASSWORD), "{text}");
+            let prefix = format!("failed to connect to {}: ", conninfo.describe());
+            text.strip_prefix(&prefix).map(str::to_owned).unwrap_or(text)
+        }
+    }
+}
+
+const NO_TLS: &str =
+    "server does not support TLS / set ssl = on in the server, or use sslmode=prefer or disable";
+
+#[tokio::test]
+async fn every_sslmode_against_a_server_with_tls_and_one_without() {
+    let (with, without) = (Server::with_tls(), Server::without_tls());
+    let root = format!("sslrootcert={}", with.path("ca.crt"));
+    let mut table = String::new();
+    for mode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
+        for (name, server) in [("with", &with), ("without", &without)] {
+            // The certificate is for localhost; hostaddr keeps IPv6 out of it.
+            let text = server.settings(&format!("host=localhost hostaddr=127.0.0.1 sslmode={mode} {root}"));
+            writeln!(table, "{mode} {name}: {}", outcome(&text).await.replace(NO_TLS, "no TLS")).unwrap();
+        }
+    }
+    assert_eq!(
+        table,
+        "disable with: plain\ndisable without: plain\n\
+         allow with: plain\nallow without: plain\n\
+         prefer with: tls\nprefer without: plain\n\
+         require with: tls\nrequire without: no TLS\n\
+         verify-ca with: tls\nverify-ca without: no TLS\n\
+         verify-full with: tls\nverify-full without: no TLS\n"
+    );
+}
+
+#[tokio::test]
+async fn certificates_are_checked_as_the_mode_demands() {
+    let server = Server::with_tls();
+    let (ca, other) = (server.path("ca.crt"), server.path("other-ca.crt"));
+    let try_mode = async |more: String| outcome(&server.settings(&more)).await;
+    let unknown = "no trusted authority issued the server's certificate / \
+                   set sslrootcert=FILE to the certificate of the authority that issued it";
+
+    // 127.0.0.1 is not among the names in the certificate.
+    assert_eq!(try_mode(format!("sslmode=verify-ca sslrootcert={ca}")).await, "tls");
+    let name = try_mode(format!("sslmode=verify-full sslrootcert={ca}")).await;
+    assert!(name.starts_with("the server's certificate is for another host name / "), "{name}");
+    for mode in ["require", "verify-ca", "verify-full"] {
+        assert_eq!(try_mode(format!("sslmode={mode} sslrootcert={other}")).await, unknown);
+    }
+    assert_eq!(try_mode("sslrootcert=system".to_owned()).await, unknown);
+    assert_eq!(try_mode("sslmode=require".to_owned()).await, "tls");
+    assert_eq!(try_mode(format!("sslmode=prefer sslrootcert={other}")).await, "tls");
+    let missing = try_mode("sslmode=verify-ca".to_owned()).await;
+    assert!(missing.starts_with("sslmode verify-ca and verify-full need a root certificate / "), "{missing}");
+    let unread = try_mode("sslmode=require sslrootcert=/nowhere".to_owned()).await;
+    assert!(unread.starts_with("failed to read sslrootcert /nowhere: "), "{unread}");
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_with_only_a_common_name_can_be_its_own_root() {
+    let server = Server::start(true);
+    // As `openssl req -x509 -subj /CN=localhost` makes it.
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    fs::write(server.path("server.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(server.path("server.key"), key.serialize_pem()).unwrap();
+    server.execute("SELECT pg_reload_conf()").await;
+
+    let root = server.path("server.crt");
+    let full = server.settings(&format!("sslmode=verify-full sslrootcert={root}"));
+    // The postmaster loads the new certificate once it handles the signal.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let named = format!("{full} host=localhost hostaddr=127.0.0.1");
+    while outcome(&named).await != "tls" {
+        assert!(Instant::now() < deadline, "{}", outcome(&named).await);
+    }
+    let name = outcome(&full).await;
+    assert!(name.starts_with("the server's certificate is for another host name / "), "{name}");
+}
+
+#[tokio::test]
+async fn version_1_certificates_encrypt_but_do_not_authenticate() {
+    let server = Server::start(true);
+    let key = KeyPair::generate().unwrap();
+    let pem = version_1_certificate(&key);
+    fs::write(server.path("server.crt"), &pem).unwrap();
+    fs::write(server.path("server.key"), key.serialize_pem()).unwrap();
+    server.execute("SELECT pg_reload_conf()").await;
+    let checked = server.settings(&format!("sslmode=verify-ca sslrootcert={}", server.path("ca.crt")));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut refusal = outcome(&checked).await;
+    while refusal == "tls" {
+        assert!(Instant::now() < deadline, "the server has not loaded the new certificate");
+        refusal = outcome(&checked).await;
+    }
+    assert!(refusal.contains("UnsupportedCertVersion / reissue it as X.509 version 3"), "{refusal}");
+    for mode in ["prefer", "require", "require channel_binding=require"] {
+        assert_eq!(outcome(&server.settings(&format!("sslmode={mode}"))).await, "tls", "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn allow_and_prefer_try_again_as_the_server_demands() {
+    let server = Server::with_tls();
+    let roles = format!(
+        "CREATE ROLE tls LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'; \
+         CREATE ROLE cert LOGIN"
+    );
+    server.execute(&roles).await;
+    let as_user =
+        async |user: &str, more: &str| outcome(&server.settings(&format!("user={user} {more}"))).await;
+
+    assert_eq!(as_user("tls", "sslmode=allow").await, "tls");
+    assert_eq!(as_user("plain", "sslmode=prefer").await, "plain");
+    let insists = as_user("tls", "sslmode=disable").await;
+    assert!(insists.contains("no encryption (SQLSTATE 28000) / if the server requires TLS"), "{insists}");
+    let refused = as_user("plain", "sslmode=require").await;
+    assert!(refused.contains("SSL encryption (SQLSTATE 28000) / "), "{refused}");
+    let wrong = as_user("tls", "sslmode=allow password=wrong").await;
+    assert!(
+        wrong.starts_with("password authentication failed for user \"tls\" (SQLSTATE 28P01) / "),
+        "{wrong}"
+    );
+
+    let (certificate, key) = (server.path("client.crt"), server.path("client.key"));
+    let identity = format!("sslmode=require sslcert={certificate} sslkey={key}");
+    assert_eq!(as_user("cert", &identity).await, "tls");
+    let without = as_user("cert", "sslmode=require").await;
+    assert!(without.contains("certificate") && without.contains("sslcert=FILE sslkey=FILE"), "{without}");
+}
+
+#[tokio::test]
+async fn channel_binding_is_used_over_tls() {
+    let server = Server::with_tls();
+    assert_eq!(outcome(&server.settings("sslmode=require channel_binding=require")).await, "tls");
+    let plain = outcome(&server.settings("sslmode=disable channel_binding=require")).await;
+    assert!(plain.contains("channel binding"), "{plain}");
+}
+
+#[tokio::test]
+async fn unix_sockets_are_never_encrypted() {
+    let server = Server::with_tls();
+    let text = server.settings(&format!("host={} sslmode=verify-full", server.path("")));
+    assert_eq!(outcome(&text).await, "plain");
+    let host = server.path("").replace('/', "%2F");
+    assert_eq!(
+        outcome(&format!("postgresql://ann:{PASSWORD}@{host}:{}/postgres", server.port)).await,
+        "plain"
+    );
+}
+
+#[tokio::test]
+async fn failed_logins_are_explained_with_a_remedy() {
+    let server = Server::with_tls();
+    server.execute("CREATE ROLE \"full\" LOGIN PASSWORD 'full' CONNECTION LIMIT 0").await;
+    for (more, expected) in [
+        (
+            "password=wrong",
+            "password authentication failed for user \"ann\" (SQLSTATE 28P01) / \
+             check the user name and the password of ann (in PGPASSWORD, ~/.pgpass or the URL)",
+        ),
+        (
+            "password=''",
+            "the server requires a password, and none is set / set PGPASSWORD, add a line \
+             host:port:database:user:password to ~/.pgpass, or add it to the URL",
+        ),
+        (
+            "user=absent",
+            "role \"absent\" does not exist (SQLSTATE 28000) / run `createuser absent`, or name another user in PGUSER \
+             or as postgresql://user@host/database",
+        ),
+        (
+            "user=full password=full",
+            "too many connections for role \"full\" (SQLSTATE 53300) / use fewer connections, close idle ones, or \
+             raise the server's max_connections",
+        ),
+        (
+            "dbname=template1 sslmode=disable",
+            "no pg_hba.conf entry for host \"127.0.0.1\", user \"ann\", database \"template1\", no encryption \
+             (SQLSTATE 28000) / if the server requires TLS, use sslmode=require; otherwise add a line to its \
+             pg_hba.conf",
+        ),
+        (
+            "dbname=template1 sslmode=require",
+            "no pg_hba.conf entry for host \"127.0.0.1\", user \"ann\", database \"template1\", SSL encryption \
+             (SQLSTATE 28000) / add a line for database template1, user ann and this client's address to the \
+             server's pg_hba.conf, and reload the server",
+        ),
+        (
+            "dbname=absent",
+            "database \"absent\" does not exist (SQLSTATE 3D000) / run `createdb absent`, or name another database",
+        ),
+        (
+            "host=absent.invalid",
+            "the host name cannot be resolved / check its spelling and this machine's name resolution",
+        ),
+        (
+            "host=/nowhere",
+            "the socket does not exist: no server listens there / start the server, or leave --database-url out \
+             to use the embedded server",
+        ),
+    ] {
+        assert_eq!(outcome(&server.settings(more)).await, expected, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_names_the_source_of_its_address() {
+    let (port, env) = (unused_port().to_string(), [("PGUSER", "ann"), ("PGHOST", "127.0.0.1")]);
+    let lookup = |name: &str| {
+        let found = env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        found.or_else(|| (name == "PGPORT").then(|| port.clone()))
+    };
+    let conninfo = resolve(None, &lookup).unwrap().unwrap();
+    let error = log_in(&conninfo).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "failed to connect to postgresql://ann@127.0.0.1:{port}/ann: connection refused: no server listens there"
+        )
+    );
+    assert_eq!(error.help(), Some("start the server, or unset PGHOST to use the embedded server"));
+}
+
+#[tokio::test]
+async fn a_silent_server_times_out() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let conninfo = conninfo(&format!("host=127.0.0.1 port={port} user=ann"), &[]);
+    let timeouts = Timeouts { connect: Some(Duration::from_millis(100)), ..Timeouts::default() };
+    let error = connect(&conninfo, timeouts).await.err().unwrap();
+    assert!(error.to_string().ends_with("the server did not answer within 0.1 s"), "{error}");
+    let error = pool(&conninfo, 1, timeouts, SessionOptions::default()).unwrap().get().await.err().unwrap();
+    let error = connect_error::from_pool(&conninfo, &error);
+    assert!(error.to_string().ends_with("the server did not answer in time"), "{error}");
+}
+
+#[tokio::test]
+async fn password_files_and_services_are_used() {
+    let server = Server::with_tls();
+    let home = tempfile::tempdir().unwrap();
+    let (passwords, services) = (home.path().join(".pgpass"), home.path().join(".pg_service.conf"));
+    write_private(
+        &passwords,
+        &format!("127.0.0.1:{}:*:ann:{PASSWORD}\nlocalhost:*:*:*:wrong\n", server.port),
+    );
+    let section = format!("[etl]\nhost=127.0.0.1\nport={}\nuser=ann\ndbname=postgres\n", server.port);
+    fs::write(&services, section).unwrap();
+    let env = [("HOME", home.path().to_str().unwrap()), ("PGSERVICE", "etl")];
+
+    let lookup = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    assert_eq!(login_outcome(&resolve(None, &lookup).unwrap().unwrap()).await, "tls");
+    let wrong = login_outcome(&conninfo("host=localhost hostaddr=127.0.0.1", &env)).await;
+    let file = passwords.display();
+    assert!(wrong.ends_with(&format!("/ the password is from {file}: correct its line for ann")), "{wrong}");
+}
+
+#[tokio::test]
+async fn the_next_host_of_several_is_tried() {
+    let server = Server::without_tls();
+    let text = format!(
+        "postgresql://ann:{PASSWORD}@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable",
+        unused_port(),
+        server.port
+    );
+    assert_eq!(outcome(&text).await, "plain");
+}

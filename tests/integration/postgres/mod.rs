@@ -1,0 +1,5 @@
+//! Connections, the embedded server, and the driver.
+
+mod conninfo;
+mod embedded;
+mod sync_batching;

@@ -1,0 +1,18 @@
+//! `query`: measuring what a server answers.
+
+mod answers;
+mod cpu;
+mod endings;
+mod explain;
+mod faults;
+mod latencies;
+mod live_view;
+mod open_loop;
+mod refused_workloads;
+mod saved_runs;
+mod search;
+mod shipped_workloads;
+mod statements;
+mod sync_batching;
+mod verdicts;
+mod workloads;

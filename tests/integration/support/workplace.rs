@@ -1,0 +1,240 @@
+//! The program as a user runs it: in a directory of its own, on a database of its own.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use futures::TryStreamExt as _;
+use tokio_postgres::Client;
+use tokio_postgres::types::FromSqlOwned;
+
+use super::TestDb;
+
+/// A temporary working directory, and the database that the program is pointed at.
+///
+/// ```ignore
+/// let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await.csv("data.csv", "id\n1\n");
+/// workplace.succeed(&["load", "data.csv", "-t", "t"]);
+/// assert_eq!(workplace.csv_of("SELECT * FROM t").await, "1\n");
+/// ```
+pub(crate) struct Workplace {
+    dir: tempfile::TempDir,
+    database: Option<(String, Client)>,
+}
+
+/// What a run of the program printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct ProgramOutput {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Building a workplace.
+impl Workplace {
+    /// A workplace on a new, empty database.
+    pub(crate) async fn new() -> Workplace {
+        Workplace::on(&super::database().await).await
+    }
+
+    /// A workplace on a new database in which `sql` has been executed.
+    pub(crate) async fn with_sql(sql: &str) -> Workplace {
+        let workplace = Workplace::new().await;
+        workplace.execute(sql).await;
+        workplace
+    }
+
+    /// A workplace on `database`.
+    pub(crate) async fn on(database: &TestDb) -> Workplace {
+        let database = Some((database.url().to_owned(), database.connect().await));
+        Workplace { database, ..Workplace::without_database() }
+    }
+
+    /// A workplace that names no database to the program.
+    pub(crate) fn without_database() -> Workplace {
+        Workplace { dir: tempfile::tempdir().unwrap(), database: None }
+    }
+
+    /// A workplace whose embedded server the program itself starts, with `config` continuing the section `[server]`
+    /// of the configuration.
+    pub(crate) fn with_embedded_server(config: &str) -> Workplace {
+        let workplace = Workplace::without_database();
+        // If root runs the tests, the server's user must be able to enter the directory.
+        fs::set_permissions(workplace.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        let directory = workplace.path("server").display().to_string();
+        workplace.config(format!("[server]\ndirectory = '{directory}'\n{config}\n"))
+    }
+
+    /// Adds the CSV file `name`.
+    pub(crate) fn csv(self, name: &str, content: impl AsRef<[u8]>) -> Workplace {
+        self.write(name, content);
+        self
+    }
+
+    /// Adds the configuration file.
+    pub(crate) fn config(self, content: impl AsRef<[u8]>) -> Workplace {
+        self.write("config.toml", content);
+        self
+    }
+}
+
+/// Its files.
+impl Workplace {
+    /// The path of the file `name`.
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Write the file `name`, and return its path.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The content of the text file `name`.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The content of the JSON file `name`.
+    pub(crate) fn read_json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_str(&self.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+/// Its database.
+impl Workplace {
+    /// A connection to the database.
+    pub(crate) fn client(&self) -> &Client {
+        let (_, client) = self.database.as_ref().expect("this workplace has a database");
+        client
+    }
+
+    /// Execute the statements `sql`.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.client().batch_execute(sql).await.unwrap();
+    }
+
+    /// The first column of the only row that `query` returns.
+    pub(crate) async fn value<T: FromSqlOwned>(&self, query: &str) -> T {
+        self.client().query_one(query, &[]).await.unwrap().get(0)
+    }
+
+    /// The number of rows in `table`.
+    pub(crate) async fn count(&self, table: &str) -> i64 {
+        self.value(&format!("SELECT count(*) FROM {table}")).await
+    }
+
+    /// The first column of every row that `query` returns.
+    pub(crate) async fn values<T: FromSqlOwned>(&self, query: &str) -> Vec<T> {
+        self.client().query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The rows that `query` returns, as CSV in which only values that need quotes have them.
+    pub(crate) async fn csv_of(&self, query: &str) -> String {
+        String::from_utf8(self.copy_out(query, "csv").await).unwrap()
+    }
+
+    /// The rows of `table` byte for byte, in an order that depends on nothing but the rows.
+    pub(crate) async fn content(&self, table: &str) -> Vec<u8> {
+        self.copy_out(&format!("SELECT * FROM {table} t ORDER BY t::text"), "binary").await
+    }
+
+    async fn copy_out(&self, query: &str, format: &str) -> Vec<u8> {
+        let copy = format!("COPY ({query}) TO STDOUT (FORMAT {format})");
+        let mut chunks = pin!(self.client().copy_out(&copy).await.unwrap());
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.try_next().await.unwrap() {
+            bytes.extend_from_slice(&chunk);
+        }
+        bytes
+    }
+}
+
+/// Running the program in it.
+impl Workplace {
+    /// The program with `args`, not yet started; no environment variable of the test run names a server to it.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postgres-etl"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("PG") || name.starts_with("POSTGRES_ETL_") || name == "DATABASE_URL" {
+                command.env_remove(name);
+            }
+        }
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        if let Some((url, _)) = &self.database {
+            command.env("DATABASE_URL", url);
+        }
+        command
+    }
+
+    /// Run the program with `args` to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> ProgramOutput {
+        ProgramOutput::from_command(self.command(args))
+    }
+
+    /// Run the program with `args` and `input` as its standard input to its end.
+    pub(crate) fn run_with_input(&self, args: &[&str], input: impl AsRef<[u8]>) -> ProgramOutput {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // The program may end without reading all of it.
+        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// Run the program with `args`, and check that it succeeds.
+    pub(crate) fn succeed(&self, args: &[&str]) -> ProgramOutput {
+        let ran = self.run(args);
+        assert!(ran.status.success(), "{args:?}: {ran:#?}");
+        ran
+    }
+
+    /// Run the program with `args`, check that it fails with `exit_code`, and return its error message.
+    pub(crate) fn fail(&self, args: &[&str], exit_code: i32) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.status.code(), Some(exit_code), "{args:?}: {ran:#?}");
+        assert_eq!(ran.stdout, "", "{args:?}: errors belong to standard error");
+        assert!(!ran.stderr.contains("panicked"), "{args:?}: {ran:#?}");
+        // Temporary paths differ from run to run.
+        ran.stderr.replace(&self.dir.path().display().to_string(), "DIR")
+    }
+
+    /// Start the program with `args`.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+impl ProgramOutput {
+    /// Run `command` to its end.
+    pub(crate) fn from_command(mut command: Command) -> ProgramOutput {
+        command.output().unwrap().into()
+    }
+
+    /// Wait for the end of `child`.
+    pub(crate) fn from_child(child: Child) -> ProgramOutput {
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// Standard output, which must be a JSON document.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+impl From<std::process::Output> for ProgramOutput {
+    fn from(output: std::process::Output) -> ProgramOutput {
+        ProgramOutput {
+            status: output.status,
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
