@@ -137,10 +137,10 @@ impl ColumnMapping {
             let mapped = naming.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str());
             let is_taken = |column: &&Column| targets.names().any(|taken| taken == column.name);
             let column = match (mapped, by_header) {
-                (Some(column), _) => table.column_in_sql(column),
-                (None, false) => table.column_in_sql(name),
+                (Some(column), _) => table.column_by_sql_name(column),
+                (None, false) => table.column_by_sql_name(name),
                 (None, true) => {
-                    let mut called: Vec<&Column> = table.columns_called(name).collect();
+                    let mut called: Vec<&Column> = table.columns_for_header(name).collect();
                     // Of names that fold to the same one, each that is a column's as it stands means that column.
                     if names.iter().filter(|other| other.trim().eq_ignore_ascii_case(name.trim())).count() > 1
                     {

@@ -85,12 +85,12 @@ async fn packed_files_are_known_by_their_content() {
     fixture.write("cut.csv.gz", &long[..long.len() - 9]);
     let output = fixture.run(&["cut.csv.gz"], b"");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cut.csv.gz: its gzip data end in the middle"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cut.csv.gz: its gzip data end prematurely"), "{}", stderr(&output));
     assert_eq!(fixture.loaded(&["-"], b"id,name\n").await, "", "nothing of it was kept");
     for (format, packed) in [("gzip", gzip(text)), ("zstd", zstd::encode_all(text.as_bytes(), 3).unwrap())] {
         fixture.write("more.packed", [&packed[..], b"4,not packed\n"].concat());
         let output = fixture.run(&["more.packed"], b"");
-        let says = format!("more.packed: something that is not {format} follows its {format} data");
+        let says = format!("more.packed: its {format} data are followed by something that is not {format}");
         assert!(stderr(&output).contains(&says), "{}", stderr(&output));
     }
 }
@@ -219,7 +219,7 @@ async fn what_cannot_be_read_is_refused_with_its_place() {
             &b"id,name\n1,a\n2,\"b\n3,c\n"[..],
             &["--max-record-bytes", "20"][..],
             1,
-            "line 3: a quote is opened in this record and never closed",
+            "line 3: a quote opened in this record is never closed",
         ),
         (
             &[&b"id,name\n1,\""[..], &vec![b'x'; 1_000_000]].concat(),
@@ -235,9 +235,9 @@ async fn what_cannot_be_read_is_refused_with_its_place() {
         ),
         (b"\xff\xfei\0", &[], 1, "begins with the byte order mark of UTF-16LE"),
         (b"", &["--delimiter", "\""], 2, "--delimiter and --quote are both '\"'"),
-        (b"", &["--delimiter", ";;"], 2, "--delimiter has to be one ASCII character"),
-        (b"", &["--encoding", "klingon"], 2, "--encoding klingon is not known"),
-        (b"", &["-"], 2, "standard input, -, is named twice"),
+        (b"", &["--delimiter", ";;"], 2, "--delimiter must be a single ASCII character"),
+        (b"", &["--encoding", "klingon"], 2, "--encoding klingon is unknown"),
+        (b"", &["-"], 2, "standard input (-) is given twice"),
     ] {
         let mut arguments = vec!["-"];
         arguments.extend(flags);

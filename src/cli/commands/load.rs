@@ -108,7 +108,7 @@ async fn load(
 fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     // Each by itself, so that one that is not there leaves the others protected.
-    let found = options.input.paths.iter().flat_map(|name| Inputs::find(std::slice::from_ref(name)));
+    let found = options.input.paths.iter().flat_map(|name| Inputs::expand(std::slice::from_ref(name)));
     let mut taken: Vec<_> = found
         .flatten()
         .filter_map(|input| match input {

@@ -1,6 +1,6 @@
 //! Which rows of a piece have a key that is there already, asked in one query.
 
-use crate::catalog::unique_key::columns_of;
+use crate::catalog::unique_key::unique_key_columns;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl UniqueIndex {
         name: &str,
         targets: &Arc<ColumnMapping>,
     ) -> Result<Option<UniqueIndex>> {
-        let names = columns_of(client, table, Some(name)).await?;
+        let names = unique_key_columns(client, table, Some(name)).await?;
         let place = |name: &str| {
             let place = targets.names().position(|loaded| loaded == name)?;
             let column = &targets.columns[place].column;

@@ -67,7 +67,7 @@ async fn write(
             prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
         }
         // A row of a table that references itself may need a later one, which is no fault.
-        RowChecks::ByRow if settings.max_rejects.allows_any() || !prepared.table.refers_to_itself => {
+        RowChecks::ByRow if settings.max_rejects.allows_any() || !prepared.table.references_itself => {
             check_constraints(client).await?;
         }
         RowChecks::ByRow => {}
@@ -98,7 +98,7 @@ async fn finish(client: &Client, settings: &LoadSettings, prepared: &Prepared) -
     })?;
     // They would be reported at the commit only, which a dry run does not reach.
     check_constraints(client).await.map_err(|error| {
-        match (settings.max_rejects.allows_any(), prepared.table.refers_to_itself) {
+        match (settings.max_rejects.allows_any(), prepared.table.references_itself) {
             (true, _) => Stopped::RetryRowByRow(error, mode),
             (false, false) => Stopped::RetryRowByRow(error, Mode::Rows),
             (false, true) => Stopped::Error(error),
@@ -123,7 +123,7 @@ async fn insert_all(
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
     // Rows that refer to rows behind them cannot be judged one by one, so that is left until it has to be.
     let whole_first =
-        checks == RowChecks::AtTheEnd && table.refers_to_itself && files.inputs().can_be_read_again();
+        checks == RowChecks::AtTheEnd && table.references_itself && files.inputs().can_be_read_again();
     let rejecting = settings.max_rejects.allows_any() && !whole_first;
     // Rejecting sets savepoints.
     let freeze = (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting;

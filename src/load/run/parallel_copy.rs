@@ -62,7 +62,7 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &Connections, input
     };
     let table = match Table::find(&**client, &settings.input.table.name).await? {
         // Of rows that refer to each other one may come over the other connection.
-        Some(table) if !table.refers_to_itself => table,
+        Some(table) if !table.references_itself => table,
         _ => return Ok(false),
     };
     if settings.defer_indexes == DeferIndexes::Never {

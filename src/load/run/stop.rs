@@ -56,7 +56,7 @@ pub(crate) fn stopped(
     } else if is_key_twice {
         // Many rows in one statement may not update the same row twice.
         Stopped::RetryRowByRow(error.with_help("a key is in the file twice: use --mode rows"), Mode::Rows)
-    } else if !is_placed && mode != Mode::Rows && !table.refers_to_itself {
+    } else if !is_placed && mode != Mode::Rows && !table.references_itself {
         Stopped::RetryRowByRow(error, Mode::Rows)
     } else {
         Stopped::Error(error)

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::GenericClient;
 
 use crate::catalog::Table;
-use crate::catalog::unique_key::columns_of;
+use crate::catalog::unique_key::unique_key_columns;
 use crate::load::mapping::ColumnMapping;
 use crate::sql::{quote, quote_list};
 use crate::{Error, Result};
@@ -48,14 +48,14 @@ impl ConflictClause {
         }
         let mut key = Vec::with_capacity(named.len());
         for name in named {
-            let column = table.column_in_sql(name).ok_or_else(|| {
+            let column = table.column_by_sql_name(name).ok_or_else(|| {
                 Error::usage(format!("--on-conflict: {} has no column {name}", table.name))
                     .with_help("name the columns of a primary key or unique index")
             })?;
             key.push(column.name.clone());
         }
         if key.is_empty() && updates {
-            let primary = columns_of(client, table, None).await?;
+            let primary = unique_key_columns(client, table, None).await?;
             key = primary.into_iter().flatten().collect();
             if key.is_empty() {
                 return Err(Error::usage(format!("--on-conflict update: {} has no primary key", table.name))
