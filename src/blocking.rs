@@ -1,11 +1,11 @@
-//! Work that waits for files and processes, off the threads that drive connections.
+//! Runs blocking work away from the threads that drive connections.
 
 use crate::Result;
 
-/// Run `work`, which waits for processes and files, where it holds up no connection.
+/// Run `work`, which may wait for files and processes, on a thread for blocking work. Its panics are propagated.
 ///
 /// # Errors
-/// Whatever `work` returns.
+/// The error that `work` returns.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,

@@ -1,44 +1,54 @@
-//! Load CSV into PostgreSQL exactly, and measure honestly how fast a PostgreSQL server answers queries.
-//!
-//! There are two ways in. A [`Loader`](load::Loader) carries CSV, from files or from any `AsyncRead`, into a table:
+//! Load CSV into PostgreSQL without changing a value, and measure the query throughput of a PostgreSQL server.
 //!
 //! ```text
-//!  csv ─▶ records ─▶ encode ─▶ tuples ─▶ rows | batch | copy ─▶ PostgreSQL ─▶ LoadReport
+//!  CSV ─▶ csv: records ─▶ encode: tuples ─▶ load: rows | batch | copy ─▶ PostgreSQL ─▶ LoadReport
+//!
+//!  workloads ─▶ query: arguments ─▶ queries in flight on each connection ─▶ results, latencies ─▶ RunReport
 //! ```
+//!
+//! A load parses records, encodes each field once into the binary format of its column, and sends the tuples with one of
+//! three kinds of statement, all of which leave the same table. A measurement draws the arguments of queries, keeps a
+//! number of queries in flight on each connection, and records every result and its latency.
+//!
+//! - [`load`]: [`Loader`](load::Loader), its options and its report. It creates tables, sets bad rows aside, resolves
+//!   conflicts and rebuilds indexes.
+//! - [`query`]: [`Meter`](query::Meter), its options, workloads and reports. It runs open and closed loops, searches for a
+//!   limit, compares with a saved run, and determines what limited the throughput.
+//! - [`csv`]: reads files, standard input or a stream, decompresses and decodes them, and splits them exactly as `COPY`
+//!   does, keeping the line number and the original bytes of each record. It can also detect the dialect.
+//! - [`encode`]: encodes fields in PostgreSQL's binary format. Fields that only the server can interpret are sent as text.
+//! - [`catalog`]: tables and their columns, as described by the server's catalog.
+//! - [`postgres`]: connection settings, TLS, the connection pool, and the embedded server.
+//! - [`dataset`]: generates CSV of synthetic people.
+//! - [`Error`] names what is wrong and the remedy; [`Progress`] counts what is done, and cancels it.
+//!   [`sql`], [`suggest`], [`output_file`] and [`blocking`] are small helpers shared with the command line.
+//!
+//! `load` and `query` are independent of each other. Both build on `catalog`, `csv` and `postgres`, and these on `encode`
+//! and the helpers.
 //!
 //! ```no_run
-//! use std::sync::Arc;
+//! # use std::sync::Arc;
+//! # use postgres_etl::load::{LoadOptions, Loader};
+//! # use postgres_etl::postgres::{Database, DatabaseOptions, ServerChoice, conninfo};
+//! # use postgres_etl::query::{Meter, MeterOptions, MeterOutcome, RunMonitor};
+//! # use postgres_etl::Progress;
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let url = conninfo::resolve(Some(("postgresql://localhost/shop", "example")), &|_| None)?;
+//! let server = ServerChoice::Named(Box::new(url.expect("a server is named")));
+//! let database = Database::open(DatabaseOptions::new(server), |line| eprintln!("{line}")).await?;
+//! let progress = Arc::new(Progress::default());
 //!
-//! use postgres_etl::Progress;
-//! use postgres_etl::load::{LoadOptions, Loader};
-//! use postgres_etl::postgres::{Database, DatabaseOptions};
-//!
-//! # async fn example() -> postgres_etl::Result<()> {
-//! let database = Database::open(DatabaseOptions::from_env()?, |note| eprintln!("{note}")).await?;
 //! let loader = Loader::new(&LoadOptions::new(["people.csv"], "persons")?)?;
-//! let report = loader.run(&database, &Arc::new(Progress::default())).await?;
-//! println!("{} rows loaded, {} rejected", report.rows_loaded, report.rows_rejected);
-//! database.close().await
-//! # }
+//! println!("{} rows loaded", loader.run(&database, &progress).await?.rows_loaded);
+//!
+//! let by_id = "SELECT name FROM persons WHERE id = $1";
+//! let meter = Meter::new(MeterOptions::statement(by_id, ["uniform:1:rows".parse()?])?)?;
+//! if let MeterOutcome::Run(report, _) = meter.run(&database, &RunMonitor::default(), &progress).await? {
+//!     println!("{:.0} queries/s", report.queries_per_second);
+//! }
+//! database.close().await?;
+//! # Ok(()) }
 //! ```
-//!
-//! A [`Meter`](query::Meter) sends the queries of a workload and measures rate and latency:
-//!
-//! ```text
-//!  workload ─▶ arguments ─▶ queries in flight on each connection ─▶ results, latencies ─▶ RunReport
-//! ```
-//!
-//! The other modules are what these two stand on, and useful without them:
-//!
-//! - [`csv`] reads any CSV record by record, exactly as the server's own COPY does.
-//! - [`encode`] turns a field into the binary format of its column's type, or leaves it to the server.
-//! - [`catalog`] is what the server knows of a table.
-//! - [`postgres`] reaches a server: connection settings as libpq reads them, TLS, a pool, and a server that starts when
-//!   none is named.
-//! - [`dataset`] makes CSV of made-up people.
-//! - [`output_file`], [`sql`] and [`suggest`] are small tools that several modules share.
-//!
-//! Errors are one type, [`Error`], with a [kind](ErrorKind), a remedy, the server's SQLSTATE and the place in the input.
 
 mod blocking;
 pub mod catalog;

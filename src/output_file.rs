@@ -1,4 +1,4 @@
-//! Files that are complete or absent: written beside their place, and renamed into it.
+//! Files that are either complete or absent: written under a temporary name in the same directory, then renamed.
 
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use crate::error::ErrorKind;
 use crate::{Error, Result};
 
-/// A file that takes its place when it is complete. Dropped before that, it leaves no trace.
+/// A file that appears under its name only when it is complete. Dropped before that, it is removed.
 #[derive(Debug)]
 pub struct AtomicFile {
     what: &'static str,
@@ -19,20 +19,22 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begin the file `path`, which errors call a `what`: before the work whose result it is for, so that a bad path
-    /// costs nothing. A symbolic link is followed, and a file that is replaced passes on its permissions.
+    /// Start writing the file `path`, which errors call `what`. Call it before the work whose result the file will hold,
+    /// so that a bad path fails early.
+    ///
+    /// A symbolic link is followed, and a replaced file passes on its permissions.
     ///
     /// # Errors
-    /// [`ErrorKind::Output`] when its directory cannot be written to.
+    /// [`ErrorKind::Output`] when the temporary file cannot be created.
     pub fn create(what: &'static str, path: &Path) -> Result<Self> {
         AtomicFile::open(what, path)
             .map_err(|error| Error::io(ErrorKind::Output, &format!("create the {what}"), path, &error))
     }
 
-    /// As [`AtomicFile::create`].
+    /// As [`AtomicFile::create`], but with a plain I/O error.
     ///
     /// # Errors
-    /// The system's own.
+    /// When the temporary file cannot be created.
     pub fn open(what: &'static str, path: &Path) -> io::Result<Self> {
         let path = destination(path)?;
         let file = temporary_beside(&path).map_err(|error| plain(&error))?;
@@ -42,41 +44,41 @@ impl AtomicFile {
         Ok(AtomicFile { what, path, file: BufWriter::new(file) })
     }
 
-    /// Where the file will be.
+    /// The final path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Write `document` as indented JSON, and put the file in its place.
+    /// Write `document` as indented JSON, and finish the file.
     ///
     /// # Errors
-    /// [`ErrorKind::Output`] when it cannot be written.
+    /// [`ErrorKind::Output`] when the file cannot be written or renamed.
     pub fn write_json(mut self, document: &impl Serialize) -> Result<()> {
         let written = serde_json::to_writer_pretty(&mut self.file, document).map_err(io::Error::from);
         written.and_then(|()| writeln!(self.file)).map_err(|error| self.failed(&error))?;
         self.finish()
     }
 
-    /// Put the file in its place.
+    /// Write what is buffered, and rename the file to its final path.
     ///
     /// # Errors
-    /// [`ErrorKind::Output`] when the rest of it cannot be written, or the file cannot be renamed.
+    /// [`ErrorKind::Output`] when the file cannot be written or renamed.
     pub fn finish(self) -> Result<()> {
         let (what, path) = (self.what, self.path.clone());
         self.persist().map_err(|error| failed(what, &path, &error))
     }
 
-    /// As [`AtomicFile::finish`].
+    /// As [`AtomicFile::finish`], but with a plain I/O error.
     ///
     /// # Errors
-    /// The system's own.
+    /// When the file cannot be written or renamed.
     pub fn persist(self) -> io::Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.persist(&self.path).map_err(|error| error.error)?;
         Ok(())
     }
 
-    /// The error for a write that failed.
+    /// The error that reports a failed write to this file.
     pub fn failed(&self, error: &io::Error) -> Error {
         failed(self.what, &self.path, error)
     }
@@ -96,7 +98,7 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::io(ErrorKind::Output, &format!("write the {what}"), path, error)
 }
 
-/// What `path` leads to, even if that does not exist yet.
+/// The file to which `path` leads through symbolic links, even if it does not exist yet.
 fn destination(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match (path.read_link(), path.parent()) {
@@ -107,12 +109,12 @@ fn destination(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// `error` without the temporary name that the crate adds to its text.
+/// Remove from `error` the temporary name that `tempfile` adds to its text.
 fn plain(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// A temporary file in the directory of `path`, with the permissions of any new file.
+/// Create a temporary file in the directory of `path`, with the permissions of a new file.
 fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o666)).tempfile_in(dir)

@@ -1,6 +1,7 @@
-//! Identifiers and literals, as SQL reads and writes them.
+//! SQL identifiers.
 
-/// Read one identifier as SQL does: quoted, its capitals stay; otherwise it is folded to lower case.
+/// Parse an identifier as SQL does: a quoted one keeps its capitals, any other is folded to lower case. `None` if it is not
+/// a valid identifier.
 pub fn fold(identifier: &str) -> Option<String> {
     let identifier = identifier.trim();
     let folded = match identifier.strip_prefix('"') {
@@ -11,17 +12,17 @@ pub fn fold(identifier: &str) -> Option<String> {
     (!folded.is_empty() && !folded.contains('\0')).then_some(folded)
 }
 
-/// `identifier` between double quotes, safe in any statement.
+/// Quote `identifier`, so that it is safe in any statement.
 pub fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
-/// `identifiers` quoted and separated by commas.
+/// Quote `identifiers` and separate them with commas.
 pub fn quote_list<'a>(identifiers: impl IntoIterator<Item = &'a str>) -> String {
     identifiers.into_iter().map(quote).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether SQL reads `identifier` back as itself without quotes (but for its reserved words).
+/// Whether `identifier` needs no quotes in SQL, unless it is a reserved word.
 pub fn is_plain(identifier: &str) -> bool {
     identifier.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && identifier.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

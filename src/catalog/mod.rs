@@ -1,4 +1,4 @@
-//! Tables: their names, how a configured one is created, and what the server's catalog says of one.
+//! Tables: their names, how to create one, and how the server's catalog describes one.
 
 mod sql_type;
 pub(crate) mod unique_key;
@@ -13,48 +13,48 @@ use crate::encode::{Encoder, SessionParams, Type, TypeKind};
 use crate::sql::{fold, is_plain, quote};
 use crate::{Error, Result};
 
-/// The name of a table, folded as SQL folds it; displayed quoted only where SQL needs it.
+/// The name of a table, folded to lower case as in SQL; displayed in quotes only where SQL requires them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {
-    /// The schema, or the search path when none.
+    /// The schema; `None` to use the search path.
     pub schema: Option<String>,
-    /// The table itself.
+    /// The name without the schema.
     pub table: String,
 }
 
-/// A table as `config.toml` describes it.
+/// A table as the user describes it, in `config.toml` or by name only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSpec {
     /// Its name.
     pub name: TableName,
-    /// Its columns and their types, in SQL; empty when it has to exist.
+    /// The names of its columns and their SQL types; empty when the table must already exist.
     pub columns: Vec<(String, String)>,
-    /// The statements that create it; empty when it has to exist.
+    /// The statements that create it; empty when it must already exist.
     pub create: Vec<String>,
 }
 
-/// A table as the server's catalog describes it.
+/// A table as described by the server's catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Its OID.
+    /// Its OID; 0 if it was not looked up on a server.
     pub oid: u32,
-    /// Its name, with the schema that the server found it in.
+    /// Its name, with the schema in which the server found it.
     pub name: TableName,
-    /// What it is, if it is neither an ordinary nor a partitioned table: `view`, `foreign table` …
+    /// Its kind with an article, such as `a view`; `None` for an ordinary or partitioned table.
     pub other_kind: Option<&'static str>,
-    /// Whether its rows are those of partitions.
+    /// Whether it is partitioned.
     pub is_partitioned: bool,
-    /// Whether rules change what an INSERT does; COPY knows none.
+    /// Whether it has rules for INSERT, which COPY ignores.
     pub has_insert_rules: bool,
-    /// Whether a foreign key of it refers to itself.
-    pub refers_to_itself: bool,
-    /// Triggers that may leave a row out, by returning nothing before it is inserted.
+    /// Whether it has a foreign key that references the table itself.
+    pub references_itself: bool,
+    /// The names of enabled BEFORE INSERT row triggers, which may suppress a row by returning NULL.
     pub before_insert_triggers: Vec<String>,
-    /// Whether row security policies apply to the session's role; COPY refuses to obey them.
+    /// Whether row-level security applies to the session's role; COPY FROM does not support it.
     pub has_row_security: bool,
-    /// Its columns, in their order.
+    /// Its columns, in order.
     pub columns: Vec<Column>,
-    /// The parameters of the session that found it.
+    /// The parameters of the session that looked it up.
     pub session: SessionParams,
 }
 
@@ -65,28 +65,29 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub column_type: Type,
-    /// Its type as the server writes it: `smallint`, `character varying(20)`.
+    /// Its type as the server prints it: `smallint`, `character varying(20)`.
     pub type_name: String,
-    /// Its type without a length or precision, for a cast: `character varying`.
+    /// Its type without length or precision, for a cast: `character varying`.
     pub base_name: String,
-    /// Its length, precision or fields, as the server keeps them; -1 if there are none.
+    /// Its type modifier (`atttypmod`), which encodes length, precision or interval fields; -1 if it has none.
     pub modifier: i32,
-    /// The OID of the array over its type; 0 if there is none.
+    /// The OID of the array type over its type; 0 if there is none.
     pub array_oid: u32,
-    /// `GENERATED ALWAYS AS (…) STORED`: computed by the server, never written.
+    /// Whether it is `GENERATED ALWAYS AS (…)`: computed by the server, never written.
     pub generated: bool,
-    /// `GENERATED ALWAYS AS IDENTITY`: an INSERT that gives a value has to say that it means to.
+    /// Whether it is `GENERATED ALWAYS AS IDENTITY`: to write it, an INSERT needs `OVERRIDING SYSTEM VALUE`.
     pub identity_always: bool,
-    /// Whether the session's role may insert into it.
+    /// Whether the session's role has the INSERT privilege on it.
     pub insertable: bool,
 }
 
 impl Column {
-    /// `text`, an expression of type text, as COPY would read it into this column; `None` if a cast does.
+    /// An SQL expression that reads `text`, an expression of type text, as COPY would read it into this column; `None`
+    /// if a cast is equivalent.
     ///
-    /// Of a parameter and of a cast, the input function is not told the modifier, which is then applied to what
-    /// it has made. These two look at it before: `5` is five years in an `interval year`, and `1e-20000` is
-    /// zero in a `numeric(10,2)`, while a `numeric` has no such value.
+    /// For a parameter or a cast, the server calls the input function without the type modifier and applies the modifier
+    /// to the result. The input functions of these two types use it: `5` is five years in an `interval year`, and
+    /// `1e-20000` is zero in a `numeric(10,2)`, but out of range for a plain `numeric`.
     pub fn read_with_modifier(&self, text: &str) -> Option<String> {
         let input = match (&self.column_type.kind, self.column_type.oid) {
             _ if self.modifier < 0 => return None,
@@ -98,18 +99,18 @@ impl Column {
         Some(format!("pg_catalog.{input}(CAST({text} AS pg_catalog.cstring), 0, {modifier})"))
     }
 
-    /// Arrays like `interval year[]`, whose input function SQL cannot call: see
-    /// [`read_with_modifier`](Column::read_with_modifier).
+    /// Whether it is an array such as `interval year[]`, which needs [`Column::read_with_modifier`], but whose input
+    /// function cannot be called from SQL.
     pub(crate) fn is_array_of_intervals_with_fields(&self) -> bool {
         self.type_name.starts_with("interval ") && self.type_name.ends_with("[]")
     }
 }
 
 impl TableName {
-    /// Read `name` or `schema.name`, each part quoted or not.
+    /// Parse `name` or `schema.name`, where each part may be quoted.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Usage`] when it is neither.
+    /// [`crate::ErrorKind::Usage`] when it is neither.
     pub fn parse(text: &str) -> Result<Self> {
         let mut in_quotes = false;
         let parts: Vec<&str> = text
@@ -122,12 +123,13 @@ impl TableName {
         match parts.as_deref() {
             Some([table]) => Ok(TableName { schema: None, table: table.clone() }),
             Some([schema, table]) => Ok(TableName { schema: Some(schema.clone()), table: table.clone() }),
-            _ => Err(Error::usage(format!("`{text}` is not the name of a table"))
-                .with_help("write name or schema.name, in double quotes where it has capitals or dots")),
+            _ => Err(Error::usage(format!("`{text}` is not a valid table name")).with_help(
+                "write name or schema.name, with double quotes around a name that contains capitals or dots",
+            )),
         }
     }
 
-    /// The name for a statement, quoted.
+    /// The name as quoted SQL.
     pub fn sql(&self) -> String {
         match &self.schema {
             Some(schema) => format!("{}.{}", quote(schema), quote(&self.table)),
@@ -147,14 +149,40 @@ impl fmt::Display for TableName {
 }
 
 impl TableSpec {
-    /// A table of which only the name is known: it has to exist.
+    /// A table of which only the name is known; it must already exist.
     pub fn named(name: TableName) -> Self {
         TableSpec { name, columns: Vec::new(), create: Vec::new() }
     }
 }
 
-/// The types of a table's columns, those that they are made of, and so on: what domains are over, and what
-/// arrays are of. Other types too have a `typelem`; an array is what `array_in` reads.
+/// Selects the relation that a name refers to, and the parameters of the session.
+const RELATION: &str = "
+    SELECT c.oid, n.nspname, c.relname, c.relkind,
+           c.relhasrules AND EXISTS (
+               SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type = '3'),
+           current_setting('server_version_num')::int, current_setting('server_encoding'),
+           current_setting('TimeZone'), current_setting('DateStyle'),
+           current_setting('IntervalStyle'), current_setting('array_nulls')::bool,
+           pg_catalog.row_security_active(c.oid),
+           -- Row trigger (1), BEFORE (2), INSERT (4).
+           ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger
+                 WHERE tgrelid = c.oid AND tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname),
+           EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND confrelid = c.oid)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = pg_catalog.to_regclass($1)";
+
+/// Selects the columns of a table.
+const COLUMNS: &str = "
+    SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           t.typarray, a.attgenerated <> '',
+           pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
+           pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a', a.atttypmod
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum";
+
+/// Selects the types of a table's columns and, recursively, the base types of domains and the element types of arrays.
+/// Other types have a `typelem` too; an array is a type whose input function is `array_in`.
 const TYPES: &str = "
     WITH RECURSIVE used (oid) AS (
         SELECT atttypid FROM pg_catalog.pg_attribute
@@ -169,7 +197,7 @@ const TYPES: &str = "
            ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder)
     FROM used JOIN pg_catalog.pg_type t USING (oid)";
 
-/// Put the type `oid` together from what [`TYPES`] found.
+/// Assemble the type `oid` from the rows of [`TYPES`].
 fn describe(oid: u32, types: &HashMap<u32, &Row>) -> Type {
     let Some(row) = types.get(&oid) else { return Type { oid, kind: TypeKind::Other } };
     let inner = |column: usize| Box::new(describe(row.get(column), types));
@@ -187,71 +215,44 @@ fn describe(oid: u32, types: &HashMap<u32, &Row>) -> Type {
     Type { oid, kind }
 }
 
+/// A column from a row of [`COLUMNS`].
+fn column(row: &Row, types: &HashMap<u32, &Row>) -> Column {
+    Column {
+        name: row.get(0),
+        column_type: describe(row.get(1), types),
+        type_name: row.get(2),
+        array_oid: row.get(3),
+        generated: row.get(4),
+        insertable: row.get(5),
+        base_name: row.get(6),
+        identity_always: row.get(7),
+        modifier: row.get(8),
+    }
+}
+
 impl Table {
-    /// Look `name` up in the catalog; `None` when there is no such table.
+    /// Look `name` up in the catalog; `None` if there is no such table.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When a catalog query fails.
     pub async fn find(client: &impl GenericClient, name: &TableName) -> Result<Option<Table>> {
         let failed = |error| Error::database(&format!("look up table {name}"), &error);
-        let relation = client
-            .query_opt(
-                "SELECT c.oid, n.nspname, c.relname, c.relkind,
-                        c.relhasrules AND EXISTS (
-                            SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type = '3'),
-                        current_setting('server_version_num')::int, current_setting('server_encoding'),
-                        current_setting('TimeZone'), current_setting('DateStyle'),
-                        current_setting('IntervalStyle'), current_setting('array_nulls')::bool,
-                        pg_catalog.row_security_active(c.oid),
-                        -- A row trigger (1), before (2) an INSERT (4).
-                        ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger
-                              WHERE tgrelid = c.oid AND tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname),
-                        EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND confrelid = c.oid)
-                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                 WHERE c.oid = pg_catalog.to_regclass($1)",
-                &[&name.sql()],
-            )
-            .await
-            .map_err(failed)?;
+        let relation = client.query_opt(RELATION, &[&name.sql()]).await.map_err(failed)?;
         let Some(relation) = relation else { return Ok(None) };
         let oid: u32 = relation.get(0);
-        let other_kind = match relation.get::<_, i8>(3).cast_unsigned() {
+        let columns = client.query(COLUMNS, &[&oid]).await.map_err(failed)?;
+        let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
+        let types = types.iter().map(|row| (row.get(0), row)).collect();
+        let columns = columns.iter().map(|row| column(row, &types)).collect();
+        let kind = relation.get::<_, i8>(3).cast_unsigned();
+        let other_kind = match kind {
             b'r' | b'p' => None,
             b'v' => Some("a view"),
             b'm' => Some("a materialized view"),
             b'f' => Some("a foreign table"),
             b'S' => Some("a sequence"),
-            _ => Some("no table"),
+            _ => Some("not a table"),
         };
-        let rows = client
-            .query(
-                "SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
-                        t.typarray, a.attgenerated <> '',
-                        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
-                        pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a', a.atttypmod
-                 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-                 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-                 ORDER BY a.attnum",
-                &[&oid],
-            )
-            .await
-            .map_err(failed)?;
-        let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
-        let types = types.iter().map(|row| (row.get(0), row)).collect();
-        let columns = rows
-            .iter()
-            .map(|row| Column {
-                name: row.get(0),
-                column_type: describe(row.get(1), &types),
-                type_name: row.get(2),
-                array_oid: row.get(3),
-                generated: row.get(4),
-                insertable: row.get(5),
-                base_name: row.get(6),
-                identity_always: row.get(7),
-                modifier: row.get(8),
-            })
-            .collect();
         let session = SessionParams {
             version_num: relation.get(5),
             server_encoding: relation.get(6),
@@ -260,31 +261,31 @@ impl Table {
             interval_style: relation.get(9),
             array_nulls: relation.get(10),
         };
-        let name = TableName { schema: Some(relation.get(1)), table: relation.get(2) };
         Ok(Some(Table {
             oid,
-            name,
+            name: TableName { schema: Some(relation.get(1)), table: relation.get(2) },
             other_kind,
-            is_partitioned: relation.get::<_, i8>(3).cast_unsigned() == b'p',
+            is_partitioned: kind == b'p',
             has_insert_rules: relation.get(4),
             before_insert_triggers: relation.get(12),
-            refers_to_itself: relation.get(13),
+            references_itself: relation.get(13),
             has_row_security: relation.get(11),
             columns,
             session,
         }))
     }
 
-    /// The table that `spec` describes, as far as that shows without a server that has it.
+    /// The table that `spec` describes, as far as it is known without a server.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Config`] when a column has a type that is none of PostgreSQL's own.
-    pub fn described(spec: &TableSpec) -> Result<Table> {
+    /// [`crate::ErrorKind::Config`] when the type of a column is not built into PostgreSQL.
+    pub fn from_spec(spec: &TableSpec) -> Result<Table> {
         let column = |(name, sql_type): &(String, String)| {
-            let Some(found) = sql_type::read(sql_type) else {
-                let message = format!("[table]: the type of {name}, {sql_type}, is none of PostgreSQL's own");
+            let Some(found) = sql_type::parse(sql_type) else {
+                let message =
+                    format!("[table]: the type of column {name}, {sql_type}, is not a built-in type");
                 return Err(Error::config(message)
-                    .with_help("only a server knows other types: use --mode copy, rows or batch"));
+                    .with_help("other types need a server: use --mode copy, rows or batch"));
             };
             let SqlType { column_type, type_name, base_name, array_oid, generated } = found;
             let (name, identity_always, insertable) = (name.clone(), false, true);
@@ -294,7 +295,7 @@ impl Table {
                 type_name,
                 base_name,
                 array_oid,
-                // No statement is made for it.
+                // The modifier matters only in statements, of which there are none without a server.
                 modifier: -1,
                 generated,
                 identity_always,
@@ -308,28 +309,29 @@ impl Table {
             is_partitioned: false,
             has_insert_rules: false,
             before_insert_triggers: Vec::new(),
-            refers_to_itself: false,
+            references_itself: false,
             has_row_security: false,
             columns: spec.columns.iter().map(column).collect::<Result<_>>()?,
             session: SessionParams::default(),
         })
     }
 
-    /// What writes the values of `column`, which is one of this table's; `None` if only the server can.
+    /// The encoder for `column`, one of this table's; `None` if only the server can read its values.
     pub fn encoder(&self, column: &Column) -> Option<Encoder> {
         Encoder::new(&column.column_type, &self.session)
     }
 
-    /// The columns that a CSV header may mean by `header`: as PostgreSQL folds it, then exactly.
-    pub fn columns_called(&self, header: &str) -> impl Iterator<Item = &Column> {
+    /// The columns that the header name `header` may refer to: first the match folded to lower case, then the exact one.
+    /// They may be the same column.
+    pub fn columns_for_header(&self, header: &str) -> impl Iterator<Item = &Column> {
         let named = |name: &str| self.columns.iter().find(|column| column.name == name);
         let folded = named(&header.trim().to_ascii_lowercase());
         let exact = named(header.trim()).or_else(|| named(header));
         folded.into_iter().chain(exact)
     }
 
-    /// The column that SQL means by `name`, which may be quoted.
-    pub fn column_in_sql(&self, name: &str) -> Option<&Column> {
+    /// The column to which the SQL identifier `name` refers, which may be quoted.
+    pub fn column_by_sql_name(&self, name: &str) -> Option<&Column> {
         let name = fold(name)?;
         self.columns.iter().find(|column| column.name == name)
     }
@@ -340,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_sql_reads_them() {
+    fn names_are_parsed_as_in_sql() {
         for (text, sql, shown) in [
             ("Persons", r#""persons""#, "persons"),
             (r#""Persons""#, r#""Persons""#, r#""Persons""#),

@@ -1,25 +1,25 @@
-//! Types as SQL spells them, for a table that no server has been asked about.
+//! Parses SQL types, for a table that is described without a server.
 
 use postgres_types::{Kind as BuiltInKind, Type as BuiltIn};
 
 use crate::encode::{Type, TypeKind};
 
-/// What `config.toml` says of a column behind its name.
+/// The type of a column, parsed from its definition in `config.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SqlType {
     /// The type.
     pub column_type: Type,
-    /// As it is written, without constraints: `varchar(20)`.
+    /// The type as written, without constraints: `varchar(20)`.
     pub type_name: String,
-    /// The same without a length or precision: `varchar`.
+    /// The type without length or precision: `varchar`.
     pub base_name: String,
-    /// The OID of the array over it; 0 if there is none.
+    /// The OID of the array type over it; 0 if there is none.
     pub array_oid: u32,
-    /// Whether the server computes the values.
+    /// Whether the column is `GENERATED ALWAYS AS (…)`.
     pub generated: bool,
 }
 
-/// The names that SQL has for types which PostgreSQL's catalog calls something else.
+/// SQL names of types, and the names of the same types in PostgreSQL's catalog.
 const SPELLINGS: &[(&str, &str)] = &[
     ("bigint", "int8"),
     ("bigserial", "int8"),
@@ -50,7 +50,7 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("smallserial", "int2"),
 ];
 
-/// What may follow a type in `CREATE TABLE`.
+/// The keywords that may follow a type in `CREATE TABLE`.
 const CONSTRAINTS: &[&str] = &[
     "check",
     "collate",
@@ -66,11 +66,11 @@ const CONSTRAINTS: &[&str] = &[
     "unique",
 ];
 
-/// PostgreSQL's own types have OIDs below this.
+/// Built-in types have OIDs below this.
 const FIRST_OTHER_OID: u32 = 10_000;
 
-/// Read `text`, a type and perhaps constraints; `None` unless the type is one of PostgreSQL's own.
-pub(super) fn read(text: &str) -> Option<SqlType> {
+/// Parse `text`, a type with optional constraints; `None` unless it is a built-in type.
+pub(super) fn parse(text: &str) -> Option<SqlType> {
     let tokens = tokens(text);
     let mut rest = tokens.as_slice();
     if let [schema, dot, name @ ..] = rest
@@ -119,7 +119,7 @@ pub(super) fn read(text: &str) -> Option<SqlType> {
     })
 }
 
-/// Take the longest spelling that `rest` begins with, and return the catalog's name of the type.
+/// Take the longest type name from the beginning of `rest`, and return the catalog's name of the type.
 fn take_name(rest: &mut &[String]) -> Option<String> {
     for count in (1..=rest.len().min(3)).rev() {
         let spelling = words(&rest[..count]);
@@ -128,16 +128,17 @@ fn take_name(rest: &mut &[String]) -> Option<String> {
             return Some((*name).to_owned());
         }
     }
-    let (name, behind) = rest.split_first()?;
-    *rest = behind;
-    // A quoted name is the catalog's: "char" is not char.
+    let (name, after) = rest.split_first()?;
+    *rest = after;
+    // A quoted name is a name in the catalog: "char" is not char.
     Some(name.trim_matches('"').to_owned())
 }
 
+/// Take tokens from the beginning of `rest` as long as they are `wanted`.
 fn take_while<'a>(rest: &mut &'a [String], wanted: impl Fn(&str) -> bool) -> &'a [String] {
     let count = rest.iter().take_while(|token| wanted(token)).count();
-    let (taken, behind) = rest.split_at(count);
-    *rest = behind;
+    let (taken, after) = rest.split_at(count);
+    *rest = after;
     taken
 }
 
@@ -145,7 +146,7 @@ fn strs(tokens: &[String]) -> Vec<&str> {
     tokens.iter().map(String::as_str).collect()
 }
 
-/// `tokens` as one writes them: a space between words only.
+/// Join `tokens` with a space between words only.
 fn words(tokens: &[String]) -> String {
     let mut text = String::new();
     for token in tokens {
@@ -158,12 +159,12 @@ fn words(tokens: &[String]) -> String {
     text
 }
 
-/// Whether `float` with this many `bits`, in parentheses, is a `real`.
+/// Whether `float` with the precision `bits`, given in parentheses, is a `real`.
 fn is_single_precision(bits: &str) -> bool {
     bits.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().is_ok_and(|bits| bits <= 24)
 }
 
-/// Words in lower case, quoted names as they are, what parentheses or brackets hold in one piece, and single
+/// Split `text` into words in lower case, quoted names as written, groups in parentheses or brackets, and single
 /// characters.
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
@@ -177,14 +178,14 @@ fn tokens(text: &str) -> Vec<String> {
             first if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
             first => first.len_utf8(),
         };
-        let (token, behind) = rest.split_at(length);
+        let (token, after) = rest.split_at(length);
         tokens.push(if first == '"' { token.to_owned() } else { token.to_lowercase() });
-        rest = behind.trim_start();
+        rest = after.trim_start();
     }
     tokens
 }
 
-/// How long `text`, which begins with `open`, is up to the `close` that belongs to it.
+/// The length in bytes of the group at the beginning of `text`, from `open` to the matching `close`, or to the end.
 fn closing(text: &str, open: char, close: char) -> usize {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
@@ -196,16 +197,16 @@ fn closing(text: &str, open: char, close: char) -> usize {
     text.len()
 }
 
-/// PostgreSQL's own type that its catalog calls `name`.
+/// The built-in type with this name in the catalog.
 fn built_in(name: &str) -> Option<BuiltIn> {
     (1..FIRST_OTHER_OID).filter_map(BuiltIn::from_oid).find(|known| known.name() == name)
 }
 
-/// What an encoder has to know of it; `None` for a pseudo-type, which no column has.
+/// Convert a built-in type for the encoders; `None` for a pseudo-type, which no column can have.
 fn describe(built_in: &BuiltIn) -> Option<Type> {
     let kind = match built_in.kind() {
         BuiltInKind::Simple => TypeKind::Base,
-        // The vectors of the catalog are written in another way.
+        // `int2vector` and `oidvector` have another text format.
         BuiltInKind::Array(element) if built_in.name().starts_with('_') => {
             let delimiter = if *element == BuiltIn::BOX { b';' } else { b',' };
             TypeKind::Array { element: Box::new(describe(element)?), delimiter }
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_read_as_sql_spells_them() {
+    fn sql_types_are_parsed() {
         for (text, oid, type_name) in [
             ("smallint", 21, "smallint"),
             ("INT PRIMARY KEY", 23, "int"),
@@ -249,25 +250,25 @@ mod tests {
             ("timestamp with time zone[] NOT NULL", 1185, "timestamp with time zone[]"),
             ("int4range", 3904, "int4range"),
         ] {
-            let found = read(text).unwrap_or_else(|| panic!("{text}"));
+            let found = parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((found.column_type.oid, found.type_name.as_str()), (oid, type_name), "{text}");
         }
         for text in ["", "mood", "public.int4", "integr", "integer mood", "anyelement", "(3)"] {
-            assert_eq!(read(text), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn what_the_encoders_look_at_is_known() {
-        assert_eq!(read("integer").unwrap().array_oid, 1007);
-        assert!(read("int GENERATED ALWAYS AS (a * 2) STORED").unwrap().generated);
-        assert!(!read("int GENERATED ALWAYS AS IDENTITY").unwrap().generated);
-        let TypeKind::Array { element, delimiter } = read("box[]").unwrap().column_type.kind else {
+    fn properties_needed_for_encoding_are_parsed() {
+        assert_eq!(parse("integer").unwrap().array_oid, 1007);
+        assert!(parse("int GENERATED ALWAYS AS (a * 2) STORED").unwrap().generated);
+        assert!(!parse("int GENERATED ALWAYS AS IDENTITY").unwrap().generated);
+        let TypeKind::Array { element, delimiter } = parse("box[]").unwrap().column_type.kind else {
             panic!()
         };
         assert_eq!((element.oid, delimiter), (603, b';'));
-        assert_eq!(read("int2vector").unwrap().column_type.kind, TypeKind::Other);
-        let interval = read("interval year").unwrap();
+        assert_eq!(parse("int2vector").unwrap().column_type.kind, TypeKind::Other);
+        let interval = parse("interval year").unwrap();
         assert_eq!((interval.base_name.as_str(), interval.type_name.as_str()), ("interval", "interval year"));
     }
 }

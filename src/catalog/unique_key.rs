@@ -5,12 +5,14 @@ use tokio_postgres::GenericClient;
 use crate::catalog::Table;
 use crate::{Error, Result};
 
-/// The key columns, in their order, of `table`'s unique index `name` if one can ask about it, or of its primary key;
-/// `None` stands for an expression, and for a column that the index compares by other rules.
+/// Look up the key columns, in order, of `table`'s unique index `name` or, without a name, of its primary key.
+///
+/// `None` in place of a name is an expression, or a column that the index compares under another collation. The result is
+/// empty if there is no such index, or it is partial or deferrable, or the session's role lacks the SELECT privilege.
 ///
 /// # Errors
 /// When the catalog cannot be read.
-pub(crate) async fn columns_of(
+pub(crate) async fn unique_key_columns(
     client: &impl GenericClient,
     table: &Table,
     name: Option<&str>,

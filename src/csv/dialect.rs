@@ -1,4 +1,4 @@
-//! How a CSV file is written: its special bytes, its NULL, its header and its encoding.
+//! The dialect of a CSV file: its special bytes, null text, header and encoding.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use memchr::{memchr, memchr2};
 
 use crate::{Error, Result};
 
-/// How a CSV file is written; the default is what `COPY … (FORMAT csv, HEADER)` reads.
+/// How a CSV file is written. The default is what `COPY … (FORMAT csv, HEADER)` reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
-    /// Between fields.
+    /// The byte between fields.
     pub delimiter: u8,
-    /// Around fields that hold special bytes.
+    /// The byte around fields that contain special bytes.
     pub quote: u8,
-    /// Before a quote that belongs to a quoted field; the quote itself where it is doubled.
+    /// The byte before a literal quote in a quoted field; equal to `quote` where quotes are doubled.
     pub escape: u8,
-    /// A field that is this text, with no quote in it, is NULL.
+    /// The text that, as an unquoted field, means NULL.
     pub null: Box<[u8]>,
-    /// A record that begins with this byte is a comment, up to the end of the line.
+    /// A line that begins a record with this byte is a comment; `None` if the file has no comments.
     pub comment: Option<u8>,
     /// Whether the first record names the columns.
     pub header: bool,
-    /// What the bytes of the file mean.
+    /// The character encoding of the file.
     pub encoding: &'static Encoding,
 }
 
@@ -41,76 +41,77 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// Whether these go together; the rules are those of `COPY`.
+    /// Check that the settings are compatible, by the rules of `COPY`.
     ///
     /// # Errors
-    /// [`crate::error::ErrorKind::Usage`], naming the flags that contradict each other.
+    /// [`crate::ErrorKind::Usage`], naming the flags that contradict each other.
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String, help: &str| Err(Error::usage(message).with_help(help));
-        let shown = |byte| spelled(&[byte]);
+        let shown = |byte| shell_word(&[byte]);
         if self.delimiter == self.quote {
             return refuse(
                 format!("--delimiter and --quote are both {}", shown(self.quote)),
-                "a quote has to differ from what it protects",
+                "choose a quote that differs from the delimiter",
             );
         }
         if let Some(comment) = self.comment
             && [self.delimiter, self.quote].contains(&comment)
         {
             return refuse(
-                format!("--comment {} is the delimiter or the quote", shown(comment)),
-                "choose a byte that no record begins with: --comment '#'",
+                format!("--comment {} is also the delimiter or the quote", shown(comment)),
+                "choose a character that no record begins with, such as --comment '#'",
             );
         }
-        let null = spelled(&self.null);
+        let null = shell_word(&self.null);
         if memchr2(b'\n', b'\r', &self.null).is_some() {
             return refuse(
-                format!("--null {null} holds a line end"),
-                "a field without quotes ends with its line",
+                format!("--null {null} contains a line ending"),
+                "an unquoted field cannot contain a line ending",
             );
         }
         for (flag, byte) in [("delimiter", Some(self.delimiter)), ("quote", Some(self.quote))] {
             if byte.is_some_and(|byte| memchr(byte, &self.null).is_some()) {
                 return refuse(
-                    format!("--null {null} holds the {flag}, so no field can be NULL"),
-                    "NULL is a field without quotes that is exactly this text",
+                    format!("--null {null} contains the {flag}, so no field could be NULL"),
+                    "NULL is an unquoted field that is exactly this text",
                 );
             }
         }
         if self.comment.is_some() && self.null.first().copied() == self.comment {
             return refuse(
                 format!("--null {null} begins with the --comment byte"),
-                "a record that begins with NULL would be taken for a comment",
+                "a record that begins with NULL would be read as a comment",
             );
         }
         Ok(())
     }
 }
 
-/// The byte that the value of `flag` spells: one ASCII character other than a line end, or `tab` or `\t`.
+/// Parse the value of `flag`: one ASCII character other than a line ending or zero byte, or `tab` or `\t` for a tab.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Usage`] when it is not one.
-pub fn byte(flag: &str, value: &str) -> Result<u8> {
+/// [`crate::ErrorKind::Usage`] when it is anything else.
+pub fn parse_byte(flag: &str, value: &str) -> Result<u8> {
     match value.as_bytes() {
         b"tab" | b"\\t" => Ok(b'\t'),
-        [b'\n' | b'\r' | 0] => Err(Error::usage(format!("{flag} cannot be a line end or a zero byte"))
+        [b'\n' | b'\r' | 0] => Err(Error::usage(format!("{flag} cannot be a line ending or a zero byte"))
             .with_help("give one character, such as ; or tab")),
         [byte] if byte.is_ascii() => Ok(*byte),
-        _ => Err(Error::usage(format!("{flag} has to be one ASCII character, not \"{value}\""))
+        _ => Err(Error::usage(format!("{flag} must be a single ASCII character, not \"{value}\""))
             .with_help("give one character, such as ; or tab")),
     }
 }
 
-/// The encoding with this name: a label of the WHATWG's Encoding Standard, or PostgreSQL's name for it.
+/// Look up an encoding by name: a label of the WHATWG Encoding Standard, or PostgreSQL's name for it.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Usage`] when there is none, or its bytes cannot be told apart line by line.
-pub fn encoding(name: &str) -> Result<&'static Encoding> {
+/// [`crate::ErrorKind::Usage`] when the name is unknown, or the encoding is stateful, so that its lines cannot be
+/// decoded separately.
+pub fn parse_encoding(name: &str) -> Result<&'static Encoding> {
     const EXAMPLES: &str =
-        "utf-8, utf-16le, windows-1252, iso-8859-2, shift_jis and gb18030 are some that are";
+        "supported encodings include utf-8, utf-16le, windows-1252, iso-8859-2, shift_jis and gb18030";
     let label = name.to_ascii_lowercase().replace('_', "-");
-    // PostgreSQL writes WIN1252 and EUC_JP.
+    // PostgreSQL's names are of the form WIN1252 and EUC_JP.
     let label = match label.strip_prefix("win") {
         Some(page) if page.starts_with(|c: char| c.is_ascii_digit()) => format!("windows-{page}"),
         _ => match label.as_str() {
@@ -122,40 +123,40 @@ pub fn encoding(name: &str) -> Result<&'static Encoding> {
     };
     let found = Encoding::for_label(label.as_bytes()).or_else(|| Encoding::for_label(name.as_bytes()));
     match found {
-        // Its lines mean different things after different shifts, so that a rejected one cannot stand alone.
-        Some(encoding) if encoding == ISO_2022_JP || encoding == REPLACEMENT => {
-            Err(Error::usage(format!("--encoding {name} is not read: it shifts between character sets"))
-                .with_help("convert the file to UTF-8 first, with iconv"))
-        }
+        // The meaning of a line depends on shifts in earlier lines, so a rejected line could not be kept on its own.
+        Some(encoding) if encoding == ISO_2022_JP || encoding == REPLACEMENT => Err(Error::usage(format!(
+            "--encoding {name} is not supported: it switches between character sets"
+        ))
+        .with_help("convert the file to UTF-8 first, for example with iconv")),
         Some(encoding) => Ok(encoding),
-        None => Err(Error::usage(format!("--encoding {name} is not known")).with_help(EXAMPLES)),
+        None => Err(Error::usage(format!("--encoding {name} is unknown")).with_help(EXAMPLES)),
     }
 }
 
 /// `bytes` as a shell word.
-fn spelled(bytes: &[u8]) -> String {
+fn shell_word(bytes: &[u8]) -> String {
     match bytes {
         b"\t" => "tab".into(),
         _ => format!("'{}'", String::from_utf8_lossy(bytes).replace('\'', "'\\''")),
     }
 }
 
-/// As the flags that ask for it; those with a default are left out, but for the delimiter.
+/// As command-line flags. Settings at their defaults are omitted, except the delimiter.
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Dialect::default();
-        write!(f, "--delimiter {}", spelled(&[self.delimiter]))?;
+        write!(f, "--delimiter {}", shell_word(&[self.delimiter]))?;
         if self.quote != default.quote {
-            write!(f, " --quote {}", spelled(&[self.quote]))?;
+            write!(f, " --quote {}", shell_word(&[self.quote]))?;
         }
         if self.escape != self.quote {
-            write!(f, " --escape {}", spelled(&[self.escape]))?;
+            write!(f, " --escape {}", shell_word(&[self.escape]))?;
         }
         if !self.null.is_empty() {
-            write!(f, " --null {}", spelled(&self.null))?;
+            write!(f, " --null {}", shell_word(&self.null))?;
         }
         if let Some(comment) = self.comment {
-            write!(f, " --comment {}", spelled(&[comment]))?;
+            write!(f, " --comment {}", shell_word(&[comment]))?;
         }
         if !self.header {
             f.write_str(" --no-header")?;
@@ -172,10 +173,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_spelled_in_several_ways() {
-        assert_eq!(["\t", "tab", "\\t", ";"].map(|value| byte("--delimiter", value).unwrap()), *b"\t\t\t;");
+    fn bytes_have_several_spellings() {
+        assert_eq!(
+            ["\t", "tab", "\\t", ";"].map(|value| parse_byte("--delimiter", value).unwrap()),
+            *b"\t\t\t;"
+        );
         for value in ["", ";;", "§", "\n", "\r", "\0"] {
-            assert!(byte("--quote", value).unwrap_err().to_string().starts_with("--quote "), "{value:?}");
+            assert!(
+                parse_byte("--quote", value).unwrap_err().to_string().starts_with("--quote "),
+                "{value:?}"
+            );
         }
     }
 
@@ -186,10 +193,10 @@ mod tests {
         Dialect { escape: b',', ..default.clone() }.check().unwrap();
         for (dialect, message) in [
             (Dialect { delimiter: b'"', ..default.clone() }, "--delimiter and --quote are both '\"'"),
-            (Dialect { null: (*b"a,b").into(), ..default.clone() }, "--null 'a,b' holds the delimiter"),
-            (Dialect { null: (*b"\"\"").into(), ..default.clone() }, "--null '\"\"' holds the quote"),
-            (Dialect { null: (*b"\n").into(), ..default.clone() }, "--null '\n' holds a line end"),
-            (Dialect { comment: Some(b','), ..default.clone() }, "--comment ',' is the delimiter"),
+            (Dialect { null: (*b"a,b").into(), ..default.clone() }, "--null 'a,b' contains the delimiter"),
+            (Dialect { null: (*b"\"\"").into(), ..default.clone() }, "--null '\"\"' contains the quote"),
+            (Dialect { null: (*b"\n").into(), ..default.clone() }, "--null '\n' contains a line ending"),
+            (Dialect { comment: Some(b','), ..default.clone() }, "--comment ',' is also the delimiter"),
             (
                 Dialect { comment: Some(b'#'), null: (*b"#N/A").into(), ..default },
                 "--null '#N/A' begins with the --comment byte",
@@ -201,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn encodings_have_postgresqls_names_too() {
+    fn postgresql_names_of_encodings_are_accepted() {
         for (name, expected) in [
             ("UTF8", "UTF-8"),
             ("WIN1251", "windows-1251"),
@@ -212,10 +219,10 @@ mod tests {
             ("UHC", "EUC-KR"),
             ("utf-16", "UTF-16LE"),
         ] {
-            assert_eq!(encoding(name).map(Encoding::name).ok(), Some(expected), "{name}");
+            assert_eq!(parse_encoding(name).map(Encoding::name).ok(), Some(expected), "{name}");
         }
         for name in ["utf-9", "", "iso-2022-jp"] {
-            assert!(encoding(name).is_err(), "{name}");
+            assert!(parse_encoding(name).is_err(), "{name}");
         }
     }
 

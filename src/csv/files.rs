@@ -1,49 +1,47 @@
-//! Several files as one: opened in turn, each with the header of the first.
+//! Several files read as one: opened in turn, each with the header of the first.
 
 use std::io::{Cursor, Read as _};
 
 use encoding_rs::Encoding;
 
 use crate::csv::dialect::Dialect;
-use crate::csv::input::{Inputs, Source};
+use crate::csv::input::{ByteSource, Inputs};
 use crate::csv::record::Record;
 use crate::csv::records::{Header, Records};
 use crate::csv::sniff::{SAMPLE_BYTES, Sniffed, sniff};
 use crate::{Error, Result};
 
-/// How files are to be read.
+/// How to read the input files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format {
-    /// How they are written; where `sniff` is set, only its null text counts.
+pub struct InputFormat {
+    /// The dialect of the files. With `sniff`, only its null text is used.
     pub dialect: Dialect,
-    /// Find out from the first file how they are written.
+    /// Detect the dialect from the beginning of the first file.
     pub sniff: bool,
-    /// The longest record, in bytes.
+    /// Refuse longer records, in bytes.
     pub max_record_bytes: usize,
 }
 
-/// The records of all files, one file at a time.
+/// Reads the records of all files, one file after another.
 pub struct Files {
     inputs: Inputs,
-    format: Format,
-    /// Which of the inputs is being read.
+    format: InputFormat,
+    /// The index of the input being read.
     current: usize,
-    records: Records<Source>,
-    /// The first header, and the file that has it.
+    records: Records<ByteSource>,
+    /// The first header, and the name of the file it comes from.
     header: Option<(Header, String)>,
     sniffed: Option<Sniffed>,
 }
 
 impl Files {
-    /// Open the first of `inputs` and read its header; where it is empty, the next one.
+    /// Open the first of `inputs` and read its header. Empty files before the first header are skipped.
     ///
     /// # Errors
-    /// When there are no inputs, and as [`Files::next_named`].
-    pub fn open(inputs: Inputs, mut format: Format) -> Result<Self> {
+    /// When `inputs` is empty, when the detected dialect contradicts the null text, and as [`Files::next_named`].
+    pub fn open(inputs: Inputs, mut format: InputFormat) -> Result<Self> {
         if inputs.iter().len() == 0 {
-            return Err(
-                Error::usage("there is no file to read").with_help("name one, or - for standard input")
-            );
+            return Err(Error::usage("no input file given").with_help("name a file, or - for standard input"));
         }
         let mut source = inputs.open(0)?;
         let mut sniffed = None;
@@ -61,69 +59,68 @@ impl Files {
         let records = records(source, &inputs, 0, &format);
         let mut files = Files { inputs, format, current: 0, records, header: None, sniffed };
         files.read_header()?;
-        while files.header.is_none() && files.format.dialect.header && files.open_next()? {}
+        while files.header.is_none() && files.format.dialect.header && files.open_next_file()? {}
         Ok(files)
     }
 
-    /// The names of the columns; `None` when there is no header, because none is expected or all files are
-    /// empty.
+    /// The header; `None` when the dialect has none or all files opened so far are empty.
     pub fn header(&self) -> Option<&Header> {
         self.header.as_ref().map(|(header, _)| header)
     }
 
-    /// Whether no file has the header that is expected, and so no file has anything.
+    /// Whether a header is expected but no file has one, which means that all files are empty.
     pub fn is_empty(&self) -> bool {
         self.format.dialect.header && self.header.is_none()
     }
 
-    /// What was found out about the first file, if that was asked for.
+    /// The dialect detected in the first file; `None` without [`InputFormat::sniff`].
     pub fn sniffed(&self) -> Option<&Sniffed> {
         self.sniffed.as_ref()
     }
 
-    /// What is read.
+    /// The inputs.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
-    /// How it is read.
-    pub fn format(&self) -> &Format {
+    /// The format in effect, including a detected dialect.
+    pub fn format(&self) -> &InputFormat {
         &self.format
     }
 
-    /// What errors call the file that is being read.
+    /// The name of the file being read, for messages.
     pub fn name(&self) -> &str {
         self.records.name()
     }
 
-    /// What the file that is being read is written in, which its byte order mark may have said.
+    /// The encoding of the file being read. A byte order mark may determine it.
     pub fn encoding(&self) -> &'static Encoding {
         self.records.encoding()
     }
 
-    /// Which of the inputs is being read, from 0.
+    /// The index of the input being read, from 0.
     pub fn current(&self) -> usize {
         self.current
     }
 
-    /// Whether there is another record in any file; opens the next file where one ends.
+    /// Whether any file has another record. Opens the next file where one ends.
     ///
     /// # Errors
     /// As [`Files::next_named`].
     #[inline]
     pub fn has_next(&mut self) -> Result<bool> {
         while !self.records.has_next()? {
-            if !self.open_next()? {
+            if !self.open_next_file()? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// The next record of any file, and what errors call that file.
+    /// The next record of any file, and the name of that file; `None` after the last record of the last file.
     ///
     /// # Errors
-    /// As [`Records::next`], when a file cannot be opened, and when its header is not that of the first.
+    /// As [`Records::next`], when a file cannot be opened, and when its header differs from the first.
     #[inline]
     pub fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
         if !self.has_next()? {
@@ -132,20 +129,20 @@ impl Files {
         self.records.next_named()
     }
 
-    /// The next record of the file that is being read; `None` at its end.
+    /// The next record of the file being read; `None` at its end.
     ///
     /// # Errors
     /// As [`Records::next`].
     #[inline]
-    pub fn next_here(&mut self) -> Result<Option<Record<'_>>> {
+    pub fn next_in_file(&mut self) -> Result<Option<Record<'_>>> {
         self.records.next()
     }
 
-    /// Go on with the next file, whatever is left of this one; `false` when there is none.
+    /// Skip the rest of this file and open the next one; `false` when this is the last.
     ///
     /// # Errors
-    /// When it cannot be opened, and when its header is not that of the first.
-    pub fn open_next(&mut self) -> Result<bool> {
+    /// When it cannot be opened, and when its header differs from the first.
+    pub fn open_next_file(&mut self) -> Result<bool> {
         let next = self.current + 1;
         if next == self.inputs.iter().len() {
             return Ok(false);
@@ -171,7 +168,7 @@ impl Files {
                     header.names.join(","),
                     first.names.join(",")
                 ))
-                .with_help("files that are loaded together have the same columns in the same order"));
+                .with_help("files loaded together must have the same columns in the same order"));
             }
             Some(_) => {}
         }
@@ -179,7 +176,7 @@ impl Files {
     }
 }
 
-fn records(source: Source, inputs: &Inputs, index: usize, format: &Format) -> Records<Source> {
+fn records(source: ByteSource, inputs: &Inputs, index: usize, format: &InputFormat) -> Records<ByteSource> {
     Records::new(source, &inputs.name(index), format.dialect.clone(), format.max_record_bytes)
 }
 

@@ -1,20 +1,21 @@
-//! CSV bytes → records, each with its place in the file.
+//! CSV bytes → records, each with its position in the file.
 //!
 //! ```text
-//!  names ─▶ input: open, unpack ─▶ records: decode, scan, split ─▶ files: one after the other ─▶ load
-//!                       └─▶ sniff: which dialect? ─▲
+//!  paths ─▶ input: open, decompress ─▶ records: decode, scan, split ─▶ files: one after another ─▶ load
+//!                       └─▶ sniff: detect the dialect ─▲
 //! ```
 //!
-//! - `input` finds the files that names and patterns mean, and unpacks gzip and zstd, told by content.
-//! - `records` splits a stream as PostgreSQL's `COPY … (FORMAT csv)` does: quotes may open and close anywhere
-//!   in a field, an unquoted empty field is NULL and a quoted one is the empty string, blank lines are
-//!   records, and all lines end as the first one does. The `csv` crate cannot tell `""` from nothing, which is
-//!   why the splitting is done here. `\.` is a value like any other, as on servers from 18 on.
-//! - `scan` finds the bytes that matter, `decode` turns other encodings into UTF-8 and keeps the original.
-//! - `record` is what comes out; [`dialect`] says how a file is written, and `sniff` guesses it.
+//! - `input` resolves paths and patterns to files; `decompress` recognizes gzip and zstd by content.
+//! - `records` splits a stream exactly as PostgreSQL's `COPY … (FORMAT csv)` does: quotes may open and close
+//!   anywhere in a field, an unquoted empty field is NULL and a quoted one is the empty string, blank lines are
+//!   records, and every line must end as the first one does. The `csv` crate does not distinguish `""` from an
+//!   unquoted empty field, which is why it is not used here. `\.` is an ordinary value, as in PostgreSQL 18 and later.
+//! - `scan` finds the special bytes; `decode` converts other encodings to UTF-8 and keeps the original bytes.
+//! - `record` holds one record; [`dialect`] describes how a file is written, and `sniff` detects it.
 //! - `files` reads several inputs as one.
 
 pub(crate) mod decode;
+mod decompress;
 pub mod dialect;
 pub(crate) mod files;
 pub(crate) mod input;
@@ -25,14 +26,14 @@ pub(crate) mod scan;
 pub(crate) mod sniff;
 
 pub use crate::csv::dialect::Dialect;
-pub use crate::csv::files::{Files, Format};
-pub use crate::csv::input::{Input, Inputs, Reader, Source};
-pub use crate::csv::limits::{MAX_RECORD_BYTES, MOST_RECORD_BYTES};
+pub use crate::csv::files::{Files, InputFormat};
+pub use crate::csv::input::{ByteSource, Input, InputReader, Inputs};
+pub use crate::csv::limits::{DEFAULT_MAX_RECORD_BYTES, MAX_RECORD_BYTES_CEILING};
 pub use crate::csv::record::{Field, Record};
 pub use crate::csv::records::{Header, Records};
 pub use crate::csv::sniff::Sniffed;
 
-/// `value` between quotes for an error message: control characters escaped, shortened to 60 characters.
+/// `value` in quotes for an error message: control characters are escaped, and at most 60 characters are shown.
 pub fn excerpt(value: &[u8]) -> String {
     const LONGEST: usize = 60;
     let mut shown = String::from("\"");

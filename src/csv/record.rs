@@ -1,102 +1,103 @@
-//! One record: its fields, its bytes, and where it was.
+//! One record: its fields, its bytes and its position.
 
 use encoding_rs::Encoding;
 use memchr::memchr2;
 
 use crate::csv::dialect::Dialect;
 
-/// One record of a file.
+/// One record of a file, borrowed from the reader's buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     pub(super) text: &'a [u8],
     pub(super) raw: &'a [u8],
-    pub(super) spans: &'a [Span],
+    pub(super) spans: &'a [FieldSpan],
     pub(super) dialect: &'a Dialect,
-    /// The line it begins on, from 1.
+    /// The line on which it begins, from 1.
     pub line: u64,
-    /// The line it ends on; another one when a quoted field holds line ends.
+    /// The line on which it ends: later than `line` when a quoted field contains line endings.
     pub last_line: u64,
-    /// How many bytes of the file stand before it, counted after unpacking and before decoding.
+    /// Its byte offset in the file, counted after decompression and before decoding.
     pub offset: u64,
 }
 
-/// The value of a field, as `COPY` would take it.
+/// The value of a field, as `COPY` reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field<'a> {
-    /// The null text, which is nothing by default, without quotes.
+    /// An unquoted field equal to the dialect's null text, by default an empty one.
     Null,
-    /// The bytes without their quotes.
+    /// The bytes of the value, unquoted, in UTF-8.
     Value(&'a [u8]),
 }
 
-/// Where a field stands in its record; records are shorter than 4 GiB.
+/// The position of a field in its record. Offsets fit into 32 bits because records are shorter than 4 GiB.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(super) struct FieldSpan {
     pub(super) start: u32,
     pub(super) end: u32,
-    pub(super) shape: Shape,
+    pub(super) quoting: Quoting,
 }
 
-/// What has to be done to get at a field's value.
+/// How a field is quoted, and so how to extract its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// Nothing: no quote was seen.
+pub(super) enum Quoting {
+    /// No quotes: the value is the field itself.
     Plain,
-    /// Take the first and the last byte off; they are the only quotes, and nothing is escaped.
+    /// The first and the last byte are the only quotes, and nothing is escaped: strip both.
     Enclosed,
-    /// Go through it byte by byte.
+    /// Anything else: unquote byte by byte.
     Mixed,
 }
 
 impl<'a> Record<'a> {
-    /// How many fields it has; at least 1.
+    /// The number of fields, at least 1.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether it is a line with nothing on it.
+    /// Whether it is a blank line.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// Its bytes exactly as the file has them, before decoding, with the line end if there is one.
+    /// Its bytes exactly as in the file, before decoding, including the line ending if it has one.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
-    /// What the file is written in.
+    /// The encoding of the file.
     pub fn encoding(&self) -> &'static Encoding {
         self.dialect.encoding
     }
 
-    /// Field `index`, unquoted; `scratch` is where a value is put together that does not stand in one piece.
+    /// Field `index`, counted from 0, unquoted. A value that is not contiguous in the record is assembled in
+    /// `scratch`.
     ///
     /// # Panics
-    /// When there is no such field.
+    /// When the record has no such field.
     #[inline]
     pub fn field<'b>(&self, index: usize, scratch: &'b mut Vec<u8>) -> Field<'b>
     where
         'a: 'b,
     {
         let value = self.value(index, scratch);
-        if self.spans[index].shape == Shape::Plain && value == &*self.dialect.null {
+        if self.spans[index].quoting == Quoting::Plain && value == &*self.dialect.null {
             return Field::Null;
         }
         Field::Value(value)
     }
 
-    /// As [`Record::field`], but without taking any text for NULL.
+    /// As [`Record::field`], but the null text is an ordinary value.
     #[inline]
     pub(super) fn value<'b>(&self, index: usize, scratch: &'b mut Vec<u8>) -> &'b [u8]
     where
         'a: 'b,
     {
-        let Span { start, end, shape } = self.spans[index];
+        let FieldSpan { start, end, quoting } = self.spans[index];
         let raw = &self.text[start as usize..end as usize];
-        match shape {
-            Shape::Plain => raw,
-            Shape::Enclosed => &raw[1..raw.len() - 1],
-            Shape::Mixed => {
+        match quoting {
+            Quoting::Plain => raw,
+            Quoting::Enclosed => &raw[1..raw.len() - 1],
+            Quoting::Mixed => {
                 scratch.clear();
                 unquote(raw, self.dialect, scratch);
                 scratch

@@ -1,19 +1,19 @@
-//! Finds the few bytes of a CSV file that mean something, 64 at a time.
+//! Finds the special bytes of a CSV file, 64 bytes at a time.
 //!
-//! Fields are short: calling a searching function for each costs more than the search. One pass over 64 bytes
-//! gives a mask of all special ones among them, and going through its bits costs a few cycles each.
+//! Fields are short, so a call to a search function for each would cost more than the search itself. One pass over
+//! 64 bytes yields a bit mask of the special ones, and iterating over its bits costs a few cycles each.
 
-/// The special bytes that lie ahead in a buffer.
+/// Iterates over the positions of special bytes in a buffer that is still being filled.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Scan {
-    /// Bit `i` stands for the byte at `block + i`.
+    /// Bit `i` is set if the byte at `block + i` is special and has not been returned yet.
     mask: u64,
     block: usize,
     /// The bytes before this position have been searched.
     searched: usize,
 }
 
-/// How many bytes are searched at once; a buffer has to be readable this far past its end.
+/// The number of bytes searched at once. A buffer must extend this far beyond its filled part.
 pub(super) const WIDTH: usize = 64;
 
 /// The special bytes of a dialect: delimiter, quote, escape, LF and CR.
@@ -29,7 +29,7 @@ impl Specials {
     #[inline]
     fn mask(self, block: &[u8; WIDTH]) -> u64 {
         let Specials { delimiter, quote, escape } = self;
-        // One comparison after the other over the whole array, which compilers turn into vector code.
+        // Branch-free comparisons over the whole array, which compilers vectorize.
         let mut hits = [0_u8; WIDTH];
         for (hit, &byte) in hits.iter_mut().zip(block) {
             *hit = u8::from(byte == delimiter)
@@ -40,19 +40,19 @@ impl Specials {
         }
         let (eights, _) = hits.as_chunks::<8>();
         eights.iter().rev().fold(0, |mask, eight| {
-            // The product has the lowest bit of byte i at bit 56 + i, and no carries disturb it.
+            // The multiplication moves the lowest bit of byte i to bit 56 + i, without carries into those bits.
             mask << 8 | u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56
         })
     }
 }
 
 impl Scan {
-    /// Begin at `position`.
+    /// Start at `position`.
     pub(super) fn starting_at(position: usize) -> Self {
         Scan { mask: 0, block: 0, searched: position }
     }
 
-    /// The next special byte of `buffer[..filled]`; `None` when there is none yet.
+    /// The position of the next special byte of `buffer[..filled]`; `None` when all of it has been searched.
     #[inline]
     pub(super) fn next(&mut self, buffer: &[u8], filled: usize, specials: Specials) -> Option<usize> {
         while self.mask == 0 {
@@ -60,8 +60,9 @@ impl Scan {
             if ahead == 0 {
                 return None;
             }
-            let block =
-                buffer[self.searched..].first_chunk().expect("the buffer is longer than what is filled");
+            let block = buffer[self.searched..]
+                .first_chunk()
+                .expect("the buffer extends WIDTH bytes beyond its filled part");
             self.mask = specials.mask(block);
             self.block = self.searched;
             if ahead < WIDTH {
@@ -74,9 +75,10 @@ impl Scan {
         Some(at)
     }
 
-    /// The first `count` bytes of the buffer are gone; only to be called when [`Scan::next`] found no more.
+    /// Account for the removal of the first `count` bytes of the buffer. Call it only after [`Scan::next`] returned
+    /// `None`.
     pub(super) fn shift(&mut self, count: usize) {
-        debug_assert_eq!(self.mask, 0, "a special byte has been found and not been dealt with");
+        debug_assert_eq!(self.mask, 0, "a special byte was found but not returned yet");
         self.searched -= count;
     }
 }

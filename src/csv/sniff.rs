@@ -1,8 +1,8 @@
-//! What dialect is this file most likely written in?
+//! Detects the dialect in which a file is most likely written.
 //!
-//! Every plausible dialect splits the beginning of the file; the one whose records agree best on their number
-//! of fields, and whose fields look like fields, wins. A guess is only ever made on request, and is printed as
-//! the flags that say the same, so that it can be checked, corrected and kept.
+//! The beginning of the file is split in every plausible dialect. The one whose records agree best on the number of
+//! fields, and whose fields look most plausible, wins. Detection happens only on request, and its result is printed as
+//! the equivalent flags, so that it can be checked, corrected and reused.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -11,73 +11,76 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use memchr::memchr;
 
 use crate::csv::dialect::Dialect;
-use crate::csv::limits::MAX_RECORD_BYTES;
-use crate::csv::record::{Field, Record, Shape};
+use crate::csv::limits::DEFAULT_MAX_RECORD_BYTES;
+use crate::csv::record::{Field, Quoting, Record};
 use crate::csv::records::Records;
 
-/// How much of a file is looked at, in bytes.
+/// The size of the sample, in bytes.
 pub(crate) const SAMPLE_BYTES: usize = 1024 * 1024;
 
-/// How many records of it are looked at.
+/// The number of records examined at most.
 const SAMPLE_RECORDS: usize = 1000;
 
-/// The delimiters that are tried, and how likely each is by itself: colons and spaces are in many texts.
+/// The delimiters tried, and the prior weight of each: colons and spaces are common in text.
 const DELIMITERS: [(u8, f64); 6] =
     [(b',', 1.0), (b';', 1.0), (b'\t', 1.0), (b'|', 1.0), (b':', 0.8), (b' ', 0.7)];
 
-/// A dialect that fits, and why.
+/// A detected dialect, and the evidence for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sniffed {
-    /// What was found.
+    /// The dialect.
     pub dialect: Dialect,
-    /// How the first line ends: `LF`, `CRLF`, `CR`, or `none`.
+    /// The line ending of the first line: `LF`, `CRLF`, `CR` or `none`.
     pub line_end: &'static str,
-    /// Fields of most records.
+    /// The most common number of fields per record.
     pub fields: usize,
-    /// Records that were looked at, without comments.
+    /// Records examined, comments not counted.
     pub records: usize,
-    /// From 0 to 1: how many of the records have that many fields, and how many fields look like fields.
+    /// From 0 to 1: the share of records with that number of fields, times the mean plausibility of the fields, reduced for
+    /// an uncommon delimiter, a single column or a malformed sample.
     pub confidence: f64,
-    /// Why the first record is taken for a header, or is not.
-    pub header_because: &'static str,
+    /// Why the first record is, or is not, taken for a header.
+    pub header_reason: &'static str,
 }
 
-/// The flags, then the reasons as a shell comment.
+/// As flags, followed by the evidence as a shell comment.
 impl fmt::Display for Sniffed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sniffed { dialect, line_end, fields, records, confidence, header_because } = self;
+        let Sniffed { dialect, line_end, fields, records, confidence, header_reason } = self;
         let percent = confidence * 100.0;
         write!(
             f,
-            "{dialect}  # {fields} fields in {records} records, {percent:.0} % sure; {header_because}; line end \
+            "{dialect}  # {fields} fields in {records} records, {percent:.0} % confidence; {header_reason}; line ending \
              {line_end}"
         )
     }
 }
 
-/// How well a dialect fits.
+/// A candidate dialect, and how well it fits the sample.
 #[derive(Debug)]
-struct Fit {
+struct ScoredDialect {
     dialect: Dialect,
+    /// From 0 to 1; higher is better.
     score: f64,
+    /// The most common number of fields per record.
     fields: usize,
-    /// Whether all records have that many.
-    agrees: bool,
-    /// The records, unquoted, with NULL as nothing.
+    /// Whether all records have that number.
+    is_uniform: bool,
+    /// The records, unquoted; `None` is NULL.
     rows: Vec<Vec<Option<String>>>,
 }
 
-/// Find the dialect that `sample`, the beginning of a file, is most likely written in.
+/// Detect the dialect of `sample`, the beginning of a file.
 pub(crate) fn sniff(sample: &[u8]) -> Sniffed {
     let sample = &sample[..sample.len().min(SAMPLE_BYTES)];
-    let encoding = encoding_of(sample);
+    let encoding = detect_encoding(sample);
     let present = |byte| memchr(byte, sample).is_some();
-    let mut best: Option<Fit> = None;
-    // What is tried first wins a draw.
+    let mut best: Option<ScoredDialect> = None;
+    // Of equal scores, the first wins.
     for comment in [None, Some(b'#')] {
         for quote in [b'"', b'\''] {
             for escape in [quote, b'\\'] {
-                for (delimiter, likelihood) in DELIMITERS {
+                for (delimiter, weight) in DELIMITERS {
                     let rare =
                         [comment, (quote == b'\'').then_some(quote), (escape != quote).then_some(escape)];
                     if !present(delimiter) || !rare.into_iter().flatten().all(present) {
@@ -85,41 +88,41 @@ pub(crate) fn sniff(sample: &[u8]) -> Sniffed {
                     }
                     let dialect =
                         Dialect { delimiter, quote, escape, comment, encoding, ..Dialect::default() };
-                    let mut fit = fit(sample, dialect);
-                    // Words of a text have blanks between them too, but not the same number in every line.
-                    if delimiter == b' ' && !fit.agrees {
+                    let mut candidate = score_dialect(sample, dialect);
+                    // Prose has spaces too, but rarely the same number on every line.
+                    if delimiter == b' ' && !candidate.is_uniform {
                         continue;
                     }
-                    fit.score *= likelihood;
-                    if best.as_ref().is_none_or(|best| fit.score > best.score + 1e-9) {
-                        best = Some(fit);
+                    candidate.score *= weight;
+                    if best.as_ref().is_none_or(|best| candidate.score > best.score + 1e-9) {
+                        best = Some(candidate);
                     }
                 }
             }
         }
     }
-    // Without any delimiter, or with none that fits, it is one column.
+    // If no delimiter fits, the file has a single column.
     let best = best
         .filter(|best| best.fields > 1)
-        .unwrap_or_else(|| fit(sample, Dialect { encoding, ..Dialect::default() }));
-    let (header, header_because) = header_of(&best.rows);
+        .unwrap_or_else(|| score_dialect(sample, Dialect { encoding, ..Dialect::default() }));
+    let (header, header_reason) = detect_header(&best.rows);
     Sniffed {
         dialect: Dialect { header, ..best.dialect },
-        line_end: line_end_of(sample, encoding),
+        line_end: detect_line_end(sample, encoding),
         fields: best.fields,
         records: best.rows.len(),
         confidence: best.score.clamp(0.0, 1.0),
-        header_because,
+        header_reason,
     }
 }
 
-/// By the byte order mark, else by whether it is UTF-8, else by where zero bytes are.
-fn encoding_of(sample: &[u8]) -> &'static Encoding {
+/// The encoding, by the byte order mark, else by the positions of zero bytes, else by whether it is valid UTF-8.
+fn detect_encoding(sample: &[u8]) -> &'static Encoding {
     if let Some((encoding, _)) = Encoding::for_bom(sample) {
         return encoding;
     }
     let zeros = |at: usize| sample.iter().skip(at).step_by(2).filter(|&&byte| byte == 0).count();
-    // Of text in Latin letters every other byte is zero in UTF-16.
+    // In UTF-16, every other byte of Latin text is zero.
     let (even, odd) = (zeros(0), zeros(1));
     if (even + odd) * 4 > sample.len() {
         return if even > odd { UTF_16BE } else { UTF_16LE };
@@ -132,7 +135,7 @@ fn encoding_of(sample: &[u8]) -> &'static Encoding {
     }
 }
 
-fn line_end_of(sample: &[u8], encoding: &'static Encoding) -> &'static str {
+fn detect_line_end(sample: &[u8], encoding: &'static Encoding) -> &'static str {
     let (text, _) = encoding.decode_with_bom_removal(sample);
     match text.find(['\r', '\n']) {
         None => "none",
@@ -142,18 +145,18 @@ fn line_end_of(sample: &[u8], encoding: &'static Encoding) -> &'static str {
     }
 }
 
-/// Split `sample` and see how it looks.
-fn fit(sample: &[u8], dialect: Dialect) -> Fit {
-    let mut records = Records::new(sample, "sample", dialect.clone(), MAX_RECORD_BYTES);
+/// Split `sample` in `dialect`, and score the result.
+fn score_dialect(sample: &[u8], dialect: Dialect) -> ScoredDialect {
+    let mut records = Records::new(sample, "sample", dialect.clone(), DEFAULT_MAX_RECORD_BYTES);
     let (mut rows, mut scratch) = (Vec::<Vec<_>>::new(), Vec::new());
-    let (mut good, mut cells, mut broken) = (0.0, 0.0, false);
-    let mut last_good = (0.0, 0.0);
+    let (mut plausible, mut cells, mut is_broken) = (0.0, 0.0, false);
+    let mut before_last = (0.0, 0.0);
     while rows.len() < SAMPLE_RECORDS {
         match records.next() {
             Ok(Some(record)) => {
-                last_good = (good, cells);
+                before_last = (plausible, cells);
                 for index in 0..record.len() {
-                    good += look_of(record, index);
+                    plausible += plausibility(record, index);
                     cells += 1.0;
                 }
                 let fields = (0..record.len()).map(|index| match record.field(index, &mut scratch) {
@@ -164,16 +167,16 @@ fn fit(sample: &[u8], dialect: Dialect) -> Fit {
             }
             Ok(None) => break,
             Err(_) => {
-                broken = true;
+                is_broken = true;
                 break;
             }
         }
     }
-    let cut = sample.len() == SAMPLE_BYTES;
-    // The sample may end inside a record, which is then not whole, and may have an open quote.
-    if cut && !broken && rows.len() < SAMPLE_RECORDS && rows.len() > 1 {
+    let is_cut = sample.len() == SAMPLE_BYTES;
+    // The sample may end inside a record, which is then incomplete and may have an unclosed quote.
+    if is_cut && !is_broken && rows.len() < SAMPLE_RECORDS && rows.len() > 1 {
         rows.pop();
-        (good, cells) = last_good;
+        (plausible, cells) = before_last;
     }
     let mut counts = BTreeMap::<usize, usize>::new();
     for row in &rows {
@@ -181,29 +184,30 @@ fn fit(sample: &[u8], dialect: Dialect) -> Fit {
     }
     let (fields, agreeing) = counts.into_iter().max_by_key(|&(_, count)| count).unwrap_or_default();
     let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-    let mut score = share(agreeing as f64, rows.len() as f64) * share(good, cells);
+    let mut score = share(agreeing as f64, rows.len() as f64) * share(plausible, cells);
     if fields < 2 {
         score *= 0.1;
     }
-    if broken && !cut {
+    if is_broken && !is_cut {
         score *= 0.5;
     }
-    Fit { dialect, score, fields, agrees: agreeing == rows.len(), rows }
+    ScoredDialect { dialect, score, fields, is_uniform: agreeing == rows.len(), rows }
 }
 
-/// 1 for what a program would write as a field, less for what looks like several or like half of one.
-fn look_of(record: Record<'_>, index: usize) -> f64 {
+/// How plausible field `index` is: 1 for what a program would write as a field, less for what looks like several fields
+/// or like part of one.
+fn plausibility(record: Record<'_>, index: usize) -> f64 {
     let span = record.spans[index];
     let raw = &record.text[span.start as usize..span.end as usize];
     let Dialect { quote, escape, .. } = *record.dialect;
-    match span.shape {
-        // Quotes that do not enclose it.
-        Shape::Mixed if !is_enclosed(raw, quote, escape) => 0.2,
-        Shape::Mixed | Shape::Enclosed => 1.0,
-        Shape::Plain => match raw {
+    match span.quoting {
+        // Quotes that do not enclose the field.
+        Quoting::Mixed if !is_enclosed(raw, quote, escape) => 0.2,
+        Quoting::Mixed | Quoting::Enclosed => 1.0,
+        Quoting::Plain => match raw {
             [] => 1.0,
-            _ if kind_of(&String::from_utf8_lossy(raw)) != Kind::Text => 1.0,
-            // In quotes of another kind.
+            _ if classify(&String::from_utf8_lossy(raw)) != ValueClass::Text => 1.0,
+            // In the other kind of quotes.
             [first @ (b'"' | b'\''), .., last] if first == last => 0.5,
             [b'"' | b'\'', ..] | [.., b'"' | b'\''] => 0.3,
             _ if raw.iter().any(|byte| b",;\t|".contains(byte)) => 0.5,
@@ -212,7 +216,7 @@ fn look_of(record: Record<'_>, index: usize) -> f64 {
     }
 }
 
-/// Whether the only quotes that are not escaped are the first and the last byte.
+/// Whether the first and the last byte are quotes, and all others are escaped.
 fn is_enclosed(raw: &[u8], quote: u8, escape: u8) -> bool {
     let [first, inner @ .., last] = raw else { return false };
     let mut rest = inner.iter().copied().peekable();
@@ -226,18 +230,18 @@ fn is_enclosed(raw: &[u8], quote: u8, escape: u8) -> bool {
     (*first, *last) == (quote, quote)
 }
 
-/// What a value is, roughly.
+/// A rough classification of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ValueClass {
     /// Digits with signs, decimal points or commas, exponents and currency or percent signs.
     Number,
-    /// Digits with the marks of dates and times.
+    /// Digits with the punctuation of dates and times.
     Time,
     Boolean,
     Text,
 }
 
-fn kind_of(value: &str) -> Kind {
+fn classify(value: &str) -> ValueClass {
     let value = value.trim();
     let only = |marks: &str| {
         value.starts_with(|c: char| c.is_ascii_digit() || "+-.$€".contains(c))
@@ -245,52 +249,52 @@ fn kind_of(value: &str) -> Kind {
             && value.chars().all(|c| c.is_ascii_digit() || marks.contains(c))
     };
     if ["true", "false", "yes", "no", "t", "f"].iter().any(|word| value.eq_ignore_ascii_case(word)) {
-        Kind::Boolean
+        ValueClass::Boolean
     } else if only("+-.,eE%$€") && value.matches(',').count() < 2 {
-        Kind::Number
+        ValueClass::Number
     } else if only("+-.:/TZ ") {
-        Kind::Time
+        ValueClass::Time
     } else {
-        Kind::Text
+        ValueClass::Text
     }
 }
 
-/// Whether the first of `rows` names the columns: by what stands in it and not below it, or the reverse.
-fn header_of(rows: &[Vec<Option<String>>]) -> (bool, &'static str) {
-    let Some((first, rest)) = rows.split_first() else { return (true, "there is no first record") };
+/// Decide whether the first of `rows` is a header, by how it differs from the rows below it, and say why.
+fn detect_header(rows: &[Vec<Option<String>>]) -> (bool, &'static str) {
+    let Some((first, rest)) = rows.split_first() else { return (true, "there are no records") };
     let names: Option<Vec<&str>> = first.iter().map(|name| name.as_deref().map(str::trim)).collect();
     let Some(names) = names.filter(|names| names.iter().all(|name| !name.is_empty())) else {
-        return (false, "the first record has an empty field, so it is no header");
+        return (false, "the first record has an empty field, so it is not a header");
     };
     let column = |index: usize| {
         rest.iter().filter_map(move |row| row.get(index)?.as_deref()).filter(|value| !value.is_empty())
     };
-    let is_value = |(index, name): (usize, &&str)| match kind_of(name) {
-        Kind::Text => false,
-        // `t` and `no` are names too: of a time, of a number.
-        Kind::Boolean => column(index).all(|value| kind_of(value) == Kind::Boolean),
-        Kind::Number | Kind::Time => true,
+    let is_value = |(index, name): (usize, &&str)| match classify(name) {
+        ValueClass::Text => false,
+        // `t` and `no` may also be column names, short for time and number.
+        ValueClass::Boolean => column(index).all(|value| classify(value) == ValueClass::Boolean),
+        ValueClass::Number | ValueClass::Time => true,
     };
     if names.iter().enumerate().any(is_value) {
-        return (false, "the first record holds values, so it is no header");
+        return (false, "the first record contains values, so it is not a header");
     }
     if names.iter().collect::<HashSet<_>>().len() < names.len() {
-        return (false, "the first record says a thing twice, so it is no header");
+        return (false, "the first record repeats a value, so it is not a header");
     }
     let typed = |index: usize| {
         column(index).next().is_some_and(|value| {
-            let kind = kind_of(value);
-            kind != Kind::Text && column(index).all(|value| kind_of(value) == kind)
+            let kind = classify(value);
+            kind != ValueClass::Text && column(index).all(|value| classify(value) == kind)
         })
     };
     if (0..names.len()).any(typed) {
-        return (true, "a column of values has a name in the first record, so it is a header");
+        return (true, "the first record has text above a column of values, so it is a header");
     }
     if (0..names.len()).any(|index| column(index).any(|value| value.trim() == names[index])) {
-        return (false, "a value of the first record comes again below it, so it is no header");
+        return (false, "a value of the first record recurs below it, so it is not a header");
     }
-    // To take a record for a header fails loudly where the table has no such columns; the other error does not.
-    (true, "nothing speaks against a header")
+    // A record mistaken for a header fails loudly, because the table has no such columns; the reverse mistake does not.
+    (true, "nothing rules out a header")
 }
 
 #[cfg(test)]
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn delimiters_are_told_by_agreement() {
+    fn delimiters_are_detected_by_agreement() {
         for (sample, expected) in [
             ("id,name\n1,Ann Lee\n2,Bo\n", "--delimiter ','"),
             ("id;price\n1;2,50\n2;3,75\n3;4,00\n", "--delimiter ';'"),
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_escapes_are_told_by_what_they_enclose() {
+    fn quotes_and_escapes_are_detected_by_what_they_enclose() {
         for (sample, expected) in [
             ("a;b\n\"x;y\";1\n\"z\"\"w\";2\n", "--delimiter ';'"),
             ("a,b\n'x,y',1\n'z',2\n", "--delimiter ',' --quote ''\\'''"),
@@ -336,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_told_by_contrast() {
+    fn headers_are_detected_by_contrast() {
         for (sample, header) in [
             ("wpi,t,no\n30.7,1960q1,1\n30.8,1960q2,2\n", true),
             ("x,t\ny,f\n", false),
@@ -353,13 +357,13 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_told_from_a_header_that_begins_with_a_hash() {
+    fn comments_are_distinguished_from_a_header_that_begins_with_a_hash() {
         assert_eq!(flags("# made by hand\n# on Monday, late\nid,n\n1,2\n"), "--delimiter ',' --comment '#'");
         assert_eq!(flags("#id,n\n1,2\n3,4\n"), "--delimiter ','");
     }
 
     #[test]
-    fn encodings_are_told_by_their_bytes() {
+    fn encodings_are_detected_by_their_bytes() {
         let text = "name,city\nJosé,Málaga\n";
         let utf16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
         assert_eq!(flags(text), "--delimiter ','");
@@ -386,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_makes_it_panic() {
+    fn no_sample_panics() {
         let alphabet = b",;\t|: \"'\\#\n\rab1\0\xe9\xff";
         let mut random = 1_u64;
         for _ in 0..300 {
@@ -400,11 +404,11 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_as_flags_with_reasons() {
+    fn it_prints_as_flags_with_evidence() {
         assert_eq!(
             sniff(b"id;price\r\n1;2,50\r\n").to_string(),
-            "--delimiter ';'  # 2 fields in 2 records, 100 % sure; a column of values has a name in the first \
-             record, so it is a header; line end CRLF"
+            "--delimiter ';'  # 2 fields in 2 records, 100 % confidence; the first record has text above a column of \
+             values, so it is a header; line ending CRLF"
         );
     }
 }

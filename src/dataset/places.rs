@@ -1,21 +1,21 @@
-//! Real places, encoded once as they stand in every row.
+//! Real places, formatted once as the end of a row.
 
 use std::borrow::Cow;
 
 use any_ascii::any_ascii_char;
 
-/// `city,state,country` of each place; `data/README.md` says where they are from.
+/// `city,state,country` of each place; `data/README.md` names the source.
 pub(super) const CITIES: &str = include_str!("../../data/cities.csv");
 
-/// Every place as the end of a row: `,city,state,country\n`, quoted where CSV needs it.
+/// Every place as the end of a row: `,city,state,country\n`, quoted where CSV requires it.
 pub(super) struct Places {
     tails: Vec<u8>,
-    /// Where tail `i` starts; one entry more than there are places, so that it also says where the last one ends.
+    /// The offset at which tail `i` starts. One more entry than places marks the end of the last tail.
     starts: Vec<u32>,
 }
 
 impl Places {
-    /// Encode all places, transliterated to ASCII unless `unicode`.
+    /// Format all places, transliterated to ASCII unless `unicode`.
     pub(super) fn new(unicode: bool) -> Self {
         const WELL_FORMED: &str = "the compiled-in places are well-formed CSV";
         const IN_MEMORY: &str = "a Vec takes every write";
@@ -24,7 +24,7 @@ impl Places {
         let mut place = csv::StringRecord::new();
         let mut writer = csv::Writer::from_writer(Vec::with_capacity(CITIES.len() * 21 / 20));
         while reader.read_record(&mut place).expect(WELL_FORMED) {
-            // The empty field ahead of the city makes the comma that follows isMarried.
+            // The empty field before the city yields the comma after isMarried.
             writer.write_field("").expect(IN_MEMORY);
             for name in &place {
                 let name = if unicode { Cow::Borrowed(name) } else { to_ascii(name) };
@@ -39,19 +39,19 @@ impl Places {
         Places { tails, starts }
     }
 
-    /// How many places there are.
+    /// The number of places.
     pub(super) fn len(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// The end of a row of someone who lives in place `index`.
+    /// The end of the row of a person who lives in place `index`.
     pub(super) fn tail(&self, index: usize) -> &[u8] {
         &self.tails[self.starts[index] as usize..self.starts[index + 1] as usize]
     }
 }
 
-/// `name` in ASCII: letters are transliterated, a dash becomes `-`, and quote-like letters vanish, so that `Dar‘ā`
-/// is `Dara`. What is ASCII already stays, the apostrophe of `Coeur d'Alene` too.
+/// Transliterate `name` to ASCII. Dashes become `-`, and quote-like letters are dropped, so that `Dar‘ā` becomes `Dara`.
+/// ASCII characters are kept, including the apostrophe of `Coeur d'Alene`.
 pub(super) fn to_ascii(name: &str) -> Cow<'_, str> {
     if name.is_ascii() {
         return Cow::Borrowed(name);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_is_the_encoded_place() {
+    fn a_tail_is_the_formatted_place() {
         let places = Places::new(true);
         assert_eq!(places.len(), CITIES.lines().count() - 1);
         for (index, line) in CITIES.lines().skip(1).enumerate() {

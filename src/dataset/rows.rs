@@ -1,4 +1,4 @@
-//! Drawing rows, in blocks that do not depend on each other, and writing them in order.
+//! Draws rows in independent blocks, and writes the blocks in order.
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -9,42 +9,42 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::dataset::places::Places;
-use crate::dataset::{HEADER, Written};
+use crate::dataset::{DatasetSize, HEADER};
 use crate::progress::Progress;
 
 const FIRST_NAMES: &[&str] = EN::NAME_FIRST_NAME;
 const LAST_NAMES: &[&str] = EN::NAME_LAST_NAME;
 
-/// The youngest and the oldest.
+/// The range of ages, in years.
 const AGES: std::ops::RangeInclusive<u8> = 22..=65;
 
-/// Rows of a block. Part of what the seed means: another size gives other people.
+/// Rows per block. Changing it changes the people that a seed yields.
 pub(super) const BLOCK_ROWS: u64 = 4096;
 
-/// Room for a block without growing; a row has about 60 bytes, and a few more where ids are long.
+/// The initial capacity of a block's buffer. A row has about 60 bytes, a few more where ids are long.
 const BLOCK_BYTES: usize = BLOCK_ROWS as usize * 72;
 
-/// Two blocks a thread: it fills one while the other waits for its turn to be written.
+/// With two buffers, a thread can fill one while the other waits to be written.
 const BUFFERS_PER_THREAD: usize = 2;
 
-/// Write the header and `rows` rows to `out`, drawn by `threads` threads; stop early if `counters` is cancelled.
+/// Write the header and `rows` rows to `out`, drawn by `threads` threads. Stop early if `progress` is cancelled.
 pub(super) fn write(
     rows: u64,
     seed: u64,
     unicode: bool,
     threads: usize,
     out: &mut impl Write,
-    counters: &Progress,
-) -> io::Result<Written> {
-    let source = Source::new(rows, seed, unicode);
-    let mut written = Written { rows: 0, bytes: HEADER.len() as u64 };
+    progress: &Progress,
+) -> io::Result<DatasetSize> {
+    let generator = RowGenerator::new(rows, seed, unicode);
+    let mut written = DatasetSize { rows: 0, bytes: HEADER.len() as u64 };
     out.write_all(HEADER.as_bytes())?;
-    counters.add(0, written.bytes);
+    progress.add(0, written.bytes);
 
-    source.for_each_block(threads, counters, |block, bytes| {
+    generator.for_each_block(threads, progress, |block, bytes| {
         out.write_all(bytes)?;
-        let (rows, bytes) = (source.rows_in(block), bytes.len() as u64);
-        counters.add(rows, bytes);
+        let (rows, bytes) = (generator.rows_in(block), bytes.len() as u64);
+        progress.add(rows, bytes);
         written.rows += rows;
         written.bytes += bytes;
         Ok(())
@@ -53,19 +53,19 @@ pub(super) fn write(
     Ok(written)
 }
 
-/// Everything a row is put together from.
-struct Source {
+/// Generates rows from a seed.
+struct RowGenerator {
     rows: u64,
     seed: u64,
     places: Places,
-    /// `,age,isMarried` for every age and both answers.
+    /// `,age,isMarried` for every age and both values.
     ages: Vec<String>,
 }
 
-impl Source {
+impl RowGenerator {
     fn new(rows: u64, seed: u64, unicode: bool) -> Self {
         let ages = AGES.flat_map(|age| [true, false].map(|married| format!(",{age},{married}"))).collect();
-        Source { rows, seed, places: Places::new(unicode), ages }
+        RowGenerator { rows, seed, places: Places::new(unicode), ages }
     }
 
     fn blocks(&self) -> u64 {
@@ -76,10 +76,10 @@ impl Source {
         BLOCK_ROWS.min(self.rows - block * BLOCK_ROWS)
     }
 
-    /// Replace the contents of `out` by the rows of `block`.
+    /// Replace the contents of `out` with the rows of `block`.
     ///
-    /// The block has its own stream of the cipher that `seed` keys, and a row takes one word of it, so a row depends
-    /// on the seed and its id only.
+    /// Each block has a separate stream of the cipher, keyed by `seed`, and each row consumes one word of it, so a row
+    /// depends only on the seed and its id.
     fn fill(&self, block: u64, out: &mut Vec<u8>) {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -101,19 +101,19 @@ impl Source {
         }
     }
 
-    /// Hand every block to `emit`, in order, on this thread; stop early if `counters` is cancelled.
+    /// Pass every block to `emit`, in order, on this thread. Stop early if `progress` is cancelled.
     ///
-    /// Of several threads, thread `t` fills the blocks `t`, `t + threads`, …, so taking turns puts them in order. Each
-    /// has its buffers for good, and they bound the memory: it waits for one that has been written.
+    /// Thread `t` fills the blocks `t`, `t + threads`, …, so that taking one from each thread in turn yields them in order.
+    /// Each thread owns a fixed number of buffers, which bounds the memory: it waits until one has been written.
     fn for_each_block(
         &self,
         threads: usize,
-        counters: &Progress,
+        progress: &Progress,
         mut emit: impl FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         if threads == 1 {
             let mut buffer = Vec::with_capacity(BLOCK_BYTES);
-            for block in (0..self.blocks()).take_while(|_| !counters.is_cancelled()) {
+            for block in (0..self.blocks()).take_while(|_| !progress.is_cancelled()) {
                 self.fill(block, &mut buffer);
                 emit(block, &buffer)?;
             }
@@ -143,13 +143,13 @@ impl Source {
                 .collect();
 
             for (block, (fill, to_emit)) in (0..self.blocks()).zip(lanes.iter().cycle()) {
-                // A lane ends early only by a panic, which the scope passes on.
+                // A lane ends early only by a panic, which the scope propagates.
                 let Ok(buffer) = to_emit.recv() else { break };
-                if counters.is_cancelled() {
+                if progress.is_cancelled() {
                     break;
                 }
                 emit(block, &buffer)?;
-                // A lane that has filled its last block takes no buffer back.
+                // A lane that has filled its last block no longer receives buffers.
                 let _ = fill.send(buffer);
             }
             Ok(())
@@ -157,11 +157,11 @@ impl Source {
     }
 }
 
-/// A number below `n`, taken out of the entropy of `word`, which keeps the rest.
+/// Draw a number below `n` from the entropy of `word`, leaving the rest in `word`.
 ///
-/// `word` is read as a fraction of 2⁶⁴: the integer part of its product with `n` is the number, the fractional part
-/// is the next `word`. All draws for a row together choose among fewer than 2⁴⁴ people, so none is favoured by more
-/// than one part in a million.
+/// `word` is read as a fraction of 2⁶⁴. The integer part of its product with `n` is the number; the fractional part is
+/// the next `word`. All draws for a row together choose among fewer than 2⁴⁴ people, so none is favoured by more than one
+/// part in a million.
 fn draw(word: &mut u64, n: usize) -> usize {
     let product = u128::from(*word) * n as u128;
     *word = product as u64;
@@ -181,8 +181,8 @@ mod tests {
 
     #[test]
     fn the_draws_of_a_row_leave_twenty_bits_of_the_word() {
-        let source = Source::new(1, 0, false);
-        let people = [FIRST_NAMES.len(), LAST_NAMES.len(), source.ages.len(), source.places.len()]
+        let generator = RowGenerator::new(1, 0, false);
+        let people = [FIRST_NAMES.len(), LAST_NAMES.len(), generator.ages.len(), generator.places.len()]
             .iter()
             .try_fold(1u64, |product, &n| product.checked_mul(n as u64));
         assert!(people.unwrap() < 1 << 44);

@@ -4,16 +4,17 @@ use std::fs;
 use super::*;
 use crate::error::ErrorKind;
 
-const PLAN: Plan = Plan { rows: 10_000, seed: 42, unicode: false, threads: NonZeroUsize::new(1) };
+const OPTIONS: DatasetOptions =
+    DatasetOptions { rows: 10_000, seed: 42, unicode: false, threads: NonZeroUsize::new(1) };
 
-fn generated(plan: &Plan) -> String {
+fn generated(options: &DatasetOptions) -> String {
     let mut out = Vec::new();
-    let written = write_to(plan, &mut out, &Progress::default()).unwrap();
-    assert_eq!(written, Written { rows: plan.rows, bytes: out.len() as u64 });
+    let written = write_to(options, &mut out, &Progress::default()).unwrap();
+    assert_eq!(written, DatasetSize { rows: options.rows, bytes: out.len() as u64 });
     String::from_utf8(out).unwrap()
 }
 
-/// FNV-1a, which is short enough to write down and fit to notice a change.
+/// The FNV-1a hash, which is short to write and sufficient to detect a change.
 fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -22,7 +23,7 @@ fn fingerprint(text: &str) -> u64 {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_in_every_release() {
-    let text = generated(&PLAN);
+    let text = generated(&OPTIONS);
     let first_rows: Vec<_> = text.lines().skip(1).take(3).collect();
     assert_eq!(
         first_rows,
@@ -33,30 +34,33 @@ fn the_same_seed_gives_the_same_bytes_in_every_release() {
         ]
     );
     assert_eq!(fingerprint(&text), 11_560_981_051_173_567_813);
-    assert_eq!(fingerprint(&generated(&Plan { unicode: true, ..PLAN })), 16_201_703_699_821_962_516);
+    assert_eq!(
+        fingerprint(&generated(&DatasetOptions { unicode: true, ..OPTIONS })),
+        16_201_703_699_821_962_516
+    );
 }
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    let expected = generated(&PLAN);
+    let expected = generated(&OPTIONS);
     for threads in [2, 3, 8] {
-        let plan = Plan { threads: NonZeroUsize::new(threads), ..PLAN };
-        assert!(generated(&plan) == expected, "{threads} threads");
+        let options = DatasetOptions { threads: NonZeroUsize::new(threads), ..OPTIONS };
+        assert!(generated(&options) == expected, "{threads} threads");
     }
-    assert!(generated(&Plan { threads: None, ..PLAN }) == expected);
+    assert!(generated(&DatasetOptions { threads: None, ..OPTIONS }) == expected);
 }
 
 #[test]
-fn another_seed_gives_other_people() {
-    assert_ne!(generated(&PLAN), generated(&Plan { seed: 43, ..PLAN }));
+fn another_seed_yields_other_people() {
+    assert_ne!(generated(&OPTIONS), generated(&DatasetOptions { seed: 43, ..OPTIONS }));
 }
 
 #[test]
-fn fewer_rows_are_the_beginning_of_more() {
-    let longest = generated(&PLAN);
+fn a_larger_dataset_begins_with_a_smaller_one() {
+    let longest = generated(&OPTIONS);
     let block = rows::BLOCK_ROWS;
     for rows in [1, 100, block - 1, block, block + 1, 2 * block] {
-        assert!(longest.starts_with(&generated(&Plan { rows, ..PLAN })), "{rows} rows");
+        assert!(longest.starts_with(&generated(&DatasetOptions { rows, ..OPTIONS })), "{rows} rows");
     }
 }
 
@@ -70,7 +74,7 @@ fn every_row_is_a_person_in_a_real_place() {
             known.insert(place.unwrap().iter().map(spelled).collect::<Vec<_>>());
         }
 
-        let text = generated(&Plan { unicode, ..PLAN });
+        let text = generated(&DatasetOptions { unicode, ..OPTIONS });
         assert_eq!(text.is_ascii(), !unicode);
         assert!(text.starts_with(HEADER));
         let mut reader = csv::Reader::from_reader(text.as_bytes());
@@ -85,7 +89,7 @@ fn every_row_is_a_person_in_a_real_place() {
             answers.insert(row[3].to_owned());
             assert!(known.contains(&row.iter().skip(4).map(str::to_owned).collect::<Vec<_>>()), "{row:?}");
         }
-        assert_eq!(ids, PLAN.rows);
+        assert_eq!(ids, OPTIONS.rows);
         assert_eq!(ages, (22..=65).collect());
         assert_eq!(answers, HashSet::from(["true".to_owned(), "false".to_owned()]));
     }
@@ -93,38 +97,39 @@ fn every_row_is_a_person_in_a_real_place() {
 
 #[test]
 fn a_field_with_a_comma_is_quoted() {
-    let text = generated(&Plan { rows: 100_000, ..PLAN });
+    let text = generated(&DatasetOptions { rows: 100_000, ..OPTIONS });
     assert!(text.contains(r#","Bonaire, Saint Eustatius and Saba""#));
 }
 
 #[test]
-fn a_number_of_rows_that_cannot_be_is_a_usage_error() {
+fn a_number_of_rows_out_of_range_is_a_usage_error() {
     for rows in [0, MAX_ROWS + 1, u64::MAX] {
-        let error = write_to(&Plan { rows, ..PLAN }, &mut Vec::new(), &Progress::default()).unwrap_err();
+        let error =
+            write_to(&DatasetOptions { rows, ..OPTIONS }, &mut Vec::new(), &Progress::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains(&rows.to_string()), "{error}");
     }
 }
 
 #[test]
-fn the_file_holds_the_rows_and_the_counters_say_so() {
+fn the_file_contains_the_rows_that_progress_counts() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("persons.csv");
-    let counters = Progress::default();
-    let written = write_csv(&PLAN, &path, &counters).unwrap();
-    assert!(fs::read_to_string(&path).unwrap() == generated(&PLAN));
-    assert_eq!(written, Written { rows: counters.rows(), bytes: counters.bytes() });
+    let progress = Progress::default();
+    let written = write_csv(&OPTIONS, &path, &progress).unwrap();
+    assert!(fs::read_to_string(&path).unwrap() == generated(&OPTIONS));
+    assert_eq!(written, DatasetSize { rows: progress.rows(), bytes: progress.bytes() });
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
 }
 
 #[test]
-fn a_cancelled_run_leaves_nothing() {
+fn a_cancelled_run_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
-    let counters = Progress::default();
-    counters.cancel();
+    let progress = Progress::default();
+    progress.cancel();
     for threads in [1, 2] {
-        let plan = Plan { threads: NonZeroUsize::new(threads), ..PLAN };
-        let error = write_csv(&plan, &directory.path().join("persons.csv"), &counters).unwrap_err();
+        let options = DatasetOptions { threads: NonZeroUsize::new(threads), ..OPTIONS };
+        let error = write_csv(&options, &directory.path().join("persons.csv"), &progress).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Interrupted);
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
     }
@@ -142,8 +147,8 @@ fn a_failing_output_stops_every_thread() {
         }
     }
     for threads in [1, 3] {
-        let plan = Plan { rows: 1_000_000, threads: NonZeroUsize::new(threads), ..PLAN };
-        let error = write_to(&plan, &mut Full, &Progress::default()).unwrap_err();
+        let options = DatasetOptions { rows: 1_000_000, threads: NonZeroUsize::new(threads), ..OPTIONS };
+        let error = write_to(&options, &mut Full, &Progress::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Output);
     }
 }
@@ -151,7 +156,7 @@ fn a_failing_output_stops_every_thread() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_an_error_that_names_the_file_and_a_remedy() {
-    let error = write_csv(&PLAN, Path::new("/dev/full"), &Progress::default()).unwrap_err();
+    let error = write_csv(&OPTIONS, Path::new("/dev/full"), &Progress::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Output);
     assert!(error.to_string().starts_with("failed to write /dev/full: No space left on device"), "{error}");
     assert!(error.help().unwrap().contains("free some space"));

@@ -1,46 +1,46 @@
-//! JSON, which the server parses itself; it is checked here so that a bad value does not cost a whole COPY.
-//! The grammar is RFC 8259's, as in `src/common/jsonapi.c` of the server's source.
+//! JSON. The server parses it again; it is checked here so that a bad value does not fail a whole COPY.
+//! The grammar is that of RFC 8259, as in `src/common/jsonapi.c` of the server's source.
 
 use crate::encode::{Refusal, text};
 
-/// Deeper nesting is left to the server, whose limit is the size of its stack.
+/// Deeper nesting is left to the server, which is limited by the size of its stack.
 const DEEPEST: usize = 1024;
 
-/// Longer numbers are left to the server, which stores those of `jsonb` as `numeric`.
+/// Longer numbers, in bytes, are left to the server, which stores the numbers of `jsonb` as `numeric`.
 const LONGEST_NUMBER: usize = 1000;
 
-/// `json`: as it is.
+/// `json`: the text itself.
 pub(super) fn json(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    Reader::check(field, false)?;
+    JsonChecker::check(field, false)?;
     out.extend_from_slice(field);
     Ok(())
 }
 
-/// `jsonb`: a version in front.
+/// `jsonb`: a version byte and the text.
 pub(super) fn jsonb(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    Reader::check(field, true)?;
+    JsonChecker::check(field, true)?;
     out.push(1);
     out.extend_from_slice(field);
     Ok(())
 }
 
-/// Goes through a JSON text once.
-struct Reader<'a> {
+/// Checks a JSON text in one pass.
+struct JsonChecker<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Whether strings and numbers have to be storable, not just well-formed.
+    /// Whether strings and numbers must be storable as `jsonb`, not just well-formed.
     stored: bool,
 }
 
-/// Which of the open brackets are braces, the innermost last.
-struct Open {
+/// A stack of open brackets, with a bit for each that is set if it is a brace.
+struct OpenBrackets {
     braces: [u64; DEEPEST / 64],
     depth: usize,
 }
 
-impl Open {
+impl OpenBrackets {
     fn push(&mut self, brace: bool) -> Result<(), Refusal> {
-        let word = self.braces.get_mut(self.depth / 64).ok_or(Refusal::Unsure)?;
+        let word = self.braces.get_mut(self.depth / 64).ok_or(Refusal::NeedsServer)?;
         let bit = 1 << (self.depth % 64);
         *word = if brace { *word | bit } else { *word & !bit };
         self.depth += 1;
@@ -54,46 +54,46 @@ impl Open {
     }
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonChecker<'a> {
     fn check(field: &'a [u8], stored: bool) -> Result<(), Refusal> {
         text::check(field)?;
-        let mut reader = Reader { bytes: field, at: 0, stored };
-        let mut open = Open { braces: [0; DEEPEST / 64], depth: 0 };
+        let mut checker = JsonChecker { bytes: field, at: 0, stored };
+        let mut open = OpenBrackets { braces: [0; DEEPEST / 64], depth: 0 };
         'value: loop {
-            match reader.peek() {
+            match checker.peek() {
                 Some(bracket @ (b'{' | b'[')) => {
-                    reader.at += 1;
+                    checker.at += 1;
                     open.push(bracket == b'{')?;
-                    match (bracket, reader.peek()) {
+                    match (bracket, checker.peek()) {
                         (b'{', Some(b'}')) | (b'[', Some(b']')) => {}
                         (b'{', _) => {
-                            reader.key()?;
+                            checker.key()?;
                             continue 'value;
                         }
                         _ => continue 'value,
                     }
                 }
-                Some(b'"') => reader.string()?,
-                Some(b'-' | b'0'..=b'9') => reader.number()?,
-                _ => reader.word()?,
+                Some(b'"') => checker.string()?,
+                Some(b'-' | b'0'..=b'9') => checker.number()?,
+                _ => checker.word()?,
             }
-            // After a value.
+            // What may follow a value.
             loop {
-                let next = reader.peek();
+                let next = checker.peek();
                 match (next, open.innermost()) {
                     (None, None) => return Ok(()),
                     (Some(b','), Some(brace)) => {
-                        reader.at += 1;
+                        checker.at += 1;
                         if brace {
-                            reader.key()?;
+                            checker.key()?;
                         }
                         continue 'value;
                     }
                     (Some(b'}'), Some(true)) | (Some(b']'), Some(false)) => {
-                        reader.at += 1;
+                        checker.at += 1;
                         open.depth -= 1;
                     }
-                    _ => return Err(reader.unexpected()),
+                    _ => return Err(checker.unexpected()),
                 }
             }
         }
@@ -110,12 +110,12 @@ impl<'a> Reader<'a> {
     #[cold]
     fn unexpected(&self) -> Refusal {
         Refusal::Invalid(match self.bytes.get(self.at) {
-            Some(_) => format!("not JSON at byte {} of the value", self.at + 1),
-            None => "not JSON: it ends too early".into(),
+            Some(_) => format!("invalid JSON at byte {} of the value", self.at + 1),
+            None => "invalid JSON: it ends prematurely".into(),
         })
     }
 
-    /// A member's name and the colon.
+    /// Skip the name of a member and the colon.
     fn key(&mut self) -> Result<(), Refusal> {
         if self.peek() != Some(b'"') {
             return Err(self.unexpected());
@@ -162,14 +162,14 @@ impl<'a> Reader<'a> {
             exponent = self.at - exponent;
         }
         if self.stored && (exponent > 3 || self.at - start > LONGEST_NUMBER) {
-            return Err(Refusal::Unsure);
+            return Err(Refusal::NeedsServer);
         }
         Ok(())
     }
 
     fn string(&mut self) -> Result<(), Refusal> {
         self.at += 1;
-        // The first half of a character beyond U+FFFF was read, so the second has to come.
+        // Whether a high surrogate was read, so that a low one must follow.
         let mut high_surrogate = false;
         loop {
             let byte = *self.bytes.get(self.at).ok_or_else(|| self.unexpected())?;
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
                             _ if high_surrogate => return Err(self.unexpected()),
                             Some(0xd800..=0xdbff) => high_surrogate = true,
                             Some(0xdc00..=0xdfff) => return Err(self.unexpected()),
-                            Some(0) => return Err(Refusal::Invalid(r"jsonb holds no \u0000".into())),
+                            Some(0) => return Err(Refusal::Invalid(r"jsonb cannot contain \u0000".into())),
                             _ => {}
                         }
                     }
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows a backslash; the code unit if it is `\u` and four digits.
+    /// Skip an escape sequence. Return the code unit if it is `\u` and four digits.
     fn escape(&mut self) -> Result<Option<u16>, Refusal> {
         match self.bytes[self.at + 1..] {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {

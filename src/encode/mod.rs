@@ -1,11 +1,11 @@
 //! The bytes of a CSV field → PostgreSQL's binary format of the column's type.
 //!
-//! Pure: no I/O, no connection. Each encoder knows a grammar that the type's input function (`int4in`,
-//! `numeric_in`, … in `src/backend/utils/adt` of the server's source) takes too and means the same by. What is
-//! outside of it is either certain to be refused by every server, or left to the server. A value is written
-//! without its length, which the caller puts in front.
+//! Encoding is pure: no I/O and no connection. Each encoder accepts a subset of the grammar of the type's input
+//! function (`int4in`, `numeric_in`, … in `src/backend/utils/adt` of the server's source), and gives every field in it
+//! the same value. Any other field is either certain to be refused by every server, or left to the server. A value is
+//! written without its length, which the caller adds in front.
 //!
-//! Limits that the server checks on either way in (of `varchar(n)`, `numeric(p, s)`, a domain) are its own.
+//! Limits that the server checks on binary input too (`varchar(n)`, `numeric(p, s)`, domains) are left to it.
 
 mod container;
 mod datetime;
@@ -18,11 +18,12 @@ mod types;
 use std::fmt;
 use std::sync::Arc;
 
-pub use crate::encode::container::{Array, Labels};
-pub use crate::encode::datetime::DateTime;
+pub use crate::encode::container::{ArrayEncoder, EnumLabels};
+pub use crate::encode::datetime::DateTimeType;
+pub(crate) use crate::encode::datetime::calendar::days_in_month;
 pub use crate::encode::types::{SessionParams, Type, TypeKind};
 
-/// Writes fields of one type; chosen once per column when a load starts.
+/// Encodes the fields of one column; chosen once, by its type, when a load starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encoder {
     /// `smallint`: 2 bytes, big-endian.
@@ -35,30 +36,30 @@ pub enum Encoder {
     Float4,
     /// `double precision`: IEEE 754, 8 bytes, big-endian.
     Float8,
-    /// `numeric`: number of digits, weight, sign, scale, and the digits to base 10,000, 2 bytes each.
+    /// `numeric`: number of digits, weight, sign, scale, and the digits in base 10,000, 2 bytes each.
     Numeric {
-        /// Whether the server knows infinity (since version 14).
+        /// Whether the server supports infinity (since version 14).
         infinity: bool,
     },
-    /// `boolean`: one byte, 0 or 1.
+    /// `boolean`: 1 byte, 0 or 1.
     Bool,
-    /// `text`, `varchar` and `char(n)`: the bytes themselves, in UTF-8; the server pads or refuses.
+    /// `text`, `varchar` and `char(n)`: the bytes themselves, in UTF-8; the server pads and checks the length.
     Text,
     /// `name`: up to 63 bytes of text.
     Name {
-        /// Whether the server stores UTF-8, so that we know where it cuts.
+        /// Whether the server stores UTF-8, which determines where a long name is truncated.
         utf8: bool,
     },
     /// `bytea`: the bytes themselves.
     Bytea {
-        /// Whether the server stores UTF-8, so that we know which bytes it makes of a character.
+        /// Whether the server stores UTF-8, which determines the bytes of a literal character.
         utf8: bool,
     },
     /// `uuid`: 16 bytes.
     Uuid,
     /// `json`: its text.
     Json,
-    /// `jsonb`: a version, 1, and its text.
+    /// `jsonb`: a version byte, 1, and its text.
     Jsonb,
     /// `inet`: family, prefix length, 0, number of bytes, address.
     Inet,
@@ -68,49 +69,50 @@ pub enum Encoder {
     Macaddr,
     /// `macaddr8`: 8 bytes.
     Macaddr8,
-    /// Dates, times and spans of time.
-    DateTime(DateTime),
+    /// Dates, times and intervals.
+    DateTime(DateTimeType),
     /// An enumeration: its label.
-    Enum(Arc<Labels>),
-    /// An array: dimensions, whether it has NULLs, the elements' type, bounds, and the elements.
-    Array(Arc<Array>),
+    Enum(Arc<EnumLabels>),
+    /// An array: the number of dimensions, whether it contains NULLs, the element type, the bounds and the elements.
+    Array(Arc<ArrayEncoder>),
 }
 
 /// Why a field was not encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The server would refuse it too; this says what was expected.
+    /// Every server would refuse it. The text says what was expected.
     Invalid(String),
-    /// The server may take it, but what it means is for the server to say.
-    Unsure,
+    /// The server may accept it, but its meaning may depend on the server's version or settings.
+    NeedsServer,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::Invalid(expected) => expected,
-            Refusal::Unsure => "only the server can tell what it means",
+            Refusal::NeedsServer => "only the server can interpret it",
         })
     }
 }
 
 impl Encoder {
-    /// The encoder for `column_type`, or `None` if only the server reads such values.
+    /// The encoder for `column_type`; `None` if only the server can read values of this type.
     pub fn new(column_type: &Type, session: &SessionParams) -> Option<Self> {
         match &column_type.kind {
             TypeKind::Base => Encoder::for_base_type(column_type.oid, session),
-            TypeKind::Enum(labels) => Some(Encoder::Enum(Arc::new(Labels::new(labels)))),
+            TypeKind::Enum(labels) => Some(Encoder::Enum(Arc::new(EnumLabels::new(labels)))),
             // Binary input checks a domain's constraints as text input does.
             TypeKind::Domain(base) => Encoder::new(base, session),
             TypeKind::Array { element, delimiter } => {
-                let array = Array::new(Encoder::new(element, session)?, element.oid, *delimiter, session);
+                let array =
+                    ArrayEncoder::new(Encoder::new(element, session)?, element.oid, *delimiter, session);
                 Some(Encoder::Array(Arc::new(array)))
             }
             TypeKind::Other => None,
         }
     }
 
-    /// The encoder for one of PostgreSQL's own types; `pg_type.dat` of its source lists them.
+    /// The encoder for a built-in type; `pg_type.dat` in the server's source lists their OIDs.
     fn for_base_type(oid: u32, session: &SessionParams) -> Option<Self> {
         let utc_session = session.is_in_utc();
         Some(match oid {
@@ -128,12 +130,12 @@ impl Encoder {
             774 => Encoder::Macaddr8,
             829 => Encoder::Macaddr,
             869 => Encoder::Inet,
-            1082 => Encoder::DateTime(DateTime::Date),
-            1083 => Encoder::DateTime(DateTime::Time),
-            1114 => Encoder::DateTime(DateTime::Timestamp),
-            1184 => Encoder::DateTime(DateTime::TimestampTz { utc_session }),
-            1186 => Encoder::DateTime(DateTime::Interval),
-            1266 => Encoder::DateTime(DateTime::TimeTz { utc_session }),
+            1082 => Encoder::DateTime(DateTimeType::Date),
+            1083 => Encoder::DateTime(DateTimeType::Time),
+            1114 => Encoder::DateTime(DateTimeType::Timestamp),
+            1184 => Encoder::DateTime(DateTimeType::TimestampTz { utc_session }),
+            1186 => Encoder::DateTime(DateTimeType::Interval),
+            1266 => Encoder::DateTime(DateTimeType::TimeTz { utc_session }),
             1700 => Encoder::Numeric { infinity: session.version_num >= 140_000 },
             2950 => Encoder::Uuid,
             3802 => Encoder::Jsonb,
@@ -144,7 +146,8 @@ impl Encoder {
     /// Append the value that `field` spells to `out`.
     ///
     /// # Errors
-    /// When `field` is not a value of the type, or not certainly one; `out` is then as it was.
+    /// [`Refusal::Invalid`] when `field` is not a value of the type, [`Refusal::NeedsServer`] when only the server can
+    /// interpret it; `out` is then unchanged.
     #[inline]
     pub fn encode(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
@@ -184,7 +187,8 @@ impl Encoder {
         }
     }
 
-    /// The types whose encoders may notice late that a value is none; not inlined into the common ones.
+    /// Encode the less common types, whose encoders may fail after writing to `out`. Kept out of [`Encoder::encode`] so
+    /// that the common types can be inlined.
     fn encode_rarer(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
             Encoder::Int2
@@ -211,12 +215,12 @@ impl Encoder {
     }
 }
 
-/// What C's `isspace` takes for white space in every locale.
+/// Whether C's `isspace` treats `byte` as white space in every locale.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
-/// `field` without the white space around it, which PostgreSQL skips around numbers and booleans.
+/// Strip the surrounding white space, which PostgreSQL ignores around numbers and booleans.
 fn trim(field: &[u8]) -> &[u8] {
     if let (Some(first), Some(last)) = (field.first(), field.last())
         && !is_space(*first)
@@ -229,10 +233,11 @@ fn trim(field: &[u8]) -> &[u8] {
     &field[start..end]
 }
 
-/// The refusal of a `field` that no server takes, unless for a space that only its locale knows.
+/// The refusal of a `field` outside the grammar. If it is not ASCII, it may contain a character that is white space in
+/// the server's locale, so only the server can decide.
 #[cold]
 fn invalid(field: &[u8], expected: impl Into<String>) -> Refusal {
-    if field.is_ascii() { Refusal::Invalid(expected.into()) } else { Refusal::Unsure }
+    if field.is_ascii() { Refusal::Invalid(expected.into()) } else { Refusal::NeedsServer }
 }
 
 #[cfg(test)]

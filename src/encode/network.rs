@@ -6,21 +6,21 @@ use std::net::Ipv6Addr;
 use crate::encode::text::hex_pair;
 use crate::encode::{Refusal, invalid};
 
-/// The families as the wire has them; on the server's side they are `PGSQL_AF_INET` and `PGSQL_AF_INET6`.
+/// The address families in the wire format: `PGSQL_AF_INET` and `PGSQL_AF_INET6` in the server's source.
 const IPV4: u8 = 2;
 const IPV6: u8 = 3;
 
-/// `inet`: a host's address, perhaps with the length of its network's prefix.
+/// `inet`: a host address, optionally with the prefix length of its network.
 pub(super) fn inet(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     address(field, false, out)
 }
 
-/// `cidr`: a network's address and the length of its prefix.
+/// `cidr`: a network address, optionally with its prefix length.
 pub(super) fn cidr(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     address(field, true, out)
 }
 
-/// An address in full; the abbreviations of old, like `10.1/16`, are left to the server.
+/// A complete address. Historical abbreviations such as `10.1/16` are left to the server.
 fn address(field: &[u8], is_cidr: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     if !field.iter().all(|byte| byte.is_ascii_hexdigit() || b".:/xX".contains(byte)) {
         return Err(invalid(field, "expected an IP address"));
@@ -30,18 +30,18 @@ fn address(field: &[u8], is_cidr: bool, out: &mut Vec<u8>) -> Result<(), Refusal
         None => (field, None),
     };
     let (family, bytes) = if host.contains(&b':') {
-        let text = std::str::from_utf8(host).map_err(|_| Refusal::Unsure)?;
-        (IPV6, &text.parse::<Ipv6Addr>().map_err(|_| Refusal::Unsure)?.octets()[..])
+        let text = std::str::from_utf8(host).map_err(|_| Refusal::NeedsServer)?;
+        (IPV6, &text.parse::<Ipv6Addr>().map_err(|_| Refusal::NeedsServer)?.octets()[..])
     } else {
         (IPV4, &ipv4(host)?[..])
     };
     let bits = bytes.len() as u32 * 8;
     let length = match prefix {
         None => bits,
-        Some(digits) => match decimal(digits).ok_or(Refusal::Unsure)? {
-            _ if family == IPV6 && digits.len() > 1 && digits[0] == b'0' => return Err(Refusal::Unsure),
+        Some(digits) => match decimal(digits).ok_or(Refusal::NeedsServer)? {
+            _ if family == IPV6 && digits.len() > 1 && digits[0] == b'0' => return Err(Refusal::NeedsServer),
             length if length > bits => {
-                return Err(Refusal::Invalid(format!("the length of the prefix is at most {bits}")));
+                return Err(Refusal::Invalid(format!("the prefix length is at most {bits}")));
             }
             length => length,
         },
@@ -49,7 +49,9 @@ fn address(field: &[u8], is_cidr: bool, out: &mut Vec<u8>) -> Result<(), Refusal
     if is_cidr {
         let value = bytes.iter().fold(0_u128, |value, byte| value << 8 | u128::from(*byte));
         if value.trailing_zeros() < bits - length && value != 0 {
-            return Err(Refusal::Invalid("a network has no bits set to the right of its prefix".into()));
+            return Err(Refusal::Invalid(
+                "a network address has no bits set to the right of its prefix".into(),
+            ));
         }
     }
     out.extend_from_slice(&[family, length as u8, is_cidr.into(), bytes.len() as u8]);
@@ -57,26 +59,26 @@ fn address(field: &[u8], is_cidr: bool, out: &mut Vec<u8>) -> Result<(), Refusal
     Ok(())
 }
 
-/// Four decimal numbers.
+/// Parse an IPv4 address of four decimal numbers.
 fn ipv4(host: &[u8]) -> Result<[u8; 4], Refusal> {
     let mut bytes = [0; 4];
     let mut numbers = host.split(|&byte| byte == b'.');
     for byte in &mut bytes {
-        let number = numbers.next().and_then(decimal).ok_or(Refusal::Unsure)?;
+        let number = numbers.next().and_then(decimal).ok_or(Refusal::NeedsServer)?;
         *byte = u8::try_from(number)
-            .map_err(|_| Refusal::Invalid("the numbers of an IP address are at most 255".into()))?;
+            .map_err(|_| Refusal::Invalid("each number of an IPv4 address is at most 255".into()))?;
     }
-    if numbers.next().is_some() { Err(Refusal::Unsure) } else { Ok(bytes) }
+    if numbers.next().is_some() { Err(Refusal::NeedsServer) } else { Ok(bytes) }
 }
 
-/// The value of some digits; what overflows is large.
+/// The value of a decimal number, saturating on overflow; `None` unless all bytes are digits.
 fn decimal(digits: &[u8]) -> Option<u32> {
     let value = |value: u32, digit: &u8| value.saturating_mul(10).saturating_add((digit - b'0').into());
     let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     all_digits.then(|| digits.iter().fold(0, value))
 }
 
-/// `macaddr` in the six ways that the manual shows, and with hyphens between three groups.
+/// `macaddr`, in the formats that the manual shows.
 pub(super) fn macaddr(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let first = field.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(field.len());
     let regular = match (field.get(first), first) {
@@ -88,13 +90,13 @@ pub(super) fn macaddr(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     };
     match mac_bytes(field) {
         Some((bytes, 6)) if regular => out.extend_from_slice(&bytes[..6]),
-        // The server reads with `sscanf`, which takes much else.
-        _ => return Err(Refusal::Unsure),
+        // The server uses `sscanf`, which accepts many other formats.
+        _ => return Err(Refusal::NeedsServer),
     }
     Ok(())
 }
 
-/// `macaddr8`: eight pairs of digits with one kind of separator after any of them; six become eight.
+/// `macaddr8`: eight pairs of digits, with the same separator after any of them; six pairs are expanded to eight.
 pub(super) fn macaddr8(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     match mac_bytes(field) {
         Some((bytes, 8)) => out.extend_from_slice(&bytes),
@@ -103,13 +105,14 @@ pub(super) fn macaddr8(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
             out.extend_from_slice(&[0xff, 0xfe]);
             out.extend_from_slice(&bytes[3..6]);
         }
-        // The server does not look at everything that follows.
-        _ => return Err(Refusal::Unsure),
+        // The server ignores some trailing characters.
+        _ => return Err(Refusal::NeedsServer),
     }
     Ok(())
 }
 
-/// Up to eight pairs of hexadecimal digits, and how many; one kind of separator may stand between any two.
+/// Parse up to eight pairs of hexadecimal digits, with the same separator between any two. Return the bytes and their
+/// number.
 fn mac_bytes(field: &[u8]) -> Option<([u8; 8], usize)> {
     let (mut bytes, mut count) = ([0; 8], 0);
     let mut separator = None;

@@ -1,4 +1,4 @@
-//! Text and what is close to it: `bool.c`, `varchar.c`, `name.c`, `uuid.c`, and `bytea` in `varlena.c` and
+//! Text and similar types: `bool.c`, `varchar.c`, `name.c`, `uuid.c`, and `bytea` in `varlena.c` and
 //! `encode.c` of the server's `src/backend/utils/adt`.
 
 use memchr::memchr;
@@ -8,21 +8,21 @@ use crate::encode::{Refusal, invalid, trim};
 /// The longest `name`, in bytes.
 const LONGEST_NAME: usize = 63;
 
-/// UTF-8 without zero bytes, which is all that PostgreSQL stores as text.
+/// Check that `field` is UTF-8 without zero bytes, the only text that PostgreSQL stores.
 #[inline]
 pub(super) fn check(field: &[u8]) -> Result<(), Refusal> {
-    // Most text is short and ASCII, where two calls that look through it cost more than all the rest.
+    // Most text is short ASCII, for which the two searches below would cost more than everything else.
     if is_plain_ascii(field) {
         return Ok(());
     }
     check_all(field)
 }
 
-/// Whether every byte is from 1 to 0x7f; eight, or four, are looked at together, some of them twice.
+/// Whether every byte is from 1 to 0x7f. Eight or four bytes are tested at once, some of them twice.
 #[inline]
 fn is_plain_ascii(field: &[u8]) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
-    // Taking 1 off each byte turns on the high bit of a 0, which a 1 or more does not borrow from its neighbour.
+    // Subtracting 1 from each byte sets the high bit of a zero byte; other bytes do not borrow from their neighbours.
     let others = |word: u64| (word | word.wrapping_sub(ONES)) & (ONES << 7);
     let eight = |bytes: &[u8; 8]| others(u64::from_le_bytes(*bytes));
     let four = |bytes: &[u8; 4]| others(u64::from(u32::from_le_bytes(*bytes)) | ONES << 32);
@@ -39,7 +39,7 @@ fn is_plain_ascii(field: &[u8]) -> bool {
 #[inline(never)]
 fn check_all(field: &[u8]) -> Result<(), Refusal> {
     if memchr(0, field).is_some() {
-        return Err(Refusal::Invalid("PostgreSQL's text holds no zero bytes".into()));
+        return Err(Refusal::Invalid("text cannot contain zero bytes".into()));
     }
     match std::str::from_utf8(field) {
         Ok(_) => Ok(()),
@@ -52,10 +52,10 @@ fn not_utf8(field: &[u8], at: usize) -> Refusal {
     Refusal::Invalid(format!("not UTF-8: byte 0x{:02x} at position {} of the value", field[at], at + 1))
 }
 
-/// The spellings of `boolin`: any unambiguous beginning of true, false, yes, no, on, off, and 1 and 0.
+/// Parse a boolean as `boolin` does: 1, 0, or any unambiguous prefix of true, false, yes, no, on or off.
 #[inline]
 pub(super) fn boolean(field: &[u8]) -> Result<bool, Refusal> {
-    // As programs write them; the rest is for people.
+    // The spellings that programs write, as a fast path.
     match field {
         b"true" => return Ok(true),
         b"false" => return Ok(false),
@@ -76,14 +76,14 @@ pub(super) fn boolean(field: &[u8]) -> Result<bool, Refusal> {
     }
 }
 
-/// `name`, which is cut after 63 bytes of the server's encoding.
+/// `name`, truncated to 63 bytes in the server's encoding.
 pub(super) fn name(field: &[u8], utf8: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     check(field)?;
     if !utf8 && !field.is_ascii() {
-        return Err(Refusal::Unsure);
+        return Err(Refusal::NeedsServer);
     }
     let mut end = field.len().min(LONGEST_NAME);
-    // Not between the bytes of a character.
+    // Do not split a character.
     while end < field.len() && field[end] & 0xc0 == 0x80 {
         end -= 1;
     }
@@ -91,7 +91,7 @@ pub(super) fn name(field: &[u8], utf8: bool, out: &mut Vec<u8>) -> Result<(), Re
     Ok(())
 }
 
-/// The value of each hexadecimal digit; 0xff for all else.
+/// The value of each hexadecimal digit; 0xff for any other byte.
 pub(super) const HEX: [u8; 256] = {
     let mut values = [0xff; 256];
     let mut value = 0;
@@ -145,14 +145,18 @@ fn escaped_bytea(field: &[u8], utf8: bool, out: &mut Vec<u8>) -> Result<(), Refu
                 out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
                 rest
             }
-            _ => return Err(Refusal::Invalid(r"a backslash begins \\, or \ and three octal digits".into())),
+            _ => {
+                return Err(Refusal::Invalid(
+                    "each backslash must be followed by another backslash or three octal digits".into(),
+                ));
+            }
         };
     }
     out.extend_from_slice(rest);
-    if utf8 || field.is_ascii() { Ok(()) } else { Err(Refusal::Unsure) }
+    if utf8 || field.is_ascii() { Ok(()) } else { Err(Refusal::NeedsServer) }
 }
 
-/// `uuid`: 32 hexadecimal digits, a hyphen after any four but the last, braces around it all.
+/// `uuid`: 32 hexadecimal digits, optionally with a hyphen after any group of four but the last, and in braces.
 pub(super) fn uuid(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     uuid_bytes(field, out).ok_or_else(|| {
         Refusal::Invalid("expected a UUID: 32 hexadecimal digits, with or without hyphens".into())
@@ -180,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_byte_that_is_not_plain_is_found_wherever_it_stands() {
+    fn one_byte_that_is_not_plain_ascii_is_found_at_any_position() {
         for length in 0..40 {
             let field: Vec<u8> = (0..length).map(|at| if at % 2 == 0 { 1 } else { 0x7f }).collect();
             assert!(is_plain_ascii(&field), "{length}");

@@ -1,40 +1,40 @@
-//! What an encoder has to know of a column: its type, as the catalog has it, and the session's parameters.
+//! What an encoder needs to know about a column: its type, as in the catalog, and the session's parameters.
 
-/// A type, as `pg_type` describes it.
+/// A data type, as described by `pg_type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Type {
     /// Its OID.
     pub oid: u32,
-    /// What sort of type it is.
+    /// Its kind.
     pub kind: TypeKind,
 }
 
-/// The sorts of types that are told apart.
+/// The kinds of types that encoding distinguishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypeKind {
-    /// A base type: its OID says which, if it is one of PostgreSQL's own.
+    /// A base type; its OID identifies it if it is built in.
     Base,
-    /// An enumeration, with its labels.
+    /// An enumeration, with its labels in sort order.
     Enum(Vec<String>),
-    /// A domain over another type, which may be a domain too.
+    /// A domain, with its base type, which may itself be a domain.
     Domain(Box<Type>),
     /// An array.
     Array {
         /// The type of its elements.
         element: Box<Type>,
-        /// What stands between two elements: `typdelim` of their type.
+        /// The byte between two elements: `typdelim` of their type.
         delimiter: u8,
     },
     /// A composite, a range, a multirange or a pseudo-type.
     Other,
 }
 
-/// The parameters of a session that the meaning of a value depends on.
+/// The parameters of a session on which the meaning of a value depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionParams {
-    /// `server_version_num`: 150018 is 15.18.
+    /// `server_version_num`: 150018 for version 15.18.
     pub version_num: i32,
-    /// `server_encoding`: the encoding of the database; the client's is UTF-8.
+    /// `server_encoding`: the encoding of the database. The client encoding is UTF-8.
     pub server_encoding: String,
     /// `TimeZone`.
     pub time_zone: String,
@@ -42,11 +42,11 @@ pub struct SessionParams {
     pub date_style: String,
     /// `IntervalStyle`.
     pub interval_style: String,
-    /// `array_nulls`: whether NULL in an array's literal is one.
+    /// `array_nulls`: whether an unquoted `NULL` in an array literal is a NULL element.
     pub array_nulls: bool,
 }
 
-/// Those of a PostgreSQL 18 as it is set up mostly: UTF-8, UTC, and `initdb`'s own styles.
+/// The parameters of a typical PostgreSQL 18: UTF-8, UTC and `initdb`'s default styles.
 impl Default for SessionParams {
     fn default() -> Self {
         SessionParams {
@@ -61,12 +61,12 @@ impl Default for SessionParams {
 }
 
 impl SessionParams {
-    /// Whether local times are in UTC, by one of the names that servers come with or that people set.
+    /// Whether `TimeZone` is UTC, under one of its common names.
     pub fn is_in_utc(&self) -> bool {
         matches!(self.time_zone.as_str(), "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT")
     }
 
-    /// Whether text is stored in the bytes that we send.
+    /// Whether the database stores text as UTF-8, and so exactly as it is sent.
     pub fn stores_utf8(&self) -> bool {
         self.server_encoding == "UTF8"
     }

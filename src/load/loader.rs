@@ -215,7 +215,7 @@ async fn load_and_commit(
     };
     tracing::debug!("loading again with checks at every row: {error}");
     progress.restart();
-    let files = blocking(move || Files::open(inputs.again(), format)).await?;
+    let files = blocking(move || Files::open(inputs.reopened(), format)).await?;
     let mut settings = settings.clone();
     settings.input.mode = mode;
     match load_once(&settings, RowChecks::ByRow, files, new_table, connections, progress).await {

@@ -198,10 +198,10 @@ impl<'a> FieldMapper<'a> {
     /// The column that a field called `name` is loaded into; `renamed` is the name that `--map` gives it.
     fn column_for(&self, name: &str, renamed: Option<&str>) -> Option<&'a Column> {
         match (renamed, self.header) {
-            (Some(column), _) => self.table.column_in_sql(column),
-            (None, None) => self.table.column_in_sql(name),
+            (Some(column), _) => self.table.column_by_sql_name(column),
+            (None, None) => self.table.column_by_sql_name(name),
             (None, Some(_)) => {
-                let mut candidates: Vec<&Column> = self.table.columns_called(name).collect();
+                let mut candidates: Vec<&Column> = self.table.columns_for_header(name).collect();
                 let folds_to_same = |other: &&String| other.trim().eq_ignore_ascii_case(name.trim());
                 // Of several names that fold to the same one, each that is exactly a column's name means that column.
                 if self.names.iter().filter(folds_to_same).count() > 1 {

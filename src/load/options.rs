@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 use crate::catalog::{TableName, TableSpec};
-use crate::csv::input::Reader;
-use crate::csv::{Dialect, Format, MAX_RECORD_BYTES};
+use crate::csv::input::InputReader;
+use crate::csv::{DEFAULT_MAX_RECORD_BYTES, Dialect, InputFormat};
 use crate::{Error, Result};
 
 /// Rows in each INSERT of [`Mode::Batch`], unless [`LoadOptions::batch_size`] says otherwise.
@@ -226,9 +226,9 @@ pub struct InputOptions {
     /// CSV files, glob patterns, and `-` for standard input; at least one unless there is a reader.
     pub paths: Vec<PathBuf>,
     /// A reader to load from instead of `paths`.
-    pub(crate) reader: Option<Reader>,
+    pub(crate) reader: Option<InputReader>,
     /// How the files are written.
-    pub format: Format,
+    pub format: InputFormat,
     /// Which field goes to which column.
     pub naming: Naming,
     /// The table to fill.
@@ -240,7 +240,11 @@ pub struct InputOptions {
 impl InputOptions {
     /// `paths` for `table`, in the default dialect.
     pub fn new(paths: Vec<PathBuf>, table: TableSpec) -> Self {
-        let format = Format { dialect: Dialect::default(), sniff: false, max_record_bytes: MAX_RECORD_BYTES };
+        let format = InputFormat {
+            dialect: Dialect::default(),
+            sniff: false,
+            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+        };
         InputOptions { paths, reader: None, format, naming: Naming::default(), table, mode: Mode::default() }
     }
 
@@ -326,7 +330,7 @@ impl LoadOptions {
         table: &str,
     ) -> Result<Self> {
         let mut options = LoadOptions::new(Vec::<PathBuf>::new(), table)?;
-        options.input.reader = Some(Reader::new(reader, name));
+        options.input.reader = Some(InputReader::new(reader, name));
         Ok(options)
     }
 
@@ -359,7 +363,7 @@ impl LoadOptions {
 
     /// How the files are written.
     #[must_use]
-    pub fn format(mut self, format: Format) -> Self {
+    pub fn format(mut self, format: InputFormat) -> Self {
         self.input.format = format;
         self
     }

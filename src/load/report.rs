@@ -212,8 +212,8 @@ pub(crate) fn defaulted(table: &Table, mapping: &ColumnMapping) -> Vec<String> {
 
 /// The files that were read.
 pub(crate) fn files(inputs: &Inputs) -> Vec<FileRead> {
-    let read = inputs.read().into_iter();
-    read.map(|(path, bytes, sha256)| FileRead { path, bytes, sha256 }).collect()
+    let digests = inputs.digests().into_iter();
+    digests.map(|(path, bytes, sha256)| FileRead { path, bytes, sha256 }).collect()
 }
 
 /// The names of the files, separated by commas.

@@ -117,7 +117,7 @@ async fn check(
         Ok(None) if settings.table.create.is_empty() => (Err(no_such_table(&settings.table.name)), None),
         // A type that only the server knows leaves the header alone to look at.
         Ok(None) => {
-            let described = Table::described(&settings.table).ok();
+            let described = Table::from_spec(&settings.table).ok();
             (Ok("missing; `postgres-etl load` creates it".into()), described)
         }
         Err(error) => (Err(error), None),

@@ -66,7 +66,7 @@ pub(crate) async fn generate(context: &Context<'_>, settings: GenerateSettings) 
     let written = work.await;
     context.interrupt.forget();
     line.finish();
-    let dataset::Written { rows, bytes } = written?;
+    let dataset::DatasetSize { rows, bytes } = written?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(GenerateReport { command: "generate", path, rows, bytes, seconds })
 }

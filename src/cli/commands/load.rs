@@ -109,7 +109,7 @@ async fn load(
 fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     // One at a time, so that a missing file leaves the others protected.
-    let found = options.input.paths.iter().flat_map(|name| Inputs::find(std::slice::from_ref(name)));
+    let found = options.input.paths.iter().flat_map(|name| Inputs::expand(std::slice::from_ref(name)));
     let mut taken: Vec<_> = found
         .flatten()
         .filter_map(|input| match input {

@@ -182,7 +182,7 @@ impl Default for Load {
             comment: String::new(),
             encoding: "utf-8".into(),
             sniff: false,
-            max_record_bytes: postgres_etl::csv::MAX_RECORD_BYTES,
+            max_record_bytes: postgres_etl::csv::DEFAULT_MAX_RECORD_BYTES,
             mode: Mode::Copy,
             truncate: false,
             defer_indexes: DeferIndexes::Auto,

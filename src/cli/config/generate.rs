@@ -11,7 +11,7 @@ use crate::cli::config::Config;
 #[derive(Debug, Clone)]
 pub(crate) struct GenerateSettings {
     /// What to write.
-    pub plan: dataset::Plan,
+    pub plan: dataset::DatasetOptions,
     /// Where to; `-` is standard output.
     pub output: PathBuf,
     /// The directory of the default output, created if missing. A directory that a user named is not: it may be
@@ -32,7 +32,7 @@ impl Config {
             );
         }
         Ok(GenerateSettings {
-            plan: dataset::Plan {
+            plan: dataset::DatasetOptions {
                 rows,
                 seed: flags.seed.unwrap_or(file.seed),
                 unicode: flags.unicode || file.unicode,

@@ -148,28 +148,31 @@ impl Config {
     }
 
     /// How the files are written.
-    fn format(&self, flags: &args::Format) -> Result<csv::Format> {
+    fn format(&self, flags: &args::Format) -> Result<csv::InputFormat> {
         let file = &self.file.load;
-        let quote = dialect::byte("--quote", flags.quote.as_ref().unwrap_or(&file.quote))?;
+        let quote = dialect::parse_byte("--quote", flags.quote.as_ref().unwrap_or(&file.quote))?;
         let optional = |flag: &str, text: &String| match text.as_str() {
             "" => Ok(None),
-            text => dialect::byte(flag, text).map(Some),
+            text => dialect::parse_byte(flag, text).map(Some),
         };
         let dialect = Dialect {
-            delimiter: dialect::byte("--delimiter", flags.delimiter.as_ref().unwrap_or(&file.delimiter))?,
+            delimiter: dialect::parse_byte(
+                "--delimiter",
+                flags.delimiter.as_ref().unwrap_or(&file.delimiter),
+            )?,
             quote,
             escape: optional("--escape", flags.escape.as_ref().unwrap_or(&file.escape))?.unwrap_or(quote),
             null: flags.null.as_ref().unwrap_or(&file.null).as_bytes().into(),
             comment: optional("--comment", flags.comment.as_ref().unwrap_or(&file.comment))?,
             header: file.header && !flags.no_header,
-            encoding: dialect::encoding(flags.encoding.as_ref().unwrap_or(&file.encoding))?,
+            encoding: dialect::parse_encoding(flags.encoding.as_ref().unwrap_or(&file.encoding))?,
         };
         dialect.check()?;
         let max_record_bytes = flags.max_record_bytes.unwrap_or(file.max_record_bytes);
         if max_record_bytes == 0 {
             return Err(Error::usage("the longest record is 0 bytes").with_help("give a number from 1 up"));
         }
-        if max_record_bytes > csv::MOST_RECORD_BYTES {
+        if max_record_bytes > csv::MAX_RECORD_BYTES_CEILING {
             return Err(Error::usage(format!(
                 "a longest record of {max_record_bytes} bytes is more than 1 GiB"
             ))
@@ -178,7 +181,11 @@ impl Config {
         let args::Format { delimiter, quote, escape, comment, encoding, no_header, .. } = flags;
         let is_described =
             [delimiter, quote, escape, comment, encoding].iter().any(|flag| flag.is_some()) || *no_header;
-        Ok(csv::Format { dialect, sniff: flags.sniff || (file.sniff && !is_described), max_record_bytes })
+        Ok(csv::InputFormat {
+            dialect,
+            sniff: flags.sniff || (file.sniff && !is_described),
+            max_record_bytes,
+        })
     }
 
     /// Check that the pool holds `connections`.

@@ -1,22 +1,21 @@
-//! Bytes → records: the splitting, byte for byte as `COPY … (FORMAT csv)` does it.
+//! Bytes → records, split exactly as `COPY … (FORMAT csv)` splits them.
 //!
-//! Quotes may open and close anywhere in a field, blank lines are records, and all lines end as the first one
-//! does. What `COPY` does not have is comments: a record that begins with the comment byte ends with its
-//! line, whatever quotes are in it.
+//! Quotes may open and close anywhere in a field, blank lines are records, and every line must end as the first one
+//! does. Comments are the only addition: a record that begins with the comment byte ends with its line, whatever quotes
+//! it contains.
 
-use crate::csv::limits::MOST_RECORD_BYTES;
 use std::io::{self, Read};
 
 use encoding_rs::{Encoding, UTF_8};
 
-use crate::csv::decode::Decoding;
+use crate::csv::decode::Utf8Transcoder;
 use crate::csv::dialect::Dialect;
-use crate::csv::limits::{BLOCK, LONGEST_MARK};
-use crate::csv::record::{Record, Shape, Span};
+use crate::csv::limits::{LONGEST_BOM, MAX_RECORD_BYTES_CEILING, READ_BLOCK};
+use crate::csv::record::{FieldSpan, Quoting, Record};
 use crate::csv::scan::{Scan, Specials, WIDTH};
 use crate::{Error, Result};
 
-/// How the lines of a file end; its first line decides.
+/// The line ending of a file, determined by its first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineEnd {
     Lf,
@@ -26,68 +25,71 @@ enum LineEnd {
 
 /// Reads records one by one from `R`, holding one record and one block in memory.
 ///
-/// The buffer grows by doubling, never beyond the longest record allowed and one block, and keeps its size;
-/// with an encoding other than UTF-8 the original bytes of what is in it are kept as well.
+/// The buffer grows by doubling, up to the longest record allowed plus one block, and never shrinks. With an encoding
+/// other than UTF-8, the original bytes of its contents are kept as well.
 #[derive(Debug)]
 pub struct Records<R> {
     input: R,
     name: String,
     dialect: Dialect,
-    decoding: Option<Box<Decoding>>,
+    transcoder: Option<Box<Utf8Transcoder>>,
     max_record_bytes: usize,
-    /// The last [`WIDTH`] bytes of it are never filled, so that [`Scan`] can look at whole blocks.
+    /// Its last [`WIDTH`] bytes are never filled, so that [`Scan`] can read whole blocks.
     buffer: Vec<u8>,
-    /// `buffer[start..filled]` is read and not yet returned.
+    /// `buffer[start..filled]` has been read but not yet returned.
     start: usize,
     filled: usize,
     at_end: bool,
     scan: Scan,
     specials: Specials,
     line_end: Option<LineEnd>,
-    /// The line that the next record begins on, from 1.
+    /// The line on which the next record begins, from 1.
     line: u64,
-    /// Bytes of the file before the next record.
+    /// The byte offset of the next record in the file.
     offset: u64,
+    /// Comments skipped so far.
     comments: u64,
-    spans: Vec<Span>,
+    /// The fields of the current record.
+    spans: Vec<FieldSpan>,
 }
 
-/// The first record of a file, which names its columns.
+/// The first record of a file, which names the columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// As they are written, without their quotes; empty where there is none.
+    /// The names as written, unquoted; an empty string where a name is missing.
     pub names: Vec<String>,
-    /// The line it begins on.
+    /// The line on which it begins, from 1.
     pub line: u64,
-    /// Its bytes, with its line end.
+    /// Its bytes as in the file, including the line ending.
     pub raw: Vec<u8>,
 }
 
-/// How far a record goes, from `Records::start`.
+/// The extent of a record that begins at `Records::start`, in bytes of the buffer.
 #[derive(Debug, Clone, Copy, Default)]
 struct Extent {
-    /// Without the line end.
+    /// The length without the line ending.
     length: usize,
-    /// The line end: 1 or 2 bytes, or none at the end of the file.
+    /// The length of the line ending: 1 or 2, or 0 at the end of the file.
     ending: usize,
-    /// Inside quotes.
+    /// Line feeds inside quotes.
     line_feeds: usize,
+    /// Carriage returns inside quotes.
     carriage_returns: usize,
 }
 
 impl<R: Read> Records<R> {
     /// Read `input`, which errors call `name`.
     ///
-    /// A `max_record_bytes` above [`MOST_RECORD_BYTES`] means that.
+    /// `max_record_bytes` is capped at [`MAX_RECORD_BYTES_CEILING`](crate::csv::MAX_RECORD_BYTES_CEILING).
     pub fn new(input: R, name: &str, dialect: Dialect, max_record_bytes: usize) -> Self {
         let Dialect { delimiter, quote, escape, .. } = dialect;
-        let decoding = (dialect.encoding != UTF_8).then(|| Box::new(Decoding::new(dialect.encoding)));
+        let transcoder = (dialect.encoding != UTF_8).then(|| Box::new(Utf8Transcoder::new(dialect.encoding)));
         Records {
             input,
             name: name.to_owned(),
-            decoding,
-            max_record_bytes: max_record_bytes.min(MOST_RECORD_BYTES),
-            buffer: vec![0; BLOCK + WIDTH],
+            transcoder,
+            max_record_bytes: max_record_bytes.min(MAX_RECORD_BYTES_CEILING),
+            buffer: vec![0; READ_BLOCK + WIDTH],
             start: 0,
             filled: 0,
             at_end: false,
@@ -102,40 +104,40 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// What errors call the input.
+    /// The name of the input, for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is written in, as far as is known.
+    /// The encoding of the input. A byte order mark may change it when the first record is read.
     pub fn encoding(&self) -> &'static Encoding {
-        self.decoding.as_ref().map_or(self.dialect.encoding, |decoding| decoding.encoding())
+        self.transcoder.as_ref().map_or(self.dialect.encoding, |transcoder| transcoder.encoding())
     }
 
-    /// Bytes of the input that have been returned as records or passed over as comments.
+    /// Bytes of the input returned as records or skipped as comments, after decompression and before decoding.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// How many comments have been passed over.
+    /// Comments skipped so far.
     pub fn comments(&self) -> u64 {
         self.comments
     }
 
-    /// The first record, as the names of the columns; `None` when there is no record.
+    /// The next record as a header; `None` when there is no record.
     ///
     /// # Errors
-    /// As [`Records::next`], and when a name is not in the encoding.
+    /// As [`Records::next`], and when a name is not valid in the encoding.
     pub fn header(&mut self) -> Result<Option<Header>> {
         let Some((record, file)) = self.next_named()? else { return Ok(None) };
         let mut scratch = Vec::new();
         let mut names = Vec::with_capacity(record.len());
         for index in 0..record.len() {
             let name = std::str::from_utf8(record.value(index, &mut scratch)).map_err(|_| {
-                let place = format!("{file}, line {}, column {}", record.line, index + 1);
+                let location = format!("{file}, line {}, column {}", record.line, index + 1);
                 let encoding = record.encoding().name();
-                Error::input(format!("{place}: the header is not {encoding}"))
-                    .with_help("say what it is with --encoding, such as windows-1252")
+                Error::input(format!("{location}: the header is not valid {encoding}"))
+                    .with_help("set the encoding of the file with --encoding, such as windows-1252")
             })?;
             names.push(name.to_owned());
         }
@@ -145,15 +147,15 @@ impl<R: Read> Records<R> {
     /// The next record; `None` at the end of the input.
     ///
     /// # Errors
-    /// When reading fails, a quote is never closed, a record is too long, lines end in different ways, or
-    /// bytes are not of the encoding. The records before such a place have been returned by then.
+    /// When reading fails, a quote is not closed, a record is too long, line endings are mixed, or a byte order mark
+    /// contradicts the encoding. All records before the error have been returned by then.
     // Not an Iterator: a record borrows the buffer that the next one overwrites.
     #[expect(clippy::should_implement_trait, reason = "a lending iterator has no trait yet")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
         Ok(self.next_named()?.map(|(record, _)| record))
     }
 
-    /// The next record, and what errors call the input.
+    /// The next record, and the name of the input; `None` at its end.
     ///
     /// # Errors
     /// As [`Records::next`].
@@ -166,9 +168,9 @@ impl<R: Read> Records<R> {
         let original = self.advance(extent);
         let record = Record {
             text: &self.buffer[start..start + extent.length],
-            raw: match &self.decoding {
+            raw: match &self.transcoder {
                 None => &self.buffer[start..self.start],
-                Some(decoding) => decoding.original(original),
+                Some(transcoder) => transcoder.original(original),
             },
             spans: &self.spans,
             dialect: &self.dialect,
@@ -179,7 +181,7 @@ impl<R: Read> Records<R> {
         Ok(Some((record, &self.name)))
     }
 
-    /// Whether there is another record; passes over comments.
+    /// Whether there is another record. Skips comments.
     ///
     /// # Errors
     /// As [`Records::next`].
@@ -200,15 +202,15 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Find the fields of the record at `start`.
+    /// Find the extent and the fields of the record at `start`.
     fn split(&mut self) -> Result<Extent> {
         self.spans.clear();
         let Dialect { delimiter, quote, escape, .. } = self.dialect;
         let mut extent = Extent::default();
-        // Positions count from self.start, so that they hold when `fill` moves the bytes.
+        // Positions are relative to self.start, so that they stay valid when `fill` moves the bytes.
         let (mut field, mut in_quotes) = (0, false);
-        // Quotes in the field, and enough to be more than two for an escape.
-        let mut marks = 0_u32;
+        // Quotes in the field so far. An escape counts as three, so that the field cannot pass as merely enclosed.
+        let mut quotes = 0_u32;
         loop {
             let Some(at) = self.scan.next(&self.buffer, self.filled, self.specials) else {
                 if self.fill(in_quotes)? {
@@ -224,18 +226,18 @@ impl<R: Read> Records<R> {
             let at = at - self.start;
             if in_quotes {
                 if byte == quote {
-                    // A doubled quote closes here and opens again with the next byte.
+                    // A doubled quote closes the field here and reopens it with the next byte.
                     in_quotes = false;
-                    marks += 1;
+                    quotes += 1;
                 } else if byte == escape {
                     if self.start + at + 1 == self.filled && !self.fill(true)? {
                         return Err(self.unclosed_quote());
                     }
                     let next = self.buffer[self.start + at + 1];
                     if next == quote || next == escape {
-                        // It is special too, hence the one that the scan gives next.
+                        // The escaped byte is special too, so the scan returns it next.
                         self.scan.next(&self.buffer, self.filled, self.specials);
-                        marks += 3;
+                        quotes += 3;
                     }
                 } else if byte == b'\n' {
                     extent.line_feeds += 1;
@@ -243,35 +245,36 @@ impl<R: Read> Records<R> {
                     extent.carriage_returns += 1;
                 }
             } else if byte == delimiter {
-                self.push(field, at, marks);
-                (field, marks) = (at + 1, 0);
+                self.push(field, at, quotes);
+                (field, quotes) = (at + 1, 0);
             } else if byte == quote {
                 in_quotes = true;
-                marks += 1;
+                quotes += 1;
             } else if byte == b'\n' || byte == b'\r' {
                 (extent.length, extent.ending) = (at, self.end_line(byte, at)?);
                 break;
             }
         }
-        self.push(field, extent.length, marks);
+        self.push(field, extent.length, quotes);
         if extent.length > self.max_record_bytes {
             return Err(self.too_long(false));
         }
         Ok(extent)
     }
 
+    /// Record a field that contains `quotes` quotes.
     #[inline]
-    fn push(&mut self, start: usize, end: usize, marks: u32) {
+    fn push(&mut self, start: usize, end: usize, quotes: u32) {
         let quote = self.dialect.quote;
-        let shape = match &self.buffer[self.start + start..self.start + end] {
-            _ if marks == 0 => Shape::Plain,
-            [first, .., last] if marks == 2 && (*first, *last) == (quote, quote) => Shape::Enclosed,
-            _ => Shape::Mixed,
+        let quoting = match &self.buffer[self.start + start..self.start + end] {
+            _ if quotes == 0 => Quoting::Plain,
+            [first, .., last] if quotes == 2 && (*first, *last) == (quote, quote) => Quoting::Enclosed,
+            _ => Quoting::Mixed,
         };
-        self.spans.push(Span { start: start as u32, end: end as u32, shape });
+        self.spans.push(FieldSpan { start: start as u32, end: end as u32, quoting });
     }
 
-    /// The line at `start`, whatever it holds.
+    /// The extent of the line at `start`, ignoring quotes.
     fn find_line_end(&mut self) -> Result<Extent> {
         loop {
             match self.scan.next(&self.buffer, self.filled, self.specials) {
@@ -286,7 +289,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// How many bytes end the line at `at`, where `byte` is a CR or LF outside quotes.
+    /// The length of the line ending at `at`, where `byte` is a CR or LF outside quotes.
     #[inline]
     fn end_line(&mut self, byte: u8, at: usize) -> Result<usize> {
         let this = if byte == b'\n' {
@@ -304,31 +307,31 @@ impl<R: Read> Records<R> {
             return Err(self.mixed_line_ends(byte, first));
         }
         if this == LineEnd::CrLf {
-            // The line feed.
+            // Skip the line feed.
             self.scan.next(&self.buffer, self.filled, self.specials);
             return Ok(2);
         }
         Ok(1)
     }
 
-    /// Go behind what `extent` covers; returns where its original bytes are, if it was decoded.
+    /// Advance past `extent`. Return the range of its original bytes, which is empty if the input is not transcoded.
     #[inline]
     fn advance(&mut self, extent: Extent) -> (usize, usize) {
         let Extent { length, ending, line_feeds, carriage_returns } = extent;
         let line_ends = if self.line_end == Some(LineEnd::Cr) { carriage_returns } else { line_feeds };
         self.line += line_ends as u64 + 1;
         self.start += length + ending;
-        let Some(decoding) = &mut self.decoding else {
+        let Some(transcoder) = &mut self.transcoder else {
             self.offset += (length + ending) as u64;
             return (0, 0);
         };
         let whole = ending > 0;
-        let original = decoding.advance(whole.then_some(line_feeds + carriage_returns + ending));
+        let original = transcoder.advance(whole.then_some(line_feeds + carriage_returns + ending));
         self.offset += (original.1 - original.0) as u64;
         original
     }
 
-    /// Read more behind what is there; `false` at the end of the input.
+    /// Read more into the buffer; `false` at the end of the input.
     #[cold]
     fn fill(&mut self, in_quotes: bool) -> Result<bool> {
         if !self.at_end {
@@ -349,17 +352,17 @@ impl<R: Read> Records<R> {
         Ok(false)
     }
 
-    /// Read once behind what is there.
+    /// Read once into the unfilled part of the buffer. Return the number of bytes read, 0 at the end of the input.
     fn read(&mut self) -> Result<usize> {
         let first = self.offset == 0 && self.filled == 0;
         let mut read = 0;
         let room = self.buffer.len() - WIDTH;
-        // The first bytes are read together, so that a byte order mark is seen whole.
-        while !self.at_end && read < if first { LONGEST_MARK } else { 1 } {
+        // The first read continues until it is long enough to contain a whole byte order mark.
+        while !self.at_end && read < if first { LONGEST_BOM } else { 1 } {
             let space = &mut self.buffer[self.filled..room];
-            let count = match &mut self.decoding {
+            let count = match &mut self.transcoder {
                 None => self.input.read(space),
-                Some(decoding) => decoding.read(&mut self.input, space),
+                Some(transcoder) => transcoder.read(&mut self.input, space),
             };
             match count {
                 Ok(count) => {
@@ -371,22 +374,22 @@ impl<R: Read> Records<R> {
                 Err(error) => return Err(Error::input(format!("failed to read {}: {error}", self.name))),
             }
         }
-        match &self.decoding {
+        match &self.transcoder {
             None if first => self.skip_byte_order_mark()?,
-            Some(decoding) if first => self.offset = decoding.mark_bytes(),
+            Some(transcoder) if first => self.offset = transcoder.bom_bytes(),
             _ => {}
         }
         Ok(read)
     }
 
-    /// Make room for more, unless there is some.
+    /// Grow the buffer unless it has room for the next read.
     fn grow(&mut self) {
         let room = self.buffer.len() - WIDTH;
-        if room - self.filled >= Decoding::LEAST_ROOM {
+        if room - self.filled >= Utf8Transcoder::MIN_ROOM {
             return;
         }
-        let longer = (room * 2).min(self.max_record_bytes + BLOCK);
-        // Not by `resize` alone, which would round up to twice the capacity.
+        let longer = (room * 2).min(self.max_record_bytes + READ_BLOCK);
+        // `resize` alone would round up to twice the capacity.
         self.buffer.reserve_exact(longer - room);
         self.buffer.resize(longer + WIDTH, 0);
     }
@@ -407,7 +410,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         format!("{}, line {}", self.name, self.line)
     }
 
@@ -421,15 +424,15 @@ impl<R: Read> Records<R> {
         };
         Error::input(format!(
             "{}: a {found} outside quotes, but the first line of the file ends with {before}",
-            self.place()
+            self.location()
         ))
-        .with_help("end all lines alike, or put the field that holds it in quotes")
+        .with_help("use the same line ending throughout, or quote the field that contains this one")
     }
 
     #[cold]
     fn unclosed_quote(&self) -> Error {
-        let message = format!("{}: a quote is opened in this record and never closed", self.place());
-        Error::input(message).with_help("close it, and double every quote that belongs to a value")
+        let message = format!("{}: a quote opened in this record is never closed", self.location());
+        Error::input(message).with_help("close it, and double every quote inside a value")
     }
 
     #[cold]
@@ -438,11 +441,10 @@ impl<R: Read> Records<R> {
         let open = if in_quotes { "; a quote in it is still open" } else { "" };
         Error::input(format!(
             "{}: the record that begins here is longer than {limit} bytes{open}",
-            self.place()
+            self.location()
         ))
         .with_help(
-            "look for a quote that is never closed, or for the wrong kind of file; \
-                 --max-record-bytes allows more",
+            "check for an unclosed quote, or a file that is not CSV; --max-record-bytes raises the limit",
         )
     }
 }

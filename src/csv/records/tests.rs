@@ -1,12 +1,12 @@
-//! Every case is read whole and byte by byte, so that it meets every boundary.
+//! Every case is read whole and byte by byte, so that it crosses every boundary.
 
 use encoding_rs::{BIG5, EUC_JP, GB18030, SHIFT_JIS, UTF_16BE, UTF_16LE, WINDOWS_1252, WINDOWS_1253};
 
 use super::*;
 use crate::csv::Field;
-use crate::csv::limits::MAX_RECORD_BYTES;
+use crate::csv::limits::DEFAULT_MAX_RECORD_BYTES;
 
-/// Gives one byte at a time, so that every record meets every boundary.
+/// Yields one byte per read, so that every record crosses every boundary.
 struct Trickle<'a>(&'a [u8]);
 
 impl Read for Trickle<'_> {
@@ -20,9 +20,9 @@ impl Read for Trickle<'_> {
 
 type Rows = Vec<(u64, Vec<Option<String>>)>;
 
-/// Read all of `input`, which consists of the raw bytes of its records, its comments aside.
+/// Read all of `input` from `source`, checking that the raw bytes of the records make up the file, comments aside.
 fn read(input: &[u8], source: impl Read, dialect: &Dialect) -> Result<Rows> {
-    let mut records = Records::new(source, "x.csv", dialect.clone(), MAX_RECORD_BYTES);
+    let mut records = Records::new(source, "x.csv", dialect.clone(), DEFAULT_MAX_RECORD_BYTES);
     let (mut rows, mut scratch, mut raw_bytes) = (Vec::new(), Vec::new(), 0);
     while let Some(record) = records.next()? {
         let fields = (0..record.len()).map(|index| match record.field(index, &mut scratch) {
@@ -42,14 +42,14 @@ fn read(input: &[u8], source: impl Read, dialect: &Dialect) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Read `bytes` whole and byte by byte, which must agree.
+/// Read `bytes` whole and byte by byte; the results must agree.
 fn rows_of(bytes: &[u8], dialect: &Dialect) -> Rows {
     let whole = read(bytes, bytes, dialect).unwrap();
     assert_eq!(whole, read(bytes, Trickle(bytes), dialect).unwrap(), "{bytes:?} byte by byte");
     whole
 }
 
-/// Why `bytes` are refused, whole and byte by byte.
+/// The error for `bytes`, read whole and byte by byte.
 fn refusal(bytes: &[u8], dialect: &Dialect) -> String {
     let whole = read(bytes, bytes, dialect).unwrap_err().to_string();
     assert_eq!(whole, read(bytes, Trickle(bytes), dialect).unwrap_err().to_string());
@@ -86,7 +86,7 @@ fn lines_are_counted_through_quoted_fields() {
 }
 
 #[test]
-fn every_line_end_is_read() {
+fn every_line_ending_is_read() {
     for text in ["a,b\nc,d\n", "a,b\r\nc,d\r\n", "a,b\rc,d\r", "a,b\nc,d", "a,b\r\nc,d", "\u{feff}a,b\nc,d"] {
         assert_eq!(
             rows(text),
@@ -97,7 +97,7 @@ fn every_line_end_is_read() {
 }
 
 #[test]
-fn mixed_line_ends_are_refused_as_copy_refuses_them() {
+fn mixed_line_endings_are_refused_as_copy_refuses_them() {
     for text in ["a\nb\rc\n", "a\r\nb\n", "a\rb\nc", "a\r\nb\rc\r\n", "a\nb\r\n"] {
         let error = refusal(text.as_bytes(), &Dialect::default());
         assert!(error.starts_with("x.csv, line 2: a "), "{text:?}: {error}");
@@ -112,15 +112,15 @@ fn blank_lines_are_records() {
 }
 
 #[test]
-fn an_escape_of_its_own_is_read() {
+fn an_escape_other_than_the_quote_is_read() {
     let dialect = Dialect { escape: b'\\', delimiter: b';', ..Dialect::default() };
     assert_eq!(rows_of(br#""a\"b\\c\d";e\"x;""#, &dialect), [row(1, &[Some(r#"a"b\c\d"#), Some(r"e\x;")])]);
 }
 
 #[test]
-fn an_open_quote_names_the_line_it_began_on() {
+fn an_unclosed_quote_is_reported_with_the_line_of_its_record() {
     let error = refusal(b"a\nb,\"c\nd\n", &Dialect::default());
-    assert_eq!(error, "x.csv, line 2: a quote is opened in this record and never closed");
+    assert_eq!(error, "x.csv, line 2: a quote opened in this record is never closed");
     let text = format!("a\n\"{}", "x\n".repeat(1000));
     let mut records = Records::new(Trickle(text.as_bytes()), "x.csv", Dialect::default(), 100);
     records.next().unwrap();
@@ -132,29 +132,29 @@ fn an_open_quote_names_the_line_it_began_on() {
 
 #[test]
 fn records_longer_than_a_block_are_whole() {
-    let long = "y".repeat(3 * BLOCK);
+    let long = "y".repeat(3 * READ_BLOCK);
     assert_eq!(rows(&format!("a,{long}\nb,c\n"))[0], row(1, &[Some("a"), Some(&long)]));
 }
 
 #[test]
-fn null_is_a_text_without_quotes() {
+fn null_is_an_unquoted_text() {
     let dialect = Dialect { null: (*b"NULL").into(), ..Dialect::default() };
     let expected = [None, Some("NULL"), Some(""), Some(""), Some("NULL"), Some("null"), Some("NULLs")];
     assert_eq!(rows_of(b"NULL,\"NULL\",,\"\",\"\"NULL,null,NULLs", &dialect), [row(1, &expected)]);
-    // Names are not data.
-    let mut records = Records::new(&b"id,NULL\n"[..], "x.csv", dialect, MAX_RECORD_BYTES);
+    // The null text does not apply to the header.
+    let mut records = Records::new(&b"id,NULL\n"[..], "x.csv", dialect, DEFAULT_MAX_RECORD_BYTES);
     assert_eq!(records.header().unwrap().unwrap().names, ["id", "NULL"]);
 }
 
 #[test]
-fn comments_end_with_their_line_whatever_quotes_are_in_them() {
+fn comments_end_with_their_line_whatever_quotes_they_contain() {
     let dialect = Dialect { comment: Some(b'#'), ..Dialect::default() };
     let text = b"# don't \"quote, me\r\na,#b\r\n\"#c\",\"\n#d\"\r\n#\r\n #e,\r\n# the end";
     assert_eq!(
         rows_of(text, &dialect),
         [row(2, &[Some("a"), Some("#b")]), row(3, &[Some("#c"), Some("\n#d")]), row(6, &[Some(" #e"), None])]
     );
-    let mut records = Records::new(&text[..], "x.csv", dialect.clone(), MAX_RECORD_BYTES);
+    let mut records = Records::new(&text[..], "x.csv", dialect.clone(), DEFAULT_MAX_RECORD_BYTES);
     while records.next().unwrap().is_some() {}
     assert_eq!(records.comments(), 3);
     assert_eq!(rows_of(b"#a\n#b\n", &dialect), []);
@@ -164,7 +164,7 @@ fn comments_end_with_their_line_whatever_quotes_are_in_them() {
 #[test]
 fn records_know_their_lines_and_bytes() {
     let text = "\u{feff}a,\"1\r\n2\"\r\nb\r\n".as_bytes();
-    let mut records = Records::new(text, "x.csv", Dialect::default(), MAX_RECORD_BYTES);
+    let mut records = Records::new(text, "x.csv", Dialect::default(), DEFAULT_MAX_RECORD_BYTES);
     let record = records.next().unwrap().unwrap();
     assert_eq!((record.line, record.last_line, record.offset), (1, 2, 3));
     assert_eq!(record.raw(), b"a,\"1\r\n2\"\r\n");
@@ -191,11 +191,11 @@ fn a_record_may_be_as_long_as_allowed_and_no_longer() {
 
 #[test]
 fn the_buffer_grows_to_what_is_allowed_and_no_further() {
-    let most = 3 * BLOCK;
+    let most = 3 * READ_BLOCK;
     let text = format!("{}\n", "y".repeat(most));
     let mut records = Records::new(text.as_bytes(), "x.csv", Dialect::default(), most);
     assert_eq!(records.next().unwrap().unwrap().raw().len(), most + 1);
-    assert_eq!(records.buffer.capacity(), most + BLOCK + WIDTH);
+    assert_eq!(records.buffer.capacity(), most + READ_BLOCK + WIDTH);
 }
 
 fn encoded(dialect: &Dialect, text: &str) -> Vec<u8> {
@@ -211,12 +211,12 @@ fn encoded(dialect: &Dialect, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn other_encodings_are_read_and_their_bytes_kept() {
+fn other_encodings_are_decoded_and_their_bytes_kept() {
     for (encoding, word) in [
         (WINDOWS_1252, "Señor €"),
         (UTF_16LE, "Ā\u{0a0d}\u{0d0a}😀"),
         (UTF_16BE, "Ā\u{0a0d}\u{0d0a}😀"),
-        // The second byte of the first letter is that of a backslash, of the second that of a bar.
+        // The second bytes of these two characters are those of a backslash and of a vertical bar.
         (SHIFT_JIS, "表芋"),
         (BIG5, "功"),
         (GB18030, "中€\u{20087}"),
@@ -235,15 +235,15 @@ fn other_encodings_are_read_and_their_bytes_kept() {
 }
 
 #[test]
-fn several_codes_of_a_letter_stay_what_they_were() {
-    // All three are ￢ in Shift_JIS, of which an encoder writes one only.
+fn characters_with_several_codes_keep_their_bytes() {
+    // All three are codes of ￢ in Shift_JIS; an encoder writes only one of them.
     let bytes = b"\x81\xca,\xee\xf9\n\xfa\x54,x\n";
     let dialect = Dialect { encoding: SHIFT_JIS, ..Dialect::default() };
     assert_eq!(rows_of(bytes, &dialect)[0], row(1, &[Some("￢"), Some("￢")]));
 }
 
 #[test]
-fn a_mark_says_in_which_order_the_bytes_are() {
+fn a_byte_order_mark_determines_the_byte_order() {
     let dialect = Dialect { encoding: UTF_16LE, ..Dialect::default() };
     let expected = [row(1, &[Some("é"), None]), row(2, &[Some("b"), None])];
     assert_eq!(rows_of(b"\xff\xfe\xe9\0,\0\n\0b\0,\0", &dialect), expected);
@@ -256,12 +256,12 @@ fn a_mark_says_in_which_order_the_bytes_are() {
     );
     assert_eq!(
         refusal(b"\xef\xbb\xbfa", &Dialect { encoding: WINDOWS_1252, ..Dialect::default() }),
-        "failed to read x.csv: it begins with the byte order mark of UTF-8, but is to be read as windows-1252"
+        "failed to read x.csv: it begins with the byte order mark of UTF-8, but the encoding is set to windows-1252"
     );
 }
 
 #[test]
-fn bytes_that_mean_nothing_spoil_their_own_value_only() {
+fn malformed_bytes_affect_only_their_own_value() {
     for (encoding, bytes, values) in [
         (WINDOWS_1253, &b"a\nb,\"\n\xe1\xaac\"\nd\n"[..], &[&b"a"[..], b"b", b"\n\xce\xb1\xffc", b"d"][..]),
         (SHIFT_JIS, b"a\nbc\x81", &[b"a", b"bc\xff"]),
@@ -270,7 +270,7 @@ fn bytes_that_mean_nothing_spoil_their_own_value_only() {
         (UTF_16LE, b"\x00\xd8\n\0b\0", &[b"\xff", b"b"]),
     ] {
         let dialect = Dialect { encoding, ..Dialect::default() };
-        let mut records = Records::new(bytes, "x.csv", dialect, MAX_RECORD_BYTES);
+        let mut records = Records::new(bytes, "x.csv", dialect, DEFAULT_MAX_RECORD_BYTES);
         let (mut found, mut raw, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(record) = records.next().unwrap() {
             raw.extend_from_slice(record.raw());
@@ -284,8 +284,8 @@ fn bytes_that_mean_nothing_spoil_their_own_value_only() {
 }
 
 #[test]
-fn nothing_makes_it_panic() {
-    // Every text of up to 5 of the bytes that matter, in the dialects that differ most.
+fn no_input_panics() {
+    // Every text of up to 5 special and ordinary bytes, in the dialects that differ most.
     let alphabet = *b",\"\\\n\r#x";
     let dialects = [
         Dialect { comment: Some(b'#'), ..Dialect::default() },

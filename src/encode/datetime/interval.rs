@@ -1,20 +1,19 @@
-//! Spans of time: what PostgreSQL writes itself in the styles `postgres`, `postgres_verbose` and `iso_8601`, and what is
-//! near to them.
+//! Intervals as PostgreSQL prints them in the styles `postgres`, `postgres_verbose` and `iso_8601`, and close variants.
 //!
-//! `DecodeInterval` and `DecodeISO8601Interval` of `datetime.c` read far more, in part differently from version to
-//! version (fractions of units, numbers beyond 32 bits), under another `IntervalStyle` (a sign that stands for all
-//! that follows) or for another column (`interval minute to second` takes 04:05 for minutes). All that is left to them.
+//! `DecodeInterval` and `DecodeISO8601Interval` of `datetime.c` accept far more. Some of it depends on the version
+//! (fractions of units, numbers beyond 32 bits), on `IntervalStyle` (a sign that applies to all that follows) or on the
+//! column (`interval minute to second` reads 04:05 as minutes and seconds). All of this is left to the server.
 
-use crate::encode::datetime::calendar::{Clock, HOUR, MINUTE, SECOND};
-use crate::encode::datetime::parse::{Cursor, value};
+use crate::encode::datetime::calendar::{ClockTime, HOUR, MINUTE, SECOND};
+use crate::encode::datetime::parse::{FieldCursor, value};
 
-/// An interval as the server stores it.
+/// The value of an interval, in the three parts that the server stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Span {
+pub(super) struct IntervalValue {
     pub micros: i64,
     pub days: i32,
     pub months: i32,
-    /// The units that were added, a bit each: the server takes none twice, in the first style.
+    /// A bit for each unit added so far. In the style `postgres`, the server refuses a repeated unit.
     seen: u8,
 }
 
@@ -29,18 +28,18 @@ enum Unit {
     Second,
 }
 
-/// The span that `field` spells, or `None` for what only the server can tell.
-pub(super) fn span(field: &[u8]) -> Option<Span> {
+/// Parse an interval; `None` if only the server can interpret `field`.
+pub(super) fn parse(field: &[u8]) -> Option<IntervalValue> {
     match field.strip_prefix(b"P") {
         Some(rest) => designators(rest),
         None => phrase(field),
     }
 }
 
-/// `1 year 2 mons 3 days 04:05:06.789`, `-1 days +02:03:04`, `@ 1 day 2 hours ago`.
-fn phrase(field: &[u8]) -> Option<Span> {
-    let mut cursor = Cursor::new(field);
-    let mut span = Span::default();
+/// Parse `1 year 2 mons 3 days 04:05:06.789`, `-1 days +02:03:04` or `@ 1 day 2 hours ago`.
+fn phrase(field: &[u8]) -> Option<IntervalValue> {
+    let mut cursor = FieldCursor::new(field);
+    let mut interval = IntervalValue::default();
     cursor.spaces();
     if cursor.eat(b'@') {
         cursor.spaces();
@@ -55,20 +54,20 @@ fn phrase(field: &[u8]) -> Option<Span> {
         if cursor.eat(b':') {
             let minute = cursor.two_digits()?;
             let second = cursor.eat(b':').then(|| cursor.two_digits())??;
-            let clock = Clock { hour: amount, minute, second, micros: cursor.fraction(15)? };
-            span.add_clock(clock, negative)?;
+            let clock = ClockTime { hour: amount, minute, second, micros: cursor.fraction(15)? };
+            interval.add_clock(clock, negative)?;
         } else {
             let fractional = cursor.peek() == Some(b'.');
-            // The versions differ in how they round what is less than a microsecond.
+            // Versions differ in how they round fractions of a microsecond.
             let micros = cursor.fraction(6)?;
             cursor.spaces();
             let unit = unit(cursor.word())?;
             if fractional && unit != Unit::Second {
                 return None;
             }
-            span.add(unit, amount, micros, negative)?;
+            interval.add(unit, amount, micros, negative)?;
         }
-        // Anything but white space or a comma (as in Python's `1 day, 2:03:04`) may belong to the word before.
+        // Without white space or a comma (as in Python's `1 day, 2:03:04`), the next part may belong to the word before.
         let gap = cursor.eat(b',') | cursor.spaces();
         if cursor.ends() {
             break;
@@ -77,21 +76,21 @@ fn phrase(field: &[u8]) -> Option<Span> {
             return None;
         }
         if cursor.keyword("ago") {
-            span = span.negated()?;
+            interval = interval.negated()?;
             if !cursor.ends() {
                 return None;
             }
             break;
         }
     }
-    // IntervalStyle sql_standard lets a first sign count for all parts if it is the only one.
-    (!negative_first || signs > 1 || parts == 1).then_some(span)
+    // With IntervalStyle sql_standard, a leading minus sign applies to all parts if it is the only sign.
+    (!negative_first || signs > 1 || parts == 1).then_some(interval)
 }
 
-/// `P1Y2M3DT4H5M6.7S`, without its P. The server tolerates no white space around it, and no small letters.
-fn designators(rest: &[u8]) -> Option<Span> {
-    let mut cursor = Cursor::new(rest);
-    let mut span = Span::default();
+/// Parse the rest of `P1Y2M3DT4H5M6.7S` after its P. The server allows neither white space nor lower-case letters.
+fn designators(rest: &[u8]) -> Option<IntervalValue> {
+    let mut cursor = FieldCursor::new(rest);
+    let mut interval = IntervalValue::default();
     let mut in_time = false;
     while cursor.peek().is_some() {
         if !in_time && cursor.eat(b'T') {
@@ -115,12 +114,12 @@ fn designators(rest: &[u8]) -> Option<Span> {
         if fractional && unit != Unit::Second {
             return None;
         }
-        span.add(unit, amount, micros, negative)?;
+        interval.add(unit, amount, micros, negative)?;
     }
-    (span.seen != 0).then_some(span)
+    (interval.seen != 0).then_some(interval)
 }
 
-/// A number that, with a fraction too, is within the 32 bits that servers before 15 have for it.
+/// Parse a number that, even with a fraction, fits into the 32 bits that servers before version 15 use.
 fn amount(digits: &[u8]) -> Option<i64> {
     if !(1..=10).contains(&digits.len()) {
         return None;
@@ -128,7 +127,7 @@ fn amount(digits: &[u8]) -> Option<i64> {
     Some(value(digits)).filter(|&amount| amount < i64::from(i32::MAX))
 }
 
-/// The unit that `word` means, from `deltatktbl`; m is the minute there.
+/// Look up a unit by name, as in the server's `deltatktbl`, where m is a minute.
 fn unit(word: &[u8]) -> Option<Unit> {
     const UNITS: [(Unit, &[&str]); 7] = [
         (Unit::Day, &["days", "day", "d"]),
@@ -143,8 +142,8 @@ fn unit(word: &[u8]) -> Option<Unit> {
     UNITS.iter().find(|(_, names)| means(names)).map(|&(unit, _)| unit)
 }
 
-impl Span {
-    /// Adds a number of units, once each.
+impl IntervalValue {
+    /// Add a number of units; `None` if the unit was added before, or on overflow.
     fn add(&mut self, unit: Unit, amount: i64, micros: i64, negative: bool) -> Option<()> {
         let bit = 1 << unit as u8;
         if self.seen & bit != 0 {
@@ -153,14 +152,14 @@ impl Span {
         self.seen |= bit;
         let amount = if negative { -amount } else { amount };
         let micros = if negative { -micros } else { micros };
-        // Servers check the product before they add it.
+        // Servers check the product for overflow before adding it.
         let sum = |sum: i32, amount: i64| sum.checked_add(i32::try_from(amount).ok()?);
         match unit {
             Unit::Year => self.months = sum(self.months, amount * 12)?,
             Unit::Month => self.months = sum(self.months, amount)?,
             Unit::Week => self.days = sum(self.days, amount * 7)?,
             Unit::Day => self.days = sum(self.days, amount)?,
-            // With each unit within 32 bits and taken once, these stay below 8.0e18.
+            // With each unit within 32 bits and added once, the sum stays below 8.0e18.
             Unit::Hour => self.micros += amount * HOUR,
             Unit::Minute => self.micros += amount * MINUTE,
             Unit::Second => self.micros += amount * SECOND + micros,
@@ -168,8 +167,8 @@ impl Span {
         Some(())
     }
 
-    /// Adds hours, minutes and seconds at once.
-    fn add_clock(&mut self, clock: Clock, negative: bool) -> Option<()> {
+    /// Add hours, minutes and seconds.
+    fn add_clock(&mut self, clock: ClockTime, negative: bool) -> Option<()> {
         if !clock.is_valid() {
             return None;
         }
@@ -178,8 +177,8 @@ impl Span {
         self.add(Unit::Second, clock.second, clock.micros, negative)
     }
 
-    fn negated(self) -> Option<Span> {
-        Some(Span {
+    fn negated(self) -> Option<IntervalValue> {
+        Some(IntervalValue {
             micros: -self.micros,
             days: self.days.checked_neg()?,
             months: self.months.checked_neg()?,

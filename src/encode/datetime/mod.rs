@@ -1,32 +1,32 @@
-//! Dates, times and spans of time → PostgreSQL's binary format of them (`date.c`, `timestamp.c`).
+//! Dates, times and intervals → PostgreSQL's binary format (`date.c`, `timestamp.c`).
 //!
-//! Encodes what a strict grammar knows to mean the same on every version and under every setting, and leaves the rest
-//! to the server: `03/04/2021`, `now`, `2021-12-31 Europe/Berlin`. The receiving functions of the server apply a
-//! column's precision (`timestamp(3)`) just as the ones that read text do, so it need not be known here.
+//! A strict grammar accepts only what means the same in every version and under every setting, and leaves the rest to
+//! the server: `03/04/2021`, `now`, `2021-12-31 Europe/Berlin`. The server's binary receive functions apply the
+//! precision of a column (`timestamp(3)`) just as its text input functions do, so encoding ignores it.
 
-mod calendar;
+pub(crate) mod calendar;
 mod interval;
 mod parse;
 
 use crate::encode::Refusal;
-use crate::encode::datetime::calendar::Clock;
-use crate::encode::datetime::parse::{Fields, Moment, Zone};
+use crate::encode::datetime::calendar::ClockTime;
+use crate::encode::datetime::parse::{DateTimeFields, Moment, Zone};
 
-/// Which of the types; chosen once per column.
+/// A date or time type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DateTime {
+pub enum DateTimeType {
     /// `date`: 4 bytes, days since 2000-01-01.
     Date,
     /// `time`: 8 bytes, microseconds since midnight.
     Time,
-    /// `timetz`: as `time`, and 4 bytes, seconds west of Greenwich.
+    /// `timetz`: as `time`, then 4 bytes, seconds west of Greenwich.
     TimeTz {
         /// Whether a time without an offset is certain to be in UTC: the session's `TimeZone` is.
         utc_session: bool,
     },
     /// `timestamp`: 8 bytes, microseconds since 2000-01-01.
     Timestamp,
-    /// `timestamptz`: the same, in UTC.
+    /// `timestamptz`: as `timestamp`, in UTC.
     TimestampTz {
         /// Whether a time without an offset is certain to be in UTC: the session's `TimeZone` is.
         utc_session: bool,
@@ -35,21 +35,21 @@ pub enum DateTime {
     Interval,
 }
 
-impl DateTime {
-    /// Append the value that `field` spells to `out`, which stays as it was if it spells none.
+impl DateTimeType {
+    /// Append the value of `field` to `out`, which is unchanged on failure.
     pub(super) fn encode(self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
-            DateTime::Date => date(field, out),
-            DateTime::Time => time(field, out),
-            DateTime::TimeTz { utc_session } => timetz(field, utc_session, out),
-            DateTime::Timestamp => timestamp(field, out),
-            DateTime::TimestampTz { utc_session } => timestamptz(field, utc_session, out),
-            DateTime::Interval => interval(field, out),
+            DateTimeType::Date => date(field, out),
+            DateTimeType::Time => time(field, out),
+            DateTimeType::TimeTz { utc_session } => timetz(field, utc_session, out),
+            DateTimeType::Timestamp => timestamp(field, out),
+            DateTimeType::TimestampTz { utc_session } => timestamptz(field, utc_session, out),
+            DateTimeType::Interval => interval(field, out),
         }
     }
 }
 
-/// A date; a time or an offset after it is read, and dropped, as `date_in` does.
+/// A date. A time or an offset after it is checked and dropped, as by `date_in`.
 fn date(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let days = match parse::moment(field).ok_or_else(|| unknown(field, "a date such as 2021-12-31"))? {
         Moment::Past => i32::MIN,
@@ -63,7 +63,7 @@ fn date(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A time of day; an offset after it is read, and dropped, as `time_in` does.
+/// A time of day. An offset after it is checked and dropped, as by `time_in`.
 fn time(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let (clock, zone) = parse::time(field).ok_or_else(|| unknown(field, "a time such as 23:59:59"))?;
     let micros = checked_clock(clock)?;
@@ -72,7 +72,7 @@ fn time(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A time of day and its offset, which without an offset is that of the session, now.
+/// A time of day with its offset, by default the current one of the session's time zone.
 fn timetz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let (clock, zone) = parse::time(field).ok_or_else(|| unknown(field, "a time such as 23:59:59+01"))?;
     let micros = checked_clock(clock)?;
@@ -82,26 +82,26 @@ fn timetz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Result<(), Refu
     Ok(())
 }
 
-/// A date and time; an offset after it is read, and dropped, as `timestamp_in` does.
+/// A date and time. An offset after it is checked and dropped, as by `timestamp_in`.
 fn timestamp(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let moment =
         parse::moment(field).ok_or_else(|| unknown(field, "a date and time such as 2021-12-31 23:59:59"))?;
     put_timestamp(moment, |_| Ok(0), out)
 }
 
-/// A date and time with an offset, or without one in a session that is in UTC.
+/// A date and time with an offset, which may be missing if the session's time zone is UTC.
 fn timestamptz(field: &[u8], utc_session: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let moment = parse::moment(field)
         .ok_or_else(|| unknown(field, "a date and time such as 2021-12-31 23:59:59+01"))?;
     put_timestamp(moment, |zone| offset(zone, utc_session), out)
 }
 
-/// A span of time.
+/// An interval.
 fn interval(field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let Some(span) = interval::span(field) else {
-        // `PT` has no digits, and is no time at all.
-        let refusal = unknown(field, "a span of time such as 1 day 02:03:04");
-        return Err(if field.starts_with(b"P") { Refusal::Unsure } else { refusal });
+    let Some(span) = interval::parse(field) else {
+        let refusal = unknown(field, "an interval such as 1 day 02:03:04");
+        // `PT` has no digits, but the server may accept it.
+        return Err(if field.starts_with(b"P") { Refusal::NeedsServer } else { refusal });
     };
     out.extend_from_slice(&span.micros.to_be_bytes());
     out.extend_from_slice(&span.days.to_be_bytes());
@@ -129,16 +129,16 @@ fn put_timestamp(
     Ok(())
 }
 
-/// Days since 2000-01-01 and microseconds since midnight, when all fields are in range, the offset's too.
-fn checked(fields: Fields) -> Result<(i64, i64), Refusal> {
+/// Days since 2000-01-01 and microseconds since midnight, provided that all fields, the offset included, are in range.
+fn checked(fields: DateTimeFields) -> Result<(i64, i64), Refusal> {
     let days = fields.date.days(fields.bc);
-    let days = days.ok_or_else(|| expected("a day of the calendar, such as 2021-12-31"))?;
+    let days = days.ok_or_else(|| expected("a valid date, such as 2021-12-31"))?;
     let micros = checked_clock(fields.clock)?;
     checked_zone(fields.zone)?;
     Ok((days, micros))
 }
 
-fn checked_clock(clock: Clock) -> Result<i64, Refusal> {
+fn checked_clock(clock: ClockTime) -> Result<i64, Refusal> {
     clock.micros_of_day().ok_or_else(|| expected("a time of day from 00:00:00 to 24:00:00"))
 }
 
@@ -146,22 +146,22 @@ fn checked_zone(zone: Zone) -> Result<i64, Refusal> {
     zone.seconds_west().ok_or_else(|| expected("an offset from -15:59:59 to +15:59:59"))
 }
 
-/// Seconds west of Greenwich, where the session's `TimeZone` does not matter.
+/// Seconds west of Greenwich; refused where they depend on the session's `TimeZone`.
 fn offset(zone: Zone, utc_session: bool) -> Result<i64, Refusal> {
     match zone {
-        Zone::SessionParams | Zone::Utc if !utc_session => Err(Refusal::Unsure),
+        Zone::Session | Zone::Utc if !utc_session => Err(Refusal::NeedsServer),
         zone => checked_zone(zone),
     }
 }
 
-/// What to answer to a field that the grammar does not know. Without a digit, the server takes nothing but these words.
+/// The refusal of a field outside the grammar. Without a digit, the server accepts only a few words.
 #[cold]
 fn unknown(field: &[u8], example: &str) -> Refusal {
     const WORDS: [&str; 7] = ["now", "today", "tomorrow", "yesterday", "epoch", "infinity", "allballs"];
     let has = |word: &str| field.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
-    // Some versions read an interval of `.` as 0.
+    // Some versions read the interval `.` as 0.
     if field.iter().any(|byte| byte.is_ascii_digit() || *byte == b'.') || WORDS.into_iter().any(has) {
-        Refusal::Unsure
+        Refusal::NeedsServer
     } else {
         expected(example)
     }
@@ -176,66 +176,66 @@ fn expected(what: &str) -> Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [DateTime; 6] = [
-        DateTime::Date,
-        DateTime::Time,
-        DateTime::TimeTz { utc_session: false },
-        DateTime::Timestamp,
-        DateTime::TimestampTz { utc_session: false },
-        DateTime::Interval,
+    const ALL: [DateTimeType; 6] = [
+        DateTimeType::Date,
+        DateTimeType::Time,
+        DateTimeType::TimeTz { utc_session: false },
+        DateTimeType::Timestamp,
+        DateTimeType::TimestampTz { utc_session: false },
+        DateTimeType::Interval,
     ];
 
-    fn encode(kind: DateTime, field: &str) -> Result<Vec<u8>, Refusal> {
+    fn encode(kind: DateTimeType, field: &str) -> Result<Vec<u8>, Refusal> {
         let mut out = Vec::new();
         kind.encode(field.as_bytes(), &mut out).map(|()| out)
     }
 
     #[test]
     fn values_are_counted_from_2000() {
-        assert_eq!(encode(DateTime::Date, "2000-01-02").unwrap(), 1_i32.to_be_bytes());
-        assert_eq!(encode(DateTime::Date, " -Infinity ").unwrap(), i32::MIN.to_be_bytes());
+        assert_eq!(encode(DateTimeType::Date, "2000-01-02").unwrap(), 1_i32.to_be_bytes());
+        assert_eq!(encode(DateTimeType::Date, " -Infinity ").unwrap(), i32::MIN.to_be_bytes());
         assert_eq!(
-            encode(DateTime::Timestamp, "1999-12-31T23:59:59").unwrap(),
+            encode(DateTimeType::Timestamp, "1999-12-31T23:59:59").unwrap(),
             (-1_000_000_i64).to_be_bytes()
         );
-        assert_eq!(encode(DateTime::Time, "00:00:01.5").unwrap(), 1_500_000_i64.to_be_bytes());
+        assert_eq!(encode(DateTimeType::Time, "00:00:01.5").unwrap(), 1_500_000_i64.to_be_bytes());
         let mut expected = 1_500_000_i64.to_be_bytes().to_vec();
         expected.extend_from_slice(&(-3600_i32).to_be_bytes());
         assert_eq!(encode(ALL[2], "00:00:01.5+01").unwrap(), expected);
         let expected =
             [&(-1_000_000_i64).to_be_bytes()[..], &2_i32.to_be_bytes(), &13_i32.to_be_bytes()].concat();
-        assert_eq!(encode(DateTime::Interval, "1 year 1 mon 2 days -00:00:01").unwrap(), expected);
-        assert_eq!(encode(DateTime::Interval, "P1Y1M2DT-1S").unwrap(), expected);
+        assert_eq!(encode(DateTimeType::Interval, "1 year 1 mon 2 days -00:00:01").unwrap(), expected);
+        assert_eq!(encode(DateTimeType::Interval, "P1Y1M2DT-1S").unwrap(), expected);
     }
 
     #[test]
-    fn an_offset_counts_only_where_it_is_kept() {
-        let noon = encode(DateTime::Timestamp, "2021-12-31 12:00:00");
-        assert_eq!(encode(DateTime::Timestamp, "2021-12-31 12:00:00+05"), noon);
+    fn an_offset_matters_only_where_it_is_stored() {
+        let noon = encode(DateTimeType::Timestamp, "2021-12-31 12:00:00");
+        assert_eq!(encode(DateTimeType::Timestamp, "2021-12-31 12:00:00+05"), noon);
         assert_eq!(encode(ALL[4], "2021-12-31 17:00:00+05"), noon);
-        assert_eq!(encode(ALL[4], "2021-12-31 12:00:00"), Err(Refusal::Unsure));
-        assert_eq!(encode(DateTime::TimestampTz { utc_session: true }, "2021-12-31 12:00:00"), noon);
+        assert_eq!(encode(ALL[4], "2021-12-31 12:00:00"), Err(Refusal::NeedsServer));
+        assert_eq!(encode(DateTimeType::TimestampTz { utc_session: true }, "2021-12-31 12:00:00"), noon);
     }
 
     #[test]
-    fn what_is_wrong_is_told_from_what_is_only_unknown() {
+    fn invalid_fields_are_distinguished_from_ambiguous_ones() {
         let text = |kind, field| encode(kind, field).unwrap_err().to_string();
-        assert_eq!(text(DateTime::Date, "2021-02-30"), "expected a day of the calendar, such as 2021-12-31");
-        assert_eq!(text(DateTime::Date, "n/a"), "expected a date such as 2021-12-31");
-        assert_eq!(text(DateTime::Time, "25:00:00"), "expected a time of day from 00:00:00 to 24:00:00");
+        assert_eq!(text(DateTimeType::Date, "2021-02-30"), "expected a valid date, such as 2021-12-31");
+        assert_eq!(text(DateTimeType::Date, "n/a"), "expected a date such as 2021-12-31");
+        assert_eq!(text(DateTimeType::Time, "25:00:00"), "expected a time of day from 00:00:00 to 24:00:00");
         assert_eq!(text(ALL[2], "12:00:00+16"), "expected an offset from -15:59:59 to +15:59:59");
         for field in
             ["03/04/2021", "today", "2021-12-31 12:00:00 CET", "2021-12-31 12:00:00.1234567890123456"]
         {
-            assert_eq!(encode(DateTime::Timestamp, field), Err(Refusal::Unsure), "{field}");
+            assert_eq!(encode(DateTimeType::Timestamp, field), Err(Refusal::NeedsServer), "{field}");
         }
         for field in ["1.5 days", "-1 day 02:00:00", "04:05", "1 2", "infinity", "PT", " P1D"] {
-            assert_eq!(encode(DateTime::Interval, field), Err(Refusal::Unsure), "{field}");
+            assert_eq!(encode(DateTimeType::Interval, field), Err(Refusal::NeedsServer), "{field}");
         }
     }
 
     #[test]
-    fn no_bytes_make_it_panic_or_leave_something_behind() {
+    fn no_bytes_panic_or_leave_partial_output() {
         let long = "9".repeat(100);
         for field in [
             &b"\0"[..],

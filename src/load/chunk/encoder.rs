@@ -104,7 +104,7 @@ impl ChunkEncoder {
         let mut problems = Vec::new();
         loop {
             problems.extend(self.next_chunk().err());
-            match self.files.open_next() {
+            match self.files.open_next_file() {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -134,7 +134,7 @@ impl ChunkEncoder {
         while chunk.tuples.len() + chunk.bytes.len() + chunk.rejected_bytes < max_bytes
             && chunk.records() < self.plan.chunk_rows
         {
-            let Some(record) = self.files.next_here()? else { break };
+            let Some(record) = self.files.next_in_file()? else { break };
             let start = chunk.tuples.len();
             let outcome = loop {
                 let (formats, tuples) = (&self.formats, &mut chunk.tuples);
@@ -287,7 +287,7 @@ fn encode_record(
                 let length = (tuples.len() - length_at - 4) as i32;
                 tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
             }
-            Err(Refusal::Unsure) => return RecordOutcome::NeedsServer(index, excerpt(value)),
+            Err(Refusal::NeedsServer) => return RecordOutcome::NeedsServer(index, excerpt(value)),
             Err(Refusal::Invalid(expected)) => return reject(wrong_value(record, mapped, value, &expected)),
         }
     }

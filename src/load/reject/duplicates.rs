@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::catalog::Table;
-use crate::catalog::unique_key::columns_of;
+use crate::catalog::unique_key::unique_key_columns;
 use crate::encode::TypeKind;
 use crate::load::chunk::Chunk;
 use crate::load::mapping::{ColumnMapping, ValueFormat};
@@ -35,7 +35,7 @@ impl UniqueIndex {
         name: &str,
         mapping: &Arc<ColumnMapping>,
     ) -> Result<Option<UniqueIndex>> {
-        let names = columns_of(client, table, Some(name)).await?;
+        let names = unique_key_columns(client, table, Some(name)).await?;
         let index_of = |name: &str| {
             let index = mapping.names().position(|loaded| loaded == name)?;
             let column = &mapping.columns[index].column;

@@ -29,7 +29,7 @@ pub(crate) async fn encode(
 ) -> Result<LoadReport> {
     let inputs = files.inputs().clone();
     let started = Instant::now();
-    let table = Table::described(&settings.input.table)?;
+    let table = Table::from_spec(&settings.input.table)?;
     let mapping = if files.is_empty() {
         ColumnMapping::default()
     } else {

@@ -68,7 +68,7 @@ async fn write(
             prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
         }
         // In a table that references itself, a row may refer to a later one, which is not an error.
-        RowChecks::ByRow if settings.max_rejects.allows_any() || !prepared.table.refers_to_itself => {
+        RowChecks::ByRow if settings.max_rejects.allows_any() || !prepared.table.references_itself => {
             check_constraints(client).await?;
         }
         RowChecks::ByRow => {}
@@ -99,7 +99,7 @@ async fn finish(client: &Client, settings: &LoadSettings, prepared: &PreparedTab
     })?;
     // Otherwise they would be checked by the commit, which a dry run does not reach.
     check_constraints(client).await.map_err(|error| {
-        match (settings.max_rejects.allows_any(), prepared.table.refers_to_itself) {
+        match (settings.max_rejects.allows_any(), prepared.table.references_itself) {
             (true, _) => Stopped::RetryRowByRow(error, mode),
             (false, false) => Stopped::RetryRowByRow(error, Mode::Rows),
             (false, true) => Stopped::Error(error),
@@ -124,7 +124,7 @@ async fn insert_all(
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
     // Checked at every row, a row that refers to a later one would be rejected: first try with the checks at the end.
     let first_without_rejecting =
-        checks == RowChecks::AtTheEnd && table.refers_to_itself && files.inputs().can_be_read_again();
+        checks == RowChecks::AtTheEnd && table.references_itself && files.inputs().can_be_read_again();
     let rejecting = settings.max_rejects.allows_any() && !first_without_rejecting;
     // A COPY under one of the savepoints of rejecting could not freeze its rows.
     let freeze = (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting;

@@ -62,7 +62,7 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, input
     };
     let table = match Table::find(&**client, &settings.input.table.name).await? {
         // A row may refer to one that is written over the other connection.
-        Some(table) if !table.refers_to_itself => table,
+        Some(table) if !table.references_itself => table,
         _ => return Ok(false),
     };
     if settings.defer_indexes == DeferIndexes::Never {

@@ -58,7 +58,7 @@ pub(crate) fn stop_or_retry(
         // A statement cannot update the same row twice.
         let error = error.with_help("the file contains a key twice: use --mode rows");
         Stopped::RetryRowByRow(error, Mode::Rows)
-    } else if !is_located && mode != Mode::Rows && !table.refers_to_itself {
+    } else if !is_located && mode != Mode::Rows && !table.references_itself {
         Stopped::RetryRowByRow(error, Mode::Rows)
     } else {
         Stopped::Error(error)

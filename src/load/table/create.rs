@@ -3,7 +3,7 @@
 use tokio_postgres::GenericClient;
 
 use crate::catalog::{Table, TableName, TableSpec};
-use crate::csv::{Files, Format, Inputs};
+use crate::csv::{Files, InputFormat, Inputs};
 use crate::error::ErrorKind;
 use crate::load::mapping::other_delimiter;
 use crate::load::table::infer::Inference;
@@ -82,7 +82,7 @@ impl NewTable {
 /// When the files cannot be read, or cannot be read twice, and when nothing names the columns.
 pub(crate) fn infer(
     inputs: &Inputs,
-    format: &Format,
+    format: &InputFormat,
     columns: Option<&[String]>,
     max_rows: Option<u64>,
 ) -> Result<Inference> {
@@ -90,7 +90,7 @@ pub(crate) fn infer(
         return Err(Error::usage("--create reads the input twice, which is not possible for a pipe")
             .with_help("save it to a file first"));
     }
-    let mut files = Files::open(inputs.again(), format.clone())?;
+    let mut files = Files::open(inputs.reopened(), format.clone())?;
     let names: Vec<String> = match (columns, files.header()) {
         (Some(columns), _) => columns.to_vec(),
         (None, Some(header)) => header.names.iter().map(|name| name.trim().to_owned()).collect(),

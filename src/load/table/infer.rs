@@ -6,6 +6,7 @@
 
 use crate::catalog::TableName;
 use crate::csv::{Field, excerpt};
+use crate::encode::days_in_month;
 use crate::sql::{is_plain, quote};
 use crate::{Error, Result};
 
@@ -55,7 +56,7 @@ impl CandidateType {
             CandidateType::Integer => is_canonical_number(value, false) && fits::<i32>(value),
             CandidateType::BigInt => is_canonical_number(value, false) && fits::<i64>(value),
             CandidateType::Numeric => is_canonical_number(value, true),
-            CandidateType::Date => matches!(date_and_rest(value), Some((_, b""))),
+            CandidateType::Date => strip_date(value).is_some_and(<[u8]>::is_empty),
             CandidateType::Timestamp => is_timestamp(value, <[u8]>::is_empty),
             CandidateType::TimestampTz => is_timestamp(value, is_zone),
             CandidateType::Uuid => is_uuid(value),
@@ -161,33 +162,22 @@ fn fits<T: std::str::FromStr>(value: &[u8]) -> bool {
     std::str::from_utf8(value).is_ok_and(|text| text.parse::<T>().is_ok())
 }
 
-/// Year, month and day.
-type Date = (u32, u32, u32);
-
-/// The date that `value` begins with, as `YYYY-MM-DD`, and what follows it.
-fn date_and_rest(value: &[u8]) -> Option<(Date, &[u8])> {
+/// Strip a valid date, as `YYYY-MM-DD`, from the beginning of `value`.
+fn strip_date(value: &[u8]) -> Option<&[u8]> {
     let (date, rest) = value.split_at_checked(10)?;
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *date else { return None };
     let number = |digits: &[u8]| {
-        digits.iter().try_fold(0, |number: u32, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+        digits.iter().try_fold(0, |number: i64, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
         })
     };
     let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    (year >= 1 && (1..=days).contains(&day)).then_some(((year, month, day), rest))
+    (year >= 1 && (1..=days_in_month(year, month)?).contains(&day)).then_some(rest)
 }
 
 /// Whether `value` is `YYYY-MM-DD HH:MM:SS[.ffffff]`, with a space or a `T`, and `accepts_zone` holds for the rest.
 fn is_timestamp(value: &[u8], accepts_zone: impl Fn(&[u8]) -> bool) -> bool {
-    let Some((_, rest)) = date_and_rest(value) else { return false };
+    let Some(rest) = strip_date(value) else { return false };
     let Some(([separator, h1, h2, b':', m1, m2, b':', s1, s2], mut rest)) =
         rest.split_first_chunk::<9>().map(|(time, rest)| (*time, rest))
     else {

@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, GenericClient};
 
 use crate::catalog::Table;
-use crate::catalog::unique_key::columns_of;
+use crate::catalog::unique_key::unique_key_columns;
 use crate::load::mapping::ColumnMapping;
 use crate::load::options::OnConflict;
 use crate::load::settings::LoadSettings;
@@ -79,7 +79,7 @@ impl ConflictClause {
 
 /// The columns of `table` called `names`, which are read as SQL reads them.
 fn key_columns(names: &[String], table: &Table) -> Result<Vec<String>> {
-    let column = |name: &String| match table.column_in_sql(name) {
+    let column = |name: &String| match table.column_by_sql_name(name) {
         Some(column) => Ok(column.name.clone()),
         None => Err(Error::usage(format!("--on-conflict: {} has no column {name}", table.name))
             .with_help("name the columns of a primary key or unique index")),
@@ -88,7 +88,7 @@ fn key_columns(names: &[String], table: &Table) -> Result<Vec<String>> {
 }
 
 async fn primary_key(client: &impl GenericClient, table: &Table) -> Result<Vec<String>> {
-    let key: Vec<String> = columns_of(client, table, None).await?.into_iter().flatten().collect();
+    let key: Vec<String> = unique_key_columns(client, table, None).await?.into_iter().flatten().collect();
     if key.is_empty() {
         return Err(Error::usage(format!("--on-conflict update: {} has no primary key", table.name))
             .with_help("name the columns of a unique index: --on-conflict update:COLUMN,COLUMN"));

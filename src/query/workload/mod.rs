@@ -361,7 +361,7 @@ async fn sample(client: &Client, column: &str, table: &TableName, seed: u64) -> 
             "correct the name, or load it first: postgres-etl load",
         );
     };
-    let Some(column) = found.column_in_sql(column) else {
+    let Some(column) = found.column_by_sql_name(column) else {
         let known: Vec<&str> = found.columns.iter().map(|column| column.name.as_str()).collect();
         return none(
             format!("is column {column} of {table}, which has none of that name"),

@@ -12,7 +12,7 @@ use postgres_types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use rand::TryRng;
 use rand_distr::{Distribution as _, StandardNormal, StandardUniform, Zipf};
 
-use crate::csv::{self, Dialect, Field, Files, Inputs, MAX_RECORD_BYTES};
+use crate::csv::{self, DEFAULT_MAX_RECORD_BYTES, Dialect, Field, Files, Inputs};
 use crate::query::workload::spec::{Bound, Distribution};
 use crate::{Error, Result};
 
@@ -308,8 +308,11 @@ impl ToSql for Argument<'_> {
 /// When it cannot be read, has no such column or no rows, or one is not UTF-8.
 pub(crate) fn lines(path: &Path, column: &str) -> Result<Source> {
     let inputs = Inputs::resolve(&[path.to_owned()])?;
-    let format =
-        csv::Format { dialect: Dialect::default(), sniff: false, max_record_bytes: MAX_RECORD_BYTES };
+    let format = csv::InputFormat {
+        dialect: Dialect::default(),
+        sniff: false,
+        max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+    };
     let mut files = Files::open(inputs, format)?;
     let names = files.header().map(|header| header.names.clone()).unwrap_or_default();
     let Some(index) = names.iter().position(|name| name == column) else {

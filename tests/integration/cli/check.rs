@@ -108,7 +108,7 @@ async fn each_of_several_files_is_checked() {
     file       BAD  2.csv, line 2: 3 fields, where 2 were expected
                       help: put values that contain the delimiter in quotes: "Washington, D.C."
     file       BAD  3.csv, line 1: the header is id,note, but that of 1.csv is id,name
-                      help: files that are loaded together have the same columns in the same order
+                      help: files loaded together must have the same columns in the same order
                     field 1 id -> id integer, binary
                     field 2 name -> name character varying(20), binary
                     default span, note: not in the file
@@ -150,7 +150,7 @@ async fn what_load_creates_itself_is_no_problem() {
     table      BAD  there is no table none
                       help: create it, let --create do so from the file, or describe its columns under [table] in config.toml
     file       BAD  failed to open none.csv: No such file or directory (os error 2)
-                      help: check the path, which starts at the current directory; - is standard input
+                      help: check the path, which is relative to the current directory; - is standard input
     query      ok   one: SELECT 1
     ");
 }

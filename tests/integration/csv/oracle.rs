@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::SinkExt as _;
-use postgres_etl::csv::{Dialect, Field, MAX_RECORD_BYTES, Records};
+use postgres_etl::csv::{DEFAULT_MAX_RECORD_BYTES, Dialect, Field, Records};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -18,7 +18,7 @@ type Rows = Vec<Vec<Option<String>>>;
 
 /// `text` as our parser reads it, as rows of [`COLUMNS`] fields.
 fn ours(text: &[u8], dialect: &Dialect) -> Result<Rows, String> {
-    let mut records = Records::new(text, "x.csv", dialect.clone(), MAX_RECORD_BYTES);
+    let mut records = Records::new(text, "x.csv", dialect.clone(), DEFAULT_MAX_RECORD_BYTES);
     let (mut rows, mut scratch) = (Rows::new(), Vec::new());
     while let Some(record) = records.next().map_err(|error| error.to_string())? {
         if record.len() != COLUMNS {

@@ -117,7 +117,7 @@ impl Oracle {
         let broken: Vec<_> =
             common.iter().chain(&odd).map(|value| self.edit(value, values.alphabet)).collect();
         let common = self.compare(sql_type, &common).await;
-        let unsure: Vec<_> = common.iter().filter(|case| case.encoded == Err(Refusal::Unsure)).collect();
+        let unsure: Vec<_> = common.iter().filter(|case| case.encoded == Err(Refusal::NeedsServer)).collect();
         assert!(unsure.is_empty(), "{sql_type}: common, but left to the server: {}", list(&unsure));
         let odd = self.compare(sql_type, &odd).await;
         let broken = self.compare(sql_type, &broken).await;
@@ -177,7 +177,7 @@ impl Oracle {
                     csv.extend_from_slice(b"\n");
                     tuples.push(id, encoded);
                 }
-                (Err(Refusal::Unsure), _) | (Err(_), Some(_)) => {}
+                (Err(Refusal::NeedsServer), _) | (Err(_), Some(_)) => {}
             }
         }
         self.copy(&format!("{theirs} FROM STDIN (FORMAT csv)"), csv.freeze()).await.unwrap_or_else(|error| {
@@ -229,7 +229,7 @@ impl Oracle {
         for value in values.iter().filter(|&value| seen.insert(value)) {
             let mut out = b"before".to_vec();
             let encoded =
-                column.as_ref().map_or(Err(Refusal::Unsure), |column| column.encode(value, &mut out));
+                column.as_ref().map_or(Err(Refusal::NeedsServer), |column| column.encode(value, &mut out));
             assert!(out.starts_with(b"before"));
             assert!(encoded.is_ok() || out == b"before", "{} left something behind", excerpt(value));
             // COPY refuses the whole line if it is not valid text.
@@ -295,7 +295,7 @@ fn count() -> usize {
 async fn encoder(client: &Client, table: &str) -> Option<Encoder> {
     let name = TableName::parse(table).unwrap();
     let table = Table::find(client, &name).await.unwrap().unwrap();
-    let column = table.columns_called("value").next().unwrap();
+    let column = table.columns_for_header("value").next().unwrap();
     table.encoder(column)
 }
 

@@ -46,11 +46,11 @@ async fn a_missing_file_and_a_directory_are_named() {
     let workplace = Workplace::new().await;
     insta::assert_snapshot!(workplace.fail(&["load", "nothing.csv"], 1), @r"
     error: failed to open nothing.csv: No such file or directory (os error 2)
-      help: check the path, which starts at the current directory; - is standard input
+      help: check the path, which is relative to the current directory; - is standard input
     ");
     insta::assert_snapshot!(workplace.fail(&["load", "."], 1), @r"
     error: . is a directory
-      help: name files in it: './*.csv'
+      help: name the files in it: './*.csv'
     ");
 }
 

@@ -52,12 +52,12 @@ async fn compressed_files_are_recognised_by_their_content() {
     workplace.write("cut.csv.gz", &long[..long.len() - 9]);
     let ran = load(&workplace, &["cut.csv.gz"], b"");
     assert_eq!(ran.status.code(), Some(1));
-    assert!(ran.stderr.contains("cut.csv.gz: its gzip data end in the middle"), "{ran:#?}");
+    assert!(ran.stderr.contains("cut.csv.gz: its gzip data end prematurely"), "{ran:#?}");
     assert_eq!(loaded(&workplace, &["-"], b"id,name\n").await, "", "nothing of it was committed");
     for (format, packed) in [("gzip", gzip(text)), ("zstd", zstd::encode_all(text.as_bytes(), 3).unwrap())] {
         workplace.write("more.packed", [&packed[..], b"4,not packed\n"].concat());
         let ran = load(&workplace, &["more.packed"], b"");
-        let says = format!("more.packed: something that is not {format} follows its {format} data");
+        let says = format!("more.packed: its {format} data are followed by something that is not {format}");
         assert!(ran.stderr.contains(&says), "{ran:#?}");
     }
 }
@@ -176,7 +176,7 @@ async fn unreadable_input_is_refused_with_its_position() {
             &b"id,name\n1,a\n2,\"b\n3,c\n"[..],
             &["--max-record-bytes", "20"][..],
             1,
-            "line 3: a quote is opened in this record and never closed",
+            "line 3: a quote opened in this record is never closed",
         ),
         (
             &[&b"id,name\n1,\""[..], &vec![b'x'; 1_000_000]].concat(),
@@ -192,9 +192,9 @@ async fn unreadable_input_is_refused_with_its_position() {
         ),
         (b"\xff\xfei\0", &[], 1, "begins with the byte order mark of UTF-16LE"),
         (b"", &["--delimiter", "\""], 2, "--delimiter and --quote are both '\"'"),
-        (b"", &["--delimiter", ";;"], 2, "--delimiter has to be one ASCII character"),
-        (b"", &["--encoding", "klingon"], 2, "--encoding klingon is not known"),
-        (b"", &["-"], 2, "standard input, -, is named twice"),
+        (b"", &["--delimiter", ";;"], 2, "--delimiter must be a single ASCII character"),
+        (b"", &["--encoding", "klingon"], 2, "--encoding klingon is unknown"),
+        (b"", &["-"], 2, "standard input (-) is given twice"),
     ] {
         let arguments = [&["-"], flags].concat();
         let ran = load(&workplace, &arguments, text);

@@ -110,7 +110,7 @@ fn flags_that_need_a_server_are_refused() {
         "[table]\nname = \"moods\"\ncolumns = [{ name = \"id\", type = \"mood NOT NULL\" }]\n",
     );
     insta::assert_snapshot!(fail(&[]), @r"
-    error: [table]: the type of id, mood NOT NULL, is none of PostgreSQL's own
-      help: only a server knows other types: use --mode copy, rows or batch
+    error: [table]: the type of column id, mood NOT NULL, is not a built-in type
+      help: other types need a server: use --mode copy, rows or batch
     ");
 }

@@ -1,4 +1,4 @@
-//! The output file: collected under a temporary name beside its place, and moved there when it is whole.
+//! The output: a stream, or a file that is written under a temporary name and renamed when it is complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,32 +7,32 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::output_file::AtomicFile;
 
-/// Where the rows go.
-pub(super) enum Target {
-    /// A pipe, a device or an open descriptor, which nothing can be moved over.
+/// Where the rows are written.
+pub(super) enum Output {
+    /// A pipe, a device or an open descriptor, which cannot be replaced by renaming.
     Stream(File),
-    /// A file that takes its place when it is complete; dropped unfinished, it is removed.
+    /// A file that appears when it is complete; dropped before that, it is removed.
     Replacement(AtomicFile),
 }
 
-impl Target {
-    /// Open what `path` names, or the temporary file that is to replace it.
-    pub(super) fn open(path: &Path) -> Result<Target> {
-        // Opened for append, an existing target says whether it may be written, without being changed.
+impl Output {
+    /// Open `path` itself, or the temporary file that will replace it.
+    pub(super) fn open(path: &Path) -> Result<Output> {
+        // Opening an existing file for append checks that it is writable, without changing it.
         match OpenOptions::new().append(true).open(path) {
             Ok(file) => {
                 let metadata = file.metadata().map_err(|error| write_error(path, &error))?;
                 if !metadata.is_file() || is_descriptor(path) {
-                    return Ok(Target::Stream(file));
+                    return Ok(Output::Stream(file));
                 }
-                Target::replacement(path)
+                Output::replacement(path)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Target::replacement(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Output::replacement(path),
             Err(error) => Err(write_error(path, &error)),
         }
     }
 
-    fn replacement(path: &Path) -> Result<Target> {
+    fn replacement(path: &Path) -> Result<Output> {
         let directory = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -42,27 +42,27 @@ impl Target {
             return Err(Error::output(format!("failed to write {}: no such directory", path.display()))
                 .with_help("create the directory first, or name a file in one that exists"));
         }
-        AtomicFile::open("file", path).map(Target::Replacement).map_err(|error| write_error(path, &error))
+        AtomicFile::open("file", path).map(Output::Replacement).map_err(|error| write_error(path, &error))
     }
 
-    /// What to write to.
-    pub(super) fn out(&mut self) -> &mut dyn Write {
+    /// The writer for the rows.
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
         match self {
-            Target::Stream(file) => file,
-            Target::Replacement(file) => file,
+            Output::Stream(file) => file,
+            Output::Replacement(file) => file,
         }
     }
 
-    /// Put the whole file in its place; errors name `path`.
+    /// Move the complete file to `path`.
     pub(super) fn finish(self, path: &Path) -> Result<()> {
         match self {
-            Target::Stream(_) => Ok(()),
-            Target::Replacement(file) => file.persist().map_err(|error| write_error(path, &error)),
+            Output::Stream(_) => Ok(()),
+            Output::Replacement(file) => file.persist().map_err(|error| write_error(path, &error)),
         }
     }
 }
 
-/// A failure to write `path`, with the remedy where there is one.
+/// The error for a failure to write `path`, with a remedy where there is one.
 pub(super) fn write_error(path: &Path, source: &io::Error) -> Error {
     let error = Error::io(ErrorKind::Output, "write", path, source);
     match source.kind() {
@@ -71,14 +71,14 @@ pub(super) fn write_error(path: &Path, source: &io::Error) -> Error {
         }
         io::ErrorKind::IsADirectory => error.with_help("name a file, such as persons.csv in that directory"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            error.with_help("name a file in a directory that you may write to")
+            error.with_help("name a file in a directory that you can write to")
         }
         _ => error,
     }
 }
 
-/// Whether `path` stands for a descriptor that is open already. Even where a regular file is behind it, whoever
-/// opened that file expects the rows in it, not in a new file of the same name.
+/// Whether `path` names an open descriptor. Even if the descriptor refers to a regular file, the rows are expected in that
+/// file, not in a new one of the same name.
 fn is_descriptor(path: &Path) -> bool {
     ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"].iter().any(|known| path.starts_with(known))
 }
@@ -91,9 +91,9 @@ mod tests {
     use super::*;
 
     fn put(path: &Path, text: &str) -> Result<()> {
-        let mut target = Target::open(path)?;
-        target.out().write_all(text.as_bytes()).unwrap();
-        target.finish(path)
+        let mut output = Output::open(path)?;
+        output.writer().write_all(text.as_bytes()).unwrap();
+        output.finish(path)
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -127,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn the_old_file_stays_until_the_new_one_is_whole() {
+    fn the_old_file_stays_until_the_new_one_is_complete() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("persons.csv");
         fs::write(&path, "before").unwrap();
-        let mut target = Target::open(&path).unwrap();
-        target.out().write_all(b"half").unwrap();
-        drop(target);
+        let mut output = Output::open(&path).unwrap();
+        output.writer().write_all(b"half").unwrap();
+        drop(output);
         assert_eq!(fs::read_to_string(&path).unwrap(), "before");
         assert_eq!(names(directory.path()), ["persons.csv"]);
     }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_device_is_written_to_directly() {
-        assert!(matches!(Target::open(Path::new("/dev/null")).unwrap(), Target::Stream(_)));
+        assert!(matches!(Output::open(Path::new("/dev/null")).unwrap(), Output::Stream(_)));
         put(Path::new("/dev/null"), "rows").unwrap();
     }
 
@@ -161,7 +161,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
         for path in [directory.path(), &missing.join("persons.csv"), &missing.join("")] {
-            let Err(error) = Target::open(path) else { panic!("{} was opened", path.display()) };
+            let Err(error) = Output::open(path) else { panic!("{} was opened", path.display()) };
             assert_eq!(error.kind(), ErrorKind::Output);
             assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
             assert!(error.help().is_some(), "{error}");

@@ -1,0 +1,163 @@
+//! Decompression of gzip and zstd, recognized by their first bytes.
+
+use std::io::{self, BufReader, Cursor, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::csv::input::ByteSource;
+use crate::{Error, Result};
+
+/// The size of one read from a compressed file, in bytes.
+const COMPRESSED_BLOCK: usize = 64 * 1024;
+
+/// Decompress `source`, which errors call `name`, if its first bytes are those of a compression format.
+///
+/// # Errors
+/// When `source` cannot be read, or its compression format is not supported.
+pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> Result<ByteSource> {
+    const LONGEST_MAGIC: u64 = 6;
+    let mut head = Vec::new();
+    source
+        .by_ref()
+        .take(LONGEST_MAGIC)
+        .read_to_end(&mut head)
+        .map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
+    let compression = Compression::detect(&head);
+    let source = Cursor::new(head).chain(source);
+    let buffered = |source| BufReader::with_capacity(COMPRESSED_BLOCK, source);
+    let decompressed: ByteSource = match compression {
+        None => return Ok(Box::new(source)),
+        // Both decoders continue with the next member or frame where one ends.
+        Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(buffered(source))),
+        Some(Compression::Zstd) => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(buffered(source));
+            Box::new(decoder.map_err(|error| Error::input(format!("failed to decompress {name}: {error}")))?)
+        }
+        Some(Compression::Unsupported(format)) => {
+            return Err(Error::input(format!("{name} is {format}-compressed, which is not supported"))
+                .with_help("decompress it first, or compress it with gzip or zstd"));
+        }
+    };
+    let format = if compression == Some(Compression::Gzip) { "gzip" } else { "zstd" };
+    Ok(Box::new(DecompressingReader { source: decompressed, format }))
+}
+
+/// The compression format of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    Gzip,
+    Zstd,
+    /// One that is recognized but not supported.
+    Unsupported(&'static str),
+}
+
+impl Compression {
+    fn detect(head: &[u8]) -> Option<Compression> {
+        match head {
+            [0x1f, 0x8b, 8, ..] => Some(Compression::Gzip),
+            // The second pattern is a skippable frame, with which some tools begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
+            b"\xfd7zXZ\0" => Some(Compression::Unsupported("xz")),
+            [b'P', b'K', 3, 4, ..] => Some(Compression::Unsupported("zip")),
+            _ => None,
+        }
+    }
+}
+
+/// Adds to read errors that the compressed data are at fault.
+struct DecompressingReader {
+    source: ByteSource,
+    format: &'static str,
+}
+
+impl Read for DecompressingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let format = self.format;
+        self.source.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            // Other data at the end look the same if they are shorter than the header of a member or frame.
+            io::ErrorKind::UnexpectedEof => io::Error::other(format!(
+                "its {format} data end prematurely: the file is truncated, or has other data at its end"
+            )),
+            // The first header is valid, so this is about a later member or frame.
+            _ if ["invalid gzip header", "Unknown frame descriptor"].contains(&&*error.to_string()) => {
+                io::Error::other(format!("its {format} data are followed by something that is not {format}"))
+            }
+            _ => io::Error::other(format!("its {format} data are corrupt: {error}")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const TEXT: &str = "a,b\n1,2\n";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 3).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let mut text = String::new();
+        decompress(Cursor::new(bytes.to_owned()), "x")
+            .map_err(|error| error.to_string())?
+            .read_to_string(&mut text)
+            .map_err(|error| error.to_string())?;
+        Ok(text)
+    }
+
+    #[test]
+    fn compression_is_recognized_by_content() {
+        let skippable = [b"\x52\x2a\x4d\x18\x03\0\0\0abc", &*zstd(TEXT.as_bytes())].concat();
+        for bytes in [TEXT.as_bytes(), &gzip(TEXT.as_bytes()), &zstd(TEXT.as_bytes()), &skippable] {
+            assert_eq!(read(bytes).as_deref(), Ok(TEXT));
+        }
+        for bytes in [&b""[..], &gzip(b""), &zstd(b"")] {
+            assert_eq!(read(bytes).as_deref(), Ok(""));
+        }
+        assert_eq!(read(b"PK\x03\x04").unwrap_err(), "x is zip-compressed, which is not supported");
+    }
+
+    #[test]
+    fn several_members_and_frames_are_one_text() {
+        for compress in [gzip, zstd] {
+            let (first, second) = TEXT.split_at(3);
+            assert_eq!(
+                read(&[compress(first.as_bytes()), compress(b""), compress(second.as_bytes())].concat())
+                    .as_deref(),
+                Ok(TEXT)
+            );
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_wherever_it_occurs() {
+        for compress in [gzip, zstd] {
+            let whole = compress(TEXT.repeat(100).as_bytes());
+            for length in 8..whole.len() {
+                let error = read(&whole[..length]).unwrap_err();
+                assert!(error.contains("end prematurely"), "{length} of {}: {error}", whole.len());
+            }
+        }
+        let mut damaged = gzip(TEXT.as_bytes());
+        let checksum = damaged.len() - 8;
+        damaged[checksum] ^= 1;
+        assert!(read(&damaged).unwrap_err().starts_with("its gzip data are corrupt: "));
+        for (compressed, format) in [(gzip(TEXT.as_bytes()), "gzip"), (zstd(TEXT.as_bytes()), "zstd")] {
+            let followed = [&compressed[..], b"rubbish and more"].concat();
+            let expected = format!("its {format} data are followed by something that is not {format}");
+            assert_eq!(read(&followed).unwrap_err(), expected);
+        }
+        let followed = [gzip(TEXT.as_bytes()), b"\n".to_vec()].concat();
+        assert!(read(&followed).unwrap_err().ends_with("or has other data at its end"));
+    }
+}
