@@ -58,7 +58,7 @@ async fn a_missing_or_empty_table_says_which_command_loads_it() {
     let database = support::database().await;
     let workplace = Workplace::on(&database);
     insta::assert_snapshot!(workplace.fail(&["query", "-n", "5"], 1), @r"
-    error: there is no table persons to query
+    error: table persons does not exist
       help: load it first: postgres-etl load
     ");
     workplace.write("people.csv", "id\n");
@@ -102,12 +102,12 @@ async fn what_cannot_be_asked_is_said_before_anything_is_measured() {
       help: Perhaps you meant to reference the column "persons.id".
     "#);
     insta::assert_snapshot!(workplace.fail(&["query", "arguments", "-n", "5"], 2), @r"
-    error: query arguments has 2 parameters and args has 1 entry: SELECT $1::int + $2::int
+    error: query arguments has 2 parameters but 1 argument: SELECT $1::int + $2::int
       help: give [query.arguments] one entry of args for each of $1, $2 …
     ");
     insta::assert_snapshot!(workplace.fail(&["query", "range", "-n", "5"], 2), @r"
-    error: [query.range]: argument 1 is uniform from 5 to 1, which holds no number
-      help: put the lower end first
+    error: [query.range]: argument 1 is uniform from 5 to 1, an empty range
+      help: put the lower bound first
     ");
 }
 

@@ -157,7 +157,7 @@ async fn a_run_that_cannot_be_kept_is_reported_all_the_same() {
     assert_eq!(ran.json()["errors"], 6, "{ran:#?}");
     let said: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
     assert_eq!(said.len(), 2, "{ran:#?}");
-    assert_eq!(said[0], "error: 6 queries were refused or lost, more than the 5 of --max-errors");
+    assert_eq!(said[0], "error: 6 queries failed, more than --max-errors 5 allows");
     let (what, _) = said[1].split_once("/before.json: ").unwrap();
     assert!(what.starts_with("error: failed to write the saved run "), "{ran:#?}");
 }

@@ -10,7 +10,7 @@ use crate::support::query::workplace;
 /// Other programs, such as other tests, may leave the run no processor. That is the verdict then, which the figures
 /// have to bear out; what the server waited for they tell nevertheless.
 fn bound(workplace: &Workplace, args: &[&str]) -> (Option<String>, Value) {
-    // Several times as long as three looks take, which are the fewest that tell something.
+    // Several times as long as three samples take, the fewest that give a verdict.
     let shape = ["-d", "1", "--duration", "2s", "--json"];
     let report = workplace.succeed(&[&["query"], args, &shape[..]].concat()).json();
     let (bound, by) = (&report["bound"], report["bound"]["by"].as_str().unwrap());
@@ -35,7 +35,7 @@ fn check_waiting(workplace: &Workplace, args: &[&str], by: &str, what: &str, eve
     let waited: f64 = waiting.iter().map(|event| event[1].as_f64().unwrap()).sum();
     assert!(waited >= 0.25 * 8.0 && waited >= bound["running"].as_f64().unwrap(), "{bound:#}");
     if let Some(found) = found {
-        let sentence = format!("{what}: {waited:.1} of 8 backends waited, most of them for {event}; ");
+        let sentence = format!("{what}: {waited:.1} of 8 backends were waiting, mostly for {event}; ");
         assert!(found == by && bound["sentence"].as_str().unwrap().starts_with(&sentence), "{bound:#}");
     }
 }
@@ -87,7 +87,7 @@ async fn queries_that_sleep_are_said_to_wait() {
         &workplace,
         &["--sql", "SELECT pg_sleep(0.01)"],
         "unknown",
-        "waiting",
+        "other waits",
         &["Timeout:PgSleep"],
     );
 }
@@ -116,6 +116,6 @@ async fn a_rate_that_is_kept_is_what_bounds_a_run() {
     assert_eq!(bound["rate_was_kept"], true, "{bound:#}");
     if let Some(by) = by {
         let sentence = bound["sentence"].as_str().unwrap();
-        assert!(by == "rate" && sentence.starts_with("the rate that was asked for: "), "{bound:#}");
+        assert!(by == "rate" && sentence.starts_with("the requested rate: "), "{bound:#}");
     }
 }

@@ -186,7 +186,7 @@ async fn answers_are_compared_with_those_of_a_quiet_connection() {
     }
     let ran = workplace.run(&["query", "read", "write", "-n", "200", "--verify"]);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
-    assert!(ran.stderr.contains("of 100 answers were not as expected; the first: read ("), "{ran:#?}");
+    assert!(ran.stderr.contains("of 100 results were not as expected; first: read ("), "{ran:#?}");
     assert!(ran.stdout.contains("NOT AS EXPECTED"), "{ran:#?}");
 
     // Arguments that look alike are told apart, and reading may begin with a comment or WITH.
@@ -211,7 +211,7 @@ async fn answers_are_compared_with_those_of_a_quiet_connection() {
     client.batch_execute("CREATE SEQUENCE once MINVALUE 1").await.unwrap();
     let ran = workplace.run(&["query", "--sql", once, "-n", "3", "--verify", "--sync-every", "1", "-c", "1"]);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
-    assert!(ran.stdout.contains("--sql: answered, where it was refused before"), "{ran:#?}");
+    assert!(ran.stdout.contains("--sql: succeeded, but failed before the run"), "{ran:#?}");
     let nothing = workplace.fail(&["query", "write", "-n", "5", "--verify"], 2);
     assert!(nothing.contains("--verify has nothing to compare"), "{nothing}");
     let endless = workplace.fail(&["query", "read", "--duration", "1s", "--verify"], 2);
@@ -232,7 +232,7 @@ async fn answers_are_compared_with_what_is_expected() {
     let (code, stderr) = run(rows, &["--expect-rows", "4"]);
     assert!(
         code == Some(1)
-            && stderr.contains("4 of 4 answers were not as expected; the first: --sql: 3 rows, not 4"),
+            && stderr.contains("4 of 4 results were not as expected; first: --sql: 3 rows instead of 4"),
         "{stderr}"
     );
     let (code, stderr) = run("SELECT -7", &["--expect-value", "-8"]);
@@ -276,19 +276,23 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
         ("uniform:1:99999999999", "out of range for type integer", "change the argument"),
         (
             "column:asked.city",
-            "argument 1 is column city of asked, which has none of that name",
+            "argument 1 names column city, which asked does not have",
             "its columns are id",
         ),
         (
             "column:nowhere.id",
-            "argument 1 is a column of nowhere, and there is no such table",
+            "argument 1 names a column of nowhere, a table that does not exist",
             "load it first",
         ),
-        ("column:empty.id", "argument 1 is column id of empty, which has no values", "load it first"),
-        ("csv:nothing.csv:id", "argument 1 is a column of nothing.csv, which has no rows", ""),
+        ("column:empty.id", "argument 1 names column id of empty, which has no values", "load it first"),
+        ("csv:nothing.csv:id", "argument 1 names a column of nothing.csv, which has no rows", ""),
         ("csv:late.csv:id", "read late as $1 (int4) of --sql", "change the argument"),
-        ("csv:latin1.csv:id", "latin1.csv, line 3: id is not UTF-8", "write the file in UTF-8"),
-        ("csv:nothing.csv:city", "argument 1 is column city of nothing.csv", "its columns are id"),
+        ("csv:latin1.csv:id", "latin1.csv, line 3: id is not valid UTF-8", "convert the file to UTF-8"),
+        (
+            "csv:nothing.csv:city",
+            "argument 1 names column city, which nothing.csv does not have",
+            "its columns are id",
+        ),
         ("zipfian:1:9:-1", "argument 1 has -1 as the exponent of a zipfian", "give a number from 0 to 1000"),
     ] {
         let ran = sql(arg);
@@ -298,7 +302,7 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
     assert_eq!(texts(&client, "SELECT count(*)::text FROM asked").await, ["0"]);
 
     let many = workplace.fail(&["query", "--sql", "SELECT 1", "--arg", "1"], 2);
-    assert!(many.contains("query --sql has 0 parameters and is given 1 entry"), "{many}");
+    assert!(many.contains("query --sql has 0 parameters but 1 argument"), "{many}");
     for (flags, message) in [
         (&["--rate", "0"][..], "expected queries a second"),
         (&["--duration", "5"], "write 500ms, 30s or 5m"),
@@ -310,11 +314,8 @@ async fn what_does_not_fit_is_said_before_anything_is_asked() {
         (&["--sweep", "connections=1,2", "--save", "x"], "--save is for a single run"),
         (&["--sweep", "rate=1,2", "--rate", "5"], "--rate and --sweep rate=… both set the rate"),
         (&["--sweep", "rate=100000001"], "--sweep rate=100000001 is out of range"),
-        (&["--ramp", "1:1e9:1e8"], "rates that rise from 0.001 to 100000000 a second"),
-        (
-            &["--arg", "unifrm:1:2"],
-            "did you mean uniform:1:2? A constant that looks like it is text:unifrm:1:2",
-        ),
+        (&["--ramp", "1:1e9:1e8"], "ascending rates from 0.001 to 100000000 per second"),
+        (&["--arg", "unifrm:1:2"], "did you mean uniform:1:2? For a constant, write text:unifrm:1:2"),
         (&["--explain", "--sync-every", "8"], "--explain has to know which query is slowest"),
         (&["--no-latency", "--rate", "5"], "--no-latency measures no latencies"),
         (&["--no-latency", "--save", "x"], "--no-latency measures no latencies"),
@@ -347,11 +348,11 @@ async fn workloads_that_contradict_themselves_are_named() {
         ),
         (
             "transaction = [{ sql = \"SELECT 1\" }]\nisolation = \"banana\"",
-            "[query.x] has the isolation `banana`, which there is not",
+            "[query.x] has the unknown isolation level `banana`",
         ),
         (
             "sql = \"SELECT $1\"\nargs = [{ drawn = \"a\" }]",
-            "[query.x] has an argument drawn as a, which draw has not",
+            "[query.x] has an argument drawn as a, which draw does not define",
         ),
         ("sql = \"SELECT $1\"\nargs = [{ normal = [1, 2] }]", "config.toml, line 3"),
     ] {
