@@ -4,8 +4,10 @@ use std::io::{self, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::csv::input::ByteSource;
 use crate::{Error, Result};
+
+/// A stream of bytes that can be read on any thread.
+pub type ByteSource = Box<dyn Read + Send>;
 
 /// The size of one read from a compressed file, in bytes.
 const COMPRESSED_BLOCK: usize = 64 * 1024;

@@ -4,8 +4,9 @@ use std::io::{Cursor, Read as _};
 
 use encoding_rs::Encoding;
 
+use crate::csv::decompress::ByteSource;
 use crate::csv::dialect::Dialect;
-use crate::csv::input::{ByteSource, Inputs};
+use crate::csv::input::Inputs;
 use crate::csv::record::Record;
 use crate::csv::records::{Header, Records};
 use crate::csv::sniff::{SAMPLE_BYTES, Sniffed, sniff};

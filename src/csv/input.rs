@@ -12,12 +12,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
-use crate::csv::decompress::decompress;
+use crate::csv::decompress::{ByteSource, decompress};
 use crate::error::ErrorKind;
 use crate::{Error, Result};
-
-/// A stream of bytes that may be read on any thread.
-pub type ByteSource = Box<dyn Read + Send>;
 
 /// The inputs of a load, in the order in which they are read.
 #[derive(Debug, Clone, Default)]

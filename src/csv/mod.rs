@@ -25,9 +25,10 @@ pub(crate) mod records;
 pub(crate) mod scan;
 pub(crate) mod sniff;
 
+pub use crate::csv::decompress::ByteSource;
 pub use crate::csv::dialect::Dialect;
 pub use crate::csv::files::{Files, InputFormat};
-pub use crate::csv::input::{ByteSource, Input, InputReader, Inputs};
+pub use crate::csv::input::{Input, InputReader, Inputs};
 pub use crate::csv::limits::{DEFAULT_MAX_RECORD_BYTES, MAX_RECORD_BYTES_CEILING};
 pub use crate::csv::record::{Field, Record};
 pub use crate::csv::records::{Header, Records};

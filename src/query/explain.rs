@@ -4,49 +4,63 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
 
 use crate::postgres::server::SessionPool;
-use crate::query::drive::sender::{Connection, QuerySender};
-use crate::query::drive::worker;
-use crate::query::workload::{Mix, literal};
+use crate::query::drive::connection::Connection;
+use crate::query::drive::sender::QuerySender;
+use crate::query::workload::literal::literal;
+use crate::query::workload::mix::Mix;
 use crate::sql::quote;
 use crate::{Error, Result};
 
-/// How the server ran one statement with the arguments that took longest.
+/// The plan of a statement, with the arguments of the slowest iteration of its workload.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SlowPlan {
-    /// The workload.
+    /// The name of the workload.
     pub workload: String,
     /// The statement.
     pub sql: String,
-    /// The arguments.
+    /// Its arguments, separated by commas.
     pub arguments: String,
-    /// What the server took for the whole run of the workload then, in microseconds.
+    /// How long the server took for the whole iteration of the workload, in microseconds.
     pub took_us: f64,
-    /// What EXPLAIN (ANALYZE, BUFFERS) says, line by line; the statement was run once more for it, and rolled back.
+    /// The lines of EXPLAIN (ANALYZE, BUFFERS), which executed the statement once more, in a transaction that was
+    /// rolled back; empty if it could not be explained.
     pub plan: Vec<String>,
-    /// Why there is no plan.
+    /// Why the statement could not be explained; `None` if it was.
     pub not_explained: Option<String>,
-    /// How often it was planned for its arguments, and how often one plan served for all; null before
-    /// PostgreSQL 14, and where it was not prepared.
-    pub planned: Option<Planned>,
+    /// How the prepared statement was planned during the run; `None` before PostgreSQL 14, and where it was not
+    /// prepared.
+    pub planned: Option<PlanCounts>,
 }
 
-/// How often a prepared statement was planned in which way since it was prepared, so with the warm-up, over all
-/// connections that were not lost.
+/// How many times a prepared statement was executed with each kind of plan, over all connections that were not lost,
+/// including the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Planned {
-    /// For the arguments at hand.
+pub struct PlanCounts {
+    /// With a custom plan, made for the arguments at hand.
     pub custom: u64,
-    /// For any arguments.
+    /// With the generic plan, made for any arguments.
     pub generic: u64,
 }
 
-/// How the statements on `connections` were planned, by their text.
-async fn planned(connections: &[Connection], sql: &str) -> Result<Option<Planned>> {
-    let mut all = Planned { custom: 0, generic: 0 };
+/// The slowest iteration of a workload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlowestIteration {
+    /// The index of the workload.
+    pub workload: usize,
+    /// The number of the iteration.
+    pub iteration: u64,
+    /// How long the server took for it.
+    pub took: Duration,
+}
+
+/// How the statement `sql`, prepared on `connections`, was planned; `None` if the server does not count it.
+async fn plan_counts(connections: &[Connection], sql: &str) -> Result<Option<PlanCounts>> {
+    let mut all = PlanCounts { custom: 0, generic: 0 };
     for connection in connections {
-        let found = connection
+        let counted = connection
             .client
             .query_opt(
                 "SELECT sum(custom_plans)::bigint, sum(generic_plans)::bigint
@@ -54,49 +68,37 @@ async fn planned(connections: &[Connection], sql: &str) -> Result<Option<Planned
                 &[&sql],
             )
             .await;
-        match found {
+        match counted {
             Ok(Some(row)) => {
                 all.custom += row.get::<_, Option<i64>>(0).unwrap_or(0) as u64;
                 all.generic += row.get::<_, Option<i64>>(1).unwrap_or(0) as u64;
             }
             Ok(None) => {}
-            Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_COLUMN) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(Error::database("ask how statements were planned", &error)),
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => return Ok(None),
+            Err(error) => return Err(Error::database("read how statements were planned", &error)),
         }
     }
     Ok((all.custom + all.generic > 0).then_some(all))
 }
 
-/// The run of a workload that took longest.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Slowest {
-    /// Which workload.
-    pub workload: usize,
-    /// Which run of it.
-    pub time: u64,
-    /// What it took.
-    pub took: Duration,
-}
-
-/// Have the server run the statements of `slowest` again, in one transaction that is rolled back, and say how.
+/// Have the server execute the statements of the `slowest` iteration again, in one transaction that is rolled back, and
+/// return their plans.
 ///
-/// `connections` are those on which they were prepared.
+/// The statements were prepared on `connections` during the run.
 pub(super) async fn explain(
     pool: &SessionPool,
     sender: &QuerySender,
-    slowest: &Slowest,
+    slowest: &SlowestIteration,
     connections: &[Connection],
 ) -> Vec<SlowPlan> {
-    let Slowest { workload, time, took } = *slowest;
+    let SlowestIteration { workload, iteration, took } = *slowest;
     let mix = &sender.mix;
     let mut plans = Vec::new();
-    let connection = worker::connect(pool, sender).await;
+    let connection = Connection::open(pool, &mix.workloads).await;
     let mut is_broken = false;
     for (number, text) in mix.workloads[workload].statements.iter().enumerate() {
-        let planned = planned(connections, &text.sql).await.ok().flatten();
-        let arguments = mix.arguments(workload, number, time);
+        let planned = plan_counts(connections, &text.sql).await.ok().flatten();
+        let arguments = mix.arguments(workload, number, iteration);
         let mut slow = SlowPlan {
             workload: mix.workloads[workload].name.clone(),
             sql: text.sql.clone(),
@@ -106,16 +108,16 @@ pub(super) async fn explain(
             not_explained: None,
             planned,
         };
-        let found = match &connection {
+        let explained = match &connection {
             _ if is_broken => {
-                Err("an earlier statement of its transaction could not be explained".to_owned())
+                Err("an earlier statement of the transaction could not be explained".to_owned())
             }
             Err(error) => Err(error.to_string()),
-            Ok(connection) => explain_one(connection, mix, (workload, number, time), planned)
+            Ok(connection) => explain_one(connection, mix, (workload, number, iteration), planned)
                 .await
-                .map_err(|error| Error::database("explain it", &error).to_string()),
+                .map_err(|error| Error::database("explain the statement", &error).to_string()),
         };
-        match found {
+        match explained {
             Ok(plan) => slow.plan = plan,
             Err(why) => {
                 is_broken = true;
@@ -126,17 +128,18 @@ pub(super) async fn explain(
     }
     if let Ok(connection) = connection {
         let _ = connection.client.batch_execute("ROLLBACK").await;
-        // It holds statements that are prepared under our names.
+        // It has statements prepared that the pool's other users do not expect.
         connection.close();
     }
     plans
 }
 
+/// The plan of statement `number` of `workload`, which begins the transaction if it is the first.
 async fn explain_one(
     connection: &Connection,
     mix: &Mix,
-    (workload, number, time): (usize, usize, u64),
-    planned: Option<Planned>,
+    (workload, number, iteration): (usize, usize, u64),
+    planned: Option<PlanCounts>,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let client = &connection.client;
     let types = connection.prepared[workload][number].params();
@@ -144,14 +147,14 @@ async fn explain_one(
     let names: Vec<String> =
         types.iter().map(|type_| format!("{}.{}", quote(type_.schema()), quote(type_.name()))).collect();
     let literals: Vec<String> = mix
-        .arguments(workload, number, time)
+        .arguments(workload, number, iteration)
         .zip(types)
         .map(|(argument, type_)| literal(argument, type_))
         .collect();
     let list =
         |items: &[String]| if items.is_empty() { String::new() } else { format!("({})", items.join(", ")) };
     let mode = match planned {
-        Some(Planned { generic: 1.., .. }) => "force_generic_plan",
+        Some(PlanCounts { generic: 1.., .. }) => "force_generic_plan",
         _ => "force_custom_plan",
     };
     let begin = match (number, &mix.workloads[workload].begin) {

@@ -1,14 +1,16 @@
-//! How many queries a second, how fast each, whether rightly, and what bounded it.
+//! Measuring how many queries per second a server executes, their latencies, whether the results are right, and what
+//! bounded the rate.
 //!
 //! ```text
-//!  workload ─▶ arguments ─▶ pace (open loop) ─▶ run: a window on each connection ─▶ ask ─▶ server
-//!                                                            │
-//!                        report ◀─ compare ◀─ tally ◀────────┘      observe looks at the server meanwhile
+//!  workload ─▶ arguments ─▶ schedule (open loop) ─▶ worker: a pipeline on each connection ─▶ sender ─▶ server
+//!                                                              │                                     ▲
+//!                        report ◀─ baseline ◀─ statistics ◀────┘              verdict: sampler ──────┘
 //! ```
 //!
-//! In a closed loop every connection keeps up to the pipeline depth of queries on the way, and sends the next one
-//! when an answer comes. In an open loop queries are due at a given rate, whatever became of those before, and their
-//! response times count from then. Nothing is measured before all connections are open and have prepared.
+//! In a closed loop every connection keeps up to the pipeline depth of queries in flight, and sends the next one when a
+//! result arrives. In an open loop queries are due at a given rate, whether or not earlier ones have finished, and
+//! their response times count from when they were due. Nothing is measured before all connections are open and every
+//! statement is prepared.
 
 mod baseline;
 mod drive;
@@ -16,30 +18,34 @@ mod explain;
 mod measure;
 mod meter;
 mod options;
+mod rate_search;
 mod report;
 mod run_report;
 mod search;
+mod search_runs;
 mod verdict;
 mod verify;
 mod workload;
 
-pub use crate::query::baseline::{SaveFile, SavedRun, Threshold};
+pub use crate::query::baseline::{ClientMachine, Samples, SaveFile, SavedRun, Threshold};
 pub use crate::query::drive::schedule::{Arrivals, Limits};
 pub use crate::query::drive::sender::Protocol;
-pub use crate::query::explain::{Planned, SlowPlan};
-pub use crate::query::measure::batch_means::Interval;
+pub use crate::query::explain::{PlanCounts, SlowPlan};
+pub use crate::query::measure::batch_means::{BatchMeans, Interval};
 pub use crate::query::measure::latency::LatencySummary;
-pub use crate::query::measure::tally::ErrorCount;
-pub use crate::query::measure::timeline::{RunInProgress, Second};
-pub use crate::query::measure::timeline::{RunMonitor, Timeline};
+pub use crate::query::measure::run_stats::ErrorCount;
+pub use crate::query::measure::timeline::{RunInProgress, RunMonitor, Second, Timeline};
 pub use crate::query::meter::{Meter, MeterOutcome};
 pub use crate::query::options::MeterOptions;
 pub use crate::query::report::{
-    Checked, Comparison, ConnectionReport, LoadShape, OfferedReport, Ratio, RunReport, StatementReport,
+    Comparison, ConnectionReport, LoadShape, OfferedReport, Ratio, ResultCheck, RunReport, StatementReport,
     TableReport, WorkloadReport,
 };
-pub use crate::query::search::Point;
-pub use crate::query::search::{Axis, RATES, Ramp, Search, SearchReport, Setting};
-pub use crate::query::verdict::{ServerActivity, ServerStatement, Verdict};
-pub use crate::query::workload::spec::{ArgSpec, Bound, Distribution, Rows, Scalar, StepSpec, WorkloadSpec};
-pub use crate::query::workload::{Workload, with_arguments};
+pub use crate::query::search::{Axis, RATES, Ramp, Search, SearchPoint, SearchReport, Setting};
+pub use crate::query::verdict::statements::ServerStatement;
+pub use crate::query::verdict::{ServerActivity, Verdict};
+pub use crate::query::workload::mix::with_arguments;
+pub use crate::query::workload::spec::{
+    ArgSpec, Bound, Distribution, RowsKeyword, Scalar, StepSpec, WorkloadSpec,
+};
+pub use crate::query::workload::{Workload, WorkloadStatement};

@@ -1,4 +1,4 @@
-//! What a meter is to do: the options a caller sets, their checks, and what they settle to.
+//! What a meter is to do: the options a caller sets, their checks, and the settings that result.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -10,8 +10,9 @@ use crate::query::baseline::Threshold;
 use crate::query::drive::schedule::{Arrivals, Limits};
 use crate::query::drive::sender::Protocol;
 use crate::query::search::{Axis, RATES, Search, Setting};
+use crate::query::workload::Workload;
+use crate::query::workload::mix::MOST_WEIGHT;
 use crate::query::workload::spec::{ArgSpec, WorkloadSpec};
-use crate::query::workload::{MOST_WEIGHT, Workload};
 use crate::{Error, Result};
 
 /// Queries of a run, unless [`MeterOptions::limits`] says otherwise.
@@ -64,8 +65,9 @@ pub struct MeterOptions {
     pub connections: usize,
     /// Queries in flight on each connection, from 1 to 65,536; `None` for 8, or 1 in an open loop.
     pub pipeline_depth: Option<usize>,
-    /// Queries that share a Sync, at least 1; `None` for 256 where all workloads only read. Queries that
-    /// share a Sync run read-only, because a later failure in their group would undo what they wrote.
+    /// Queries that share a Sync, at least 1; `None` for 256 where queries [can share
+    /// one](MeterOptions::can_share_syncs), else 1. Queries that share a Sync run read-only, because a later failure in
+    /// their group would undo what they wrote.
     pub sync_every: Option<usize>,
     /// How statements are sent.
     pub protocol: Protocol,
@@ -79,7 +81,7 @@ pub struct MeterOptions {
     pub retries: u64,
     /// Stop, and fail, after more errors than this; `None` never stops, and one error fails the run.
     pub max_errors: Option<u64>,
-    /// Compare every result with what one connection was told before the run.
+    /// Run every query once before the run, over a single connection, and compare every result of the run with these.
     pub verify: bool,
     /// Fail unless every result has exactly this many rows.
     pub expect_rows: Option<u64>,
@@ -91,7 +93,7 @@ pub struct MeterOptions {
     pub per_connection: bool,
     /// Report the plans of the slowest arguments.
     pub explain: bool,
-    /// Make several runs, in search of something.
+    /// Make several runs with different settings.
     pub search: Option<Search>,
     /// Compare the run with the one saved in this file.
     pub baseline: Option<PathBuf>,
@@ -197,14 +199,14 @@ impl MeterOptions {
         self
     }
 
-    /// Compare every result with what one connection was told before the run.
+    /// Run every query once before the run, over a single connection, and compare every result of the run with these.
     #[must_use]
     pub fn verify(mut self) -> Self {
         self.verify = true;
         self
     }
 
-    /// Make several runs, in search of something.
+    /// Make several runs with different settings.
     #[must_use]
     pub fn search(mut self, search: Search) -> Self {
         self.search = Some(search);
@@ -227,7 +229,7 @@ impl MeterOptions {
             || matches!(self.search, Some(Search::Ramp(_) | Search::FindMax(_)))
     }
 
-    /// Whether queries may share a Sync: all are prepared and only read, and nobody asks which was slowest.
+    /// Whether queries may share a Sync: all are prepared and only read, and the slowest need not be known.
     pub fn can_share_syncs(&self) -> bool {
         self.protocol == Protocol::Prepared
             && !self.explain
@@ -239,7 +241,7 @@ impl MeterOptions {
     }
 }
 
-/// What a meter does: [`MeterOptions`], settled. Complete and consistent: its readers need to look nowhere else.
+/// The settings of a meter: [`MeterOptions`] that were checked, with the defaults filled in.
 #[derive(Debug)]
 pub(crate) struct MeterSettings {
     pub(crate) workloads: Vec<Workload>,
@@ -268,7 +270,7 @@ pub(crate) struct MeterSettings {
 }
 
 impl MeterSettings {
-    /// Settle `options`.
+    /// Check `options`, and fill in the defaults.
     ///
     /// # Errors
     /// At the first contradiction, and the first value out of range.
@@ -322,12 +324,12 @@ impl MeterSettings {
         SessionOptions { sync_every: self.sync_every, read_only: self.sync_every.get() > 1 }
     }
 
-    /// Whether results are looked at.
-    pub(crate) fn checks_results(&self) -> bool {
+    /// Whether results are compared with expected ones.
+    pub(crate) fn compares_results(&self) -> bool {
         self.verify || self.expect_rows.is_some() || self.expect_value.is_some()
     }
 
-    /// The most connections that are open at once.
+    /// The largest number of connections that are open at once.
     pub(crate) fn connections_needed(&self) -> usize {
         let swept = match &self.search {
             Some(Search::Sweep(axes)) => axes
@@ -343,7 +345,7 @@ impl MeterSettings {
 
 fn check_workloads(workloads: &[Workload]) -> Result<()> {
     if workloads.is_empty() {
-        return Err(Error::usage("there is no workload to run").with_help("give one"));
+        return Err(Error::usage("no workload was given").with_help("give at least one"));
     }
     let weight: u64 = workloads.iter().map(|workload| u64::from(workload.weight)).sum();
     if weight > MOST_WEIGHT {
@@ -384,8 +386,8 @@ fn refuse_contradictions(options: &MeterOptions, limits: Limits) -> Result<()> {
     let contradictions = [
         (
             options.verify && limits.queries.is_none(),
-            "--verify runs every query once beforehand, and so has to know how many there are",
-            "add -n, with --duration too if that is to end the run earlier",
+            "--verify runs every query once beforehand, so it has to know how many there are",
+            "add -n; --duration may still end the run earlier",
         ),
         (
             options.sweeps_rate() && options.rate.is_some(),
@@ -416,7 +418,7 @@ fn refuse_contradictions(options: &MeterOptions, limits: Limits) -> Result<()> {
             "leave it out",
         ),
     ];
-    match contradictions.into_iter().find(|(is_there, ..)| *is_there) {
+    match contradictions.into_iter().find(|(applies, ..)| *applies) {
         Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
         None => Ok(()),
     }
@@ -436,11 +438,11 @@ fn sync_every(options: &MeterOptions) -> Result<NonZero<usize>> {
         ),
         (
             options.explain,
-            "--explain has to know which query is slowest, and those that share a Sync end together",
+            "--explain has to know which query is slowest, but queries that share a Sync finish together",
             "leave --sync-every out",
         ),
     ];
-    match contradictions.into_iter().find(|(is_there, ..)| *is_there && sync_every.get() > 1) {
+    match contradictions.into_iter().find(|(applies, ..)| *applies && sync_every.get() > 1) {
         Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
         None => Ok(sync_every),
     }

@@ -1,11 +1,5 @@
-//! What a run came to, for people and for machines.
+//! The report of a run, for people and for machines.
 
-use crate::query::explain::SlowPlan;
-use crate::query::measure::batch_means::Interval;
-use crate::query::measure::latency::LatencySummary;
-use crate::query::measure::tally::ErrorCount;
-use crate::query::measure::timeline::Second;
-use crate::query::verdict::Verdict;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 
@@ -15,222 +9,236 @@ use crate::Error;
 use crate::postgres::server::ServerFacts;
 use crate::query::drive::schedule::{Arrivals, Limits};
 use crate::query::drive::sender::Protocol;
+use crate::query::explain::SlowPlan;
+use crate::query::measure::batch_means::Interval;
+use crate::query::measure::latency::LatencySummary;
+use crate::query::measure::run_stats::ErrorCount;
+use crate::query::measure::timeline::Second;
+use crate::query::verdict::Verdict;
 use crate::query::workload::spec::ArgSpec;
 
-/// What a run of queries came to.
+/// The report of a run.
 #[derive(Debug, Serialize)]
 pub struct RunReport {
     /// `query`.
     pub command: &'static str,
     /// Whether Ctrl-C or a signal ended it early.
     pub interrupted: bool,
-    /// Why it ended early: a connection was lost and could not be replaced, or a statement writes and may not.
+    /// Why the run ended early: a lost connection could not be replaced, or a statement wrote in a read-only session.
+    /// `None` if it did not end early, or was interrupted.
     #[serde(serialize_with = "crate::error::as_text")]
     pub ended_by: Option<Error>,
-    /// What was asked, and what each came to.
+    /// The workloads, each with its own figures.
     pub workloads: Vec<WorkloadReport>,
-    /// Queries that were answered, or refused.
+    /// Queries that succeeded or failed.
     pub queries: u64,
-    /// Those of them that were refused, or lost with their connection.
+    /// Queries that failed, or were lost with their connection.
     pub errors: u64,
-    /// These by SQLSTATE, with the first message of each.
+    /// The failed queries by SQLSTATE, with the first message of each.
     pub errors_by_sqlstate: BTreeMap<String, ErrorCount>,
-    /// How often a query was sent again, for a serialization failure or a deadlock.
+    /// How many times a query was sent again, after a serialization failure or a deadlock.
     pub retries: u64,
-    /// How often a lost connection was replaced.
+    /// How many lost connections were replaced.
     pub reconnections: u64,
-    /// From the start to the last answer.
+    /// From the start to the last result, in seconds.
     pub seconds: f64,
-    /// Answered queries by `seconds`.
+    /// Successful queries per second.
     pub queries_per_second: f64,
-    /// Where the rate of many such runs lies 95 % confidence.
+    /// The 95 % confidence interval of the rate; `None` when there is not enough data.
     pub rate_interval: Option<Interval>,
-    /// From when a query was due, in a closed loop from sending it, to having its whole answer.
+    /// Response times: from when a query was due (in a closed loop: sent) to the last of its result. `None` without
+    /// latencies, or if no query succeeded; so for the other times.
     pub response_us: Option<LatencySummary>,
-    /// From sending it; where it differs.
+    /// Service times: from when a query was sent to the last of its result; `None` in a closed loop, where they are the
+    /// response times.
     pub service_us: Option<LatencySummary>,
-    /// The part of the response time before the server could begin: until it was sent, and behind the earlier
-    /// queries of its own connection; where it can be other than 0. The server's time for queries whose answers come
-    /// together, as with a Sync that they share, is shared out among them equally.
+    /// The part of the response time before the server could begin: until the query was sent, and behind the earlier
+    /// queries of its connection. `None` with one query in flight in a closed loop, where it is 0. The server's time
+    /// for queries whose results arrive together, as with a shared Sync, is divided equally among them.
     pub waiting_us: Option<LatencySummary>,
-    /// The rest of the response time.
+    /// The rest of the response time; `None` where `waiting_us` is.
     pub server_us: Option<LatencySummary>,
-    /// How the load was made.
+    /// The settings of the load.
     pub load: LoadShape,
-    /// When it was to end.
+    /// When the run was to end.
     pub limits: Limits,
-    /// How an open loop's queries were sent.
+    /// How the queries of an open loop were sent; `None` in a closed loop.
     pub offered: Option<OfferedReport>,
-    /// Second by second.
+    /// The run second by second.
     pub series: Vec<Second>,
-    /// Connection by connection, if that was asked for.
+    /// The figures of each connection; `None` if not requested.
     pub connections: Option<Vec<ConnectionReport>>,
-    /// How many answers were compared.
-    pub checked: Option<Checked>,
+    /// How many results were as expected; `None` if they were not compared.
+    pub checked: Option<ResultCheck>,
     /// What bounded the run.
     pub bound: Verdict,
-    /// The plans of the slowest arguments, if they were asked for.
+    /// The plans of the slowest arguments; `None` if not requested, or interrupted.
     pub plans: Option<Vec<SlowPlan>>,
-    /// The table whose rows were counted first, where a workload depends on it.
+    /// The configured table; `None` if no workload depends on it.
     pub table: Option<TableReport>,
-    /// The server, and the settings that a time depends on.
+    /// The server, and its settings that affect timings.
     pub server: ServerFacts,
-    /// How it compares with a run that was kept.
+    /// How the run compares with a saved run; `None` without a baseline.
     pub comparison: Option<Comparison>,
 }
 
-/// The table whose rows were counted first.
+/// The configured table, whose rows were counted before the run.
 #[derive(Debug, Clone, Serialize)]
 pub struct TableReport {
     /// Its name.
     pub name: String,
-    /// How many it had.
+    /// Its number of rows.
     pub rows: u64,
-    /// How long the count took.
+    /// How long counting them took, in seconds.
     pub count_seconds: f64,
 }
 
-/// One workload.
+/// The figures of one workload.
 #[derive(Debug, Clone, Serialize)]
 pub struct WorkloadReport {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// How often it came, compared with the others.
+    /// Its weight in the mix.
     pub weight: u32,
     /// Its statements.
     pub statements: Vec<StatementReport>,
-    /// How often it was answered.
+    /// How many times it succeeded.
     pub answered: u64,
-    /// How often it was refused or lost.
+    /// How many times it failed.
     pub errors: u64,
-    /// Its response times.
+    /// Its response times; `None` without latencies, or if no query succeeded.
     pub response_us: Option<LatencySummary>,
 }
 
-/// One statement.
+/// A statement of a workload.
 #[derive(Debug, Clone, Serialize)]
 pub struct StatementReport {
-    /// The statement.
+    /// Its text.
     pub sql: String,
-    /// Where its arguments come from, as config.toml has it.
+    /// Where its arguments come from, in the notation of config.toml.
     pub args: Vec<ArgSpec>,
-    /// In a transaction, from the answer to the one before it to its own; BEGIN and COMMIT are listed too. Null where
-    /// these share a Sync with others.
+    /// In a transaction, the time from the result of the statement before it to its own; BEGIN and COMMIT are listed
+    /// too. `None` for a single statement, and where queries share Syncs.
     pub took_us: Option<LatencySummary>,
 }
 
-/// How the load was made.
+/// The settings of the load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoadShape {
-    /// Connections asked over.
+    /// The number of connections.
     pub connections: usize,
-    /// Queries in flight on each of them.
+    /// Queries in flight on each connection, at most.
     pub pipeline_depth: usize,
-    /// Queries that shared a Sync, at most; when it is more than 1 they ran read-only.
+    /// Queries that shared a Sync, at most; if more than 1, they ran read-only.
     pub sync_every: NonZero<usize>,
-    /// How statements were given to the server.
+    /// How statements were sent.
     pub protocol: Protocol,
-    /// Where the arguments started.
+    /// The seed of the random arguments.
     pub seed: u64,
-    /// Queries a second that were to be sent; null in a closed loop.
+    /// The offered rate, in queries per second; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// How they were spread over time; null in a closed loop.
+    /// How they were spread over time; `None` in a closed loop.
     pub arrivals: Option<Arrivals>,
-    /// What was asked before, and does not count.
+    /// How long queries were sent before the measurement, in seconds.
     pub warm_up_seconds: f64,
-    /// How often a query was sent again, at most.
+    /// How many times a query was sent again after a serialization failure or a deadlock, at most.
     pub retries: u64,
-    /// Whether answers were compared with those of a quiet connection.
+    /// Whether results were compared with those of the same queries run beforehand.
     pub verify: bool,
 }
 
-/// How an open loop's queries were sent.
+/// How the queries of an open loop were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OfferedReport {
-    /// How many were due.
+    /// Queries that were due.
     pub due: u64,
-    /// How many of these were not sent when the time was up.
+    /// Queries that were due but not sent when the time was up.
     pub unsent: u64,
-    /// Whether the rate was kept: all was sent, nearly all of it while the time lasted, and answered.
+    /// Whether the rate was kept: all queries were sent, nearly all of them in time, and succeeded.
     pub kept: bool,
-    /// By how much the program's own clock was late for them, in microseconds: 99 of 100 less.
+    /// How late the pacing thread itself released queries, in microseconds: the 99th percentile.
     pub lag_p99_us: f64,
-    /// The most.
+    /// The maximum of the same.
     pub lag_max_us: f64,
-    /// By how much the queries were sent late, waiting for a place on a connection too: 99 of 100 less.
+    /// How late queries were sent, including the wait for a connection to have room, in microseconds: the 99th
+    /// percentile.
     pub late_p99_us: f64,
-    /// The most.
+    /// The maximum of the same.
     pub late_max_us: f64,
 }
 
-/// One connection.
+/// The figures of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ConnectionReport {
-    /// Which one, from 1.
+    /// Its number, from 1.
     pub connection: usize,
-    /// Queries answered.
+    /// Queries that succeeded.
     pub answered: u64,
-    /// Queries refused or lost.
+    /// Queries that failed.
     pub errors: u64,
-    /// Its response times.
+    /// Its response times; `None` without latencies, or if no query succeeded.
     pub response_us: Option<LatencySummary>,
 }
 
-/// How many answers were compared.
+/// How many results were as expected.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Checked {
-    /// How many.
+pub struct ResultCheck {
+    /// Results that were compared.
     pub compared: u64,
-    /// Results that did not match.
+    /// Results that were not as expected.
     pub different: u64,
-    /// The first of them.
+    /// The first of these, and in what it differs; `None` if there is none.
     pub first_difference: Option<String>,
 }
 
 impl RunReport {
-    /// Why the run is to be taken for a failure, if it is: one line for each reason.
+    /// Why the run counts as failed, one line per reason; empty if it does not. Up to `max_errors` failed queries are
+    /// accepted, none without it.
     pub fn failures(&self, max_errors: Option<u64>) -> Vec<String> {
         let mut failures = Vec::new();
         if self.errors > max_errors.unwrap_or(0) {
             failures.push(match max_errors {
                 None => format!("{} of {} queries failed", self.errors, self.queries),
-                Some(most) => format!("{} queries failed, more than the {most} of --max-errors", self.errors),
+                Some(most) => {
+                    format!("{} queries failed, more than --max-errors {most} allows", self.errors)
+                }
             });
         }
-        if let Some(Checked { compared, different, first_difference: Some(first) }) = &self.checked {
-            failures.push(format!("{different} of {compared} results did not match; the first: {first}"));
+        if let Some(ResultCheck { compared, different, first_difference: Some(first) }) = &self.checked {
+            failures.push(format!("{different} of {compared} results were not as expected; first: {first}"));
         }
         failures.extend(self.comparison.iter().flat_map(|comparison| comparison.failures.clone()));
         failures
     }
 }
 
-/// A run against one that was kept.
+/// A run compared with a saved run, the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The file of that one.
+    /// The file of the baseline.
     pub baseline: String,
-    /// Settings that are not the same.
+    /// Settings that differ, with both values, and other differences that may explain one in the figures.
     pub different_settings: Vec<String>,
-    /// Figure by figure.
+    /// The figures of both runs.
     pub ratios: Vec<Ratio>,
-    /// What `--fail-if` asked for, and is so.
+    /// The thresholds that were exceeded, one sentence each.
     pub failures: Vec<String>,
 }
 
-/// One figure against the baseline's.
+/// One figure of a run and of its baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ratio {
-    /// Which figure.
+    /// The name of the figure: `rate` in queries per second, or `mean`, `p50` … `p99.9` of the response times in
+    /// microseconds.
     pub figure: &'static str,
-    /// That of the baseline.
+    /// Its value in the baseline.
     pub baseline: f64,
-    /// That of this run.
+    /// Its value in this run.
     pub now: f64,
-    /// This one's by the baseline's.
+    /// The value in this run divided by that in the baseline.
     pub ratio: f64,
-    /// Where the ratio lies 95 % confidence; null when too little was measured.
+    /// The 95 % confidence interval of the ratio; `None` when there is not enough data.
     pub interval: Option<Interval>,
-    /// Whether that leaves 1 out, so that the two most likely differ.
+    /// Whether the interval excludes 1, so that the difference is significant.
     pub significant: bool,
 }

@@ -3,7 +3,7 @@
 //! Unknown keys and wrong types are errors that name file, line and the nearest valid key.
 
 use postgres_etl::load::{DeferIndexes, Mode};
-use postgres_etl::query::{ArgSpec, Bound, Distribution, Rows, Scalar, WorkloadSpec};
+use postgres_etl::query::{ArgSpec, Bound, Distribution, RowsKeyword, Scalar, WorkloadSpec};
 use postgres_etl::suggest::nearest;
 use postgres_etl::{Error, Result};
 use std::collections::BTreeMap;
@@ -238,7 +238,7 @@ pub(crate) struct Query {
 impl Default for Query {
     fn default() -> Self {
         let uniform = |low, high| ArgSpec::Distribution(Distribution::Uniform([low, high]));
-        let id = || uniform(Bound::Number(1), Bound::Rows(Rows::Rows));
+        let id = || uniform(Bound::Number(1), Bound::Rows(RowsKeyword::Rows));
         let age = || uniform(Bound::Number(22), Bound::Number(65));
         let workload = |sql: &str, args| WorkloadSpec { sql: sql.into(), args, ..WorkloadSpec::default() };
         Query {

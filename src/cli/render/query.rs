@@ -4,8 +4,8 @@ use crate::cli::render::Report;
 use crate::cli::render::units::{count, micros, rate, seconds, server};
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
-    Checked, Comparison, Interval, LatencySummary, LoadShape, OfferedReport, Planned, Point, RunReport,
-    SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
+    Comparison, Interval, LatencySummary, LoadShape, OfferedReport, PlanCounts, ResultCheck, RunReport,
+    SearchPoint, SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
 };
 
 /// Indents what continues a line.
@@ -190,8 +190,8 @@ fn sent(offered: &OfferedReport) -> String {
     }
 }
 
-fn answers(checked: &Checked) -> String {
-    let Checked { compared, different, first_difference } = checked;
+fn answers(checked: &ResultCheck) -> String {
+    let ResultCheck { compared, different, first_difference } = checked;
     match first_difference {
         None => format!("{} compared, all match", count(*compared)),
         Some(first) => {
@@ -203,18 +203,18 @@ fn answers(checked: &Checked) -> String {
 fn bounded(bound: &Verdict) -> Vec<String> {
     let mut lines = vec![format!("  bound by {}", bound.sentence)];
     let waited: Vec<String> =
-        bound.seen.waiting.iter().take(4).map(|(event, mean)| format!("{event} {mean:.1}")).collect();
+        bound.activity.waiting.iter().take(4).map(|(event, mean)| format!("{event} {mean:.1}")).collect();
     let mut numbers = format!(
         "sampled {} times; backends on average: {:.1} running, {:.1} idle",
-        count(bound.seen.looks),
-        bound.seen.running,
-        bound.seen.waiting_for_client
+        count(bound.activity.samples),
+        bound.activity.running,
+        bound.activity.waiting_for_client
     );
     if !waited.is_empty() {
         numbers += &format!(", waiting for {}", waited.join(", "));
     }
-    if let Some(busy) = bound.seen.busy_cores {
-        numbers += &format!("; {busy:.2} of {} cores busy", bound.seen.cores);
+    if let Some(busy) = bound.activity.busy_cores {
+        numbers += &format!("; {busy:.2} of {} cores busy", bound.activity.cores);
     }
     lines.push(format!("{INDENT}{numbers}"));
     for ServerStatement { query, calls, mean_us, rows } in bound.statements.iter().flatten().take(5) {
@@ -236,7 +236,7 @@ fn plan(plan: &SlowPlan) -> Vec<String> {
         micros(*took_us),
         one_line(sql)
     )];
-    lines.extend(planned.map(|Planned { custom, generic }| {
+    lines.extend(planned.map(|PlanCounts { custom, generic }| {
         let what = match (custom, generic) {
             (custom, 0) => format!("planned for its arguments all {} times since it was prepared", count(custom)),
             (0, generic) => format!("used its generic plan all {} times since it was prepared", count(generic)),
@@ -344,7 +344,8 @@ fn shade(value: f64, most: f64) -> char {
 fn map(report: &SearchReport, what: &str, is_rate: bool, rows: usize, columns: usize) -> Vec<String> {
     const WIDTH: usize = 12;
     let (down, across) = (&report.axes[0], &report.axes[1]);
-    let value = |point: &Point| if is_rate { point.queries_per_second } else { point.p99_us.unwrap_or(0.0) };
+    let value =
+        |point: &SearchPoint| if is_rate { point.queries_per_second } else { point.p99_us.unwrap_or(0.0) };
     let most = report.points.iter().map(value).fold(0.0, f64::max);
     let heads: Vec<String> = across.values.iter().map(|value| format!("{value:>WIDTH$}")).collect();
     let mut lines = vec![

@@ -162,7 +162,7 @@ pub fn start(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Server> {
         }
     }
 
-    let user = ServerUser::choose(&dirs)?;
+    let user = ServerUser::choose(&dirs.data)?;
     let dirs = dirs.create()?;
     if let Some(shut) = user.first_inaccessible(&dirs.root) {
         return Err(Error::launch(format!(

@@ -6,7 +6,6 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::postgres::embedded::dirs::ServerDirs;
 use crate::postgres::embedded::options::DIRECTORY_SETTING;
 use crate::{Error, Result};
 
@@ -23,12 +22,12 @@ pub(super) struct ServerUser {
 impl ServerUser {
     /// The current user. PostgreSQL refuses to run as root: for root, the cluster's owner if it has one, otherwise
     /// `postgres` or `nobody`.
-    pub(super) fn choose(dirs: &ServerDirs) -> Result<ServerUser> {
-        let owner = fs::metadata(&dirs.data).ok().map(|data| data.uid());
+    pub(super) fn choose(data_dir: &Path) -> Result<ServerUser> {
+        let owner = fs::metadata(data_dir).ok().map(|data| data.uid());
         if !is_root() {
             let uid = rustix::process::geteuid().as_raw();
             if let Some(other) = owner.filter(|&owner| owner != uid) {
-                let data = dirs.data.display();
+                let data = data_dir.display();
                 return Err(Error::launch(format!(
                     "the cluster in {data} belongs to user ID {other}, not to you"
                 ))

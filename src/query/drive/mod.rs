@@ -1,5 +1,9 @@
-//! Asking: which query is due when, on which connection, and what came back for it.
+//! Driving the load: when each query is due, which connection sends it, and what its result was.
 
+pub(crate) mod connection;
+pub(crate) mod digest;
+pub(crate) mod expected;
+pub(crate) mod plan;
 pub(crate) mod schedule;
 pub(crate) mod sender;
 pub(crate) mod shards;

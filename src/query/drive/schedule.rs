@@ -1,4 +1,4 @@
-//! The open loop: when each query is due, whatever became of those before it.
+//! The open loop: when each query is due, whether or not earlier ones have finished.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,46 +8,48 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::query::measure::latency::Latencies;
-use crate::query::workload::values::Stream;
+use crate::query::workload::random::RandomStream;
 
-/// How the queries of an open loop are spread over time.
+/// How the arrivals of an open loop's queries are spread over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
-    /// independently of each other, as those of many users: the gaps are exponentially distributed
+    /// Independent of each other, like those of many users: the gaps are exponentially distributed.
     Poisson,
-    /// at equal distances
+    /// Evenly spaced.
     Constant,
 }
 
-/// When queries are due.
+/// When each query is due, as the time since the start of the run.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
-    /// Queries a second.
+    /// Queries per second.
     pub rate: f64,
-    /// How they are spread.
+    /// How they are spread over time.
     pub arrivals: Arrivals,
     seed: u64,
+    /// The number of the next query.
     next: u64,
+    /// When the last query of a Poisson process is due, in seconds.
     at: f64,
 }
 
 impl Schedule {
-    /// From the start of the run on.
+    /// A schedule of `rate` queries per second, random ones drawn from `seed`.
     pub(crate) fn new(rate: f64, arrivals: Arrivals, seed: u64) -> Schedule {
         Schedule { rate, arrivals, seed, next: 0, at: 0.0 }
     }
 }
 
 impl Iterator for Schedule {
-    /// So long after the start.
+    /// The time since the start.
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
         let gap = match self.arrivals {
             Arrivals::Constant => 1.0,
-            // No argument has this number.
-            Arrivals::Poisson => -(1.0 - Stream::new(self.seed, self.next, usize::MAX).fraction()).ln(),
+            // No argument has this position, so the gaps are independent of the arguments.
+            Arrivals::Poisson => -(1.0 - RandomStream::new(self.seed, self.next, usize::MAX).fraction()).ln(),
         };
         let due = if self.arrivals == Arrivals::Constant {
             self.next as f64 / self.rate
@@ -62,24 +64,25 @@ impl Iterator for Schedule {
 
 /// Hands out queries when they are due.
 ///
-/// The runtime's timers are exact to a millisecond, which is longer than most queries take. So a thread of its own
-/// sleeps from one due time to the next, and lets that many queries go.
+/// The runtime's timers have a resolution of a millisecond, which is longer than most queries take. So a dedicated
+/// thread sleeps from one due time to the next, and releases each query when it is due.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    /// As many permits as queries are due and not handed out.
+    /// A permit for each query that is due and not yet handed out.
     due: Semaphore,
+    /// The schedule of the queries not yet handed out, and the number of the next one.
     tickets: Mutex<(Schedule, u64)>,
-    /// How many there will be, once that is known.
+    /// How many queries are handed out in all, once that is known.
     end: AtomicU64,
     start: Instant,
 }
 
-/// When a run is to stop; `None` and `None` is never.
+/// When a run ends: at the first limit reached, or only when it is interrupted if there is none.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Limits {
-    /// After so many queries.
+    /// End after this number of queries; `None` for no limit.
     pub queries: Option<u64>,
-    /// After so long.
+    /// End after this time; `None` for no limit. Serialized in seconds.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub duration: Option<Duration>,
 }
@@ -90,7 +93,7 @@ fn as_seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) 
 }
 
 impl Pacer {
-    /// Queries are due from `start` on, by `schedule`.
+    /// A pacer for `schedule`, counted from `start`.
     pub(crate) fn new(schedule: Schedule, start: Instant) -> Arc<Pacer> {
         Arc::new(Pacer {
             due: Semaphore::new(0),
@@ -100,13 +103,13 @@ impl Pacer {
         })
     }
 
-    /// Wait for a query to be due. Its number, and when it was; `None` when no more will be.
+    /// Wait until a query is due, and take it. Returns its number and when it was due; `None` when none is left.
     pub(crate) async fn next(&self) -> Option<(u64, Instant)> {
         self.due.acquire().await.expect("it is never closed").forget();
         self.ticket()
     }
 
-    /// As [`Pacer::next`], if one is due by now.
+    /// Take a query that is due by now, as [`Pacer::next`] does; `None` also when none is due yet.
     pub(crate) fn try_next(&self) -> Option<(u64, Instant)> {
         self.due.try_acquire().ok()?.forget();
         self.ticket()
@@ -116,7 +119,7 @@ impl Pacer {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         let (schedule, next) = &mut *tickets;
         if *next >= self.end.load(Relaxed) {
-            // For the next one who asks: there is nothing for anybody.
+            // The next caller is to learn it too.
             self.due.add_permits(1);
             return None;
         }
@@ -125,26 +128,26 @@ impl Pacer {
         Some((*next - 1, due))
     }
 
-    /// Whether the last query was handed out.
+    /// Whether the last query has been handed out.
     pub(crate) fn is_over(&self) -> bool {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner).1 >= self.end.load(Relaxed)
     }
 
-    /// How many were handed out.
+    /// How many queries have been handed out.
     pub(crate) fn taken(&self) -> u64 {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
-    /// Let queries go when they are due, until `limits` or `is_stopped`: what the thread does. Returns how many were
-    /// due and by how much the thread itself was late for them.
+    /// Release queries when they are due, until `limits` are reached or `is_stopped`: the body of the pacing thread.
+    /// Returns how many were due, and how late the thread itself released them.
     ///
-    /// What is due and not yet handed out when the time is up is handed out all the same if it is little, no more than
-    /// `spare` or 2 %: it has waited longest, and the response times would look shorter without it. If it is more,
-    /// the rate is too high, and none of it is.
+    /// Queries that are due but not handed out when the time is up are still handed out if they are few, at most
+    /// `spare` or 2 %: they have waited longest, and without them response times would look shorter than they were. If
+    /// there are more, the rate is too high, and none of them is.
     pub(crate) fn run(&self, limits: Limits, spare: u64, is_stopped: impl Fn() -> bool) -> (u64, Latencies) {
-        /// So that a stop is soon seen.
+        /// The longest sleep, so that a stop is noticed soon.
         const NAP: Duration = Duration::from_millis(50);
-        // Linux makes a sleep up to 50 µs longer, to save power.
+        // By default Linux extends a sleep by up to 50 µs to save power.
         #[cfg(target_os = "linux")]
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1_000));
         let mut schedule = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
@@ -173,7 +176,7 @@ impl Pacer {
                 std::thread::sleep(end.saturating_duration_since(Instant::now()).min(NAP));
             }
         }
-        // What a hopeless rate had not even come to is due all the same.
+        // At a hopelessly high rate, even queries that the thread did not get to release were due.
         let missed = match (limits.duration, next) {
             (Some(duration), Some(due)) if released < queries && due < duration => {
                 let left = duration.saturating_sub(due).as_secs_f64() * schedule.rate;
@@ -197,13 +200,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn constant_arrivals_keep_their_distance() {
+    fn constant_arrivals_are_evenly_spaced() {
         let due: Vec<_> = Schedule::new(1000.0, Arrivals::Constant, 1).take(4).collect();
         assert_eq!(due, [0, 1, 2, 3].map(Duration::from_millis));
     }
 
     #[test]
-    fn poisson_arrivals_come_as_often_and_vary_as_much_as_they_should() {
+    fn poisson_arrivals_have_the_right_rate_and_spread() {
         let due: Vec<f64> =
             Schedule::new(100.0, Arrivals::Poisson, 1).take(20_000).map(|due| due.as_secs_f64()).collect();
         let rate = 20_000.0 / due.last().unwrap();
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn queries_are_handed_out_once_each_and_then_nobody_waits() {
+    async fn each_query_is_handed_out_once_and_then_none_is_left() {
         let pacer = Pacer::new(Schedule::new(100_000.0, Arrivals::Constant, 1), Instant::now());
         let limits = Limits { queries: Some(500), duration: None };
         let pacing = {
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_handed_out_in_time_is_not_handed_out() {
+    async fn many_late_queries_are_dropped_when_the_time_is_up() {
         let pacer = Pacer::new(Schedule::new(1000.0, Arrivals::Constant, 1), Instant::now());
         let limits = Limits { queries: None, duration: Some(Duration::from_millis(20)) };
         let pacing = {
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_little_is_handed_out_though_the_time_is_up() {
+    async fn few_late_queries_are_handed_out_after_the_time_is_up() {
         let pacer = Pacer::new(Schedule::new(1000.0, Arrivals::Constant, 1), Instant::now());
         let limits = Limits { queries: None, duration: Some(Duration::from_millis(20)) };
         let (released, _) = {

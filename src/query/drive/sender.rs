@@ -1,176 +1,160 @@
-//! Sending one query, or one transaction, and taking the whole answer.
+//! Sending one query, or one transaction, and reading its whole result.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Object;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
-use postgres_types::{FromSql, Type};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Error as PgError, RowStream, SimpleQueryMessage, Statement};
+use tokio_postgres::{Error as PgError, RowStream, SimpleQueryMessage};
 
-use crate::Result;
-use crate::query::workload::Mix;
+use crate::query::drive::connection::Connection;
+use crate::query::drive::digest::{Bytes, ResultDigest};
+use crate::query::workload::mix::Mix;
 use crate::query::workload::template::Template;
 
-/// How statements are given to the server.
+/// How statements are sent to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// parsed once on each connection, then bound and run
+    /// Parsed once per connection, then bound and executed.
     Prepared,
-    /// parsed, bound and run every time, with parameters
+    /// Parsed, bound and executed every time, with parameters.
     Unnamed,
-    /// as text, with the arguments written into it
+    /// Sent as text, with the arguments written into the statement.
     Simple,
 }
 
-/// A connection and the statements that are prepared on it, by workload.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    /// The connection.
-    pub client: Object,
-    /// The statements of every workload.
-    pub prepared: Vec<Vec<Statement>>,
-    /// The server's process.
-    pub pid: i32,
-}
-
-impl Connection {
-    /// Let it go for good, instead of back to the pool, where another thread might get it.
-    pub(crate) fn close(self) {
-        drop(Object::take(self.client));
-    }
-}
-
-/// One run of a workload.
+/// One execution of a workload, from when it is due to its result.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Query {
-    /// Which workload.
+pub(crate) struct PendingQuery {
+    /// The index of the workload.
     pub workload: usize,
-    /// For which time.
-    pub time: u64,
+    /// The iteration of that workload, from 0, on which the arguments depend.
+    pub iteration: u64,
     /// When it should be sent.
     pub due: Instant,
-    /// When it was sent.
+    /// When it was first sent.
     pub sent: Instant,
-    /// When it was sent last.
+    /// When it was last sent.
     pub tried: Instant,
-    /// How often it was sent again since, for a serialization failure or a deadlock.
+    /// How many times it was sent again, after a serialization failure or a deadlock.
     pub retries: u64,
-    /// What the server took for it before.
+    /// How long the server worked on earlier tries.
     pub earlier_tries: Duration,
 }
 
-/// What was answered, as far as it is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct ResultDigest {
-    /// How many rows.
-    pub rows: u64,
-    /// A sum over the rows' hashes, because their order may be any.
-    pub digest: u64,
-    /// The hash of the first row's first value.
-    pub first: Option<u64>,
-}
-
-/// A query with its answer.
+/// A query with its result.
 #[derive(Debug)]
 pub(crate) struct Completion {
     /// The query.
-    pub query: Query,
-    /// When the whole answer was there.
+    pub query: PendingQuery,
+    /// When the last of the result was read.
     pub done: Instant,
-    /// Of a transaction: what BEGIN, each statement and COMMIT took.
+    /// How long BEGIN, each statement and COMMIT of a transaction took; empty for a single statement.
     pub statements: Vec<Duration>,
-    /// The answer, or the refusal.
-    pub answer: Result<ResultDigest, PgError>,
+    /// The result, or the server's error.
+    pub result: Result<ResultDigest, PgError>,
 }
 
-/// How to ask.
+/// The queries of a run, and how they are sent.
 #[derive(Debug)]
 pub(crate) struct QuerySender {
-    /// What is asked.
+    /// The workloads and their arguments.
     pub mix: Mix,
-    /// How it is sent.
+    /// How statements are sent.
     pub protocol: Protocol,
-    /// Whether only one statement is on the way at a time, so that a transaction's are sent one by one.
+    /// Whether only one statement is in flight at a time, so that each statement of a transaction waits for the one
+    /// before it.
     pub one_by_one: bool,
-    /// Whether queries share Syncs, so that the answers to a transaction's statements may come together.
-    pub batches: bool,
-    /// Whether answers are looked at.
-    pub looks: bool,
+    /// Whether queries share Syncs, so that the results of a transaction's statements may arrive together.
+    pub shares_syncs: bool,
+    /// Whether results are compared, and so have to be read.
+    pub reads_results: bool,
     /// The statements for [`Protocol::Simple`].
     pub templates: Vec<Vec<Template>>,
 }
 
 impl QuerySender {
-    /// Whether [`QuerySender::ask_plainly`] does for everything.
+    /// Whether [`QuerySender::send_plain`] serves for every query.
     pub(crate) fn is_plain(&self) -> bool {
         self.protocol == Protocol::Prepared
-            && !self.looks
+            && !self.reads_results
             && self.mix.workloads.iter().all(|workload| workload.begin.is_none())
     }
 
-    /// Ask a single prepared statement, once, and look at nothing: a small future for the most frequent case.
-    pub(crate) async fn ask_plainly(&self, connection: &Connection, query: Query) -> Completion {
-        let answer = async {
+    /// Send a single prepared statement and discard its rows: a small future for the most frequent case.
+    pub(crate) async fn send_plain(&self, connection: &Connection, query: PendingQuery) -> Completion {
+        let result = async {
             let statement = &connection.prepared[query.workload][0];
-            let arguments = self.mix.arguments(query.workload, 0, query.time);
+            let arguments = self.mix.arguments(query.workload, 0, query.iteration);
             let mut rows = pin!(connection.client.query_raw(statement, arguments).await?);
             while rows.try_next().await?.is_some() {}
             Ok(ResultDigest::default())
         };
-        let answer = answer.await;
-        Completion { query, done: Instant::now(), statements: Vec::new(), answer }
+        let result = result.await;
+        Completion { query, done: Instant::now(), statements: Vec::new(), result }
     }
 
-    /// Ask whatever it is.
-    pub(crate) async fn ask(&self, connection: &Connection, query: Query) -> Completion {
+    /// Send a query of any kind.
+    pub(crate) async fn send(&self, connection: &Connection, query: PendingQuery) -> Completion {
         let mut statements = Vec::new();
-        let answer = match &self.mix.workloads[query.workload].begin {
+        let result = match &self.mix.workloads[query.workload].begin {
             None => self.statement(connection, query, 0).await,
-            Some(begin) => self.transaction(connection, query, begin, &mut statements).await,
+            Some(begin) if self.one_by_one => {
+                self.transaction_one_by_one(connection, query, begin, &mut statements).await
+            }
+            Some(begin) => self.transaction_pipelined(connection, query, begin, &mut statements).await,
         };
-        Completion { query, done: Instant::now(), statements, answer }
+        Completion { query, done: Instant::now(), statements, result }
     }
 
-    async fn transaction(
+    /// Send each statement when the result of the one before it has arrived, and add to `took` how long each took.
+    async fn transaction_one_by_one(
         &self,
         connection: &Connection,
-        query: Query,
+        query: PendingQuery,
+        begin: &str,
+        took: &mut Vec<Duration>,
+    ) -> Result<ResultDigest, PgError> {
+        let client = &connection.client;
+        let mut digest = ResultDigest::default();
+        let mut last = Instant::now();
+        let mut lap = |last: &mut Instant| {
+            let now = Instant::now();
+            took.push(now - std::mem::replace(last, now));
+        };
+        client.batch_execute(begin).await?;
+        lap(&mut last);
+        for number in 0..self.mix.workloads[query.workload].statements.len() {
+            match self.statement(connection, query, number).await {
+                Ok(part) => digest = digest.and(part),
+                Err(error) => {
+                    // The first error is the one to report, whether or not this one fails too.
+                    let _ = client.batch_execute("ROLLBACK").await;
+                    return Err(error);
+                }
+            }
+            lap(&mut last);
+        }
+        client.batch_execute("COMMIT").await?;
+        lap(&mut last);
+        Ok(digest)
+    }
+
+    /// Send all statements at once, and add to `took` how long each took, unless they share a Sync with others.
+    async fn transaction_pipelined(
+        &self,
+        connection: &Connection,
+        query: PendingQuery,
         begin: &str,
         took: &mut Vec<Duration>,
     ) -> Result<ResultDigest, PgError> {
         let client = &connection.client;
         let count = self.mix.workloads[query.workload].statements.len();
-        let mut answer = ResultDigest::default();
-        if self.one_by_one {
-            let mut last = Instant::now();
-            let mut lap = |last: &mut Instant| {
-                let now = Instant::now();
-                took.push(now - std::mem::replace(last, now));
-            };
-            client.batch_execute(begin).await?;
-            lap(&mut last);
-            for number in 0..count {
-                match self.statement(connection, query, number).await {
-                    Ok(part) => answer = answer.and(part),
-                    Err(error) => {
-                        // What it fails with is of no interest beside the error.
-                        let _ = client.batch_execute("ROLLBACK").await;
-                        return Err(error);
-                    }
-                }
-                lap(&mut last);
-            }
-            client.batch_execute("COMMIT").await?;
-            lap(&mut last);
-            return Ok(answer);
-        }
-        // All of it is sent at the first poll, one behind the other, so nothing of another query comes in between.
+        let mut digest = ResultDigest::default();
+        // The first poll sends all of it, so that no other query comes in between.
         let polled = Instant::now();
         let statements =
             join_all((0..count).map(|number| async move {
@@ -184,27 +168,27 @@ impl QuerySender {
         opened?;
         let mut times = vec![polled, at];
         for (part, at) in parts {
-            answer = answer.and(part?);
+            digest = digest.and(part?);
             times.push(at);
         }
         times.push(end);
         committed?;
-        // Where they share a Sync the first would seem to take as long as all.
-        if !self.batches {
+        // If they share a Sync the first would seem to take as long as all.
+        if !self.shares_syncs {
             took.extend(times.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])));
         }
-        Ok(answer)
+        Ok(digest)
     }
 
     async fn statement(
         &self,
         connection: &Connection,
-        query: Query,
+        query: PendingQuery,
         number: usize,
     ) -> Result<ResultDigest, PgError> {
         let client = &connection.client;
         let prepared = &connection.prepared[query.workload][number];
-        let arguments = self.mix.arguments(query.workload, number, query.time);
+        let arguments = self.mix.arguments(query.workload, number, query.iteration);
         match self.protocol {
             Protocol::Prepared => self.read(client.query_raw(prepared, arguments).await?).await,
             Protocol::Unnamed => {
@@ -215,107 +199,35 @@ impl QuerySender {
             Protocol::Simple => {
                 let sql = self.templates[query.workload][number].with(arguments, prepared.params());
                 let mut messages = pin!(client.simple_query_raw(&sql).await?);
-                let mut answer = ResultDigest::default();
+                let mut digest = ResultDigest::default();
                 while let Some(message) = messages.try_next().await? {
                     if let SimpleQueryMessage::Row(row) = message
-                        && self.looks
+                        && self.reads_results
                     {
-                        answer.take((0..row.len()).map(|column| row.get(column).map(str::as_bytes)));
+                        digest.add_row((0..row.len()).map(|column| row.get(column).map(str::as_bytes)));
                     }
                 }
-                Ok(answer)
+                Ok(digest)
             }
         }
     }
 
     async fn read(&self, rows: RowStream) -> Result<ResultDigest, PgError> {
-        let (mut rows, mut answer) = (pin!(rows), ResultDigest::default());
+        let (mut rows, mut digest) = (pin!(rows), ResultDigest::default());
         while let Some(row) = rows.try_next().await? {
-            if self.looks {
-                answer
-                    .take((0..row.len()).map(|column| row.get::<_, Option<Bytes<'_>>>(column).map(|b| b.0)));
+            if self.reads_results {
+                let values =
+                    (0..row.len()).map(|column| row.get::<_, Option<Bytes<'_>>>(column).map(|b| b.0));
+                digest.add_row(values);
             }
         }
-        Ok(answer)
+        Ok(digest)
     }
 }
 
-impl ResultDigest {
-    fn take<'a>(&mut self, mut values: impl Iterator<Item = Option<&'a [u8]>>) {
-        let mut row = DefaultHasher::new();
-        let first = values.next().flatten();
-        if self.rows == 0 {
-            self.first = first.map(hash);
-        }
-        first.hash(&mut row);
-        values.for_each(|value| value.hash(&mut row));
-        self.rows += 1;
-        self.digest = self.digest.wrapping_add(row.finish());
-    }
-
-    /// Whether it has the same rows, in whatever order.
-    pub(crate) fn is_same(&self, other: &ResultDigest) -> bool {
-        (self.rows, self.digest) == (other.rows, other.digest)
-    }
-
-    /// The answers to two statements of a transaction.
-    fn and(self, other: ResultDigest) -> ResultDigest {
-        let mut both = DefaultHasher::new();
-        (self.digest, self.rows, other.digest, other.rows).hash(&mut both);
-        ResultDigest {
-            rows: self.rows + other.rows,
-            digest: both.finish(),
-            first: self.first.or(other.first),
-        }
-    }
-}
-
-/// The hash that [`ResultDigest::first`] has of `value`.
-pub(crate) fn hash(value: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A value of any type, as the server sent it.
-pub(crate) struct Bytes<'a>(pub &'a [u8]);
-
-impl<'a> FromSql<'a> for Bytes<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Bytes(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
-
-/// A serialization failure or a deadlock: the same transaction may succeed when it is tried again.
+/// Whether the same transaction may succeed when it is tried again: after a serialization failure or a deadlock.
 pub(crate) fn is_worth_another_try(error: &PgError) -> bool {
     [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED]
         .iter()
         .any(|state| error.code() == Some(state))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(rows: &[[Option<&str>; 2]]) -> ResultDigest {
-        let mut answer = ResultDigest::default();
-        for row in rows {
-            answer.take(row.iter().map(|value| value.map(str::as_bytes)));
-        }
-        answer
-    }
-
-    #[test]
-    fn answers_differ_by_any_value_but_not_by_the_order_of_rows() {
-        let rows = [[Some("1"), Some("a")], [Some("2"), None]];
-        let [first, second] = rows;
-        assert!(answer(&rows).is_same(&answer(&[second, first])));
-        assert_ne!(answer(&rows).digest, answer(&[first, [Some("2"), Some("")]]).digest);
-        assert_ne!(answer(&rows).digest, answer(&[first]).digest);
-        assert_eq!(answer(&rows).first, Some(hash(b"1")));
-    }
 }

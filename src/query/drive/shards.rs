@@ -1,8 +1,8 @@
-//! A thread for each core, and on each a runtime of its own for its share of the connections.
+//! A thread per core, each with a single-threaded runtime for its share of the connections.
 //!
-//! A query passes from the task that asks to the task that drives its connection, and its answer back. On a runtime
-//! of several threads these two may be on different ones, and each step is a wake-up across cores; here they never
-//! are.
+//! A query passes from the task that sends it to the task that drives its connection, and its result passes back. On a
+//! multi-threaded runtime the two tasks may be on different threads, and each step wakes another core; here they are
+//! always on the same thread.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{Error, Result};
 
-/// The threads; they end when this is dropped.
+/// The threads, which end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Shards(Vec<Shard>);
 
@@ -24,10 +24,10 @@ struct Shard {
 }
 
 impl Shards {
-    /// As many as there are cores.
+    /// Start a thread for each core that this process may use.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub(crate) fn start() -> Result<Shards> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let shard = || -> std::io::Result<Shard> {
@@ -37,7 +37,7 @@ impl Shards {
             let thread = std::thread::Builder::new().name("queries".into()).spawn(move || {
                 runtime.block_on(async {
                     let _ = stopped.await;
-                    // The drivers of connections that were dropped still have to say goodbye to the server.
+                    // The drivers of dropped connections still have to send Terminate.
                     let alive = || runtime.handle().metrics().num_alive_tasks() > 0;
                     for _ in 0..50 {
                         if !alive() {
@@ -52,11 +52,11 @@ impl Shards {
         let shards: std::io::Result<_> = (0..cores).map(|_| shard()).collect();
         shards
             .map(Shards)
-            .map_err(|error| Error::usage(format!("failed to start the threads that ask: {error}")))
+            .map_err(|error| Error::usage(format!("failed to start the query threads: {error}")))
     }
 
-    /// Where connection number `index` lives.
-    pub(crate) fn of(&self, index: usize) -> &Handle {
+    /// The runtime of connection number `index`.
+    pub(crate) fn handle(&self, index: usize) -> &Handle {
         &self.0[index % self.0.len()].handle
     }
 }

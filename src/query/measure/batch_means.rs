@@ -1,83 +1,88 @@
-//! How far the figures of a run can be trusted, by the method of batch means.
+//! Confidence intervals, by the method of batch means.
 //!
-//! Latencies that follow each other are alike: a checkpoint slows thousands of them. A confidence interval that takes
-//! them for independent is far too narrow. So the run is cut into stretches of time, long enough for their means to
-//! vary as means of independent runs would, and the interval is drawn from how much those differ (Law and Kelton,
-//! *Simulation Modeling and Analysis*, chapter 9). What likeness is left between neighbouring stretches widens it
+//! Successive latencies are correlated: a checkpoint slows thousands of them. A confidence interval that takes them for
+//! independent is far too narrow. So the run is cut into slices of time, long enough for their means to vary as the
+//! means of independent runs would, and the interval follows from the variance between them (Law and Kelton,
+//! *Simulation Modeling and Analysis*, chapter 9). Any correlation that is left between neighbouring slices widens it
 //! further, as for a first-order autoregressive series.
 //!
-//! A quantile is where the share of the answers that took no longer is as large; how far that share can be trusted is
-//! told the same way, as the mean of what is 1 for those and 0 for the others (Flegal and Jones, *Implementing MCMC:
-//! Estimating with Confidence*, in the *Handbook of Markov Chain Monte Carlo*). So each stretch keeps how many answers
-//! took how long, coarsely.
+//! A quantile is the latency that a given share of the results does not exceed. The confidence interval of that share
+//! is found the same way, as that of the mean of an indicator, which is 1 for those results and 0 for the others
+//! (Flegal and Jones, *Implementing MCMC: Estimating with Confidence*, in the *Handbook of Markov Chain Monte Carlo*).
+//! So each slice keeps a coarse histogram of its latencies.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a figure lies with a probability of 95 %.
+/// A 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// From here.
+    /// The lower end.
     pub low: f64,
-    /// To here.
+    /// The upper end.
     pub high: f64,
 }
 
-/// What was answered in equal stretches of time.
+/// The results of a run, in slices of time of equal length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchMeans {
-    /// How long each is, in milliseconds; doubled whenever there are too many.
-    stretch_ms: u64,
-    stretches: Vec<TimeSlice>,
+    /// The length of a slice in milliseconds; doubled whenever there are too many slices.
+    #[serde(rename = "stretch_ms")]
+    slice_ms: u64,
+    #[serde(rename = "stretches")]
+    slices: Vec<TimeSlice>,
 }
 
-/// What was answered in one of them.
+/// The results that arrived in one slice of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct TimeSlice {
-    /// How many answers.
+    /// The number of results.
     count: u64,
-    /// The sum of their latencies in microseconds.
+    /// The sum of their latencies, in microseconds.
     sum: f64,
-    spread: Spread,
+    #[serde(rename = "spread")]
+    histogram: CoarseHistogram,
 }
 
-/// How many answers took how long: 32 buckets for each power of two of nanoseconds, so that one holds what differs by
-/// 3 % at most; what took less than a microsecond is in the first.
+/// A histogram of latencies with 32 buckets for each power of two of nanoseconds, so that the latencies of a bucket
+/// differ by 3 % at most. Latencies of less than a microsecond are in the first bucket.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Spread {
-    /// The bucket of the first count; nothing is kept of the empty ones before it and after the last.
+struct CoarseHistogram {
+    /// The bucket of the first count; empty buckets before it and after the last count are not stored.
     first: u16,
     counts: Vec<u32>,
 }
 
-/// The powers of two that the buckets of a [`Spread`] begin with, and that they are divided by.
+/// The binary logarithm of the nanoseconds at which the buckets of a [`CoarseHistogram`] begin.
 const SHORTEST_BITS: u32 = 10;
+
+/// The binary logarithm of the number of buckets for each power of two.
 const BUCKET_BITS: u32 = 5;
 
-/// As many stretches are kept at most.
-const MOST: usize = 512;
+/// The largest number of slices kept.
+const MOST_SLICES: usize = 512;
 
-/// As many groups of stretches are compared.
+/// The largest number of groups of slices that are compared.
 const GROUPS: usize = 20;
 
-/// Less than so many groups say nothing.
-const FEWEST: usize = 10;
+/// The smallest number of groups that give an interval.
+const FEWEST_GROUPS: usize = 10;
 
-/// Nor do less than so many answers.
-const FEWEST_ANSWERS: u64 = 100;
+/// The smallest number of results that give an interval.
+const FEWEST_RESULTS: u64 = 100;
 
 /// Student's t for 95 %, two-sided, with 9 to 19 degrees of freedom.
-const STUDENT: [f64; GROUPS - FEWEST + 1] =
+const STUDENT: [f64; GROUPS - FEWEST_GROUPS + 1] =
     [2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093];
 
 impl Default for BatchMeans {
     fn default() -> Self {
-        BatchMeans { stretch_ms: 1, stretches: Vec::new() }
+        BatchMeans { slice_ms: 1, slices: Vec::new() }
     }
 }
 
-impl Spread {
+impl CoarseHistogram {
     #[inline]
     fn record(&mut self, latency: Duration) {
         let nanoseconds = (latency.as_nanos() as u64).max(1 << SHORTEST_BITS);
@@ -88,7 +93,7 @@ impl Spread {
         *count = count.saturating_add(1);
     }
 
-    fn add(&mut self, other: &Spread) {
+    fn add(&mut self, other: &CoarseHistogram) {
         if other.counts.is_empty() {
             return;
         }
@@ -98,7 +103,7 @@ impl Spread {
         }
     }
 
-    /// The counts of so many buckets from `bucket` on.
+    /// The counts of `buckets` buckets from number `bucket` on, which are added if they are not stored yet.
     #[inline]
     fn room(&mut self, bucket: usize, buckets: usize) -> &mut [u32] {
         if self.counts.is_empty() {
@@ -116,7 +121,7 @@ impl Spread {
         &mut self.counts[from..from + buckets]
     }
 
-    /// How many answers are in the buckets before `bucket`.
+    /// The number of results in the buckets before `bucket`.
     fn before(&self, bucket: usize) -> u64 {
         let buckets = bucket.saturating_sub(self.first.into()).min(self.counts.len());
         self.counts[..buckets].iter().map(|&count| u64::from(count)).sum()
@@ -127,69 +132,70 @@ impl TimeSlice {
     fn add(&mut self, other: &TimeSlice) {
         self.count += other.count;
         self.sum += other.sum;
-        self.spread.add(&other.spread);
+        self.histogram.add(&other.histogram);
     }
 }
 
 impl BatchMeans {
-    /// Count an answer that came `at` so long after the start.
-    pub fn record(&mut self, at: Duration, latency: Duration) {
-        let mut index = (at.as_millis() as u64 / self.stretch_ms) as usize;
-        while index >= MOST {
+    /// Record a result that arrived at time `at` since the start.
+    pub(crate) fn record(&mut self, at: Duration, latency: Duration) {
+        let mut index = (at.as_millis() as u64 / self.slice_ms) as usize;
+        while index >= MOST_SLICES {
             self.double();
             index /= 2;
         }
-        if index >= self.stretches.len() {
-            self.stretches.resize_with(index + 1, TimeSlice::default);
+        if index >= self.slices.len() {
+            self.slices.resize_with(index + 1, TimeSlice::default);
         }
-        let stretch = &mut self.stretches[index];
-        stretch.count += 1;
-        stretch.sum += latency.as_nanos() as f64 / 1e3;
-        stretch.spread.record(latency);
+        let slice = &mut self.slices[index];
+        slice.count += 1;
+        slice.sum += latency.as_nanos() as f64 / 1e3;
+        slice.histogram.record(latency);
     }
 
-    /// Count all of `other`, which began at the same time.
-    pub fn add(&mut self, other: &BatchMeans) {
+    /// Add the results of `other`, which began at the same time.
+    pub(crate) fn add(&mut self, other: &BatchMeans) {
         let mut other = other.clone();
-        while self.stretch_ms < other.stretch_ms {
+        while self.slice_ms < other.slice_ms {
             self.double();
         }
-        while other.stretch_ms < self.stretch_ms {
+        while other.slice_ms < self.slice_ms {
             other.double();
         }
-        if self.stretches.len() < other.stretches.len() {
-            self.stretches.resize_with(other.stretches.len(), TimeSlice::default);
+        if self.slices.len() < other.slices.len() {
+            self.slices.resize_with(other.slices.len(), TimeSlice::default);
         }
-        for (own, other) in self.stretches.iter_mut().zip(&other.stretches) {
+        for (own, other) in self.slices.iter_mut().zip(&other.slices) {
             own.add(other);
         }
     }
 
     fn double(&mut self) {
-        self.stretch_ms *= 2;
-        let mut stretches = std::mem::take(&mut self.stretches).into_iter();
-        while let Some(mut stretch) = stretches.next() {
-            if let Some(second) = stretches.next() {
-                stretch.add(&second);
+        self.slice_ms *= 2;
+        let mut slices = std::mem::take(&mut self.slices).into_iter();
+        while let Some(mut slice) = slices.next() {
+            if let Some(second) = slices.next() {
+                slice.add(&second);
             }
-            self.stretches.push(stretch);
+            self.slices.push(slice);
         }
     }
 
-    /// The stretches but the last, which is not over, in groups as equal as can be.
+    /// The slices in groups of as equal a size as possible, without the last slice, which is incomplete; `None` when
+    /// there is not enough data.
     fn groups(&self) -> Option<impl Iterator<Item = &[TimeSlice]>> {
-        let whole = self.stretches.len().saturating_sub(1);
+        let whole = self.slices.len().saturating_sub(1);
         let groups = whole.min(GROUPS);
-        if groups < FEWEST || self.stretches.iter().map(|stretch| stretch.count).sum::<u64>() < FEWEST_ANSWERS
+        if groups < FEWEST_GROUPS || self.slices.iter().map(|slice| slice.count).sum::<u64>() < FEWEST_RESULTS
         {
             return None;
         }
         let end = move |group: usize| group * whole / groups;
-        Some((0..groups).map(move |group| &self.stretches[end(group)..end(group + 1)]))
+        Some((0..groups).map(move |group| &self.slices[end(group)..end(group + 1)]))
     }
 
-    /// The ratio of two sums, of which `parts` tells the divisor's and the dividend's part of a stretch; its standard
-    /// error; and Student's t for that.
+    /// The ratio of two sums over all groups, its standard error, and Student's t for that; `None` when there is not
+    /// enough data. `parts` returns what a slice adds to the divisor and to the dividend.
     fn ratio(&self, parts: impl Fn(&TimeSlice) -> (f64, f64)) -> Option<(f64, f64, f64)> {
         let add = |all: (f64, f64), one: (f64, f64)| (all.0 + one.0, all.1 + one.1);
         let groups: Vec<(f64, f64)> =
@@ -204,39 +210,42 @@ impl BatchMeans {
         Some((ratio, error, t))
     }
 
-    /// The standard error of the answers a second, and Student's t for it.
+    /// The standard error of the results per second, and Student's t for it.
     fn rate_error(&self) -> Option<(f64, f64)> {
-        let seconds = self.stretch_ms as f64 / 1e3;
-        self.ratio(|stretch| (seconds, stretch.count as f64)).map(|(_, error, t)| (error, t))
+        let seconds = self.slice_ms as f64 / 1e3;
+        self.ratio(|slice| (seconds, slice.count as f64)).map(|(_, error, t)| (error, t))
     }
 
     /// The standard error of the mean latency, in microseconds, and Student's t for it.
     fn mean_error(&self) -> Option<(f64, f64)> {
-        self.ratio(|stretch| (stretch.count as f64, stretch.sum)).map(|(_, error, t)| (error, t))
+        self.ratio(|slice| (slice.count as f64, slice.sum)).map(|(_, error, t)| (error, t))
     }
 
-    /// Where the rate lies, if it was found to be `rate` answers a second.
-    pub fn rate_interval(&self, rate: f64) -> Option<Interval> {
+    /// The confidence interval of the rate, measured as `rate` results per second; `None` when there is not enough
+    /// data.
+    pub(crate) fn rate_interval(&self, rate: f64) -> Option<Interval> {
         self.rate_error().map(|(error, t)| Interval::around(rate, t * error))
     }
 
-    /// Where the mean lies, if it was found to be `mean` microseconds.
-    pub fn mean_interval(&self, mean: f64) -> Option<Interval> {
+    /// The confidence interval of the mean latency, measured as `mean` microseconds; `None` when there is not enough
+    /// data.
+    pub(crate) fn mean_interval(&self, mean: f64) -> Option<Interval> {
         self.mean_error().map(|(error, t)| Interval::around(mean, t * error))
     }
 
-    /// For how many independent answers these are to be taken at `quantile`, when they are `answers` and vary by
-    /// `deviation` microseconds, as the rest repeats what their neighbours said; and Student's t for that.
+    /// The effective sample size at `quantile`: the number of independent results that would give the same variance as
+    /// these `results` correlated ones, whose standard deviation is `deviation` microseconds; and Student's t for that.
+    /// `None` when there is not enough data.
     ///
-    /// A share p of n independent answers varies by p(1 - p)/n, so n follows from how much the shares of answers below
-    /// the bounds of the quantile's bucket vary; in between, the variance is taken in proportion. Where a bound has all
-    /// answers on one side, n is no more than what follows so from the mean.
-    pub fn independent(&self, quantile: f64, answers: u64, deviation: f64) -> Option<(f64, f64)> {
+    /// The share p of n independent results has the variance p(1 - p)/n, so n follows from the variance of the shares
+    /// of results below the two bounds of the quantile's bucket; in between, the variance is interpolated linearly.
+    /// Where a bound has all results on one side, n is at most what follows from the variance of the mean.
+    pub(crate) fn independent(&self, quantile: f64, results: u64, deviation: f64) -> Option<(f64, f64)> {
         let (error, t) = self.mean_error()?;
         let of_mean = (deviation / error).powi(2);
         let [low, high] = self.bounds(quantile)?.map(|bound| {
             let (share, error, _) =
-                self.ratio(|stretch| (stretch.count as f64, stretch.spread.before(bound) as f64))?;
+                self.ratio(|slice| (slice.count as f64, slice.histogram.before(bound) as f64))?;
             (share > 0.0 && share < 1.0).then_some((share, error.powi(2)))
         });
         let of_share = |(share, variance): (f64, f64)| share * (1.0 - share) / variance;
@@ -247,16 +256,16 @@ impl BatchMeans {
             }
             (one, other) => one.or(other).map_or(of_mean, |one| of_share(one).min(of_mean)),
         };
-        let answers = answers.max(1) as f64;
-        // Where nothing varies, neither does the error.
-        Some((if found.is_nan() { answers } else { found.clamp(1.0, answers) }, t))
+        let results = results.max(1) as f64;
+        // Without any variance the estimate is 0/0.
+        Some((if found.is_nan() { results } else { found.clamp(1.0, results) }, t))
     }
 
-    /// The bucket in which the share `quantile` of the answers in all groups ends, and the next.
+    /// The bucket in which the share `quantile` of the results of all groups ends, and the next bucket.
     fn bounds(&self, quantile: f64) -> Option<[usize; 2]> {
-        let mut all = Spread::default();
-        for stretch in self.groups()?.flatten() {
-            all.add(&stretch.spread);
+        let mut all = CoarseHistogram::default();
+        for slice in self.groups()?.flatten() {
+            all.add(&slice.histogram);
         }
         let wanted = quantile * all.before(usize::MAX) as f64;
         let mut below = 0;
@@ -269,14 +278,14 @@ impl BatchMeans {
     }
 }
 
-/// The standard error of a mean from what its `residuals` are, and Student's t.
+/// The standard error of a mean with these `residuals`, and Student's t for it.
 fn standard_error(residuals: &[f64]) -> (f64, f64) {
     let count = residuals.len() as f64;
     let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
     let products: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
-    let likeness = if squares > 0.0 { (products / squares).clamp(0.0, 0.8) } else { 0.0 };
-    let variance = squares / (count - 1.0) / count * (1.0 + likeness) / (1.0 - likeness);
-    (variance.sqrt(), STUDENT[residuals.len() - FEWEST])
+    let correlation = if squares > 0.0 { (products / squares).clamp(0.0, 0.8) } else { 0.0 };
+    let variance = squares / (count - 1.0) / count * (1.0 + correlation) / (1.0 - correlation);
+    (variance.sqrt(), STUDENT[residuals.len() - FEWEST_GROUPS])
 }
 
 impl Interval {
@@ -289,13 +298,13 @@ impl Interval {
 mod tests {
     use super::*;
 
-    /// 64,000 answers, one each millisecond, of 100 µs give or take what `noise` adds.
-    fn batches(noise: impl Fn(u64) -> f64) -> BatchMeans {
-        let mut batches = BatchMeans::default();
+    /// 64,000 results, one per millisecond, of 100 µs plus `noise` in nanoseconds.
+    fn batch_means(noise: impl Fn(u64) -> f64) -> BatchMeans {
+        let mut batch_means = BatchMeans::default();
         for at in 0..64_000 {
-            batches.record(Duration::from_millis(at), Duration::from_nanos((1e5 + noise(at)) as u64));
+            batch_means.record(Duration::from_millis(at), Duration::from_nanos((1e5 + noise(at)) as u64));
         }
-        batches
+        batch_means
     }
 
     fn half(interval: Interval) -> f64 {
@@ -303,45 +312,46 @@ mod tests {
     }
 
     #[test]
-    fn steady_answers_have_no_spread() {
-        let steady = batches(|_| 0.0);
-        assert_eq!(steady.stretches.iter().map(|stretch| stretch.count).sum::<u64>(), 64_000);
+    fn steady_results_have_no_variance() {
+        let steady = batch_means(|_| 0.0);
+        assert_eq!(steady.slices.iter().map(|slice| slice.count).sum::<u64>(), 64_000);
         assert!(half(steady.mean_interval(100.0).unwrap()) < 1e-6);
         assert!(half(steady.rate_interval(1000.0).unwrap()) < 1e-6);
         assert_eq!(steady.independent(0.5, 64_000, 0.0), Some((64_000.0, 2.093)));
     }
 
     #[test]
-    fn likeness_widens_the_interval() {
-        // ±10 µs in turn, and for 4 s each: the values are the same, but the second are worth a few.
-        let apart = batches(|at| if at % 2 == 0 { 1e4 } else { -1e4 });
-        let alike = batches(|at| if at / 4000 % 2 == 0 { 1e4 } else { -1e4 });
-        let [apart, alike] = [apart, alike].map(|batches| half(batches.mean_interval(100.0).unwrap()));
+    fn correlation_widens_the_interval() {
+        // ±10 µs alternating, and for 4 s each: the values are the same, but the latter are worth a few results only.
+        let apart = batch_means(|at| if at % 2 == 0 { 1e4 } else { -1e4 });
+        let alike = batch_means(|at| if at / 4000 % 2 == 0 { 1e4 } else { -1e4 });
+        let [apart, alike] =
+            [apart, alike].map(|batch_means| half(batch_means.mean_interval(100.0).unwrap()));
         assert!(apart < 0.1 && alike > 3.0, "{apart} and {alike}");
     }
 
     #[test]
-    fn likeness_between_stretches_widens_it_further() {
+    fn correlation_between_slices_widens_it_further() {
         let in_turn = [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0];
         let alike = [1.0, 1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0];
         let [(in_turn, _), (alike, _)] = [in_turn, alike].map(|residuals| standard_error(&residuals));
-        // Of ten residuals of 1 the mean's error is a third; neighbours here are alike by 0.7.
+        // Ten residuals of ±1 give a standard error of 1/3; the correlation of neighbours is 0.7.
         assert!((in_turn - 1.0 / 3.0).abs() < 1e-9, "{in_turn}");
         assert!((alike / in_turn - f64::sqrt(1.7 / 0.3)).abs() < 1e-9, "{alike}");
     }
 
     #[test]
-    fn independent_answers_give_the_textbooks_interval() {
-        // Uniform noise of ±10 µs has a deviation of 5.77 µs; over 64,000 answers the half width is 0.045 µs.
-        let mut random = crate::query::workload::values::Stream::new(1, 1, 1);
+    fn independent_results_give_the_textbook_interval() {
+        // Uniform noise of ±10 µs has a standard deviation of 5.77 µs; over 64,000 results the half width is 0.045 µs.
+        let mut random = crate::query::workload::random::RandomStream::new(1, 1, 1);
         let noise: Vec<f64> = (0..64_000).map(|_| (random.fraction() - 0.5) * 2e4).collect();
-        let half = half(batches(|at| noise[at as usize]).mean_interval(100.0).unwrap());
+        let half = half(batch_means(|at| noise[at as usize]).mean_interval(100.0).unwrap());
         assert!((0.02..0.1).contains(&half), "{half}");
     }
 
     #[test]
-    fn parts_add_up_whatever_their_length() {
-        let all = batches(|_| 0.0);
+    fn parts_of_different_lengths_add_up() {
+        let all = batch_means(|_| 0.0);
         let (mut short, mut long) = (BatchMeans::default(), BatchMeans::default());
         for at in 0..64_000 {
             let part = if at < 100 { &mut short } else { &mut long };
@@ -352,12 +362,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_holds_what_differs_by_little() {
+    fn the_latencies_of_a_bucket_differ_by_3_percent_at_most() {
         let bucket = |nanoseconds| {
-            let mut spread = Spread::default();
-            spread.record(Duration::from_nanos(nanoseconds));
-            assert_eq!(spread.counts, [1]);
-            u64::from(spread.first)
+            let mut histogram = CoarseHistogram::default();
+            histogram.record(Duration::from_nanos(nanoseconds));
+            assert_eq!(histogram.counts, [1]);
+            u64::from(histogram.first)
         };
         assert_eq!((bucket(0), bucket(1024), bucket(1055), bucket(1056)), (0, 0, 0, 1));
         assert_eq!((bucket(2047), bucket(2048), bucket(2111), bucket(2112)), (31, 32, 32, 33));
@@ -365,50 +375,51 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_has_room_on_either_side() {
-        let (mut spread, mut other) = (Spread::default(), Spread::default());
+    fn a_histogram_grows_on_either_side() {
+        let (mut histogram, mut other) = (CoarseHistogram::default(), CoarseHistogram::default());
         for micros in [100, 3000, 2, 100] {
-            spread.record(Duration::from_micros(micros));
+            histogram.record(Duration::from_micros(micros));
         }
         let [two, hundred, end] = [30, 208, 365];
         other.record(Duration::from_micros(1));
-        other.add(&spread);
-        spread.add(&Spread::default());
-        assert_eq!(usize::from(spread.first), two);
+        other.add(&histogram);
+        histogram.add(&CoarseHistogram::default());
+        assert_eq!(usize::from(histogram.first), two);
         assert_eq!(
-            [two, two + 1, hundred, hundred + 1, end, end + 1].map(|bucket| spread.before(bucket)),
+            [two, two + 1, hundred, hundred + 1, end, end + 1].map(|bucket| histogram.before(bucket)),
             [0, 1, 1, 3, 3, 4]
         );
         assert_eq!((other.before(1), other.before(end + 1)), (1, 5));
     }
 
     #[test]
-    fn the_body_is_not_judged_by_its_outliers() {
-        // Ten times, 3 s of 90 µs and 3 s of 110 µs; of a hundred answers, one takes 0.1 s.
+    fn outliers_do_not_widen_the_median() {
+        // Alternately 3 s of 90 µs and 3 s of 110 µs; one result in a hundred takes 0.1 s.
         let drift = |at: u64| if (at / 3000).is_multiple_of(2) { -1e4 } else { 1e4 };
-        let batches = batches(|at| if at % 100 == 0 { 1e8 } else { drift(at) });
-        let [(body, _), (outliers, _)] = [0.5, 0.995].map(|at| batches.independent(at, 64_000, 1e4).unwrap());
-        assert!(body < 100.0 && outliers > 10_000.0, "{body} and {outliers}");
+        let slow_and_fast = batch_means(|at| if at % 100 == 0 { 1e8 } else { drift(at) });
+        let [(median, _), (outliers, _)] =
+            [0.5, 0.995].map(|at| slow_and_fast.independent(at, 64_000, 1e4).unwrap());
+        assert!(median < 100.0 && outliers > 10_000.0, "{median} and {outliers}");
     }
 
     #[test]
-    fn no_stretch_is_left_out_but_the_last() {
+    fn groups_leave_out_only_the_last_slice() {
         for length in [11, 30, 40, 500] {
-            let mut batches = BatchMeans::default();
+            let mut batch_means = BatchMeans::default();
             for at in 0..length * 10 {
-                batches.record(Duration::from_millis(at / 10), Duration::from_micros(1));
+                batch_means.record(Duration::from_millis(at / 10), Duration::from_micros(1));
             }
-            let groups: Vec<usize> = batches.groups().unwrap().map(<[_]>::len).collect();
+            let groups: Vec<usize> = batch_means.groups().unwrap().map(<[_]>::len).collect();
             assert_eq!(groups.iter().sum::<usize>() as u64, length - 1);
             assert!(groups.iter().max().unwrap() - groups.iter().min().unwrap() <= 1, "{groups:?}");
-            assert!((FEWEST..=GROUPS).contains(&groups.len()));
+            assert!((FEWEST_GROUPS..=GROUPS).contains(&groups.len()));
         }
     }
 
     #[test]
-    fn too_little_says_nothing() {
-        let mut batches = BatchMeans::default();
-        batches.record(Duration::from_millis(3), Duration::from_millis(1));
-        assert_eq!(batches.mean_interval(1.0), None);
+    fn too_few_results_give_no_interval() {
+        let mut batch_means = BatchMeans::default();
+        batch_means.record(Duration::from_millis(3), Duration::from_millis(1));
+        assert_eq!(batch_means.mean_interval(1.0), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Latencies as percentiles, and how far a figure of a run can be trusted.
+//! Latencies and their percentiles.
 
 use std::time::Duration;
 
@@ -7,75 +7,82 @@ use serde::{Deserialize, Serialize};
 
 use crate::query::measure::batch_means::Interval;
 
-/// Durations, recorded in nanoseconds.
+/// A histogram of latencies, in nanoseconds.
 #[derive(Debug, Clone)]
-pub struct Latencies(Histogram<u64>);
+pub(crate) struct Latencies(Histogram<u64>);
 
-/// What latencies come to, in microseconds.
+/// The mean and the percentiles of latencies, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each is the percentile of its name")]
 pub struct LatencySummary {
+    /// The mean.
     pub mean: f64,
-    /// Where the mean of many such runs lies with a probability of 95 %; null when too little was measured.
+    /// The 95 % confidence interval of the mean; `None` when there is not enough data.
     pub mean_interval: Option<Interval>,
+    /// The median.
     pub p50: f64,
+    /// The 90th percentile.
     pub p90: f64,
+    /// The 95th percentile.
     pub p95: f64,
+    /// The 99th percentile.
     pub p99: f64,
+    /// The 99.9th percentile.
     pub p999: f64,
+    /// The maximum.
     pub max: f64,
 }
 
 impl Default for Latencies {
     fn default() -> Self {
-        Latencies::exact_to(3)
+        Latencies::with_digits(3)
     }
 }
 
 impl Latencies {
-    /// None yet; each will be exact to so many digits.
-    pub fn exact_to(digits: u8) -> Self {
+    /// An empty histogram that keeps `digits` significant decimal digits, from 0 to 5, of each latency.
+    pub(crate) fn with_digits(digits: u8) -> Self {
         Latencies(Histogram::new(digits).expect("between 0 and 5 digits"))
     }
 
-    /// Count one.
-    pub fn record(&mut self, latency: Duration) {
+    /// Record one latency.
+    pub(crate) fn record(&mut self, latency: Duration) {
         let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.0.record(nanoseconds).expect("a histogram that grows takes every value");
     }
 
-    /// Count all of `other`.
-    pub fn add(&mut self, other: &Latencies) {
+    /// Add the latencies of `other`.
+    pub(crate) fn add(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("a histogram that grows takes every value");
     }
 
-    /// Forget all.
-    pub fn clear(&mut self) {
+    /// Remove all latencies.
+    pub(crate) fn clear(&mut self) {
         self.0.reset();
     }
 
-    /// How many there are.
-    pub fn len(&self) -> u64 {
+    /// The number of latencies.
+    pub(crate) fn len(&self) -> u64 {
         self.0.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    /// Whether there are no latencies.
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The latency that the share `quantile` of all does not exceed, in microseconds.
-    pub fn quantile(&self, quantile: f64) -> f64 {
+    /// The latency at `quantile`, from 0 to 1, in microseconds.
+    pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         micros(self.0.value_at_quantile(quantile.clamp(0.0, 1.0)) as f64)
     }
 
     /// The standard deviation, in microseconds.
-    pub fn deviation(&self) -> f64 {
+    pub(crate) fn deviation(&self) -> f64 {
         self.0.stdev() / 1e3
     }
 
-    /// The percentiles; `mean_interval` is left to who knows the order in time.
-    pub fn summary(&self) -> LatencySummary {
+    /// The mean and the percentiles. `mean_interval` is `None`: it depends on the order in time, which is not kept
+    /// here.
+    pub(crate) fn summary(&self) -> LatencySummary {
         LatencySummary {
             mean: micros(self.0.mean()),
             mean_interval: None,
@@ -88,13 +95,13 @@ impl Latencies {
         }
     }
 
-    /// Every value that occurs, in nanoseconds, and how often: what a histogram can be made of again.
-    pub fn counts(&self) -> Vec<(u64, u64)> {
+    /// Each latency that occurs, in nanoseconds, and its count; [`Latencies::from_counts`] is the inverse.
+    pub(crate) fn counts(&self) -> Vec<(u64, u64)> {
         self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
     }
 
-    /// The histogram that [`Latencies::counts`] came from.
-    pub fn from_counts(counts: &[(u64, u64)]) -> Self {
+    /// The histogram with these `counts`, as [`Latencies::counts`] returns them.
+    pub(crate) fn from_counts(counts: &[(u64, u64)]) -> Self {
         let mut latencies = Latencies::default();
         for &(value, count) in counts {
             latencies.0.record_n(value, count).expect("a histogram that grows takes every value");
@@ -103,7 +110,7 @@ impl Latencies {
     }
 }
 
-/// To a tenth of a microsecond.
+/// Microseconds, rounded to a tenth.
 fn micros(nanoseconds: f64) -> f64 {
     (nanoseconds / 100.0).round() / 10.0
 }

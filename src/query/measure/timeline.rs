@@ -1,4 +1,4 @@
-//! A run second by second: what the live view shows, and the report keeps.
+//! A run second by second, for the live view and the report.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,59 +8,59 @@ use serde::Serialize;
 use crate::query::drive::schedule::Limits;
 use crate::query::measure::latency::Latencies;
 
-/// What happened in one second of a run, counted by when the answers came.
+/// One second of a run; a query counts for the second in which its result arrived.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Second {
-    /// Which one; 0 is the first.
+    /// The number of the second, from 0.
     pub second: u64,
-    /// Queries answered.
+    /// Queries that succeeded.
     pub answered: u64,
-    /// Queries refused or lost.
+    /// Queries that failed.
     pub errors: u64,
-    /// Of the response times, in microseconds.
+    /// The median response time, in microseconds.
     pub p50_us: f64,
-    /// Of the response times, in microseconds.
+    /// The 99th percentile of the response times, in microseconds.
     pub p99_us: f64,
     /// The longest response time, in microseconds.
     pub max_us: f64,
 }
 
-/// All seconds of a run.
+/// A run second by second.
 #[derive(Debug, Default)]
-pub struct Timeline(Mutex<Vec<Counting>>);
+pub struct Timeline(Mutex<Vec<SecondStats>>);
 
-/// What a meter is doing now, for whoever shows it while it runs.
+/// What a meter is doing now, to be shown while it runs.
 #[derive(Debug, Default)]
 pub struct RunMonitor(Mutex<Option<RunInProgress>>);
 
-/// One run, or a warm-up, that is going on.
+/// A run, or a warm-up, in progress.
 #[derive(Debug, Clone)]
 pub struct RunInProgress {
-    /// What it is called: its workloads, or "warming up".
+    /// Its title: the names of its workloads, or "warming up".
     pub name: String,
     /// When it began.
     pub started: Instant,
     /// When it ends.
     pub limits: Limits,
-    /// What happened so far.
+    /// The run so far, second by second.
     pub timeline: Arc<Timeline>,
 }
 
-/// Keeps a run visible in its monitor until dropped.
+/// Keeps a run visible in its monitor until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Visible<'a>(&'a RunMonitor);
+pub(crate) struct VisibleRun<'a>(&'a RunMonitor);
 
 impl RunMonitor {
-    /// The run that is going on; `None` between runs.
+    /// The run in progress; `None` between runs.
     pub fn current(&self) -> Option<RunInProgress> {
         self.lock().clone()
     }
 
     /// Show a run that begins now.
-    pub(crate) fn begin(&self, name: String, timeline: &Arc<Timeline>, limits: Limits) -> Visible<'_> {
+    pub(crate) fn begin(&self, name: String, timeline: &Arc<Timeline>, limits: Limits) -> VisibleRun<'_> {
         let (started, timeline) = (Instant::now(), Arc::clone(timeline));
         *self.lock() = Some(RunInProgress { name, started, limits, timeline });
-        Visible(self)
+        VisibleRun(self)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<RunInProgress>> {
@@ -68,42 +68,43 @@ impl RunMonitor {
     }
 }
 
-impl Drop for Visible<'_> {
+impl Drop for VisibleRun<'_> {
     fn drop(&mut self) {
         *self.0.lock() = None;
     }
 }
 
+/// The statistics of one second.
 #[derive(Debug, Clone)]
-struct Counting {
+struct SecondStats {
     answered: u64,
     errors: u64,
     latencies: Latencies,
-    /// Its percentiles, when it is so long ago that nothing more is expected, and the latencies are let go.
+    /// The summary of a second long past, for which no more results are expected and whose latencies were dropped.
     settled: Option<Second>,
 }
 
-/// Two digits are enough for a picture, and a long run has many seconds.
+/// The precision of a second's percentiles: enough for a chart, and small, because a long run has many seconds.
 const DIGITS: u8 = 2;
 
-/// A second is settled when it is so many seconds ago; what comes later is counted, but not for its percentiles.
-const SETTLED: usize = 120;
+/// A second is settled after this number of seconds; later results count, but do not change its percentiles.
+const SETTLED_AFTER: usize = 120;
 
-impl Default for Counting {
+impl Default for SecondStats {
     fn default() -> Self {
-        Counting { answered: 0, errors: 0, latencies: Latencies::exact_to(DIGITS), settled: None }
+        SecondStats { answered: 0, errors: 0, latencies: Latencies::with_digits(DIGITS), settled: None }
     }
 }
 
-/// What one connection has seen in the second that it is in.
+/// The results of one connection in the current second.
 #[derive(Debug, Default)]
 pub(crate) struct CurrentSecond {
     second: u64,
-    counting: Counting,
+    stats: SecondStats,
 }
 
 impl CurrentSecond {
-    /// Count an answer, or an error if there is no latency, that came `at` so long after the start.
+    /// Record a result that arrived at time `at` since the start: a success with its latency, or a failure without.
     pub(crate) fn record(&mut self, at: Duration, latency: Option<Duration>, timeline: &Timeline) {
         if at.as_secs() != self.second {
             self.hand_over(timeline);
@@ -111,56 +112,56 @@ impl CurrentSecond {
         }
         match latency {
             Some(latency) => {
-                self.counting.answered += 1;
-                self.counting.latencies.record(latency);
+                self.stats.answered += 1;
+                self.stats.latencies.record(latency);
             }
-            None => self.counting.errors += 1,
+            None => self.stats.errors += 1,
         }
     }
 
-    /// Count an answer without its time.
+    /// Count a success without a latency, at time `at` since the start.
     pub(crate) fn count(&mut self, at: Duration, timeline: &Timeline) {
         if at.as_secs() != self.second {
             self.hand_over(timeline);
             self.second = at.as_secs();
         }
-        self.counting.answered += 1;
+        self.stats.answered += 1;
     }
 
-    /// Add what was counted to the timeline, and begin again.
+    /// Add the current second to the timeline, and begin a new one.
     pub(crate) fn hand_over(&mut self, timeline: &Timeline) {
         let mut seconds = timeline.lock();
         let at = self.second as usize;
         if seconds.len() <= at {
-            let settled = seconds.len().saturating_sub(SETTLED)..(at + 1).saturating_sub(SETTLED);
-            seconds.resize(at + 1, Counting::default());
-            for (counting, second) in seconds[settled.clone()].iter_mut().zip(settled.start as u64..) {
-                counting.settled = Some(counting.summary(second));
-                counting.latencies = Latencies::exact_to(0);
+            let settled = seconds.len().saturating_sub(SETTLED_AFTER)..(at + 1).saturating_sub(SETTLED_AFTER);
+            seconds.resize(at + 1, SecondStats::default());
+            for (stats, second) in seconds[settled.clone()].iter_mut().zip(settled.start as u64..) {
+                stats.settled = Some(stats.summary(second));
+                stats.latencies = Latencies::with_digits(0);
             }
         }
-        seconds[at].answered += self.counting.answered;
-        seconds[at].errors += self.counting.errors;
+        seconds[at].answered += self.stats.answered;
+        seconds[at].errors += self.stats.errors;
         if seconds[at].settled.is_none() {
-            seconds[at].latencies.add(&self.counting.latencies);
+            seconds[at].latencies.add(&self.stats.latencies);
         }
-        (self.counting.answered, self.counting.errors) = (0, 0);
-        self.counting.latencies.clear();
+        (self.stats.answered, self.stats.errors) = (0, 0);
+        self.stats.latencies.clear();
     }
 }
 
 impl Timeline {
-    fn lock(&self) -> MutexGuard<'_, Vec<Counting>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<SecondStats>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All seconds so far; of the last ones a part may still be missing.
+    /// All seconds so far; the last ones may be incomplete.
     pub fn seconds(&self) -> Vec<Second> {
-        self.lock().iter().zip(0..).map(|(counting, second)| counting.summary(second)).collect()
+        self.lock().iter().zip(0..).map(|(stats, second)| stats.summary(second)).collect()
     }
 }
 
-impl Counting {
+impl SecondStats {
     fn summary(&self, second: u64) -> Second {
         let (answered, errors) = (self.answered, self.errors);
         if let Some(settled) = &self.settled {
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_answer_counts_for_the_second_it_came_in() {
+    fn a_result_counts_for_the_second_in_which_it_arrived() {
         let timeline = Timeline::default();
         let (mut one, mut other) = (CurrentSecond::default(), CurrentSecond::default());
         let ms = Duration::from_millis;

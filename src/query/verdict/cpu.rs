@@ -1,25 +1,25 @@
-//! Who used the processors, and how many there are.
+//! CPU time, of processes and of the machine.
 
 use std::collections::BTreeMap;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Processor time used so far, in seconds.
+/// CPU time used so far, in seconds.
 #[derive(Debug)]
-pub(crate) struct Processors {
-    /// By this program.
+pub(crate) struct CpuTimes {
+    /// By this process.
     pub client: f64,
-    /// By the server's processes, each by its number; where it is on this machine.
+    /// By each of the server's processes, by process ID; `None` for a server on another machine.
     pub server: Option<BTreeMap<i32, f64>>,
-    /// By all of the machine's, where the system tells.
+    /// By all processes of this machine; `None` where the system does not report it.
     pub machine: Option<f64>,
 }
 
-impl Processors {
-    /// What was used until now, by `pids` too if the server `is_local`.
-    pub(crate) fn now(pids: &[i32], is_local: bool) -> Processors {
+impl CpuTimes {
+    /// The CPU time until now, with that of the processes `pids` if the server `is_local`.
+    pub(crate) fn now(pids: &[i32], is_local: bool) -> CpuTimes {
         let own = clock_gettime(ClockId::ProcessCPUTime);
-        Processors {
+        CpuTimes {
             client: own.tv_sec as f64 + own.tv_nsec as f64 / 1e9,
             server: is_local
                 .then(|| pids.iter().filter_map(|pid| Some((*pid, process_seconds(*pid)?))).collect())
@@ -29,11 +29,12 @@ impl Processors {
     }
 }
 
-fn ticks_a_second() -> f64 {
+fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
-/// User and system time of process `pid`, if it is a server's: fields 14 and 15 of proc(5)'s stat.
+/// The user and system time of process `pid`, in seconds: fields 14 and 15 of `/proc/PID/stat`; `None` if it is not a
+/// PostgreSQL process of this machine.
 pub(crate) fn process_seconds(pid: i32) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
@@ -41,24 +42,24 @@ pub(crate) fn process_seconds(pid: i32) -> Option<f64> {
         return None;
     }
     let mut times = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().ok());
-    Some((times.next()?? + times.next()??) / ticks_a_second())
+    Some((times.next()?? + times.next()??) / ticks_per_second())
 }
 
-/// What all processors were busy: the first line of proc(5)'s stat without idle and iowait.
+/// The busy time of all CPUs, in seconds: the first line of `/proc/stat` without idle and iowait.
 fn machine_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let fields: Vec<f64> =
         stat.lines().next()?.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     let [user, nice, system, _idle, _iowait, interrupt, soft, ..] = fields[..] else { return None };
-    Some((user + nice + system + interrupt + soft) / ticks_a_second())
+    Some((user + nice + system + interrupt + soft) / ticks_per_second())
 }
 
-/// The processors of this machine, however many of them we may use: those that proc(5)'s stat has a line for.
+/// The CPU cores of this machine, which may be more than this process may use: those with a line in `/proc/stat`.
 pub(crate) fn machine_cores() -> Option<usize> {
-    cores_of(&std::fs::read_to_string("/proc/stat").ok()?)
+    count_cores(&std::fs::read_to_string("/proc/stat").ok()?)
 }
 
-fn cores_of(stat: &str) -> Option<usize> {
+fn count_cores(stat: &str) -> Option<usize> {
     let is_core =
         |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(char::is_numeric));
     Some(stat.lines().filter(is_core).count()).filter(|cores| *cores > 0)
@@ -69,10 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_processor_of_the_machine_is_counted() {
+    fn every_cpu_of_the_machine_is_counted() {
         let stat =
             "cpu  9 0 8 3 8 0 1 3 0 0\ncpu0 5 0 4 1 1\ncpu1 4 0 4 2 7\ncpu11 0 0 0\nintr 5 0\ncpufreq 1\n";
-        assert_eq!(cores_of(stat), Some(3));
-        assert_eq!(cores_of("intr 5\n"), None);
+        assert_eq!(count_cores(stat), Some(3));
+        assert_eq!(count_cores("intr 5\n"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Where the arguments of a workload come from, as `config.toml` and the command line say it.
+//! Workloads as `config.toml` and the command line describe them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,17 +15,17 @@ use crate::suggest::nearest;
 pub struct WorkloadSpec {
     /// The statement, with `$1`, `$2` … for its parameters.
     pub sql: String,
-    /// Where it is kept, instead.
+    /// The file that contains the statement, instead of `sql`.
     pub file: PathBuf,
-    /// One for each parameter.
+    /// The arguments, one for each parameter.
     pub args: Vec<ArgSpec>,
     /// The statements of a transaction, instead of `sql` and `args`.
     pub transaction: Vec<StepSpec>,
-    /// Values by name, drawn once for a whole transaction.
+    /// Named values, drawn once for the whole transaction.
     pub draw: BTreeMap<String, ArgSpec>,
-    /// What its transactions begin with: `serializable` …; the server's default when empty.
+    /// The isolation level of the transaction, such as `serializable`; the server's default when empty.
     pub isolation: String,
-    /// How often it comes in a mix, compared with the others.
+    /// Its weight in a mix, relative to the other workloads; at least 1.
     pub weight: u32,
 }
 
@@ -49,23 +49,23 @@ impl Default for WorkloadSpec {
 pub struct StepSpec {
     /// The statement.
     pub sql: String,
-    /// Where it is kept, instead.
+    /// The file that contains the statement, instead of `sql`.
     pub file: PathBuf,
-    /// One for each parameter.
+    /// The arguments, one for each parameter.
     pub args: Vec<ArgSpec>,
 }
 
-/// The value of a server setting, which TOML may spell as a string, a number or a boolean.
-#[derive(Debug, Clone, PartialEq, Deserialize, serde::Serialize)]
+/// A single value, which TOML may spell as a string, a number or a boolean.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "a string, a number or a boolean")]
 pub enum Scalar {
-    /// `true` or `false`; the server takes these words.
+    /// `true` or `false`.
     Boolean(bool),
-    /// A whole number, in the setting's own unit.
+    /// A whole number.
     Integer(i64),
     /// A fraction.
     Real(f64),
-    /// Anything else, as the server reads it.
+    /// Any other value, in the server's text format.
     Text(String),
 }
 
@@ -89,39 +89,42 @@ impl fmt::Display for Scalar {
                  { choice = [values] }, { column = \"table.column\" }, { csv = [\"file\", \"column\"] }, { drawn = \"name\" }"
 )]
 pub enum ArgSpec {
-    /// Distribution anew for every query.
+    /// Drawn anew for every query.
     Distribution(Distribution),
-    /// The same for every query.
+    /// The same value for every query.
     Constant(Scalar),
 }
 
-/// A distribution. Bounds are included.
+/// The distribution of an argument's values. Bounds are inclusive.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Distribution {
-    /// All values from low to high equally likely; fractions if a bound is one.
+    /// All values from low to high, equally likely; fractions if a bound is a fraction.
     Uniform([Bound; 2]),
-    /// Whole numbers around the middle; low and high are `spread` standard deviations from it.
+    /// Low, high, spread: whole numbers, normally distributed around the middle, with low and high `spread` standard
+    /// deviations away.
     Gaussian(Bound, Bound, f64),
-    /// Whole numbers, most often near low; from there to high the likelihood falls by e to the power of `rate`.
+    /// Low, high, rate: whole numbers, most likely near low; the likelihood falls by a factor of e to the power of
+    /// `rate` from low to high.
     Exponential(Bound, Bound, f64),
-    /// Whole numbers: the n-th from low is n to the power of `exponent` less likely than low.
+    /// Low, high, exponent: whole numbers; the n-th is less likely than low by a factor of n to the power of
+    /// `exponent`.
     Zipfian(Bound, Bound, f64),
-    /// Whole numbers one after the other, and from low again after high.
+    /// Whole numbers in order, and from low again after high.
     Sequence([Bound; 2]),
-    /// One of these, all equally likely.
+    /// One of these values, all equally likely.
     Choice(Vec<Scalar>),
-    /// A value of this column, as often as it is there: `column` of the configured table, or `table.column`.
+    /// A random value of this column, as frequent as in the table: `column` of the configured table, or `table.column`.
     Column(String),
-    /// This column of a CSV file, line after line, and from the first again after the last.
+    /// File, column: the values of a column of a CSV file in order, and from the first again after the last.
     Csv(PathBuf, String),
-    /// The value of this name under `draw`.
+    /// The value with this name under `draw`, shared by the statements of a transaction.
     #[serde(rename = "drawn")]
     Shared(String),
 }
 
 impl Distribution {
-    /// Whether a bound is the number of rows in the table.
+    /// Whether a bound is the number of rows of the table.
     pub fn counts_rows(&self) -> bool {
         let (low, high) = match self {
             Distribution::Uniform([low, high])
@@ -143,7 +146,7 @@ impl FromStr for Bound {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "rows" => Ok(Bound::Rows(Rows::Rows)),
+            "rows" => Ok(Bound::Rows(RowsKeyword::Rows)),
             _ => (text.parse().map(Bound::Number))
                 .or_else(|_| text.parse().map(Bound::Real))
                 .map_err(|_| format!("`{text}` is neither a number nor rows")),
@@ -151,11 +154,11 @@ impl FromStr for Bound {
     }
 }
 
-/// What `--arg` may begin with, before a colon.
+/// The kinds of argument that `--arg` accepts before a colon.
 const KINDS: [&str; 9] =
     ["uniform", "sequence", "gaussian", "exponential", "zipfian", "choice", "column", "csv", "text"];
 
-/// As `--arg` has it: `uniform:1:100`, `choice:a,b`, …; anything that begins otherwise is a constant.
+/// The syntax of `--arg`: `uniform:1:100`, `choice:a,b` …; text that begins with none of the kinds is a constant.
 impl FromStr for ArgSpec {
     type Err = String;
 
@@ -168,7 +171,7 @@ impl FromStr for ArgSpec {
         };
         let shaped = |shape: &str| match parts.as_slice() {
             [low, high, number] => {
-                let number = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+                let number = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
                 Ok::<_, String>((low.parse()?, high.parse()?, number))
             }
             _ => Err(format!("expected {shape}, not `{text}`")),
@@ -199,9 +202,7 @@ impl FromStr for ArgSpec {
             "text" => return Ok(ArgSpec::constant(rest)),
             _ => match nearest(kind, KINDS.into_iter()) {
                 Some(near) => {
-                    return Err(format!(
-                        "did you mean {near}:{rest}? A constant that looks like it is text:{text}"
-                    ));
+                    return Err(format!("did you mean {near}:{rest}? For a constant, write text:{text}"));
                 }
                 None => return Ok(ArgSpec::constant(text)),
             },
@@ -215,22 +216,22 @@ impl ArgSpec {
     }
 }
 
-/// One end of a range.
+/// A bound of a range.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "a number or \"rows\"")]
 pub enum Bound {
-    /// The number itself.
+    /// A whole number.
     Number(i64),
     /// A fraction.
     Real(f64),
-    /// `"rows"`: as many as the table has rows.
-    Rows(Rows),
+    /// `"rows"`: the number of rows of the table.
+    Rows(RowsKeyword),
 }
 
-/// The word `rows`.
+/// The keyword `rows`, for the number of rows of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Rows {
-    /// The number of rows in the table.
+pub enum RowsKeyword {
+    /// `rows`
     Rows,
 }

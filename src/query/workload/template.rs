@@ -1,21 +1,21 @@
-//! Statements with their arguments written into them, for the simple query protocol.
+//! Statements with the arguments written into them, for the simple query protocol.
 
 use postgres_types::Type;
 
-use crate::query::workload::literal;
+use crate::query::workload::literal::literal;
 use crate::query::workload::values::Argument;
 
-/// A statement, cut at its parameters.
+/// A statement, split at its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
-    /// What stands before each parameter, and the parameter's number from 0.
+    /// The text before each parameter, and the parameter's number from 0.
     pieces: Vec<(String, usize)>,
-    /// What stands behind the last.
+    /// The text after the last parameter.
     rest: String,
 }
 
 impl Template {
-    /// Find the parameters `$1`, `$2` … of `sql`, but for those in strings, names and comments.
+    /// Split `sql` at its parameters `$1`, `$2` …; strings, names and comments contain none.
     pub(crate) fn new(sql: &str) -> Template {
         let bytes = sql.as_bytes();
         let (mut pieces, mut start, mut at) = (Vec::new(), 0, 0);
@@ -35,7 +35,6 @@ impl Template {
                 b'"' => quoted(rest, false),
                 b'-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
                 b'/' if rest.starts_with("/*") => comment(rest),
-                // Of a longer character no byte is any of these.
                 _ => 1,
             };
             while !sql.is_char_boundary(at) {
@@ -45,7 +44,7 @@ impl Template {
         Template { pieces, rest: sql[start..].to_owned() }
     }
 
-    /// The statement with `arguments`, which are of `types`.
+    /// The statement with `arguments` of these `types`.
     pub(crate) fn with<'a>(&self, arguments: impl Iterator<Item = Argument<'a>>, types: &[Type]) -> String {
         let literals: Vec<String> =
             arguments.zip(types).map(|(argument, type_)| literal(argument, type_)).collect();
@@ -58,24 +57,24 @@ impl Template {
     }
 }
 
-/// Whether the byte before `at` belongs to a name, of which a dollar may be a part.
+/// Whether the byte before `at` belongs to a name, which may contain a dollar sign.
 fn is_in_name(bytes: &[u8], at: usize) -> bool {
     at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_' || bytes[at - 1] >= 0x80)
 }
 
-/// Whether the string that begins at `at` is an E'string', in which a backslash escapes.
+/// Whether the string that begins at `at` is an E'string', in which backslashes escape.
 fn is_escaped(bytes: &[u8], at: usize) -> bool {
     at > 0 && matches!(bytes[at - 1], b'e' | b'E') && !is_in_name(bytes, at - 1)
 }
 
-/// The number of a parameter, from 0, and the length of `$n`.
+/// The number of a parameter, from 0, and the length of `$n`; `None` if `text` does not begin with one.
 fn parameter(text: &str) -> Option<(usize, usize)> {
     let digits = text[1..].bytes().take_while(u8::is_ascii_digit).count();
     let number: usize = text[1..=digits].parse().ok()?;
     Some((number.checked_sub(1)?, digits + 1))
 }
 
-/// The length of `$tag$…$tag$`; 1 if it is none.
+/// The length of `$tag$…$tag$`; 1 if `text` does not begin with a dollar quote.
 fn dollar_quoted(text: &str) -> usize {
     let Some(end) = text[1..].find('$').map(|end| end + 2) else { return 1 };
     let tag = &text[..end];
@@ -85,7 +84,7 @@ fn dollar_quoted(text: &str) -> usize {
     text[end..].find(tag).map_or(text.len(), |close| end + close + tag.len())
 }
 
-/// The length of what stands between two quotes of the kind that `text` begins with; a doubled one is none.
+/// The length of the quoted string or name that `text` begins with. A doubled quote ends it, and begins the next.
 fn quoted(text: &str, backslash_escapes: bool) -> usize {
     let bytes = text.as_bytes();
     let mut at = 1;
@@ -99,7 +98,7 @@ fn quoted(text: &str, backslash_escapes: bool) -> usize {
     bytes.len()
 }
 
-/// The length of a comment, which may have comments inside.
+/// The length of a comment; comments nest.
 fn comment(text: &str) -> usize {
     let (mut depth, mut at) = (0, 0);
     while at < text.len() {
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_parameter_stays() {
+    fn dollars_in_strings_names_and_comments_are_not_parameters() {
         for sql in [
             "SELECT '$1', 'it''s $1', E'\\'$1'",
             "SELECT \"a$1\", a$1, é$1",

@@ -21,7 +21,7 @@ async fn results_are_compared_with_those_of_a_quiet_connection() {
     }
     let ran = workplace.run(&["query", "read", "write", "-n", "200", "--verify"]);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
-    assert!(ran.stderr.contains("of 100 results did not match; the first: read ("), "{ran:#?}");
+    assert!(ran.stderr.contains("of 100 results were not as expected; first: read ("), "{ran:#?}");
     assert!(ran.stdout.contains("DO NOT MATCH"), "{ran:#?}");
 
     // Arguments that print alike are distinguished, and a read-only statement may begin with a comment or WITH.
@@ -47,7 +47,7 @@ async fn results_are_compared_with_those_of_a_quiet_connection() {
     workplace.execute("CREATE SEQUENCE once MINVALUE 1").await;
     let ran = workplace.run(&["query", "--sql", once, "-n", "3", "--verify", "--sync-every", "1", "-c", "1"]);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
-    assert!(ran.stdout.contains("--sql: answered, where it was refused before"), "{ran:#?}");
+    assert!(ran.stdout.contains("--sql: succeeded, but failed before the run"), "{ran:#?}");
     let nothing = workplace.fail(&["query", "write", "-n", "5", "--verify"], 2);
     assert!(nothing.contains("--verify has nothing to compare"), "{nothing}");
     let endless = workplace.fail(&["query", "read", "--duration", "1s", "--verify"], 2);
@@ -66,7 +66,8 @@ async fn results_are_compared_with_those_expected() {
     assert_eq!(run(rows, &["--expect-rows", "3", "--expect-value", "0.50000000000000000000"]).0, Some(0));
     let (code, stderr) = run(rows, &["--expect-rows", "4"]);
     assert!(
-        code == Some(1) && stderr.contains("4 of 4 results did not match; the first: --sql: 3 rows, not 4"),
+        code == Some(1)
+            && stderr.contains("4 of 4 results were not as expected; first: --sql: 3 rows instead of 4"),
         "{stderr}"
     );
     let (code, stderr) = run("SELECT -7", &["--expect-value", "-8"]);

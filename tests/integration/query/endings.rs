@@ -35,7 +35,7 @@ async fn too_many_errors_end_the_run() {
     let ran = workplace.run(&[&divide[..], &["-n", "1000", "--max-errors", "3", "--json"]].concat());
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     assert_eq!((&ran.json()["errors"], &ran.json()["queries"]), (&4.into(), &8.into()), "{ran:#?}");
-    assert!(ran.stderr.contains("4 queries failed, more than the 3 of --max-errors"), "{ran:#?}");
+    assert!(ran.stderr.contains("4 queries failed, more than --max-errors 3 allows"), "{ran:#?}");
     // Queries skipped after a failed one never ran, and are not counted as errors.
     let deep = ["query", "--sql", divide[2], "--arg", "sequence:1:10", "-c", "1", "-d", "64", "-n", "5000"];
     let ran = workplace.run(&[&deep[..], &["--max-errors", "3", "--json"]].concat());
@@ -185,7 +185,7 @@ async fn a_run_that_cannot_be_saved_is_reported_nonetheless() {
     assert_eq!(ran.json()["errors"], 6, "{ran:#?}");
     let said: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
     assert_eq!(said.len(), 2, "{ran:#?}");
-    assert_eq!(said[0], "error: 6 queries failed, more than the 5 of --max-errors");
+    assert_eq!(said[0], "error: 6 queries failed, more than --max-errors 5 allows");
     let (what, _) = said[1].split_once("/before.json: ").unwrap();
     assert!(what.starts_with("error: failed to write the saved run "), "{ran:#?}");
 }

@@ -64,19 +64,23 @@ async fn unusable_arguments_and_flags_are_refused_before_the_run() {
         ("uniform:1:99999999999", "out of range for type integer", "change the argument"),
         (
             "column:asked.city",
-            "argument 1 is column city of asked, which has none of that name",
+            "argument 1 names column city, which asked does not have",
             "its columns are id",
         ),
         (
             "column:nowhere.id",
-            "argument 1 is a column of nowhere, and there is no such table",
+            "argument 1 names a column of nowhere, a table that does not exist",
             "load it first",
         ),
-        ("column:empty.id", "argument 1 is column id of empty, which has no values", "load it first"),
-        ("csv:nothing.csv:id", "argument 1 is a column of nothing.csv, which has no rows", ""),
+        ("column:empty.id", "argument 1 names column id of empty, which has no values", "load it first"),
+        ("csv:nothing.csv:id", "argument 1 names a column of nothing.csv, which has no rows", ""),
         ("csv:late.csv:id", "read late as $1 (int4) of --sql", "change the argument"),
-        ("csv:latin1.csv:id", "latin1.csv, line 3: id is not UTF-8", "write the file in UTF-8"),
-        ("csv:nothing.csv:city", "argument 1 is column city of nothing.csv", "its columns are id"),
+        ("csv:latin1.csv:id", "latin1.csv, line 3: id is not valid UTF-8", "convert the file to UTF-8"),
+        (
+            "csv:nothing.csv:city",
+            "argument 1 names column city, which nothing.csv does not have",
+            "its columns are id",
+        ),
         ("zipfian:1:9:-1", "argument 1 has -1 as the exponent of a zipfian", "give a number from 0 to 1000"),
     ] {
         let ran = sql(arg);
@@ -86,7 +90,7 @@ async fn unusable_arguments_and_flags_are_refused_before_the_run() {
     assert_eq!(workplace.count("asked").await, 0);
 
     let many = workplace.fail(&["query", "--sql", "SELECT 1", "--arg", "1"], 2);
-    assert!(many.contains("query --sql has 0 parameters and is given 1 entry"), "{many}");
+    assert!(many.contains("query --sql has 0 parameters but 1 argument"), "{many}");
     for (flags, message) in [
         (&["--rate", "0"][..], "expected queries per second"),
         (&["--duration", "5"], "write 500ms, 30s or 5m"),
@@ -98,11 +102,8 @@ async fn unusable_arguments_and_flags_are_refused_before_the_run() {
         (&["--sweep", "connections=1,2", "--save", "x"], "--save is for a single run"),
         (&["--sweep", "rate=1,2", "--rate", "5"], "--rate and --sweep rate=… both set the rate"),
         (&["--sweep", "rate=100000001"], "--sweep rate=100000001 is out of range"),
-        (&["--ramp", "1:1e9:1e8"], "rates that rise from 0.001 to 100000000 a second"),
-        (
-            &["--arg", "unifrm:1:2"],
-            "did you mean uniform:1:2? A constant that looks like it is text:unifrm:1:2",
-        ),
+        (&["--ramp", "1:1e9:1e8"], "ascending rates from 0.001 to 100000000 per second"),
+        (&["--arg", "unifrm:1:2"], "did you mean uniform:1:2? For a constant, write text:unifrm:1:2"),
         (&["--explain", "--sync-every", "8"], "--explain has to know which query is slowest"),
         (&["--no-latency", "--rate", "5"], "--no-latency measures no latencies"),
         (&["--no-latency", "--save", "x"], "--no-latency measures no latencies"),
@@ -135,11 +136,11 @@ async fn contradictory_workloads_are_named() {
         ),
         (
             "transaction = [{ sql = \"SELECT 1\" }]\nisolation = \"banana\"",
-            "[query.x] has the isolation `banana`, which there is not",
+            "[query.x] has the unknown isolation level `banana`",
         ),
         (
             "sql = \"SELECT $1\"\nargs = [{ drawn = \"a\" }]",
-            "[query.x] has an argument drawn as a, which draw has not",
+            "[query.x] has an argument drawn as a, which draw does not define",
         ),
         ("sql = \"SELECT $1\"\nargs = [{ normal = [1, 2] }]", "config.toml, line 3"),
     ] {

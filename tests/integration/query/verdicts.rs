@@ -9,7 +9,7 @@ use crate::support::workplace::Workplace;
 /// `None` if other programs, such as other tests, left the run no CPU. The figures must bear that out; they still
 /// tell what the server waited for.
 fn bound(workplace: &Workplace, args: &[&str]) -> (Option<String>, Value) {
-    // Several times as long as three samples take, the fewest for a verdict.
+    // Several times as long as three samples take, the fewest that give a verdict.
     let shape = ["-d", "1", "--duration", "2s", "--json"];
     let report = workplace.succeed(&[&["query"], args, &shape[..]].concat()).json();
     let (bound, by) = (&report["bound"], report["bound"]["by"].as_str().unwrap());
@@ -34,7 +34,7 @@ fn check_waiting(workplace: &Workplace, args: &[&str], by: &str, what: &str, eve
     let waited: f64 = waiting.iter().map(|event| event[1].as_f64().unwrap()).sum();
     assert!(waited >= 0.25 * 8.0 && waited >= bound["running"].as_f64().unwrap(), "{bound:#}");
     if let Some(found) = found {
-        let sentence = format!("{what}: {waited:.1} of 8 backends waited, most of them for {event}; ");
+        let sentence = format!("{what}: {waited:.1} of 8 backends were waiting, mostly for {event}; ");
         assert!(found == by && bound["sentence"].as_str().unwrap().starts_with(&sentence), "{bound:#}");
     }
 }
@@ -85,7 +85,7 @@ async fn queries_that_sleep_are_reported_as_waiting() {
         &workplace,
         &["--sql", "SELECT pg_sleep(0.01)"],
         "unknown",
-        "waiting",
+        "other waits",
         &["Timeout:PgSleep"],
     );
 }
@@ -114,6 +114,6 @@ async fn a_rate_that_is_kept_bounds_a_run() {
     assert_eq!(bound["rate_was_kept"], true, "{bound:#}");
     if let Some(by) = by {
         let sentence = bound["sentence"].as_str().unwrap();
-        assert!(by == "rate" && sentence.starts_with("the rate that was asked for: "), "{bound:#}");
+        assert!(by == "rate" && sentence.starts_with("the requested rate: "), "{bound:#}");
     }
 }

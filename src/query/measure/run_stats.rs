@@ -1,0 +1,134 @@
+//! The statistics of a run: of one connection, or the sum over all of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_postgres::Error as PgError;
+
+use crate::Error;
+use crate::query::measure::batch_means::BatchMeans;
+use crate::query::measure::latency::Latencies;
+use crate::query::measure::response_split::ResponseSplit;
+
+/// Results, errors and latencies.
+#[derive(Debug, Default)]
+pub(crate) struct RunStats {
+    /// Queries that succeeded.
+    pub answered: u64,
+    /// Queries that failed, by SQLSTATE.
+    pub errors: BTreeMap<String, ErrorCount>,
+    /// How many times a query was sent again after a serialization failure or a deadlock.
+    pub retries: u64,
+    /// How many lost connections were replaced.
+    pub reconnections: u64,
+    /// From when a query was due (in a closed loop: sent) to the last of its result.
+    pub response: Latencies,
+    /// From sending a query to the last of its result; only in an open loop, where it differs from the response time.
+    pub service: Latencies,
+    /// How late queries were sent after they were due; only in an open loop.
+    pub late: Latencies,
+    /// The two parts of the response time, where queries can wait for others.
+    pub split: ResponseSplit,
+    /// The response times by when the results arrived.
+    pub batch_means: BatchMeans,
+    /// Statistics by workload; empty where the totals say the same.
+    pub workloads: Vec<WorkloadStats>,
+    /// Results that were compared.
+    pub compared: u64,
+    /// Compared results that were not as expected.
+    pub different: u64,
+    /// The first of these, and in what it differs.
+    pub first_difference: Option<String>,
+}
+
+/// The statistics of one workload of a mix, or of a workload with a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct WorkloadStats {
+    /// Iterations that succeeded.
+    pub answered: u64,
+    /// Iterations that failed.
+    pub errors: u64,
+    /// Its response times.
+    pub response: Latencies,
+    /// Its response times by when the results arrived.
+    pub batch_means: BatchMeans,
+    /// How long each statement of a transaction took: from the result of the one before it to its own.
+    pub statements: Vec<Latencies>,
+    /// The longest time that the server took for an iteration, and the number of that iteration.
+    pub slowest: Option<(Duration, u64)>,
+}
+
+/// The errors with one SQLSTATE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorCount {
+    /// The number of errors.
+    pub count: u64,
+    /// The message of the first one.
+    pub first: String,
+}
+
+impl RunStats {
+    /// Count a query that failed with `error` while `doing` something.
+    pub(crate) fn failed(&mut self, doing: &str, error: &PgError) {
+        let count = self
+            .errors
+            .entry(sqlstate(error).to_owned())
+            .or_insert_with(|| ErrorCount { count: 0, first: Error::database(doing, error).to_string() });
+        count.count += 1;
+    }
+
+    /// The number of queries that failed.
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().map(|error| error.count).sum()
+    }
+
+    /// Add the statistics of `other`.
+    pub(crate) fn add(&mut self, other: &RunStats) {
+        self.answered += other.answered;
+        self.retries += other.retries;
+        self.reconnections += other.reconnections;
+        self.compared += other.compared;
+        for (sqlstate, error) in &other.errors {
+            self.errors
+                .entry(sqlstate.clone())
+                .and_modify(|count| count.count += error.count)
+                .or_insert_with(|| error.clone());
+        }
+        self.response.add(&other.response);
+        self.service.add(&other.service);
+        self.late.add(&other.late);
+        self.split.add(&other.split);
+        self.batch_means.add(&other.batch_means);
+        self.different += other.different;
+        self.first_difference = self.first_difference.take().or_else(|| other.first_difference.clone());
+        self.workloads.resize_with(self.workloads.len().max(other.workloads.len()), WorkloadStats::default);
+        for (own, other) in self.workloads.iter_mut().zip(&other.workloads) {
+            own.add(other);
+        }
+    }
+}
+
+impl WorkloadStats {
+    fn add(&mut self, other: &WorkloadStats) {
+        self.answered += other.answered;
+        self.errors += other.errors;
+        self.response.add(&other.response);
+        self.batch_means.add(&other.batch_means);
+        self.statements.resize_with(self.statements.len().max(other.statements.len()), Latencies::default);
+        for (own, other) in self.statements.iter_mut().zip(&other.statements) {
+            own.add(other);
+        }
+        self.slowest = self.slowest.max(other.slowest);
+    }
+}
+
+/// The SQLSTATE of `error`: 08006 (connection failure) if the connection was lost before the server reported any, and
+/// `client` for a query that was never sent.
+fn sqlstate(error: &PgError) -> &str {
+    match error.code() {
+        Some(code) => code.code(),
+        None if error.is_closed() => "08006",
+        None => "client",
+    }
+}

@@ -1,0 +1,211 @@
+//! Sampling what the server's processes do during a run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Row, Statement};
+
+use crate::query::verdict::cpu::{CpuTimes, machine_cores, process_seconds};
+use crate::query::verdict::statements::{ServerStatement, counting_query, difference, statements};
+use crate::query::verdict::timeout::soon;
+use crate::query::verdict::{ServerActivity, Verdict};
+
+/// In a shorter time the system has hardly counted what the CPUs did.
+const LEAST_SECONDS: f64 = 0.2;
+
+/// The time between two samples.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Samples what the server does until it is finished.
+#[derive(Debug)]
+pub(crate) struct ActivitySampler {
+    stop: oneshot::Sender<()>,
+    watching: JoinHandle<(ServerActivity, Option<Vec<ServerStatement>>)>,
+}
+
+/// The process IDs of the backends that a run uses; they change when connections are replaced.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pids(Arc<Mutex<Vec<i32>>>);
+
+impl Pids {
+    /// The process IDs at the start of the run.
+    pub(crate) fn new(pids: Vec<i32>) -> Pids {
+        Pids(Arc::new(Mutex::new(pids)))
+    }
+
+    /// Put `new` in the place of `old`.
+    pub(crate) fn replace(&self, old: i32, new: i32) {
+        let mut pids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pids.retain(|pid| *pid != old);
+        pids.push(new);
+    }
+
+    fn get(&self) -> Vec<i32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ActivitySampler {
+    /// Begin to sample the backends `pids` over `client`, a connection outside the run. CPU times are read too if the
+    /// server `is_local`.
+    pub(crate) async fn start(client: Client, pids: Pids, is_local: bool) -> ActivitySampler {
+        let counting_query = soon(counting_query(&client)).await.flatten();
+        let before = statements(&client, counting_query.as_deref()).await;
+        // The first execution costs the server as much as many later ones, because it has to read the view's
+        // definition.
+        let query = match soon(client.prepare(&sampling_query("leader_pid"))).await {
+            // Before version 13, pg_stat_activity does not have a worker's leader.
+            Some(Err(_)) => soon(client.prepare(&sampling_query("NULL::int"))).await.and_then(Result::ok),
+            prepared => prepared.and_then(Result::ok),
+        };
+        if let Some(query) = &query {
+            soon(client.query(query, &[&pids.get()])).await;
+        }
+        let (stop, stopped) = oneshot::channel();
+        let watching = tokio::spawn(async move {
+            let activity = watch(&client, query, &pids, is_local, stopped).await;
+            let after = statements(&client, counting_query.as_deref()).await;
+            (activity, before.zip(after).map(|(before, after)| difference(&before, after)))
+        });
+        ActivitySampler { stop, watching }
+    }
+
+    /// Stop sampling and judge what bounded the run. `rate_was_kept` in an open loop that kept up with its rate.
+    pub(crate) async fn finish(self, rate_was_kept: bool) -> Verdict {
+        let _ = self.stop.send(());
+        let (activity, statements) = self.watching.await.expect("the sampler does not panic");
+        Verdict::new(ServerActivity { rate_was_kept, ..activity }, statements)
+    }
+}
+
+/// The query that counts the backends `$1` by what they do: run, wait for the client, or wait for something else; with
+/// the process IDs of their parallel workers. A backend and its workers count as one, by what most of them do other
+/// than wait for each other.
+fn sampling_query(leader_pid: &str) -> String {
+    format!(
+        "WITH processes AS (
+             SELECT pid, coalesce({leader_pid}, pid) AS backend, state, wait_event_type, wait_event
+             FROM pg_catalog.pg_stat_activity WHERE coalesce({leader_pid}, pid) = ANY ($1)
+         ), states AS (
+             SELECT pid, backend,
+                    -- A worker has no state until it has begun.
+                    CASE WHEN wait_event_type = 'Client' OR pid = backend AND state IS DISTINCT FROM 'active'
+                         THEN 'client'
+                         WHEN wait_event IS NULL THEN 'running'
+                         ELSE wait_event_type || ':' || wait_event END COLLATE \"C\" AS state
+             FROM processes
+         ), backends AS (
+             SELECT coalesce(
+                        -- Of two that are equally frequent take the last, as running is.
+                        mode() WITHIN GROUP (ORDER BY state DESC)
+                            FILTER (WHERE state <> 'client' AND state NOT LIKE 'IPC:%'),
+                        min(state) FILTER (WHERE pid = backend),
+                        'running') AS state,
+                    array_agg(pid) FILTER (WHERE pid <> backend) AS workers
+             FROM states GROUP BY backend
+         )
+         SELECT state, count(*), workers FROM backends GROUP BY state, workers"
+    )
+}
+
+/// The samples so far.
+#[derive(Debug, Default)]
+struct Samples {
+    /// How many there are.
+    count: u64,
+    /// How many times backends were seen in each state.
+    states: BTreeMap<String, u64>,
+    /// The CPU seconds of each parallel worker when it was last seen.
+    workers: BTreeMap<i32, f64>,
+    has_parallel_workers: bool,
+}
+
+impl Samples {
+    fn add(&mut self, rows: Vec<Row>, is_local: bool) {
+        self.count += 1;
+        for row in rows {
+            *self.states.entry(row.get(0)).or_default() += row.get::<_, i64>(1) as u64;
+            for pid in row.get::<_, Option<Vec<i32>>>(2).into_iter().flatten() {
+                self.has_parallel_workers = true;
+                if let Some(seconds) = process_seconds(pid).filter(|_| is_local) {
+                    let most = self.workers.entry(pid).or_default();
+                    *most = most.max(seconds);
+                }
+            }
+        }
+    }
+
+    /// What was seen between `before` and `after`, which are `seconds` apart, over `backends` backends.
+    fn activity(self, backends: usize, before: &CpuTimes, after: CpuTimes, seconds: f64) -> ServerActivity {
+        let client_limit = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mean = |count: u64| count as f64 / self.count.max(1) as f64;
+        let mut waiting: Vec<(String, f64)> = Vec::new();
+        let (mut running, mut waiting_for_client) = (0.0, 0.0);
+        for (state, count) in self.states {
+            match state.as_str() {
+                "running" => running = mean(count),
+                "client" => waiting_for_client = mean(count),
+                _ => waiting.push((state, mean(count))),
+            }
+        }
+        waiting.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let server_cores = before.server.as_ref().zip(after.server).map(|(before, after)| {
+            // The whole time of processes that started since.
+            let used = |(pid, seconds): (&i32, &f64)| seconds - before.get(pid).unwrap_or(&0.0);
+            (after.iter().map(used).sum::<f64>().max(0.0) + self.workers.values().sum::<f64>()) / seconds
+        });
+        let busy = before.machine.zip(after.machine).filter(|_| seconds >= LEAST_SECONDS);
+        ServerActivity {
+            backends,
+            samples: self.count,
+            running,
+            waiting_for_client,
+            waiting,
+            client_cores: (after.client - before.client) / seconds,
+            server_cores,
+            has_parallel_workers: self.has_parallel_workers,
+            busy_cores: busy.map(|(before, after)| (after - before).max(0.0) / seconds),
+            cores: machine_cores().unwrap_or(client_limit),
+            client_limit,
+            rate_was_kept: false,
+        }
+        .attributed()
+    }
+}
+
+/// Sample the backends `pids` with `query` until `stopped`.
+async fn watch(
+    client: &Client,
+    query: Option<Statement>,
+    pids: &Pids,
+    is_local: bool,
+    mut stopped: oneshot::Receiver<()>,
+) -> ServerActivity {
+    let began = Instant::now();
+    let backends = pids.get().len();
+    let before = CpuTimes::now(&pids.get(), is_local);
+    let (mut samples, mut is_stopped) = (Samples::default(), false);
+    if let Some(query) = query {
+        loop {
+            // Wait first: nothing has been sent yet.
+            tokio::select! {
+                _ = &mut stopped => is_stopped = true,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+            if is_stopped {
+                break;
+            }
+            let Some(Ok(rows)) = soon(client.query(&query, &[&pids.get()])).await else { break };
+            samples.add(rows, is_local);
+        }
+    }
+    if !is_stopped {
+        // CPU times cover the whole run, even if the server cannot be sampled.
+        let _ = stopped.await;
+    }
+    let after = CpuTimes::now(&pids.get(), is_local);
+    samples.activity(backends, &before, after, began.elapsed().as_secs_f64())
+}
