@@ -1,8 +1,8 @@
-//! The one error type, what it prints, and the exit code it ends the process with.
+//! The one error type: what happened, what to do about it, and where.
 
 mod caret;
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use tokio_postgres::error::{DbError, ErrorPosition};
@@ -14,30 +14,75 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in one paragraph, with the remedy apart.
 ///
-/// The message is a lower-case fragment that names the file, line, column or statement it is about, with the line of
-/// a statement under it where the server points into one; the help says what to do next. Branch on [`Error::kind`], never on the text.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+/// The message is a lower-case fragment that names the file, line, column or statement it is about; where the server
+/// points into a statement, that line of it follows. The help says what to do next. Branch on [`Error::kind`],
+/// [`Error::sqlstate`] and [`Error::location`], never on the text.
+#[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
     help: Option<String>,
+    location: Option<Box<Location>>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What an [`Error`] is about.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
+
+/// Where in an input an [`Error`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Location {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1, on which the record begins; `None` when the error is about the whole file.
+    pub line: Option<u64>,
+    /// The field of the record, from 1; `None` when the error is about the whole record.
+    pub column: Option<usize>,
+}
+
+impl Location {
+    /// Somewhere in `file`.
+    pub(crate) fn in_file(file: &str) -> Self {
+        Location { file: file.to_owned(), line: None, column: None }
+    }
+
+    /// On `line` of `file`, from 1.
+    pub(crate) fn on_line(file: &str, line: u64) -> Self {
+        Location { line: Some(line), ..Location::in_file(file) }
+    }
+
+    /// In this field of the record, from 1.
+    pub(crate) fn in_column(self, column: usize) -> Self {
+        Location { column: Some(column), ..self }
+    }
+}
+
+/// The kind of an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
-    /// The command line or the environment asks for something that cannot be done.
+    /// A flag, an option or an environment variable is invalid, or contradicts another.
     Usage,
-    /// `config.toml` is missing, malformed or names something unknown.
+    /// `config.toml` is missing, malformed, or has an unknown key or value.
     Config,
-    /// The input file is missing, or a record of it is not what the table takes.
+    /// An input file is missing, or one of its records does not fit the table.
     Input,
     /// An output file cannot be written.
     Output,
-    /// No connection: the server is down, refuses the login or is not there.
+    /// No connection: the server cannot be reached, refuses the login, or closed the connection.
     Connect,
-    /// The server that we start ourselves cannot be found, initialised or started.
+    /// The embedded server cannot be found, initialised or started.
     Launch,
     /// The server refused a statement.
     Database,
@@ -45,7 +90,7 @@ pub enum ErrorKind {
     Interrupted,
 }
 
-/// The message of an error that is part of a report, and null where there is none.
+/// The message of an error as a field of a report; null without an error.
 ///
 /// # Errors
 /// As `serializer`.
@@ -60,7 +105,7 @@ pub(crate) fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S
 impl Error {
     /// An error of `kind`; prefer the named constructors.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), help: None }
+        Error { kind, message: message.into(), help: None, location: None, source: None }
     }
 
     /// [`ErrorKind::Usage`].
@@ -99,40 +144,48 @@ impl Error {
     }
 
     /// An I/O failure on `path`: "failed to {action} {path}: {source}".
-    pub fn io(kind: ErrorKind, action: &str, path: &Path, source: &std::io::Error) -> Self {
-        Error::new(kind, format!("failed to {action} {}: {source}", path.display()))
+    pub fn io(kind: ErrorKind, action: &str, path: &Path, source: std::io::Error) -> Self {
+        let message = format!("failed to {action} {}: {source}", path.display());
+        let location = (kind == ErrorKind::Input).then(|| Location::in_file(&path.display().to_string()));
+        Error { location: location.map(Box::new), ..Error::new(kind, message).with_source(source) }
     }
 
-    /// A failure of the driver or the server while `doing` something ("create table persons").
+    /// A failure of the driver or the server in the middle of something ("create table persons").
     ///
-    /// The driver displays server errors as "db error", so message, detail, constraint and SQLSTATE are taken
-    /// out of it here, and the server's hint becomes the help.
-    pub fn database(doing: &str, source: &tokio_postgres::Error) -> Self {
-        let Some(db) = source.as_db_error() else {
-            let kind = if source.is_closed() { ErrorKind::Connect } else { ErrorKind::Database };
-            let mut message = format!("failed to {doing}: {source}");
-            if let Some(cause) = std::error::Error::source(source) {
-                let _ = write!(message, ": {cause}");
-            }
-            let error = Error::new(kind, message);
-            return match kind {
-                ErrorKind::Connect => error.with_help("the server closed the connection; its log says why"),
-                _ => error,
-            };
-        };
-        Error::refused(&format!("failed to {doing}"), None, db)
+    /// The driver displays server errors as "db error", so message, detail, constraint and SQLSTATE are taken out of it
+    /// here, and the server's hint becomes the help.
+    pub(crate) fn database(doing: &str, source: tokio_postgres::Error) -> Self {
+        Error::describe(doing, &source).with_source(source)
     }
 
-    /// The server does not prepare the statement `sql`, which users know as `name`; shows the place that it points
-    /// at.
-    pub fn statement(name: &str, sql: &str, source: &tokio_postgres::Error) -> Self {
+    /// As [`Error::database`], without the cause.
+    pub(crate) fn describe(doing: &str, source: &tokio_postgres::Error) -> Self {
+        if let Some(db) = source.as_db_error() {
+            return Error::refused(&format!("failed to {doing}"), None, db);
+        }
+        let mut message = format!("failed to {doing}: {source}");
+        if let Some(cause) = std::error::Error::source(source) {
+            let _ = write!(message, ": {cause}");
+        }
+        if source.is_closed() {
+            return Error::new(ErrorKind::Connect, message)
+                .with_help("the server closed the connection; its log says why");
+        }
+        Error::new(ErrorKind::Database, message)
+    }
+
+    /// The server does not prepare the statement `sql`, which users know as `name`; shows the place that the server
+    /// points at.
+    pub(crate) fn statement(name: &str, sql: &str, source: tokio_postgres::Error) -> Self {
         match source.as_db_error() {
-            Some(db) => Error::refused(&format!("{name} does not prepare"), Some(sql), db),
+            Some(db) => {
+                Error::refused(&format!("{name} does not prepare"), Some(sql), db).with_source(source)
+            }
             None => Error::database(&format!("prepare {name}"), source),
         }
     }
 
-    /// "{start}: {what the server says}"; `sql` is the statement, if users know it.
+    /// "{start}: {the server's message}"; `sql` is the statement, if the user knows it.
     fn refused(start: &str, sql: Option<&str>, db: &DbError) -> Self {
         let mut message = format!("{start}: {} (SQLSTATE {}", db.message(), db.code().code());
         if let Some(constraint) = db.constraint() {
@@ -149,13 +202,13 @@ impl Error {
             (Some(ErrorPosition::Original(position)), None) => {
                 let _ = write!(message, "; at character {position} of the statement");
             }
-            // A statement that a function or a trigger of the server runs.
+            // A statement run by a function or a trigger.
             (Some(ErrorPosition::Internal { position, query }), _) => {
                 let _ = write!(message, "\n{}", point_at(query, *position));
             }
             (None, _) => {}
         }
-        // 57P01 and its like: the server shuts down, or somebody ended the session.
+        // 57P01 and similar: the server is shutting down, or the session was terminated.
         let kind = if db.code().code().starts_with("57P") { ErrorKind::Connect } else { ErrorKind::Database };
         let error = Error::new(kind, message);
         match db.hint() {
@@ -164,10 +217,10 @@ impl Error {
         }
     }
 
-    /// The same error, with `more` that is true besides.
+    /// The same error, with `more` appended to its message.
     #[must_use]
     pub fn and(mut self, more: &str) -> Self {
-        // What a server points into has lines of its own.
+        // A message with a quoted statement has several lines.
         let separator = if self.message.contains('\n') { "\n" } else { "; " };
         self.message.push_str(separator);
         self.message.push_str(more);
@@ -181,13 +234,57 @@ impl Error {
         self
     }
 
-    /// What the error is about.
+    /// The same error with its cause.
+    #[must_use]
+    pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// The same error with the place of the record or field it is about.
+    #[must_use]
+    pub(crate) fn at(mut self, location: Location) -> Self {
+        self.location = Some(Box::new(location));
+        self
+    }
+
+    /// Where in the input the error is, if it is about a file, a record or a field.
+    pub fn location(&self) -> Option<&Location> {
+        self.location.as_deref()
+    }
+
+    /// The server's SQLSTATE, five characters listed in appendix A of PostgreSQL's documentation; `None` when the error
+    /// is not the server's.
+    pub fn sqlstate(&self) -> Option<&str> {
+        let driver: &tokio_postgres::Error = self.source.as_ref()?.downcast_ref()?;
+        driver.code().map(tokio_postgres::error::SqlState::code)
+    }
+
+    /// The kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What to do about it, when something can be said.
+    /// What to do about it, if there is a known remedy.
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_and_the_place_are_kept() {
+        let missing = std::io::Error::from_raw_os_error(2);
+        let error = Error::io(ErrorKind::Input, "open", Path::new("people.csv"), missing);
+        assert_eq!(error.location(), Some(&Location::in_file("people.csv")));
+        let cause =
+            std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
+        assert_eq!(error.sqlstate(), None);
+        let error = Error::input("bad").at(Location::on_line("people.csv", 7).in_column(2));
+        assert_eq!(error.location().map(|place| (place.line, place.column)), Some((Some(7), Some(2))));
     }
 }

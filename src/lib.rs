@@ -65,5 +65,5 @@ pub mod sql;
 pub mod suggest;
 
 pub use crate::blocking::blocking;
-pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::error::{Error, ErrorKind, Location, Result};
 pub use crate::progress::Progress;

@@ -28,7 +28,7 @@ impl AtomicFile {
     /// [`ErrorKind::Output`] when the temporary file cannot be created.
     pub fn create(what: &'static str, path: &Path) -> Result<Self> {
         AtomicFile::open(what, path)
-            .map_err(|error| Error::io(ErrorKind::Output, &format!("create the {what}"), path, &error))
+            .map_err(|error| Error::io(ErrorKind::Output, &format!("create the {what}"), path, error))
     }
 
     /// As [`AtomicFile::create`], but with a plain I/O error.
@@ -55,7 +55,7 @@ impl AtomicFile {
     /// [`ErrorKind::Output`] when the file cannot be written or renamed.
     pub fn write_json(mut self, document: &impl Serialize) -> Result<()> {
         let written = serde_json::to_writer_pretty(&mut self.file, document).map_err(io::Error::from);
-        written.and_then(|()| writeln!(self.file)).map_err(|error| self.failed(&error))?;
+        written.and_then(|()| writeln!(self.file)).map_err(|error| self.failed(error))?;
         self.finish()
     }
 
@@ -65,7 +65,7 @@ impl AtomicFile {
     /// [`ErrorKind::Output`] when the file cannot be written or renamed.
     pub fn finish(self) -> Result<()> {
         let (what, path) = (self.what, self.path.clone());
-        self.persist().map_err(|error| failed(what, &path, &error))
+        self.persist().map_err(|error| failed(what, &path, error))
     }
 
     /// As [`AtomicFile::finish`], but with a plain I/O error.
@@ -79,7 +79,7 @@ impl AtomicFile {
     }
 
     /// The error that reports a failed write to this file.
-    pub fn failed(&self, error: &io::Error) -> Error {
+    pub fn failed(&self, error: io::Error) -> Error {
         failed(self.what, &self.path, error)
     }
 }
@@ -94,7 +94,7 @@ impl Write for AtomicFile {
     }
 }
 
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::io(ErrorKind::Output, &format!("write the {what}"), path, error)
 }
 

@@ -236,7 +236,7 @@ impl Table {
     /// # Errors
     /// When a catalog query fails.
     pub async fn find(client: &impl GenericClient, name: &TableName) -> Result<Option<Table>> {
-        let failed = |error| Error::database(&format!("look up table {name}"), &error);
+        let failed = |error| Error::database(&format!("look up table {name}"), error);
         let relation = client.query_opt(RELATION, &[&name.sql()]).await.map_err(failed)?;
         let Some(relation) = relation else { return Ok(None) };
         let oid: u32 = relation.get(0);

@@ -30,7 +30,7 @@ pub(crate) async fn unique_key_columns(
          ORDER BY k.n";
     let rows = client.query(sql, &[&table.oid, &name]).await.map_err(|error| {
         let index = name.map_or("the primary key".to_owned(), |name| format!("index {name}"));
-        Error::database(&format!("look up {index} of {}", table.name), &error)
+        Error::database(&format!("look up {index} of {}", table.name), error)
     })?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

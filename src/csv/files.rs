@@ -10,6 +10,7 @@ use crate::csv::input::Inputs;
 use crate::csv::record::Record;
 use crate::csv::records::{Header, Records};
 use crate::csv::sniff::{SAMPLE_BYTES, Sniffed, sniff};
+use crate::error::Location;
 use crate::{Error, Result};
 
 /// How to read the input files.
@@ -169,7 +170,8 @@ impl Files {
                     header.names.join(","),
                     first.names.join(",")
                 ))
-                .with_help("files loaded together must have the same columns in the same order"));
+                .with_help("files loaded together must have the same columns in the same order")
+                .at(Location::on_line(self.records.name(), header.line)));
             }
             Some(_) => {}
         }

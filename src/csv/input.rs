@@ -273,8 +273,10 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     })?;
     let mut files = Vec::new();
     for path in paths {
-        let path =
-            path.map_err(|error| Error::io(ErrorKind::Input, "read directory", error.path(), error.error()))?;
+        let path = path.map_err(|error| {
+            let directory = error.path().to_owned();
+            Error::io(ErrorKind::Input, "read directory", &directory, error.into())
+        })?;
         if !path.is_dir() {
             files.push(path);
         }
@@ -290,7 +292,7 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
 fn open(path: &Path) -> Result<File> {
     let failed = |error: io::Error| {
         let missing = error.kind() == io::ErrorKind::NotFound;
-        let error = Error::io(ErrorKind::Input, "open", path, &error);
+        let error = Error::io(ErrorKind::Input, "open", path, error);
         if missing {
             return error.with_help(
                 "check the path, which is relative to the current directory; - is standard input",

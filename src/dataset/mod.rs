@@ -87,7 +87,7 @@ pub fn write_csv(options: &DatasetOptions, path: &Path, progress: &Progress) -> 
     options.check()?;
     let mut output = Output::open(path)?;
     let written = generate(options, &mut output.writer(), progress)?
-        .map_err(|error| output::write_error(path, &error))?;
+        .map_err(|error| output::write_error(path, error))?;
     output.finish(path)?;
     Ok(written)
 }

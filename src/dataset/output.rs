@@ -21,14 +21,14 @@ impl Output {
         // Opening an existing file for append checks that it is writable, without changing it.
         match OpenOptions::new().append(true).open(path) {
             Ok(file) => {
-                let metadata = file.metadata().map_err(|error| write_error(path, &error))?;
+                let metadata = file.metadata().map_err(|error| write_error(path, error))?;
                 if !metadata.is_file() || is_descriptor(path) {
                     return Ok(Output::Stream(file));
                 }
                 Output::replacement(path)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Output::replacement(path),
-            Err(error) => Err(write_error(path, &error)),
+            Err(error) => Err(write_error(path, error)),
         }
     }
 
@@ -42,7 +42,7 @@ impl Output {
             return Err(Error::output(format!("failed to write {}: no such directory", path.display()))
                 .with_help("create the directory first, or name a file in one that exists"));
         }
-        AtomicFile::open("file", path).map(Output::Replacement).map_err(|error| write_error(path, &error))
+        AtomicFile::open("file", path).map(Output::Replacement).map_err(|error| write_error(path, error))
     }
 
     /// The writer for the rows.
@@ -57,15 +57,16 @@ impl Output {
     pub(super) fn finish(self, path: &Path) -> Result<()> {
         match self {
             Output::Stream(_) => Ok(()),
-            Output::Replacement(file) => file.persist().map_err(|error| write_error(path, &error)),
+            Output::Replacement(file) => file.persist().map_err(|error| write_error(path, error)),
         }
     }
 }
 
 /// The error for a failure to write `path`, with a remedy where there is one.
-pub(super) fn write_error(path: &Path, source: &io::Error) -> Error {
+pub(super) fn write_error(path: &Path, source: io::Error) -> Error {
+    let kind = source.kind();
     let error = Error::io(ErrorKind::Output, "write", path, source);
-    match source.kind() {
+    match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             error.with_help("free some space, write to another file system, or generate fewer rows")
         }

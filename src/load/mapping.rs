@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::catalog::{Column, Table, TableName};
 use crate::csv::{Header, excerpt};
 use crate::encode::{Encoder, TypeKind};
+use crate::error::Location;
 use crate::load::options::{Mode, Naming};
 use crate::sql::{quote, quote_list};
 use crate::{Error, Result};
@@ -215,8 +216,12 @@ impl<'a> FieldMapper<'a> {
 
     /// The error for `field`, from 0.
     fn refuse(&self, field: usize, reason: &str) -> Error {
-        let line = self.header.map_or_else(String::new, |header| format!(", line {}", header.line));
+        let (line, location) = match self.header.filter(|_| self.naming.columns.is_none()) {
+            Some(header) => (format!(", line {}", header.line), Location::on_line(self.file, header.line)),
+            None => (String::new(), Location::in_file(self.file)),
+        };
         Error::input(format!("{}{line}, column {}: {reason}", self.file, field + 1))
+            .at(location.in_column(field + 1))
     }
 
     /// The error for all names that the table does not have.

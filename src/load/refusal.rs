@@ -1,14 +1,16 @@
 //! The server's refusals of rows: errors with a remedy, and which of them are about rows at all.
 
-use tokio_postgres::error::SqlState;
-
 use crate::Error;
 use crate::catalog::Table;
 
 /// The error for a refusal by the server, with a remedy where the server sent no hint.
-pub(crate) fn refusal_error(doing: &str, error: &tokio_postgres::Error) -> Error {
-    let refusal = Error::database(doing, error);
-    match error.code().map(SqlState::code) {
+pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error {
+    with_remedy(Error::database(doing, error))
+}
+
+/// `refusal` with a remedy, where the server sent no hint.
+fn with_remedy(refusal: Error) -> Error {
+    match refusal.sqlstate() {
         Some("22007" | "22008") => refusal.with_help(
             "DateStyle sets the order of day, month and year: PGOPTIONS='-c datestyle=DMY' for your own server, \
              [server.settings] DateStyle = \"DMY\" for the embedded one",

@@ -242,7 +242,7 @@ impl ServerFacts {
                 &[&&names[..]],
             )
             .await
-            .map_err(|error| Error::database("query the server's settings", &error))?;
+            .map_err(|error| Error::database("query the server's settings", error))?;
         let mut values = row.get::<_, Vec<String>>(0).into_iter();
         let mut next = || values.next().unwrap_or_default();
         // Debian appends its package version: "15.18 (Debian 15.18-0+deb12u1)".

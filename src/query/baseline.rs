@@ -57,7 +57,7 @@ impl SaveFile {
     /// [`ErrorKind::Output`] when it cannot be written.
     pub fn write(self, run: &SavedRun) -> Result<()> {
         let SaveFile(mut file) = self;
-        serde_json::to_writer(&mut file, run).map_err(|error| file.failed(&error.into()))?;
+        serde_json::to_writer(&mut file, run).map_err(|error| file.failed(error.into()))?;
         file.finish()
     }
 }
@@ -155,7 +155,7 @@ impl SavedRun {
     /// [`ErrorKind::Input`] when the file cannot be read, or is not a saved run.
     pub fn read(path: &Path) -> Result<SavedRun> {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::io(ErrorKind::Input, "read the baseline", path, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Input, "read the baseline", path, error))?;
         serde_json::from_str(&text).map_err(|error| {
             Error::input(format!("{} is not a saved run: {error}", path.display()))
                 .with_help("make one: postgres-etl query --save FILE")

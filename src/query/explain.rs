@@ -75,7 +75,7 @@ async fn plan_counts(connections: &[Connection], sql: &str) -> Result<Option<Pla
             }
             Ok(None) => {}
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => return Ok(None),
-            Err(error) => return Err(Error::database("read how statements were planned", &error)),
+            Err(error) => return Err(Error::database("read how statements were planned", error)),
         }
     }
     Ok((all.custom + all.generic > 0).then_some(all))
@@ -115,7 +115,7 @@ pub(super) async fn explain(
             Err(error) => Err(error.to_string()),
             Ok(connection) => explain_one(connection, mix, (workload, number, iteration), planned)
                 .await
-                .map_err(|error| Error::database("explain the statement", &error).to_string()),
+                .map_err(|error| Error::database("explain the statement", error).to_string()),
         };
         match explained {
             Ok(plan) => slow.plan = plan,

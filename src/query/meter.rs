@@ -335,7 +335,7 @@ async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     };
     let counting = Instant::now();
     let count = client.query_one(&format!("SELECT COUNT(*) FROM {}", name.sql()), &[]).await;
-    let count = count.map_err(|error| Error::database(&format!("count the rows of {name}"), &error))?;
+    let count = count.map_err(|error| Error::database(&format!("count the rows of {name}"), error))?;
     let count_seconds = counting.elapsed().as_secs_f64();
     match u64::try_from(count.get::<_, i64>(0)) {
         Ok(rows) if rows > 0 => Ok(TableReport { name: name.to_string(), rows, count_seconds }),

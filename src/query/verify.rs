@@ -107,7 +107,7 @@ impl OpenMeter<'_> {
                 Err(error) if error.code().is_some() && !is_lost(&error) => {}
                 Err(error) => {
                     let what = sender.mix.describe(query.workload, query.iteration);
-                    return Err(Error::database(&format!("run {what} for --verify"), &error));
+                    return Err(Error::database(&format!("run {what} for --verify"), error));
                 }
             }
         }
@@ -140,7 +140,7 @@ async fn expected_value(sender: &QuerySender, connection: &Connection, value: &s
     }
     let literal = literal(Argument::Text(value), column.type_());
     let row = connection.client.query_one(&format!("SELECT {literal}"), &[]).await.map_err(|error| {
-        Error::database(&format!("read --expect-value {value} as {}", column.type_()), &error)
+        Error::database(&format!("read --expect-value {value} as {}", column.type_()), error)
     })?;
     Ok(row.get::<_, Option<Bytes<'_>>>(0).map(|bytes| hash(bytes.0)))
 }

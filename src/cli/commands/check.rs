@@ -1,8 +1,5 @@
 //! `check`: whether a load and the queries would work, without touching any data.
 
-use crate::cli::config::InputCommand;
-use crate::cli::render::Report;
-use crate::cli::render::units;
 use postgres_etl::catalog::Table;
 use postgres_etl::csv::{Files, Inputs};
 use postgres_etl::load::check::{MappedField, MappingReport, check_can_load, map, no_such_table};
@@ -14,6 +11,9 @@ use serde::Serialize;
 
 use crate::cli::args;
 use crate::cli::commands::Context;
+use crate::cli::config::InputCommand;
+use crate::cli::render::Report;
+use crate::cli::render::units;
 
 /// The result of a check.
 #[derive(Debug, Clone, Serialize)]

@@ -2,10 +2,10 @@
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use postgres_etl::{Error, Result};
 
 use crate::cli::args::Cli;
 use crate::cli::commands::print;
-use postgres_etl::{Error, Result};
 
 /// Print the completion script for `shell`.
 ///

@@ -1,18 +1,18 @@
 //! `generate`: write the CSV of people.
 
-use crate::cli::render::Report;
-use crate::cli::render::units::{bytes, count, seconds};
-use crate::cli::terminal::progress_bar::ProgressLine;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use postgres_etl::{Error, ErrorKind, Progress, Result, blocking, dataset};
 use serde::Serialize;
 
 use crate::cli::args;
 use crate::cli::commands::Context;
 use crate::cli::config::GenerateSettings;
-use postgres_etl::{Error, ErrorKind, Progress, Result, blocking, dataset};
+use crate::cli::render::Report;
+use crate::cli::render::units::{bytes, count, seconds};
+use crate::cli::terminal::progress_bar::ProgressLine;
 
 /// What was generated.
 #[derive(Debug, Clone, Serialize)]
@@ -53,7 +53,7 @@ pub(crate) async fn generate(context: &Context<'_>, settings: GenerateSettings) 
     let path = settings.output.display().to_string();
     if let Some(dir) = settings.default_dir.as_deref() {
         std::fs::create_dir_all(dir)
-            .map_err(|error| Error::io(ErrorKind::Output, "create directory", dir, &error))?;
+            .map_err(|error| Error::io(ErrorKind::Output, "create directory", dir, error))?;
     }
     let work = {
         let progress = Arc::clone(&progress);

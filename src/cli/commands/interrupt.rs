@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use postgres_etl::postgres::{Canceller, Database};
 use postgres_etl::{Error, ErrorKind, Progress, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long work may take to stop and the server to roll back; a second signal ends the wait.
 const PATIENCE: Duration = Duration::from_secs(5);

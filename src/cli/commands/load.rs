@@ -4,12 +4,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use postgres_etl::csv::{Input, Inputs};
 use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, log_path};
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::{Error, Progress, Result};
+use serde::Serialize;
 
 use crate::cli::args;
 use crate::cli::commands::{Context, generate};

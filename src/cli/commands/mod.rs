@@ -12,14 +12,14 @@ mod interrupt;
 use std::io::{IsTerminal, Write};
 
 use clap::CommandFactory as _;
+use postgres_etl::postgres::Database;
+use postgres_etl::{Error, Progress, Result};
 
 use crate::cli::args::{Cli, Command, Global};
 use crate::cli::commands::interrupt::Interrupt;
 use crate::cli::config::Config;
 use crate::cli::exit;
 use crate::cli::render::{Failure, Report};
-use postgres_etl::postgres::Database;
-use postgres_etl::{Error, Progress, Result};
 
 /// What every subcommand needs.
 #[derive(Debug)]

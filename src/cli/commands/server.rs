@@ -1,13 +1,13 @@
 //! `server`: starts, stops and shows the embedded server.
 
-use crate::cli::exit;
-use crate::cli::render::Report;
+use postgres_etl::postgres::embedded::{self, Options};
+use postgres_etl::{Result, blocking};
 use serde::Serialize;
 
 use crate::cli::args::ServerAction;
 use crate::cli::commands::Context;
-use postgres_etl::postgres::embedded::{self, Options};
-use postgres_etl::{Result, blocking};
+use crate::cli::exit;
+use crate::cli::render::Report;
 
 /// What happened to it, or what it is doing.
 #[derive(Debug, Clone, Serialize)]

@@ -2,14 +2,14 @@
 //!
 //! Unknown keys and wrong types are errors that name file, line and the nearest valid key.
 
-use postgres_etl::load::{DeferIndexes, Mode};
-use postgres_etl::query::{ArgSpec, Bound, Distribution, RowsKeyword, Scalar, WorkloadSpec};
-use postgres_etl::suggest::nearest;
-use postgres_etl::{Error, Result};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use postgres_etl::load::{DeferIndexes, Mode};
+use postgres_etl::query::{ArgSpec, Bound, Distribution, RowsKeyword, Scalar, WorkloadSpec};
+use postgres_etl::suggest::nearest;
+use postgres_etl::{Error, Result};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 
@@ -343,9 +343,8 @@ impl<'de> Visitor<'de> for WorkloadCalled<'_> {
 /// # Errors
 /// [`postgres_etl::ErrorKind::Config`] when it cannot be read or is not what this module describes.
 pub(crate) fn read(path: &Path) -> Result<File> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::io(postgres_etl::ErrorKind::Config, "read the configuration", path, &error)
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::io(postgres_etl::ErrorKind::Config, "read the configuration", path, error))?;
     parse(&text, path)
 }
 

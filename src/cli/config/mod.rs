@@ -11,14 +11,14 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use generate::GenerateSettings;
-pub(crate) use load::{InputCommand, LoadCommand};
-pub(crate) use query::QueryCommand;
-
 use postgres_etl::catalog::TableSpec;
 use postgres_etl::{Error, Result};
 
 use crate::cli::args;
+
+pub(crate) use generate::GenerateSettings;
+pub(crate) use load::{InputCommand, LoadCommand};
+pub(crate) use query::QueryCommand;
 
 /// The file that is read when `--config` names none.
 const DEFAULT_FILE: &str = "config.toml";

@@ -1,9 +1,10 @@
 //! `[table]` → the table that a load fills.
 
-use crate::cli::config::file;
 use postgres_etl::catalog::{TableName, TableSpec};
 use postgres_etl::sql::{fold, quote, quote_list};
 use postgres_etl::{Error, Result};
+
+use crate::cli::config::file;
 
 /// The table that `[table]` describes.
 ///

@@ -4,9 +4,8 @@ mod load;
 mod query;
 pub(crate) mod units;
 
-use serde::Serialize;
-
 use postgres_etl::{Error, ErrorKind};
+use serde::Serialize;
 
 use crate::cli::exit;
 
@@ -55,6 +54,7 @@ impl<'a> Failure<'a> {
             ErrorKind::Launch => "launch",
             ErrorKind::Database => "database",
             ErrorKind::Interrupted => "interrupted",
+            _ => "other",
         };
         let exit_code = exit::code(error.kind());
         Failure {

@@ -1,12 +1,13 @@
 //! Reports of `query` for people.
 
-use crate::cli::render::Report;
-use crate::cli::render::units::{count, micros, rate, seconds, server};
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
     Comparison, Interval, LatencySummary, LoadShape, OfferedReport, PlanCounts, ResultCheck, RunReport,
     SearchPoint, SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
 };
+
+use crate::cli::render::Report;
+use crate::cli::render::units::{count, micros, rate, seconds, server};
 
 /// Indents what continues a line.
 const INDENT: &str = "           ";

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::task::JoinHandle;
-
 use postgres_etl::query::{Limits, RunMonitor};
 use postgres_etl::query::{RunInProgress, Second};
+use tokio::task::JoinHandle;
 
 /// Shows the runs of a meter until it is dropped.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use crate::csv::dialect::Dialect;
 use crate::csv::limits::{LONGEST_BOM, MAX_RECORD_BYTES_CEILING, READ_BLOCK};
 use crate::csv::record::{FieldSpan, Quoting, Record};
 use crate::csv::scan::{Scan, Specials, WIDTH};
+use crate::error::Location;
 use crate::{Error, Result};
 
 /// The line ending of a file, determined by its first line.
@@ -138,6 +139,7 @@ impl<R: Read> Records<R> {
                 let encoding = record.encoding().name();
                 Error::input(format!("{location}: the header is not valid {encoding}"))
                     .with_help("set the encoding of the file with --encoding, such as windows-1252")
+                    .at(Location::on_line(file, record.line).in_column(index + 1))
             })?;
             names.push(name.to_owned());
         }
@@ -414,6 +416,11 @@ impl<R: Read> Records<R> {
         format!("{}, line {}", self.name, self.line)
     }
 
+    /// The line on which the current record begins.
+    fn place(&self) -> Location {
+        Location::on_line(&self.name, self.line)
+    }
+
     #[cold]
     fn mixed_line_ends(&self, byte: u8, first: LineEnd) -> Error {
         let found = if byte == b'\n' { "line feed" } else { "carriage return" };
@@ -427,12 +434,13 @@ impl<R: Read> Records<R> {
             self.location()
         ))
         .with_help("use the same line ending throughout, or quote the field that contains this one")
+        .at(self.place())
     }
 
     #[cold]
     fn unclosed_quote(&self) -> Error {
         let message = format!("{}: a quote opened in this record is never closed", self.location());
-        Error::input(message).with_help("close it, and double every quote inside a value")
+        Error::input(message).with_help("close it, and double every quote inside a value").at(self.place())
     }
 
     #[cold]
@@ -446,6 +454,7 @@ impl<R: Read> Records<R> {
         .with_help(
             "check for an unclosed quote, or a file that is not CSV; --max-record-bytes raises the limit",
         )
+        .at(self.place())
     }
 }
 

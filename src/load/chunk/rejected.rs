@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 
 use crate::Error;
+use crate::error::Location;
 
 /// Why a record was rejected. The serialized fields are the keys of the rejects log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -73,10 +74,12 @@ impl Reject {
     pub(crate) fn into_error(self) -> Error {
         let Reject { file, first_line, reason, .. } = self;
         let Reason { column, field, reason, help, .. } = reason;
+        let location = Location::on_line(&file, first_line);
+        let location = field.map_or(location.clone(), |field| location.in_column(field));
         let column = match (field, column) {
             (Some(field), Some(column)) => format!(", column {field} ({column})"),
             _ => String::new(),
         };
-        Error::input(format!("{file}, line {first_line}{column}: {reason}")).with_help(help)
+        Error::input(format!("{file}, line {first_line}{column}: {reason}")).with_help(help).at(location)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc, watch};
 
+use crate::error::Location;
 use crate::load::chunk::encoder::{ChunkEncoder, TextFallback};
 use crate::load::chunk::{Chunk, LineMap};
 use crate::progress::Progress;
@@ -164,6 +165,14 @@ impl<'a> ChunkFeed<'a> {
             (first, last) => format!("lines {first} to {last}"),
         };
         Some(format!("{}, {line}", chunk.file))
+    }
+
+    /// The place where the record of `row`, from 0, begins.
+    pub(crate) fn location(&self, row: u64) -> Option<Location> {
+        let after = self.delivered.partition_point(|chunk| chunk.first_row <= row);
+        let chunk = &self.delivered[after.checked_sub(1)?];
+        let (line, _) = chunk.lines.range((row - chunk.first_row) as usize);
+        Some(Location::on_line(&chunk.file, line))
     }
 
     /// As [`ChunkFeed::locate`], for the rows `first` to `last`.

@@ -60,7 +60,7 @@ impl UniqueIndex {
         rows: Range<usize>,
     ) -> Result<Vec<usize>> {
         let failed =
-            |error| Error::database(&format!("look for keys that already exist in {}", table.name), &error);
+            |error| Error::database(&format!("look for keys that already exist in {}", table.name), error);
         let (mut types, mut parameters, mut names, mut equal, mut not_null) =
             (Vec::<Type>::new(), vec![], vec![], vec![], vec![]);
         for (number, &column) in self.columns.iter().enumerate() {

@@ -90,11 +90,11 @@ impl RejectFiles {
         let end = if self.marks.line_end(raw).is_some() { &[][..] } else { &self.line_end };
         let before = if self.written == 0 { [self.marks.byte_order_mark, header] } else { [&[][..]; 2] };
         let csv = [before[0], before[1], raw, end].iter().try_for_each(|part| self.csv.write_all(part));
-        csv.map_err(|error| self.csv.failed(&error))?;
+        csv.map_err(|error| self.csv.failed(error))?;
         serde_json::to_writer(&mut self.log, reject)
             .map_err(std::io::Error::from)
             .and_then(|()| self.log.write_all(b"\n"))
-            .map_err(|error| self.log.failed(&error))?;
+            .map_err(|error| self.log.failed(error))?;
         self.written += 1;
         Ok(())
     }

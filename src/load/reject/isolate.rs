@@ -189,7 +189,7 @@ impl<'a> RejectIsolator<'a> {
                     let reason = Reason { detail, ..self.reason(&error) };
                     written.rejects.push(chunk.reject(row, reason));
                 }
-                Err(error) => return Err(self.not_about_rows(&error)),
+                Err(error) => return Err(self.not_about_rows(error)),
             }
         }
         Ok(())
@@ -207,7 +207,7 @@ impl<'a> RejectIsolator<'a> {
             Err(WriteFailure::Input(error)) => Err(error),
             Err(WriteFailure::Server { error, rows }) => {
                 if !is_about_rows(&error, self.table) {
-                    return Err(self.not_about_rows(&error));
+                    return Err(self.not_about_rows(error));
                 }
                 self.execute("ROLLBACK TO piece; RELEASE piece").await?;
                 let good_rows = rows.filter(|(first, last)| first == last).map(|(row, _)| row as usize);
@@ -273,14 +273,14 @@ impl<'a> RejectIsolator<'a> {
     }
 
     /// The error for a refusal that no rejected row can avoid.
-    fn not_about_rows(&self, error: &PgError) -> Error {
+    fn not_about_rows(&self, error: PgError) -> Error {
         refusal_error(&format!("load rows into {}", self.table.name), error)
     }
 
     async fn execute(&self, sql: &str) -> Result<()> {
         let done = self.client.batch_execute(sql).await;
         done.map_err(|error| {
-            Error::database(&format!("set a savepoint while loading {}", self.table.name), &error)
+            Error::database(&format!("set a savepoint while loading {}", self.table.name), error)
         })
     }
 }

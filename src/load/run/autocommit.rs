@@ -33,7 +33,7 @@ const CHUNK_ROWS: usize = 64;
 pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResult> {
     let LoadRun { settings, files, new_table, connections, progress, started } = run;
     let mut phases = Phases::default();
-    let failed = |doing| move |error| Error::database(doing, &error);
+    let failed = |doing| move |error| Error::database(doing, error);
     let transaction = client.transaction().await.map_err(failed("begin a transaction"))?;
     let prepared = prepare_table(&*transaction, settings, &files, new_table).await?;
     transaction.commit().await.map_err(failed("commit the new table"))?;

@@ -38,14 +38,14 @@ pub(crate) async fn load(
     checks: RowChecks,
 ) -> Result<RunResult, Stopped> {
     let (settings, progress) = (run.settings, run.progress);
-    let failed = |doing| move |error| Error::database(doing, &error);
+    let failed = |doing| move |error| Error::database(doing, error);
     let transaction = client.transaction().await.map_err(failed("begin the transaction"))?;
     let written = write(run, &*transaction, checks).await;
     match written {
         Ok(_) if settings.dry_run => {
             transaction.rollback().await.map_err(failed("roll back the dry run"))?;
         }
-        Ok(_) => transaction.commit().await.map_err(|error| refusal_error("commit the load", &error))?,
+        Ok(_) => transaction.commit().await.map_err(|error| refusal_error("commit the load", error))?,
         // Awaited, so that the table is unchanged by the time the error is reported.
         Err(_) => drop(transaction.rollback().await),
     }
@@ -89,8 +89,9 @@ async fn finish(client: &Client, settings: &LoadSettings, prepared: &PreparedTab
     let mode = settings.input.mode;
     // Before the constraints, whose checks may use the indexes.
     prepared.indexes.rebuild(client).await.map_err(|error| {
-        let refusal = refusal_error(&format!("rebuild the indexes of {}", prepared.table.name), &error);
-        if !is_about_rows(&error, &prepared.table) {
+        let is_about_rows = is_about_rows(&error, &prepared.table);
+        let refusal = refusal_error(&format!("rebuild the indexes of {}", prepared.table.name), error);
+        if !is_about_rows {
             return Stopped::Error(refusal);
         }
         let refusal = refusal.with_help("use --defer-indexes never to find out which row it is");

@@ -80,7 +80,7 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, input
 pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResult, Stopped> {
     let LoadRun { settings, files, new_table, connections, progress, started } = run;
     let mut phases = Phases::default();
-    let failed = |doing| move |error| Error::database(doing, &error);
+    let failed = |doing| move |error| Error::database(doing, error);
     let transaction = client.transaction().await.map_err(failed("begin a transaction"))?;
     let prepared = prepare_table(&*transaction, settings, &files, new_table).await?;
     transaction.rollback().await.map_err(failed("end a transaction"))?;
@@ -153,7 +153,7 @@ async fn commit_all(connections: &[Object]) -> Result<()> {
     for (committed, client) in connections.iter().enumerate() {
         client.batch_execute("COMMIT").await.map_err(|error| {
             let all = connections.len();
-            refusal_error("commit the load", &error).with_help(match committed {
+            refusal_error("commit the load", error).with_help(match committed {
                 0 => "nothing was loaded".into(),
                 _ => format!("the rows of {committed} of {all} connections were committed and stay"),
             })
@@ -174,7 +174,7 @@ async fn copy_one(
 ) -> Result<CopiedRows> {
     let PreparedTable { table, mapping, .. } = prepared;
     let begun = client.batch_execute("BEGIN").await;
-    begun.map_err(|error| Error::database("begin the transaction", &error))?;
+    begun.map_err(|error| Error::database("begin the transaction", error))?;
     let writer = CopyWriter::prepare(client, &table.name, mapping, None, false).await?;
     let mut feed = ChunkFeed::from_stream(stream);
     let counts =
@@ -207,7 +207,7 @@ async fn add_up(
 async fn backend_pids(connections: &[Object]) -> Result<Vec<i32>> {
     let pid = async |client: &Client| client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
     let rows = try_join_all(connections.iter().map(|client| pid(client))).await;
-    let rows = rows.map_err(|error| Error::database("query the process IDs of the connections", &error))?;
+    let rows = rows.map_err(|error| Error::database("query the process IDs of the connections", error))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -217,7 +217,7 @@ async fn check_for_deadlock(watcher: &Client, pids: &[i32]) -> Result<(), Stoppe
                               WHERE pid = ANY ($1) AND NOT granted AND locktype = 'transactionid'
                                 AND pg_catalog.pg_blocking_pids(pid) && $1)";
     let waits = watcher.query_one(sql, &[&pids]).await;
-    let waits = waits.map_err(|error| Error::database("watch the connections", &error))?.get(0);
+    let waits = waits.map_err(|error| Error::database("watch the connections", error))?.get(0);
     if waits {
         return Err(Stopped::RetryRowByRow(
             Error::new(

@@ -78,7 +78,12 @@ pub(crate) fn explain(
             let lines = rows.and_then(|(first, last)| feed.locate_range(first, last));
             let lines = lines.unwrap_or_else(|| settings.input.describe());
             let verb = if settings.input.mode == Mode::Copy { "copy" } else { "insert" };
-            refusal_error(&format!("{verb} {lines} into {}", table.name), &error)
+            let location = rows.and_then(|(first, _)| feed.location(first));
+            let refusal = refusal_error(&format!("{verb} {lines} into {}", table.name), error);
+            match location {
+                Some(location) => refusal.at(location),
+                None => refusal,
+            }
         }
     }
 }

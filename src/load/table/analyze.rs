@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// do so later. Return the time it took, in seconds; 0 if the table was not analyzed.
 pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &SessionPool) -> Result<f64> {
     let started = Instant::now();
-    let failed = |error| Error::database(&format!("analyze {table}"), &error);
+    let failed = |error| Error::database(&format!("analyze {table}"), error);
     let client = connections.get().await?;
     let estimate = "SELECT reltuples::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)";
     let estimated_rows: f64 = client.query_one(estimate, &[&table.sql()]).await.map_err(failed)?.get(0);

@@ -11,5 +11,5 @@ use crate::load::refusal::refusal_error;
 /// When a row violates a constraint.
 pub(crate) async fn check_constraints(client: &Client) -> Result<()> {
     let checked = client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
-    checked.map_err(|error| refusal_error("check the deferred constraints", &error))
+    checked.map_err(|error| refusal_error("check the deferred constraints", error))
 }

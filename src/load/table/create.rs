@@ -50,7 +50,7 @@ impl NewTable {
     pub(crate) async fn create(&self, client: &impl GenericClient) -> Result<Table> {
         let name = self.working_name();
         let created = client.batch_execute(&self.inference.ddl(&name)).await;
-        created.map_err(|error| Error::database(&format!("create table {}", self.name), &error))?;
+        created.map_err(|error| Error::database(&format!("create table {}", self.name), error))?;
         find(client, &name).await
     }
 
@@ -70,7 +70,7 @@ impl NewTable {
         );
         let swapped = client.batch_execute(&sql).await;
         swapped.map_err(|error| {
-            Error::database(&format!("replace the old {} by the new one", self.name), &error)
+            Error::database(&format!("replace the old {} by the new one", self.name), error)
                 .with_help("drop the objects that depend on the old table, or load into it with --truncate")
         })
     }
@@ -148,7 +148,7 @@ pub(crate) async fn create_configured(
     if create.is_empty() {
         return Err(no_such_table(name));
     }
-    let failed = |error| Error::database(&format!("create table {name}"), &error);
+    let failed = |error| Error::database(&format!("create table {name}"), error);
     // Held until the end of the transaction: even with IF NOT EXISTS, concurrent creation of the same table can fail.
     let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext($1))";
     client.execute(lock, &[&format!("postgres-etl creates {}", name.sql())]).await.map_err(failed)?;

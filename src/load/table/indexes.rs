@@ -87,7 +87,7 @@ impl DeferredIndexes {
         reason: Option<&str>,
     ) -> Result<DeferredIndexes> {
         let name = &table.name;
-        let failed = |error| Error::database(&format!("look up the indexes of {name}"), &error);
+        let failed = |error| Error::database(&format!("look up the indexes of {name}"), error);
         let indexes = client.query(INDEXES, &[&table.oid]).await.map_err(failed)?;
         if indexes.is_empty() {
             return Ok(DeferredIndexes::default());
@@ -124,7 +124,7 @@ impl DeferredIndexes {
         let indexes = locked;
         let drop: Vec<String> = indexes.iter().map(|index| drop_statement(index, name)).collect();
         let dropped = client.batch_execute(&drop.join(";")).await;
-        dropped.map_err(|error| Error::database(&format!("defer the indexes of {name}"), &error))?;
+        dropped.map_err(|error| Error::database(&format!("defer the indexes of {name}"), error))?;
         Ok(DeferredIndexes {
             deferred: indexes.iter().map(|index| index.get("relname")).collect(),
             kept_because: None,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::catalog::Table;
@@ -41,9 +40,9 @@ impl PreparedTable {
         // Inheritance children keep their rows; partitions are emptied with the table.
         let only = if self.table.is_partitioned { "" } else { "ONLY " };
         client.batch_execute(&format!("TRUNCATE {only}{}", name.sql())).await.map_err(|error| {
-            let refusal = Error::database(&format!("empty {name}"), &error);
+            let refusal = Error::database(&format!("empty {name}"), error);
             // The role is not the owner, or another table has a foreign key to this one.
-            match error.code().map(SqlState::code) {
+            match refusal.sqlstate() {
                 Some("42501" | "0A000") => refusal.with_help("use --append to add to the table instead"),
                 _ => refusal,
             }
@@ -107,7 +106,7 @@ pub(crate) async fn defer_indexes(
 
 /// Lock `table` if it is empty, so that it stays empty until the rows are written; return whether it is.
 async fn lock_if_empty(client: &Client, table: &Table) -> Result<bool> {
-    let failed = |error| Error::database(&format!("check whether {} is empty", table.name), &error);
+    let failed = |error| Error::database(&format!("check whether {} is empty", table.name), error);
     let name = table.name.sql();
     let has_no_rows = format!("SELECT NOT EXISTS (SELECT FROM {name})");
     client.batch_execute("SAVEPOINT lock_if_empty").await.map_err(failed)?;

@@ -144,7 +144,7 @@ impl BatchWriter {
             None => format!("{insert} SELECT {columns} FROM {source}"),
         };
         let statement = client.prepare_typed(&sql, &types).await.map_err(|error| {
-            Error::database(&format!("prepare the batch INSERT into {}", self.table), &error)
+            Error::database(&format!("prepare the batch INSERT into {}", self.table), error)
         })?;
         self.prepared = Some((Arc::clone(formats), statement.clone()));
         Ok(statement)

@@ -61,7 +61,7 @@ impl CopyWriter {
             );
             let created = client.batch_execute(&sql).await;
             created
-                .map_err(|error| Error::database("create the temporary table for --on-conflict", &error))?;
+                .map_err(|error| Error::database("create the temporary table for --on-conflict", error))?;
         }
         let freeze = freeze && clause.is_none();
         Ok(CopyWriter { table: table.clone(), columns, insert: mapping.insert_into(table), clause, freeze })

@@ -116,8 +116,7 @@ impl RowWriter {
         rows: Range<usize>,
     ) -> Result<Vec<Result<RowCounts, PgError>>> {
         let statement = self.statement(client, &chunk.formats).await?;
-        let failed =
-            |error| Error::database(&format!("set a savepoint while loading {}", self.table), &error);
+        let failed = |error| Error::database(&format!("set a savepoint while loading {}", self.table), error);
         client.batch_execute("SAVEPOINT one_row").await.map_err(failed)?;
         let mut pipeline = Pipeline::new(self.depth);
         let mut results = Vec::with_capacity(rows.len());
@@ -162,7 +161,7 @@ async fn prepare(
     let values = values.collect::<Vec<_>>().join(", ");
     let sql = format!("{} VALUES ({values}){suffix}", mapping.insert_into(table));
     let prepared = client.prepare(&sql).await;
-    prepared.map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), &error))
+    prepared.map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), error))
 }
 
 /// Insert row `row` of `chunk`, from 0.

@@ -67,7 +67,7 @@ impl ServerDirs {
             )));
         }
         if !self.root.is_dir() {
-            let failed = |e: io::Error| self.unwritable("create directory", &self.root, &e);
+            let failed = |e: io::Error| self.unwritable("create directory", &self.root, e);
             fs::create_dir_all(&self.root).map_err(failed)?;
             // For root, the server runs as an unprivileged user, who needs access whatever root's umask is.
             let mode = if is_root() { 0o755 } else { 0o700 };
@@ -106,7 +106,7 @@ impl ServerDirs {
     pub(super) fn create_socket_dir(&self, owner: &ServerUser) -> Result<()> {
         if fs::symlink_metadata(&self.socket_dir).is_err() {
             create_private(&self.socket_dir, owner)
-                .map_err(|e| self.unwritable("create directory", &self.socket_dir, &e))?;
+                .map_err(|e| self.unwritable("create directory", &self.socket_dir, e))?;
         }
         if self.socket_is_private() {
             return Ok(());
@@ -131,7 +131,7 @@ impl ServerDirs {
             file.persist(&path)?;
             Ok(())
         };
-        write().map_err(|e| self.unwritable("write", &path, &e))
+        write().map_err(|e| self.unwritable("write", &path, e))
     }
 
     /// If root created `file` in a directory of another user, make that user its owner.
@@ -146,7 +146,7 @@ impl ServerDirs {
     }
 
     /// The error "failed to {action} {path}", with the remedy for a server directory that is not writable.
-    pub(super) fn unwritable(&self, action: &str, path: &Path, e: &io::Error) -> Error {
+    pub(super) fn unwritable(&self, action: &str, path: &Path, e: io::Error) -> Error {
         Error::io(ErrorKind::Launch, action, path, e).with_help(format!(
             "the server directory {} must be writable; set {DIRECTORY_SETTING} to use another one",
             self.root.display()

@@ -177,7 +177,7 @@ pub(super) fn fetch(cache: &Path, user: &ServerUser, note: &mut dyn FnMut(&str))
 
 fn create_cache(cache: &Path) -> Result<()> {
     let failed = |e: io::Error| {
-        Error::io(ErrorKind::Launch, "create directory", cache, &e)
+        Error::io(ErrorKind::Launch, "create directory", cache, e)
             .with_help(format!("{}, or make that directory writable", install_hint()))
     };
     if !cache.is_dir() {

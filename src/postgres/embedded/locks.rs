@@ -27,7 +27,7 @@ impl Lock {
     /// Take `start.lock`, waiting while another process starts or stops the server.
     pub(super) fn start(dirs: &ServerDirs, note: &mut dyn FnMut(&str)) -> Result<Lock> {
         let path = dirs.root.join("start.lock");
-        let failed = |e: io::Error| dirs.unwritable("lock", &path, &e);
+        let failed = |e: io::Error| dirs.unwritable("lock", &path, e);
         let file = open(&path).map_err(failed)?;
         dirs.hand_over(&file).map_err(failed)?;
         match acquire(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -43,7 +43,7 @@ impl Lock {
     /// Take `use.lock` shared, waiting only while the last user of the server stops it.
     pub(super) fn shared(dirs: &ServerDirs) -> Result<Lock> {
         let path = dirs.root.join("use.lock");
-        let failed = |e: io::Error| dirs.unwritable("lock", &path, &e);
+        let failed = |e: io::Error| dirs.unwritable("lock", &path, e);
         let file = open(&path).map_err(failed)?;
         dirs.hand_over(&file).map_err(failed)?;
         acquire(&file, FlockOperation::LockShared).map_err(|e| failed(e.into()))?;

@@ -37,13 +37,14 @@ use serde::Serialize;
 use crate::postgres::embedded::binaries::Binaries;
 use crate::postgres::embedded::dirs::ServerDirs;
 use crate::postgres::embedded::locks::Lock;
-pub use crate::postgres::embedded::options::{BinaryLookup, Options};
 use crate::postgres::embedded::options::{DATABASE, DIRECTORY_SETTING, PORT, USER};
 use crate::postgres::embedded::probe::{ServerState, probe};
 use crate::postgres::embedded::process::Backoff;
 use crate::postgres::embedded::search::find_or_fetch;
 use crate::postgres::embedded::user::ServerUser;
 use crate::{Error, Result};
+
+pub use crate::postgres::embedded::options::{BinaryLookup, Options};
 
 /// The characters of a path that are percent-encoded in a URL: all but slashes and the unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -203,7 +204,7 @@ pub fn start(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Server> {
 /// When the postmaster cannot be signalled or takes more than five minutes to end.
 pub fn stop(options: &Options) -> Result<StopOutcome> {
     let dirs = ServerDirs::locate(options.dir.as_deref())?;
-    if !dirs.data.try_exists().map_err(|e| dirs.unwritable("access", &dirs.data, &e))? {
+    if !dirs.data.try_exists().map_err(|e| dirs.unwritable("access", &dirs.data, e))? {
         return Ok(StopOutcome::NotRunning);
     }
     let _start = Lock::start(&dirs, &mut |_| ())?;

@@ -123,9 +123,9 @@ pub(super) fn initdb(dirs: &ServerDirs, binaries: &Binaries, user: &ServerUser, 
     if let Err(e) = fs::remove_dir_all(&new)
         && e.kind() != std::io::ErrorKind::NotFound
     {
-        return Err(dirs.unwritable("remove", &new, &e));
+        return Err(dirs.unwritable("remove", &new, e));
     }
-    create_private(&new, user).map_err(|e| dirs.unwritable("create directory", &new, &e))?;
+    create_private(&new, user).map_err(|e| dirs.unwritable("create directory", &new, e))?;
     let program = binaries.dir.join("initdb");
     let mut command = as_user(&program, user);
     command.args(["-U", USER, "-A", "peer", "-E", "UTF8", "--locale=C", "-D"]).arg(&new).current_dir(&new);
@@ -138,7 +138,7 @@ pub(super) fn initdb(dirs: &ServerDirs, binaries: &Binaries, user: &ServerUser, 
     // Sync the directory: otherwise a power failure could undo the rename, and lose the cluster with all its data.
     fs::rename(&new, &dirs.data)
         .and_then(|()| File::open(&dirs.root)?.sync_all())
-        .map_err(|e| dirs.unwritable("rename", &new, &e))
+        .map_err(|e| dirs.unwritable("rename", &new, e))
 }
 
 fn initdb_failed(dirs: &ServerDirs, output: &Output) -> Error {
@@ -159,7 +159,7 @@ pub(super) fn spawn(dirs: &ServerDirs, binaries: &Binaries, user: &ServerUser, l
     let mut config = std::ffi::OsString::from("config_file=");
     config.push(dirs.root.join("server.conf"));
     command.arg("-c").arg(config).current_dir(&dirs.data);
-    let errors = log.try_clone().map_err(|e| dirs.unwritable("open", &dirs.log, &e))?;
+    let errors = log.try_clone().map_err(|e| dirs.unwritable("open", &dirs.log, e))?;
     command.stdin(std::process::Stdio::null()).stdout(log).stderr(errors);
     command.spawn().map_err(|e| cannot_run(&program, user, &e))
 }
@@ -197,7 +197,7 @@ pub(super) fn abandon(child: &Child) {
 /// PostgreSQL refuses to start while their pid exists, even if it is now that of a zombie or of another program.
 pub(super) fn disown_stale_locks(dirs: &ServerDirs) -> Result<()> {
     for path in [dirs.data.join("postmaster.pid"), dirs.socket_lock()] {
-        disown(&path, dirs).map_err(|e| dirs.unwritable("write", &path, &e))?;
+        disown(&path, dirs).map_err(|e| dirs.unwritable("write", &path, e))?;
     }
     Ok(())
 }
@@ -254,7 +254,7 @@ pub(super) fn stop(dirs: &ServerDirs, pid: Pid) -> Result<()> {
 
 /// Open the server's log for appending, and return it with its present length in bytes.
 pub(super) fn open_log(dirs: &ServerDirs) -> Result<(File, u64)> {
-    let failed = |e: std::io::Error| dirs.unwritable("open", &dirs.log, &e);
+    let failed = |e: std::io::Error| dirs.unwritable("open", &dirs.log, e);
     if fs::symlink_metadata(&dirs.log).is_ok_and(|meta| meta.len() > MAX_LOG_BYTES) {
         fs::rename(&dirs.log, dirs.log.with_extension("log.old")).map_err(failed)?;
     }

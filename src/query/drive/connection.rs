@@ -32,7 +32,7 @@ impl Connection {
         let pid = client
             .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
             .await
-            .map_err(|error| Error::database("read the backend's process ID", &error))?
+            .map_err(|error| Error::database("read the backend's process ID", error))?
             .get(0);
         Ok(Connection { client, prepared, pid })
     }

@@ -463,7 +463,7 @@ impl RunState {
     fn explain(&self, error: &PgError) -> Error {
         let names: Vec<&str> =
             self.plan.sender.mix.workloads.iter().map(|workload| workload.name.as_str()).collect();
-        Error::database(&format!("run query {}", names.join(", ")), error).with_help(
+        Error::describe(&format!("run query {}", names.join(", ")), error).with_help(
             "queries that share a Sync run read-only; --sync-every 1 gives each its own Sync, so that it may write",
         )
     }

@@ -74,7 +74,7 @@ impl RunStats {
         let count = self
             .errors
             .entry(sqlstate(error).to_owned())
-            .or_insert_with(|| ErrorCount { count: 0, first: Error::database(doing, error).to_string() });
+            .or_insert_with(|| ErrorCount { count: 0, first: Error::describe(doing, error).to_string() });
         count.count += 1;
     }
 

@@ -44,7 +44,7 @@ pub(crate) async fn table_column(
         );
     };
     let (from, name) = (found.name.sql(), quote(&column.name));
-    let failed = |error| Error::database(&format!("sample {}.{}", found.name, column.name), &error);
+    let failed = |error| Error::database(&format!("sample {}.{}", found.name, column.name), error);
     let rows = client.query_one(&format!("SELECT count({name}) FROM {from}"), &[]).await.map_err(failed)?;
     let rows = rows.get::<_, i64>(0);
     // Every n-th of the sorted values, so that the same rows give the same sample in whatever order they are stored.

@@ -130,9 +130,10 @@ impl Workload {
                     .with_help("measure it with load, or with psql and \\timing"));
             }
             let statement = client.prepare(sql).await.map_err(|error| {
-                let refusal = Error::statement(&self.place, sql, &error);
                 let file = if is_configured { " in config.toml" } else { "" };
-                let remedy = if error.as_db_error().is_some_and(|error| error.message().contains("multiple commands")) {
+                let has_several = error.as_db_error().is_some_and(|error| error.message().contains("multiple commands"));
+                let refusal = Error::statement(&self.place, sql, error);
+                let remedy = if has_several {
                     "list them as transaction = [{ sql = \"…\" }, { sql = \"…\" }] under [query.NAME] in config.toml".to_owned()
                 } else {
                     format!("correct the statement of {}{file}", self.place)
@@ -243,7 +244,7 @@ impl Workload {
                     let read = client.query_raw(&reader, [argument]).await;
                     if let Err(error) = read {
                         let doing = format!("read {argument} as ${} ({type_}) of {}", at + 1, self.place);
-                        return Err(Error::database(&doing, &error)
+                        return Err(Error::database(&doing, error)
                             .with_help("change the argument, or cast the parameter: $1::text"));
                     }
                 }
@@ -302,7 +303,7 @@ impl StatementReader<'_> {
             ("", false) => {
                 let path = self.base.join(file);
                 std::fs::read_to_string(&path)
-                    .map_err(|error| Error::io(ErrorKind::Config, "read the statement", &path, &error))?
+                    .map_err(|error| Error::io(ErrorKind::Config, "read the statement", &path, error))?
             }
             _ => return Err(wrong("has sql and file for one statement", "leave one of them out")),
         };

@@ -8,6 +8,7 @@ mod errors;
 mod files;
 mod indexes;
 mod interruptions;
+mod library;
 mod modes;
 mod null;
 mod receipts;

@@ -36,7 +36,7 @@ async fn statements_that_do_not_prepare_are_refused_before_the_run() {
       help: Perhaps you meant to reference the column "persons.id".
     "#);
     insta::assert_snapshot!(workplace.fail(&["query", "arguments", "-n", "5"], 2), @r"
-    error: query arguments has 2 parameters and args has 1 entry: SELECT $1::int + $2::int
+    error: query arguments has 2 parameters but 1 argument: SELECT $1::int + $2::int
       help: give [query.arguments] one entry of args for each of $1, $2 …
     ");
     insta::assert_snapshot!(workplace.fail(&["query", "range", "-n", "5"], 2), @r"

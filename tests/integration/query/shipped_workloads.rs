@@ -47,7 +47,7 @@ async fn the_shipped_workloads_run() {
 async fn for_a_missing_or_empty_table_the_command_that_loads_it_is_named() {
     let workplace = Workplace::new().await;
     insta::assert_snapshot!(workplace.fail(&["query", "-n", "5"], 1), @r"
-    error: there is no table persons to query
+    error: table persons does not exist
       help: load it first: postgres-etl load
     ");
     workplace.write("people.csv", "id\n");

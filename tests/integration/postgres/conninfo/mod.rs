@@ -9,12 +9,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
+use certificates::version_1_certificate;
 use postgres_etl::postgres::conninfo::{Conninfo, resolve};
 use postgres_etl::postgres::{SessionOptions, Timeouts, connect, connect_error, pool};
 use postgres_etl::{Error, ErrorKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
-
-use certificates::version_1_certificate;
 use server::{PASSWORD, Server, unused_port, write_private};
 
 /// Resolve `text` with the variables `env` as the whole environment.
