@@ -4,7 +4,7 @@
 #   benches/agree.sh [RUNS] [SECONDS] [PATTERN]
 #
 # For each setting: the rate and the mean latency that each program reports, and the 99th percentile, which for
-# pgbench is taken from its raw log; medians over the runs, and the ratio. One query is on the way on each
+# pgbench is taken from its raw log; medians over the runs, and the ratio. One query is in flight on each
 # connection at a time, with a Sync of its own, as pgbench does it. With a rate, latencies count from when a query
 # was due in both programs. Where a statement takes the server only microseconds, as by-id does, the figures are as
 # much those of the two clients, which differ. PATTERN picks settings by their titles. Then what recording the times

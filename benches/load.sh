@@ -4,7 +4,7 @@
 #   benches/load.sh [RUNS] [ROWS]
 #
 # Everything runs against the embedded server, in turn: A B C A B C … Prints, for each, the whole command's wall
-# time (median, least, most, in seconds) and its peak resident memory. psql empties the table before \copy, as
+# time (median, min, max, in seconds) and its peak resident memory. psql empties the table before \copy, as
 # `load` does, and `load` leaves out its ANALYZE, as psql does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,7 +43,7 @@ for ((run = 0; run <= runs; run++)); do
 done
 
 echo "$rows rows, $runs runs of each in turn; $(grep server "$work/report" | sed 's/ *server *//')"
-printf '%-12s %8s %8s %8s %10s\n' '' median least most 'peak KiB'
+printf '%-12s %8s %8s %8s %10s\n' '' median min max 'peak KiB'
 for name in "${names[@]}"; do
     sort -n "$work/$name" | awk -v name="$name" '
         { seconds[NR] = $1; if ($2 > peak) peak = $2 }

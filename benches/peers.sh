@@ -30,7 +30,7 @@ works=("${@:2}")
 # A whole number of pipelines of 256 on each of 4 connections, and of queries on each of 16.
 queries=$((4 * 256 * 98))
 counts=2000
-# On the plateau that `tune` found: a connection for each of 2 cores, 64 to 256 on the way, 64 to 256 to a Sync.
+# On the plateau that `tune` found: a connection for each of 2 cores, 64 to 256 in flight, 64 to 256 per Sync.
 window=(--connections 2 --pipeline-depth 128)
 every=64
 
@@ -217,7 +217,7 @@ run_counts() {
     for backends in 2 20; do
         measure_query older-than "$counts" --connections "$backends"
         note counts "query, $backends connections" "$rate"
-        # The age is drawn ahead of the statement: in it, random() would be asked for each row. pgbench only
+        # The age is drawn before the statement: inside it, random() would be evaluated for each row. pgbench only
         # connects: the clock starts when all are there.
         cat >"$work/counts.sql" <<SQL
 DO \$\$

@@ -3,7 +3,7 @@
 #
 #   benches/query.sh [RUNS] [QUERIES]
 #
-# Prints queries a second as each program reports them (median, least, most). pgbench keeps one query on the way
+# Prints queries per second as each program reports them (median, min, max). pgbench keeps one query in flight
 # on each connection; `query` does so with --pipeline-depth 1, and more by default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -41,7 +41,7 @@ compare() { # workload connections queries
         etl_rate "$@" >>"$work/rate-default"
     done
     echo "$1, $2 connections, $3 queries, $runs runs of each in turn"
-    printf '  %-28s %10s %10s %10s\n' 'queries/s' median least most
+    printf '  %-28s %10s %10s %10s\n' 'queries/s' median min max
     printf '  %-28s %s\n' 'pgbench -M prepared' "$(median "$work/rate-pgbench")"
     printf '  %-28s %s\n' 'query --pipeline-depth 1' "$(median "$work/rate-depth-1")"
     printf '  %-28s %s\n' 'query' "$(median "$work/rate-default")"

@@ -1,14 +1,14 @@
-//! What a command counts while it works, and how it is told to stop.
+//! Progress of a load or a run, and its cancellation.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
-/// Gets notes for the user, a line at a time.
+/// Receives notes for the user, one line at a time.
 type Note = Box<dyn Fn(&str) + Send + Sync>;
 
-/// How far a command is: workers count here, whoever draws it reads, and [`Progress::cancel`] stops the work.
+/// Progress counters, written by workers and read by a display, and the switch that cancels the work.
 #[derive(Default)]
 pub struct Progress {
     note: Option<Note>,
@@ -31,7 +31,8 @@ impl fmt::Debug for Progress {
 }
 
 impl Progress {
-    /// `note` gets what a user should know at once, a line at a time: the statement that creates a table, for example.
+    /// Progress that passes on notes: `note` receives, one line at a time, what a user should know at once, such as the
+    /// statement that creates a table.
     pub fn with_notes(note: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Progress { note: Some(Box::new(note)), ..Progress::default() }
     }
@@ -49,29 +50,29 @@ impl Progress {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// Begin again from nothing.
+    /// Reset the counters.
     pub fn restart(&self) {
         self.rows.store(0, Relaxed);
         self.bytes.store(0, Relaxed);
         self.rejected.store(0, Relaxed);
     }
 
-    /// Count `rows` rows as set aside.
+    /// Count `rows` rejected rows.
     pub fn reject(&self, rows: u64) {
         self.rejected.fetch_add(rows, Relaxed);
     }
 
-    /// Rows set aside so far.
+    /// Rows rejected so far.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
     }
 
-    /// Whatever fails from now on, `rows` rows are in the table to stay.
+    /// Record that `rows` rows are committed.
     pub fn commit(&self, rows: u64) {
         self.committed.store(rows, Relaxed);
     }
 
-    /// Rows that are in the table to stay.
+    /// Rows committed so far.
     pub fn committed(&self) -> u64 {
         self.committed.load(Relaxed)
     }
@@ -86,7 +87,7 @@ impl Progress {
         self.bytes.load(Relaxed)
     }
 
-    /// Ask every worker to stop at its next look.
+    /// Cancel the work: every worker stops at its next check.
     pub fn cancel(&self) {
         self.cancelled.store(true, Relaxed);
         self.cancellation.notify_waiters();
@@ -96,14 +97,14 @@ impl Progress {
     pub async fn cancelled(&self) {
         let notified = self.cancellation.notified();
         let mut notified = std::pin::pin!(notified);
-        // Listening before looking, so that no call in between is missed.
+        // Registered before the check, so that no call in between is missed.
         notified.as_mut().enable();
         if !self.is_cancelled() {
             notified.await;
         }
     }
 
-    /// Whether [`Progress::cancel`] was called; threads look between blocks of work.
+    /// Whether [`Progress::cancel`] was called; threads check this between blocks of work.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Relaxed)
     }

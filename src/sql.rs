@@ -27,3 +27,21 @@ pub fn is_plain(identifier: &str) -> bool {
     identifier.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && identifier.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
+
+/// `text` as a string literal; the `E` before one with a backslash makes it independent of
+/// `standard_conforming_strings`.
+pub fn literal(text: &str) -> String {
+    let escape = if text.contains('\\') { "E" } else { "" };
+    format!("{escape}'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_escape_quotes_and_backslashes() {
+        assert_eq!(literal(r"it's \n"), r"E'it''s \\n'");
+        assert_eq!(literal("it's"), "'it''s'");
+    }
+}

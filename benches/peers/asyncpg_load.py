@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tutorial's load in Python: 20 tasks over 20 connections, one INSERT that commits by itself for each row.
+"""The tutorial's load in Python: 20 tasks over 20 connections, one INSERT in its own transaction for each row.
 
 usage: asyncpg_load.py URL FILE
 """

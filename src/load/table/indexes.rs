@@ -9,7 +9,7 @@ use tokio_postgres::{GenericClient, Row};
 
 use crate::catalog::{Table, TableName};
 use crate::load::options::DeferIndexes;
-use crate::sql::quote;
+use crate::sql::{literal, quote};
 use crate::{Error, Result};
 
 /// The indexes that a load dropped, and how to restore them.
@@ -198,19 +198,4 @@ fn restore_statements(index: &Row, table: &TableName) -> Vec<String> {
         statements.push(format!("ALTER TABLE {} REPLICA IDENTITY USING INDEX {}", table.sql(), quote(name)));
     }
     statements
-}
-
-/// `text` as an SQL string literal; the `E` makes it independent of `standard_conforming_strings`.
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn literals_escape_quotes_and_backslashes() {
-        assert_eq!(literal(r"it's \n"), r"E'it''s \\n'");
-    }
 }

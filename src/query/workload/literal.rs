@@ -3,7 +3,7 @@
 use postgres_types::Type;
 
 use crate::query::workload::values::Argument;
-use crate::sql::quote;
+use crate::sql::{self, quote};
 
 /// `argument` as a literal of `type_`, for statements that take no parameters.
 pub(crate) fn literal(argument: Argument<'_>, type_: &Type) -> String {
@@ -11,9 +11,7 @@ pub(crate) fn literal(argument: Argument<'_>, type_: &Type) -> String {
         Argument::Null => return format!("NULL::{}.{}", quote(type_.schema()), quote(type_.name())),
         other => other.to_string(),
     };
-    let escape = if text.contains('\\') { "E" } else { "" };
-    let text = text.replace('\\', "\\\\").replace('\'', "''");
-    format!("{escape}'{text}'::{}.{}", quote(type_.schema()), quote(type_.name()))
+    format!("{}::{}.{}", sql::literal(&text), quote(type_.schema()), quote(type_.name()))
 }
 
 #[cfg(test)]

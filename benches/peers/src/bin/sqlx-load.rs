@@ -1,8 +1,8 @@
-//! The tutorial's load: a pool of connections, a future for each row, one INSERT that commits by itself for each.
+//! The tutorial's load: a pool of connections, a future for each row, one INSERT in its own transaction for each.
 //!
 //!   sqlx-load URL FILE
 //!
-//! At most as many futures as connections are on the way, and the file is read as they finish: the kindest reading
+//! At most as many futures as connections are in flight, and the file is read as they finish: the most favourable reading
 //! of the method. (A task spawned for every row at once takes hundreds of megabytes more.) The pool is as sqlx makes
 //! it unless told otherwise.
 
