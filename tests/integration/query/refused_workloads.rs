@@ -40,8 +40,8 @@ async fn statements_that_do_not_prepare_are_refused_before_the_run() {
       help: give [query.arguments] one entry of args for each of $1, $2 …
     ");
     insta::assert_snapshot!(workplace.fail(&["query", "range", "-n", "5"], 2), @r"
-    error: [query.range]: argument 1 is uniform from 5 to 1, which holds no number
-      help: put the lower end first
+    error: [query.range]: argument 1 is uniform from 5 to 1, an empty range
+      help: put the lower bound first
     ");
 }
 
