@@ -61,7 +61,8 @@ impl Loader {
 
     /// Open the files and read the first header.
     ///
-    /// Input that can be read only once is copied to a temporary file where it has to be read twice.
+    /// If the input has to be read twice but can be read only once, such as a pipe, it is first copied to a temporary
+    /// file.
     ///
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) when a file cannot be read, or its first record is not a header.
@@ -72,7 +73,7 @@ impl Loader {
             None => Inputs::resolve(&settings.input.paths)?,
         };
         let format = settings.input.format.clone();
-        // The first time, to infer the types of the new table.
+        // Creating a table reads the input twice: once to infer the types, once to load.
         let is_read_twice = settings.create.is_some();
         let inputs = blocking(move || if is_read_twice { inputs.spooled() } else { Ok(inputs) }).await?;
         let files = blocking(|| Files::open(inputs, format)).await?;
@@ -86,8 +87,8 @@ impl Loader {
     /// the server is executing, use [`Database::canceller`].
     ///
     /// # Errors
-    /// At the first record that cannot be loaded, unless rejects are allowed, and whenever the server refuses anything
-    /// else. Without [`autocommit`](LoadOptions::autocommit) the table is then unchanged.
+    /// At the first record that cannot be loaded, unless rejects are allowed. Any other refusal by the server is
+    /// always an error. Without [`autocommit`](LoadOptions::autocommit) the table is then unchanged.
     pub async fn run(&self, database: &Database, progress: &Arc<Progress>) -> Result<LoadReport> {
         self.open().await?.run(database, progress).await
     }
@@ -139,7 +140,7 @@ impl OpenLoad<'_> {
         let connections = database.session_pool(settings.session())?;
         let new_table = self.new_table_if_needed(&connections, progress).await?;
         let mut settings = (*settings).clone();
-        // Two COPYs, and a connection that watches for deadlocks.
+        // Three connections: two that COPY, and one that watches for deadlocks.
         let fits_two = check_pool(3, database.pool_size()).is_ok();
         if settings.may_use_two
             && fits_two
@@ -195,7 +196,8 @@ impl OpenLoad<'_> {
     }
 }
 
-/// Load everything and commit; if only that can tell which row is wrong, load again with checks at every row.
+/// Load everything and commit. If a row is wrong but the server did not say which, load again with checks at every
+/// row.
 async fn load_and_commit(
     settings: &LoadSettings,
     files: Files,

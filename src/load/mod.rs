@@ -6,8 +6,8 @@
 //!              └──────────────────▶ reject ◀──────────────────────┘
 //! ```
 //!
-//! - `options` are what a caller sets, `settings` the same, checked and complete. `loader` takes them to the
-//!   `report`, by one of the ways of `run`.
+//! - A caller sets `options`; `settings` are those, checked and with defaults filled in. `loader` runs a load in one
+//!   of the ways in `run`, and returns a `report`.
 //! - `table` finds or creates the table, and takes care of its indexes and constraints; `mapping` assigns each
 //!   field to a column.
 //! - `chunk` holds the encoded tuples. Every record is encoded once, by the same code for all writers. The channel

@@ -50,7 +50,8 @@ impl MeterOutcome {
     }
 }
 
-/// The number of the first query of a warm-up, so that the arguments of the run do not depend on whether there is one.
+/// Queries of a warm-up are numbered from here. Those of the run start at 0 either way, so a warm-up does not change
+/// their arguments.
 const FIRST_OF_WARM_UP: u64 = 1 << 62;
 
 /// Measures how many queries per second a server executes, and their latencies.
@@ -192,7 +193,8 @@ impl<'a> OpenMeter<'a> {
             workload.check_arguments(&client, &resolved, &prepared).await?;
             arguments.push(resolved);
         }
-        // Close it: a connection left in the pool would be driven by this thread during the run.
+        // Close it instead of returning it: a run that took it from the pool would have it driven by this thread, not
+        // by a shard.
         drop(Object::take(client));
         let mut meter = OpenMeter {
             settings,

@@ -26,14 +26,16 @@ a result arrives. A deeper pipeline raises the rate and, because queries queue, 
 --pipeline-depth 1 for the latency of a single query. Open loop (--rate): queries are due at that rate \
 whatever happened to earlier ones, and response times are measured from then, not from when they could be sent.
 
-Arguments: uniform draws every value from LOW to HIGH with equal probability. The others draw integers: gaussian \
-around the middle, with LOW and HIGH SPREAD standard deviations away; exponential most often near LOW, with a \
-probability that falls by a factor of e^RATE towards HIGH; zipfian most often LOW, and the n-th value n^EXPONENT times \
-less often; sequence counts from LOW to HIGH and starts again.
+Arguments:
+  uniform      every value from LOW to HIGH is equally likely
+  gaussian     integers around the middle; LOW and HIGH are each SPREAD standard deviations from it
+  exponential  integers, LOW most often; the probability falls by a factor of e^RATE towards HIGH
+  zipfian      integers, LOW most often; the n-th value is n^EXPONENT times rarer than LOW
+  sequence     integers from LOW to HIGH, then from LOW again
 
 Queries in flight share a Sync message, up to --sync-every of them: the server ends one transaction and flushes \
-one reply for the whole group. This applies to statements that begin with SELECT, VALUES or TABLE, or with WITH \
-and do not write; they run in read-only sessions, in which writes fail. With --sync-every 1 each query has its own \
+one reply for the whole group. This applies to statements that begin with SELECT, VALUES or TABLE, and to WITH \
+statements that do not write; they run in read-only sessions, in which writes fail. With --sync-every 1 each query has its own \
 Sync, and so its own transaction, and may write.")]
 pub(crate) struct Query {
     /// Workloads to run, each defined by [query.NAME] in config.toml; several are mixed by weight [default:
@@ -67,8 +69,8 @@ pub(crate) struct Query {
     /// Queries, or transactions, in flight on each connection [default: 8; 1 in an open loop]
     #[arg(short = 'd', long, value_name = "N", help_heading = "Load")]
     pub pipeline_depth: Option<usize>,
-    /// Queries that share a Sync message and so a transaction, which may only read; 1 for one Sync per query [default:
-    /// 256 for statements that only read, else 1; 1 with --explain]
+    /// Number of queries that share a Sync, and so one read-only transaction; 1 gives each its own and allows writes
+    /// [default: 256 if all statements only read, otherwise 1; 1 with --explain or another --protocol]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub sync_every: Option<usize>,
     /// How statements are sent to the server [default: prepared]
@@ -140,7 +142,7 @@ pub(crate) struct Query {
     /// Compare with the run saved in this file, figure by figure
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
     pub baseline: Option<PathBuf>,
-    /// Fail if the run is significantly worse than the baseline by more than this, or if there is not enough data to
+    /// Fail if the run is worse than the baseline by more than this, beyond chance, or if there is not enough data to
     /// tell: slower:5% (lower rate; with --rate, longer mean response time) or p99:10%; can be repeated
     #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
     pub fail_if: Vec<Threshold>,

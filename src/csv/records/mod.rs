@@ -26,8 +26,8 @@ enum LineEnd {
 
 /// Reads records one by one from `R`, holding one record and one block in memory.
 ///
-/// The buffer grows by doubling, up to the longest record allowed plus one block, and never shrinks. With an encoding
-/// other than UTF-8, the original bytes of its contents are kept as well.
+/// The buffer grows by doubling, up to the longest record allowed plus one block, and never shrinks. For encodings
+/// other than UTF-8, the undecoded bytes of the buffer are kept as well.
 #[derive(Debug)]
 pub struct Records<R> {
     input: R,

@@ -2,8 +2,8 @@
 //!
 //! A chunk is written in pieces, each under a savepoint. If the server refuses a piece, it is rolled back and a smaller
 //! one is tried: the rows before the bad one if the server tells which that is, otherwise half of the piece. After a
-//! success the pieces become longer again. Where bad rows are so close together that pieces would be very short, rows
-//! are written one by one, each under its own savepoint, without waiting for results, which is faster than a search.
+//! success the pieces become longer again. Where bad rows are so dense that pieces would be very short, searching is
+//! slower than writing row by row: each row then gets its own savepoint, and the statements are pipelined.
 //!
 //! Duplicate keys are the most common reason and rarely occur alone, so one query finds all rows of a piece that
 //! violate the same unique index.
@@ -43,7 +43,7 @@ pub(crate) struct RejectIsolator<'a> {
     indexes: Vec<(String, Option<UniqueIndex>)>,
     /// Number of rows in the next piece, adapted to the success of the last ones.
     piece_rows: usize,
-    /// Number of rows in the next run, that is, to write one by one before the next decision.
+    /// Rows in the next run: how many are written one by one before the length of a piece is reconsidered.
     run_rows: usize,
 }
 
@@ -229,7 +229,7 @@ impl<'a> RejectIsolator<'a> {
             return Ok(None);
         }
         let rows = index.duplicates(client, table, mapping, chunk, piece.clone()).await?;
-        // If there are none, another transaction holds the key.
+        // None found: the conflicting row belongs to a transaction that this query cannot see.
         Ok(Some(rows).filter(|rows| !rows.is_empty()))
     }
 
@@ -272,7 +272,7 @@ impl<'a> RejectIsolator<'a> {
         }
     }
 
-    /// The error for a refusal that no rejected row can avoid.
+    /// The error for a refusal that is not about a row, so that rejecting rows would not help.
     fn not_about_rows(&self, error: PgError) -> Error {
         refusal_error(&format!("load rows into {}", self.table.name), error)
     }
