@@ -63,7 +63,6 @@ impl CopyWriter {
             created
                 .map_err(|error| Error::database("create the temporary table for --on-conflict", error))?;
         }
-        let freeze = freeze && clause.is_none();
         Ok(CopyWriter { table: table.clone(), columns, insert: mapping.insert_into(table), clause, freeze })
     }
 
