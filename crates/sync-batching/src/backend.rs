@@ -8,10 +8,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::requests::{Phase, Request, Requests};
 use crate::wire::backend_tag::{
-    COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE, NOTICE_RESPONSE,
-    NOTIFICATION_RESPONSE, PARAMETER_STATUS, PORTAL_SUSPENDED, READY_FOR_QUERY,
+    BACKEND_KEY_DATA, COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE,
+    NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, PORTAL_SUSPENDED, READY_FOR_QUERY,
 };
 use crate::wire::{BUFFER, HEADER, READY, parse, put_ready, put_skipped};
+
+/// Size in bytes above which a message cannot be an answer to a message of this crate.
+const LARGEST_INSERTED: usize = 1024;
 
 /// Whether there is anything left to pass to the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl Backend {
         if self.raw.is_empty() {
             self.raw.resize(BUFFER, 0);
         }
-        // Moves less than a ReadyForQuery message: everything else has been passed.
+        // Moves less than one small message: everything else has been passed.
         self.raw.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         (self.start, self.passing) = (0, 0);
@@ -139,6 +142,24 @@ impl Backend {
                     self.dropping = READY;
                     return Ok(true);
                 }
+            } else if requests.is_next_inserted() && !is_asynchronous(tag) && tag != ERROR_RESPONSE {
+                if body > LARGEST_INSERTED {
+                    let message = format!("message {:?} of {body} bytes is not expected", tag as char);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                }
+                if self.end - at < HEADER + body {
+                    return Ok(at > self.start);
+                }
+                requests.drop_inserted();
+                self.idle = false;
+                self.dropping = HEADER + body;
+                return Ok(true);
+            } else if tag == BACKEND_KEY_DATA {
+                // The process ID comes first. It is not worth splitting the message to learn it.
+                let Some(&pid) = self.raw[at + HEADER..self.end].first_chunk() else {
+                    return Ok(at > self.start);
+                };
+                requests.control.set_login_pid(i32::from_be_bytes(pid));
             } else {
                 self.record(tag, requests);
             }
@@ -150,7 +171,7 @@ impl Backend {
     /// Records a message that passes to the driver.
     fn record(&mut self, tag: u8, requests: &mut Requests) {
         let unsynced = requests.first() == Some(Request::Unsynced);
-        self.idle &= matches!(tag, NOTICE_RESPONSE | NOTIFICATION_RESPONSE | PARAMETER_STATUS);
+        self.idle &= is_asynchronous(tag);
         match tag {
             COMMAND_COMPLETE | EMPTY_QUERY_RESPONSE | PORTAL_SUSPENDED => {
                 self.completes = unsynced;
@@ -160,7 +181,7 @@ impl Backend {
             // skipped it. An error that ends the connection is never followed by one.
             ERROR_RESPONSE => {
                 self.failed |= unsynced;
-                requests.mark_answered();
+                requests.mark_refused();
             }
             COPY_IN_RESPONSE => requests.mark_answered(),
             _ => {}
@@ -216,6 +237,11 @@ impl Backend {
         self.passing = self.end;
         false
     }
+}
+
+/// Whether the server may send a message with this tag at any time, unasked.
+fn is_asynchronous(tag: u8) -> bool {
+    matches!(tag, NOTICE_RESPONSE | NOTIFICATION_RESPONSE | PARAMETER_STATUS)
 }
 
 /// Moves as much of `bytes` into `buf` as fits, and returns how many bytes that was.

@@ -6,8 +6,9 @@ use std::num::NonZero;
 use bytes::BytesMut;
 
 use crate::requests::{Phase, Request, Requests};
+use crate::statements::{StatementName, Statements, put_read_only};
 use crate::wire::frontend_tag::{
-    BIND, COPY_DATA, COPY_DONE, COPY_FAIL, EXECUTE, FUNCTION_CALL, PASSWORD, QUERY, SYNC, TERMINATE,
+    BIND, COPY_DATA, COPY_DONE, COPY_FAIL, EXECUTE, FUNCTION_CALL, PARSE, PASSWORD, QUERY, SYNC, TERMINATE,
 };
 use crate::wire::{GSS_REQUEST, HEADER, SSL_REQUEST, SYNC_MESSAGE, UNTAGGED_HEADER, parse};
 
@@ -32,7 +33,8 @@ struct SyncDecision {
 #[derive(Debug)]
 pub(crate) struct Frontend {
     sync_every: NonZero<usize>,
-    /// The header of the current message, as far as it has arrived.
+    statements: Statements,
+    /// The start of the current message, as long as it does not suffice to forward any of it.
     partial: Vec<u8>,
     /// Bytes of the current message yet to arrive.
     body: usize,
@@ -41,24 +43,28 @@ pub(crate) struct Frontend {
     held: bool,
     /// Executes since the last Sync sent.
     unsynced: usize,
+    /// Something has been sent since the last Sync or simple Query.
+    in_group: bool,
 }
 
 impl Frontend {
     pub(crate) fn new(sync_every: NonZero<usize>) -> Self {
         Frontend {
             sync_every,
+            statements: Statements::default(),
             partial: Vec::with_capacity(UNTAGGED_HEADER),
             body: 0,
             shape: Shape::Empty,
             held: false,
             unsynced: 0,
+            in_group: false,
         }
     }
 
     /// Appends the Sync held back, if any, to `out`.
     pub(crate) fn release(&mut self, out: &mut BytesMut) {
         if std::mem::take(&mut self.held) {
-            self.unsynced = 0;
+            self.end_group();
             out.extend_from_slice(SYNC_MESSAGE);
         }
     }
@@ -77,37 +83,74 @@ impl Frontend {
                 return Ok(());
             }
         }
-        if !self.partial.is_empty() {
-            let missing = (HEADER - self.partial.len()).min(bytes.len());
-            self.partial.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            let Some(&header) = self.partial.first_chunk() else { return Ok(()) };
-            self.partial.clear();
-            self.body = self.forward_header(header, requests, out)?;
+        if self.partial.is_empty() {
+            return self.forward_messages(bytes, requests, out);
         }
+        let mut joined = std::mem::take(&mut self.partial);
+        joined.extend_from_slice(bytes);
+        self.forward_messages(&joined, requests, out)
+    }
+
+    /// Forwards tagged messages, of which `bytes` contains the next part.
+    fn forward_messages(
+        &mut self,
+        bytes: &[u8],
+        requests: &mut Requests,
+        out: &mut BytesMut,
+    ) -> io::Result<()> {
+        let (unnames, is_read_only) = (requests.control.unnames(), requests.control.is_read_only());
         // Everything before `copied` has been appended or left out; everything before `at` has been examined.
         let mut copied = 0;
         let mut at = self.skip_body(bytes.len());
         while let Some(&header) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
             let (tag, body) = parse(header)?;
+            let available = &bytes[at + HEADER..];
+            let name =
+                if unnames { StatementName::find(tag, body, available)? } else { StatementName::Absent };
+            if name == StatementName::Incomplete {
+                break;
+            }
+            let begins_request = self.shape == Shape::Empty;
             let SyncDecision { sync_first, hold } = self.decide(tag, requests);
-            if sync_first || hold {
+            let inserts_read_only = is_read_only && !self.in_group && matches!(tag, PARSE | BIND);
+            self.in_group |= !matches!(tag, SYNC | QUERY | PASSWORD);
+            if sync_first || hold || inserts_read_only || name != StatementName::Absent {
                 out.extend_from_slice(&bytes[copied..at]);
                 copied = at;
             }
             if sync_first {
                 out.extend_from_slice(SYNC_MESSAGE);
             }
-            at += HEADER;
-            if hold {
+            if inserts_read_only {
+                requests.insert(put_read_only(out));
+                self.statements.forget_current();
+            }
+            let mut read = 0;
+            if let StatementName::At(name) = name {
+                read = name.end;
+                let message = &available[..body.min(available.len())];
+                if begins_request {
+                    requests.insert(self.statements.put_parse_before(tag, &message[name.clone()], out));
+                }
+                self.statements.put_unnamed(tag, body, message, name, out)?;
+            }
+            at += HEADER + read;
+            if hold || read > 0 {
                 copied = at;
             }
-            self.body = body;
+            self.body = body - read;
             at += self.skip_body(bytes.len() - at);
         }
         out.extend_from_slice(&bytes[copied..at]);
         self.partial.extend_from_slice(&bytes[at..]);
         Ok(())
+    }
+
+    /// Notes that a message has been sent after which the server may end the transaction.
+    fn end_group(&mut self) {
+        self.unsynced = 0;
+        self.in_group = false;
+        self.statements.forget_current();
     }
 
     /// Advances within the current message, by at most `available` bytes, and returns by how many.
@@ -117,29 +160,11 @@ impl Frontend {
         skipped
     }
 
-    /// Forwards a header that arrived in pieces, and returns the size of the message's body.
-    fn forward_header(
-        &mut self,
-        header: [u8; HEADER],
-        requests: &mut Requests,
-        out: &mut BytesMut,
-    ) -> io::Result<usize> {
-        let (tag, body) = parse(header)?;
-        let SyncDecision { sync_first, hold } = self.decide(tag, requests);
-        if sync_first {
-            out.extend_from_slice(SYNC_MESSAGE);
-        }
-        if !hold {
-            out.extend_from_slice(&header);
-        }
-        Ok(body)
-    }
-
     /// Records a message, and decides about the Sync held back before it and about the message itself.
     fn decide(&mut self, tag: u8, requests: &mut Requests) -> SyncDecision {
         let sync_first = std::mem::take(&mut self.held) && !(tag == BIND && requests.leave_out_sync());
         if sync_first {
-            self.unsynced = 0;
+            self.end_group();
         }
         // A request is in flight from its first message on, since the server may answer before the last one.
         // COPY data belongs to the request before it.
@@ -161,8 +186,8 @@ impl Frontend {
             (Shape::Bind, EXECUTE) => Shape::BindExecute,
             _ => Shape::Other,
         };
-        if tag == SYNC && !hold {
-            self.unsynced = 0;
+        if tag == SYNC && !hold || tag == QUERY {
+            self.end_group();
         }
         self.held = hold;
         SyncDecision { sync_first, hold }

@@ -81,13 +81,35 @@
 //! before it takes any data no longer costs the connection. The server then sends a second `ReadyForQuery`, which
 //! tokio-postgres does not expect and which is dropped here, even with N = 1.
 
+//!
+//! # Behind a transaction pooler
+//!
+//! A pooler such as `PgBouncer` in transaction mode gives a connection another server session in each transaction, and
+//! may give several connections the same one in turn. A prepared statement or a setting then outlives its transaction
+//! in the session of a stranger. [`StreamControl`] tells whether a pooler stands between, and makes each group
+//! complete in itself:
+//!
+//! - [`StreamControl::unname_statements`] replaces the names that the driver gives to its statements. A group is
+//!   preceded by a Parse of the unnamed statement, whose answer the driver does not see:
+//!
+//! ```text
+//!  driver      B₁E S  B₁E S  B₂E S            B₁ Bind of the first statement, B₂ of the second
+//!  server      P B E  B E    P B E S          P Parse
+//! ```
+//!
+//! - [`StreamControl::make_groups_read_only`] puts a statement before each group that makes its transaction read-only,
+//!   and leaves nothing behind.
+
 mod backend;
+mod control;
 mod frontend;
 mod requests;
+mod statements;
 mod stream;
 mod tls;
 mod wire;
 
+pub use control::StreamControl;
 pub use stream::SyncBatching;
 pub use tls::BatchingTls;
 pub use wire::is_skipped;

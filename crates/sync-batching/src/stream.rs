@@ -9,6 +9,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::backend::Backend;
+use crate::control::StreamControl;
 use crate::frontend::Frontend;
 use crate::requests::{Phase, Requests};
 use crate::wire::BUFFER;
@@ -60,13 +61,23 @@ impl<S> SyncBatching<S> {
     /// # }
     /// ```
     pub fn new(stream: S, sync_every: NonZero<usize>) -> Self {
+        SyncBatching::with_control(stream, sync_every, StreamControl::default())
+    }
+
+    /// As [`new`](Self::new), with an existing `control`.
+    pub(crate) fn with_control(stream: S, sync_every: NonZero<usize>, control: StreamControl) -> Self {
         SyncBatching {
             stream,
-            requests: Requests::default(),
+            requests: Requests::new(control),
             frontend: Frontend::new(sync_every),
             backend: Backend::default(),
             out: BytesMut::new(),
         }
+    }
+
+    /// The handle that controls this stream, also after the driver has taken it.
+    pub fn control(&self) -> StreamControl {
+        self.requests.control.clone()
     }
 
     /// The stream below, for example to inspect the socket.

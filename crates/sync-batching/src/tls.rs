@@ -62,8 +62,9 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
 
     fn connect(self, stream: SyncBatching<S>) -> Self::Future {
+        let control = stream.control();
         let handshake = self.tls.connect(stream);
-        Box::pin(async move { Ok(SyncBatching::new(handshake.await?, self.sync_every)) })
+        Box::pin(async move { Ok(SyncBatching::with_control(handshake.await?, self.sync_every, control)) })
     }
 }
 

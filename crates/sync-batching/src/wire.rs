@@ -2,6 +2,7 @@
 
 use std::io;
 
+use bytes::BytesMut;
 use tokio_postgres::error::SqlState;
 
 /// Buffer size in each direction, in bytes. It exceeds the 8 KiB or so that the driver writes at once, so that
@@ -32,11 +33,14 @@ const ROUTINE: &str = "sync_batching";
 /// Tags of the messages sent by the driver.
 pub(crate) mod frontend_tag {
     pub(crate) const BIND: u8 = b'B';
+    pub(crate) const CLOSE: u8 = b'C';
     pub(crate) const COPY_DATA: u8 = b'd';
     pub(crate) const COPY_DONE: u8 = b'c';
     pub(crate) const COPY_FAIL: u8 = b'f';
+    pub(crate) const DESCRIBE: u8 = b'D';
     pub(crate) const EXECUTE: u8 = b'E';
     pub(crate) const FUNCTION_CALL: u8 = b'F';
+    pub(crate) const PARSE: u8 = b'P';
     pub(crate) const PASSWORD: u8 = b'p';
     pub(crate) const QUERY: u8 = b'Q';
     pub(crate) const SYNC: u8 = b'S';
@@ -45,6 +49,7 @@ pub(crate) mod frontend_tag {
 
 /// Tags of the messages sent by the server.
 pub(crate) mod backend_tag {
+    pub(crate) const BACKEND_KEY_DATA: u8 = b'K';
     pub(crate) const COMMAND_COMPLETE: u8 = b'C';
     pub(crate) const COPY_IN_RESPONSE: u8 = b'G';
     pub(crate) const EMPTY_QUERY_RESPONSE: u8 = b'I';
@@ -71,6 +76,21 @@ pub(crate) fn parse(header: [u8; HEADER]) -> io::Result<(u8, usize)> {
             format!("message {:?} has an invalid length of {length}", tag as char),
         )),
     }
+}
+
+/// Appends a message with this tag, whose body is the concatenation of `parts`.
+pub(crate) fn put_message(out: &mut BytesMut, tag: u8, parts: &[&[u8]]) {
+    let body: usize = parts.iter().map(|part| part.len()).sum();
+    put_header(out, tag, body);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Appends the header of a message with this tag and a body of `body` bytes.
+pub(crate) fn put_header(out: &mut BytesMut, tag: u8, body: usize) {
+    out.extend_from_slice(&[tag]);
+    out.extend_from_slice(&(body as u32 + 4).to_be_bytes());
 }
 
 /// Appends a `ReadyForQuery` message with the given transaction status.

@@ -3,6 +3,7 @@
 mod client;
 mod properties;
 mod scripts;
+mod statements;
 
 use std::collections::VecDeque;
 

@@ -1,0 +1,82 @@
+//! What the owner of a connection sees of its stream and changes about it after logging in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+
+/// A handle to a [`SyncBatching`](crate::SyncBatching) stream that remains when the driver has taken the stream.
+///
+/// Take it with [`SyncBatching::control`](crate::SyncBatching::control) before connecting. With TLS it also controls
+/// the stream that [`BatchingTls`](crate::BatchingTls) creates. Clones control the same stream.
+///
+/// The two changes are for connections that share server sessions with strangers, because a transaction pooler such as
+/// `PgBouncer` stands between. Make them while no request is in flight; they affect all later ones.
+///
+/// ```no_run
+/// # use std::num::NonZero;
+/// # use tokio_postgres_sync_batching::SyncBatching;
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = tokio_postgres::Config::new();
+/// let socket = tokio::net::TcpStream::connect("localhost:6432").await?;
+/// let stream = SyncBatching::new(socket, NonZero::new(64).unwrap());
+/// let control = stream.control();
+/// let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
+/// tokio::spawn(connection);
+/// let message = client.simple_query("SELECT pg_backend_pid()").await?;
+/// # let backend_pid = 0;
+/// // ... parse the message ...
+/// if control.login_pid() != Some(backend_pid) {
+///     control.unname_statements();
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct StreamControl {
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The process ID in `BackendKeyData`, or 0.
+    login_pid: AtomicI32,
+    unnames: AtomicBool,
+    read_only: AtomicBool,
+}
+
+impl StreamControl {
+    /// The process ID that the server sent when the connection was opened; `None` if it has not sent any.
+    ///
+    /// A pooler sends one of its own, which is not the `pg_backend_pid()` of the server that executes the statements.
+    pub fn login_pid(&self) -> Option<i32> {
+        Some(self.state.login_pid.load(Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// Use the server's unnamed statement instead of those that the driver names, which would outlive a transaction.
+    ///
+    /// Each group of statements is then complete in itself: a statement is parsed again, from the text that the driver
+    /// sent once, in every group that uses it. A statement that the driver has prepared before is not known here and
+    /// still goes by its name.
+    pub fn unname_statements(&self) {
+        self.state.unnames.store(true, Relaxed);
+    }
+
+    /// Make the transaction of every group read-only, with a statement at its start whose result the driver does not
+    /// see.
+    ///
+    /// Unlike `SET default_transaction_read_only`, this leaves nothing behind in the server's session. Simple queries,
+    /// and so transactions that consist of nothing else, are not affected.
+    pub fn make_groups_read_only(&self) {
+        self.state.read_only.store(true, Relaxed);
+    }
+
+    pub(crate) fn set_login_pid(&self, pid: i32) {
+        self.state.login_pid.store(pid, Relaxed);
+    }
+
+    pub(crate) fn unnames(&self) -> bool {
+        self.state.unnames.load(Relaxed)
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.state.read_only.load(Relaxed)
+    }
+}
