@@ -5,7 +5,7 @@ mod caret;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use tokio_postgres::error::{DbError, ErrorPosition};
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
 use crate::error::caret::point_at;
 
@@ -211,8 +211,8 @@ impl Error {
         // 57P01 and similar: the server is shutting down, or the session was terminated.
         let kind = if db.code().code().starts_with("57P") { ErrorKind::Connect } else { ErrorKind::Database };
         let error = Error::new(kind, message);
-        match db.hint() {
-            Some(hint) => error.with_help(hint),
+        match db.hint().or_else(|| pooler_help(db)) {
+            Some(help) => error.with_help(help),
             None => error,
         }
     }
@@ -257,7 +257,7 @@ impl Error {
     /// is not the server's.
     pub fn sqlstate(&self) -> Option<&str> {
         let driver: &tokio_postgres::Error = self.source.as_ref()?.downcast_ref()?;
-        driver.code().map(tokio_postgres::error::SqlState::code)
+        driver.code().map(SqlState::code)
     }
 
     /// The kind of error.
@@ -269,6 +269,19 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
+}
+
+/// What to do about an error that a connection pooler causes, by keeping prepared statements of another connection, or
+/// none; `None` for any other error.
+fn pooler_help(db: &DbError) -> Option<&'static str> {
+    let is_about_names =
+        [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(db.code());
+    // PgBouncer reports everything as a protocol violation, with a message of its own.
+    let is_poolers =
+        *db.code() == SqlState::PROTOCOL_VIOLATION && db.message().contains("prepared statement");
+    (is_about_names || is_poolers).then_some(
+        "a connection pooler such as PgBouncer stands between and does not keep prepared statements; use --prepare never",
+    )
 }
 
 #[cfg(test)]

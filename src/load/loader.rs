@@ -16,7 +16,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::analyze::analyze;
 use crate::load::table::create::{NewTable, infer};
 use crate::postgres::options::check_pool;
-use crate::postgres::server::{Database, ServerFacts, SessionPool};
+use crate::postgres::server::{Database, SessionPool};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -237,7 +237,7 @@ async fn load_once(
 ) -> Result<LoadReport, Stopped> {
     let inputs = files.inputs().clone();
     let client = connections.get().await?;
-    let server = ServerFacts::from_client(&**client).await?;
+    let server = connections.server_facts(&client).await?;
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started };
     let RunResult { prepared, totals, mut phases } = if settings.autocommit {

@@ -131,7 +131,7 @@ impl LoadSettings {
 
     /// The options of its sessions.
     pub(crate) fn session(&self) -> SessionOptions {
-        SessionOptions { sync_every: self.sync_every, read_only: false }
+        SessionOptions { sync_every: self.sync_every, ..SessionOptions::default() }
     }
 
     /// Number of connections open at the same time.

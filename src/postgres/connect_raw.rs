@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error as PgError, NoTls, SimpleQueryMessage};
-use tokio_postgres_sync_batching::{BatchingTls, SyncBatching};
+use tokio_postgres_sync_batching::{BatchingTls, StreamControl, SyncBatching};
 
 use crate::postgres::tls;
 
@@ -25,12 +25,19 @@ use crate::postgres::tls;
 pub(super) type BatchingConnection =
     Connection<SyncBatching<Transport>, SyncBatching<tls::EncryptedStream<SyncBatching<Transport>>>>;
 
+/// A client, its connection, which the caller has to drive, and the control of its stream.
+pub(super) struct Opened {
+    pub(super) client: Client,
+    pub(super) connection: BatchingConnection,
+    pub(super) control: StreamControl,
+}
+
 /// Log in to the first host that accepts the login, with at most `sync_every` executes per Sync.
 pub(super) async fn connect(
     config: &Config,
     connector: &tls::Connector,
     sync_every: NonZero<usize>,
-) -> Result<(Client, BatchingConnection), PgError> {
+) -> Result<Opened, PgError> {
     let mut last = None;
     for endpoint in endpoints(config) {
         for address in endpoint.resolve().await {
@@ -69,14 +76,15 @@ async fn log_in(
     config: &Config,
     connector: &tls::Connector,
     sync_every: NonZero<usize>,
-) -> Result<(Client, BatchingConnection), PgError> {
+) -> Result<Opened, PgError> {
     let handshake = BatchingTls::new(connector.handshake(name), sync_every);
     let stream = SyncBatching::new(transport, sync_every);
+    let control = stream.control();
     let (client, mut connection) = config.connect_raw(stream, handshake).await?;
     let (unwanted, refusal) = match config.get_target_session_attrs() {
         TargetSessionAttrs::ReadWrite => ("on", "database does not allow writes"),
         TargetSessionAttrs::ReadOnly => ("off", "database is not read only"),
-        _ => return Ok((client, connection)),
+        _ => return Ok(Opened { client, connection, control }),
     };
     let answer = {
         let mut show = std::pin::pin!(client.simple_query("SHOW transaction_read_only"));
@@ -92,7 +100,7 @@ async fn log_in(
         let refusal = io::Error::new(io::ErrorKind::PermissionDenied, refusal);
         return Err(driver_error(config, refusal).await);
     }
-    Ok((client, connection))
+    Ok(Opened { client, connection, control })
 }
 
 /// `error` as an error of the driver, which only the driver can create: it hits `error` on its first write.

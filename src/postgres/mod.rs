@@ -14,12 +14,13 @@ pub mod embedded;
 pub(crate) mod options;
 pub(crate) mod pipeline;
 pub(crate) mod pool;
+pub(crate) mod pooler;
 pub(crate) mod server;
 pub(crate) mod tls;
 
 pub use crate::postgres::conninfo::Conninfo;
 pub use crate::postgres::options::{
-    DatabaseOptions, LARGEST_POOL, POOL_SIZE, ServerChoice, SessionOptions, Timeouts, check_pool,
+    DatabaseOptions, LARGEST_POOL, POOL_SIZE, Prepare, ServerChoice, SessionOptions, Timeouts, check_pool,
 };
 pub use crate::postgres::pipeline::Pipeline;
 pub use crate::postgres::pool::{NewConnection, connect, pool};

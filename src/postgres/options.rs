@@ -3,6 +3,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Config;
 
 use crate::postgres::conninfo::{self, Conninfo};
@@ -28,12 +29,36 @@ pub struct DatabaseOptions {
     pub pool_size: usize,
     /// How long to wait for a connection.
     pub timeouts: Timeouts,
+    /// Whether statements are prepared under names.
+    pub prepare: Prepare,
+}
+
+/// Whether statements are prepared under names, which behind a transaction pooler outlive the transaction, in a session
+/// that others use next.
+///
+/// Without names, the server parses a statement again in each transaction, or group of statements that share a Sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prepare {
+    /// Unless a connection pooler stands between.
+    #[default]
+    Auto,
+    /// Always. A pooler must pool sessions, or keep track of prepared statements, as PgBouncer does from 1.21 on where
+    /// its `max_prepared_statements` is not 0.
+    Always,
+    /// Never.
+    Never,
 }
 
 impl DatabaseOptions {
     /// Options for `server`, with a pool of [`POOL_SIZE`] connections and the default timeouts.
     pub fn new(server: ServerChoice) -> Self {
-        DatabaseOptions { server, pool_size: POOL_SIZE, timeouts: Timeouts::default() }
+        DatabaseOptions {
+            server,
+            pool_size: POOL_SIZE,
+            timeouts: Timeouts::default(),
+            prepare: Prepare::default(),
+        }
     }
 
     /// The server that the environment names, as libpq and psql read it: `DATABASE_URL`, else `PGHOST`, `PGSERVICE` and
@@ -64,6 +89,13 @@ impl DatabaseOptions {
         self.timeouts = timeouts;
         self
     }
+
+    /// Set whether statements are prepared under names.
+    #[must_use]
+    pub fn prepare(mut self, prepare: Prepare) -> Self {
+        self.prepare = prepare;
+        self
+    }
 }
 
 /// Which server to use.
@@ -82,21 +114,15 @@ pub enum ServerChoice {
 pub struct SessionOptions {
     /// The maximum number of Execute messages per Sync message; 1 leaves the driver's messages unchanged.
     pub sync_every: NonZero<usize>,
-    /// Whether transactions are read-only by default, so that the server refuses to write in any transaction not
-    /// explicitly declared `READ WRITE`.
+    /// Whether prepared statements are executed in read-only transactions, unless an explicit transaction is open.
     pub read_only: bool,
+    /// Whether statements are prepared under names.
+    pub prepare: Prepare,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { sync_every: NonZero::<usize>::MIN, read_only: false }
-    }
-}
-
-impl SessionOptions {
-    /// Whether statements share Syncs, which needs a connection of [`connect_raw`](crate::postgres::connect_raw).
-    pub(crate) fn shares_syncs(self) -> bool {
-        self.sync_every.get() > 1
+        SessionOptions { sync_every: NonZero::<usize>::MIN, read_only: false, prepare: Prepare::default() }
     }
 }
 

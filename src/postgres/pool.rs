@@ -9,11 +9,12 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error as PgError, Socket};
 
-use crate::postgres::connect_raw::BatchingConnection;
+use crate::postgres::connect_raw::Opened;
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::options::{SessionOptions, Timeouts};
+use crate::postgres::pooler::PoolerSeen;
 use crate::postgres::tls::{EncryptedStream, TlsMode};
-use crate::postgres::{connect_error, connect_raw, tls};
+use crate::postgres::{connect_error, connect_raw, pooler, tls};
 use crate::{Error, Result};
 
 /// Create a pool of at most `size` connections to the server of `conninfo`, configured as in `session`.
@@ -25,8 +26,19 @@ use crate::{Error, Result};
 /// # Errors
 /// When a certificate or key named in `conninfo` cannot be used, or `size` is 0.
 pub fn pool(conninfo: &Conninfo, size: usize, timeouts: Timeouts, session: SessionOptions) -> Result<Pool> {
+    pool_noting(conninfo, size, timeouts, session, PoolerSeen::default())
+}
+
+/// As [`pool()`]; notes in `pooler` whether a connection pooler stands between.
+pub(crate) fn pool_noting(
+    conninfo: &Conninfo,
+    size: usize,
+    timeouts: Timeouts,
+    session: SessionOptions,
+    pooler: PoolerSeen,
+) -> Result<Pool> {
     let config = conninfo.config().clone();
-    let connector = SessionConnector { session, ..SessionConnector::new(conninfo)? };
+    let connector = SessionConnector { session, pooler, ..SessionConnector::new(conninfo)? };
     let create = timeouts.connect_limit(&config);
     let manager =
         Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
@@ -56,7 +68,30 @@ pub type NewConnection = (Client, Connection<Socket, EncryptedStream<Socket>>);
 /// login; the error is explained as by [`connect_error::from_driver`].
 pub async fn connect(conninfo: &Conninfo, timeouts: Timeouts) -> Result<NewConnection> {
     let connector = SessionConnector::new(conninfo)?;
-    let opened = connector.open(conninfo.config());
+    within_limit(conninfo, timeouts, connector.open(conninfo.config())).await
+}
+
+/// Open a connection as a pool for `session` does, but without sharing Syncs and without read-only transactions.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_extra(
+    conninfo: &Conninfo,
+    timeouts: Timeouts,
+    session: SessionOptions,
+) -> Result<Client> {
+    let session = SessionOptions { prepare: session.prepare, ..SessionOptions::default() };
+    let connector = SessionConnector { session, ..SessionConnector::new(conninfo)? };
+    let (client, _) = within_limit(conninfo, timeouts, connector.connect(conninfo.config())).await?;
+    Ok(client)
+}
+
+/// Wait for `opened`, for as long as `timeouts` allow, and explain its error.
+async fn within_limit<T>(
+    conninfo: &Conninfo,
+    timeouts: Timeouts,
+    opened: impl Future<Output = Result<T, PgError>>,
+) -> Result<T> {
     let opened = match timeouts.connect_limit(conninfo.config()) {
         None => opened.await,
         Some(limit) => match tokio::time::timeout(limit, opened).await {
@@ -67,19 +102,9 @@ pub async fn connect(conninfo: &Conninfo, timeouts: Timeouts) -> Result<NewConne
     opened.map_err(|error| connect_error::from_driver(conninfo, &error))
 }
 
-/// Ask the server to cancel the statement that the connection of `token`, from a pool for `session`, is running.
-pub(crate) async fn cancel(
-    conninfo: &Conninfo,
-    connector: &tls::Connector,
-    session: SessionOptions,
-    token: &CancelToken,
-) {
-    if session.shares_syncs() {
-        connect_raw::cancel(conninfo.config(), connector, token).await;
-    } else {
-        // If the server cannot be reached, there is nothing to cancel.
-        let _ = token.cancel_query(connector.clone()).await;
-    }
+/// Ask the server to cancel the statement that the connection of `token` is running.
+pub(crate) async fn cancel(conninfo: &Conninfo, connector: &tls::Connector, token: &CancelToken) {
+    connect_raw::cancel(conninfo.config(), connector, token).await;
 }
 
 /// Opens connections for one login: with TLS, without it, or with one as the fallback of the other, as libpq does.
@@ -88,12 +113,18 @@ struct SessionConnector {
     connector: tls::Connector,
     mode: TlsMode,
     session: SessionOptions,
+    pooler: PoolerSeen,
 }
 
 impl SessionConnector {
     fn new(conninfo: &Conninfo) -> Result<SessionConnector> {
         let connector = tls::Connector::new(conninfo.tls())?;
-        Ok(SessionConnector { connector, mode: conninfo.tls().mode, session: SessionOptions::default() })
+        Ok(SessionConnector {
+            connector,
+            mode: conninfo.tls().mode,
+            session: SessionOptions::default(),
+            pooler: PoolerSeen::default(),
+        })
     }
 
     /// Open a connection with the driver's own streams.
@@ -105,7 +136,7 @@ impl SessionConnector {
     }
 
     /// Open a connection with Sync batching.
-    async fn open_batching(&self, config: &Config) -> Result<(Client, BatchingConnection), PgError> {
+    async fn open_batching(&self, config: &Config) -> Result<Opened, PgError> {
         self.try_each_ssl_mode(config, |config| {
             Box::pin(
                 async move { connect_raw::connect(&config, &self.connector, self.session.sync_every).await },
@@ -145,16 +176,9 @@ impl Connect for SessionConnector {
     fn connect(&self, config: &Config) -> Connecting<'_> {
         let config = config.clone();
         Box::pin(async move {
-            let (client, task) = if self.session.shares_syncs() {
-                let (client, connection) = self.open_batching(&config).await?;
-                (client, tokio::spawn(drive(connection)))
-            } else {
-                let (client, connection) = self.open(&config).await?;
-                (client, tokio::spawn(drive(connection)))
-            };
-            if self.session.read_only {
-                client.batch_execute("SET default_transaction_read_only = on").await?;
-            }
+            let Opened { client, connection, control } = self.open_batching(&config).await?;
+            let task = tokio::spawn(drive(connection));
+            pooler::configure(&client, &control, self.session, &self.pooler).await?;
             Ok((client, task))
         })
     }

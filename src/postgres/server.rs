@@ -10,15 +10,22 @@ use tokio_postgres::{CancelToken, Client, GenericClient};
 
 use crate::blocking::blocking;
 use crate::postgres::conninfo::Conninfo;
-use crate::postgres::options::{DatabaseOptions, LARGEST_POOL, ServerChoice, SessionOptions, Timeouts};
+use crate::postgres::options::{
+    DatabaseOptions, LARGEST_POOL, Prepare, ServerChoice, SessionOptions, Timeouts,
+};
 use crate::postgres::pool;
+use crate::postgres::pooler::PoolerSeen;
 use crate::postgres::{connect_error, embedded, tls};
 use crate::{Error, Result};
 
-/// The version of a server, and those of its settings that affect performance most.
+/// How a server was reached, its version, and those of its settings that affect performance most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "each field is the server setting of the same name")]
+#[expect(missing_docs, reason = "the other fields are the server settings of the same name")]
 pub struct ServerFacts {
+    /// Whether a connection pooler such as PgBouncer stands between.
+    pub pooler: bool,
+    /// Whether statements are prepared under names; otherwise the server parses them again in each transaction.
+    pub named_statements: bool,
     pub version: String,
     pub fsync: String,
     pub synchronous_commit: String,
@@ -36,6 +43,7 @@ pub struct Database {
     conninfo: Conninfo,
     pool_size: usize,
     timeouts: Timeouts,
+    prepare: Prepare,
     connector: tls::Connector,
     opened: Arc<OpenedConnections>,
     embedded: Option<embedded::Server>,
@@ -44,12 +52,13 @@ pub struct Database {
 /// Everything opened so far that may have to be cancelled or closed.
 #[derive(Default)]
 struct OpenedConnections {
-    cancel_tokens: Mutex<Vec<(SessionOptions, CancelToken)>>,
+    cancel_tokens: Mutex<Vec<CancelToken>>,
     pools: Mutex<Vec<Pool>>,
+    pooler: PoolerSeen,
 }
 
 impl OpenedConnections {
-    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<(SessionOptions, CancelToken)>> {
+    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<CancelToken>> {
         self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,8 +87,8 @@ impl Canceller {
     /// Ask the server to cancel the statement that each connection is running.
     pub async fn cancel(&self) {
         let tokens = self.opened.cancel_tokens().clone();
-        for (session, token) in tokens {
-            pool::cancel(&self.conninfo, &self.connector, session, &token).await;
+        for token in tokens {
+            pool::cancel(&self.conninfo, &self.connector, &token).await;
         }
     }
 }
@@ -110,7 +119,7 @@ impl SessionPool {
     pub(crate) async fn get(&self) -> Result<Object> {
         let connection =
             self.pool.get().await.map_err(|error| connect_error::from_pool(&self.conninfo, &error))?;
-        self.opened.cancel_tokens().push((self.session, connection.cancel_token()));
+        self.opened.cancel_tokens().push(connection.cancel_token());
         Ok(connection)
     }
 
@@ -119,9 +128,20 @@ impl SessionPool {
     /// # Errors
     /// When the server cannot be reached or refuses the login.
     pub(crate) async fn open_extra(&self) -> Result<Client> {
-        let (client, connection) = pool::connect(&self.conninfo, Timeouts::default()).await?;
-        tokio::spawn(pool::drive(connection));
-        Ok(client)
+        pool::connect_extra(&self.conninfo, Timeouts::default(), self.session).await
+    }
+
+    /// What a report says about the server of `client`, a connection of this pool.
+    ///
+    /// # Errors
+    /// When the server does not tell its settings.
+    pub(crate) async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
+        ServerFacts::from_client(client, self.is_pooled(), self.session.prepare).await
+    }
+
+    /// Whether a connection pooler was found to stand between when a connection was opened.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.opened.pooler.get()
     }
 
     /// Whether the server runs on this machine, judging by its address: a Unix socket or a loopback address.
@@ -141,7 +161,7 @@ impl Database {
     /// # Errors
     /// When the embedded server does not start, the pool size is out of range, or a certificate cannot be used.
     pub async fn open(options: DatabaseOptions, note: impl FnMut(&str) + Send + 'static) -> Result<Database> {
-        let DatabaseOptions { server, pool_size, timeouts } = options;
+        let DatabaseOptions { server, pool_size, timeouts, prepare } = options;
         if !(1..=LARGEST_POOL).contains(&pool_size) {
             return Err(Error::usage(format!("a pool of {pool_size} connections is out of range"))
                 .with_help(format!("use a number from 1 to {LARGEST_POOL}")));
@@ -154,7 +174,7 @@ impl Database {
             }
         };
         let connector = tls::Connector::new(conninfo.tls())?;
-        Ok(Database { conninfo, pool_size, timeouts, connector, opened: Arc::default(), embedded })
+        Ok(Database { conninfo, pool_size, timeouts, prepare, connector, opened: Arc::default(), embedded })
     }
 
     /// Create a pool of connections configured as in `session`.
@@ -162,7 +182,9 @@ impl Database {
     /// # Errors
     /// When the pool cannot be built.
     pub(crate) fn session_pool(&self, session: SessionOptions) -> Result<SessionPool> {
-        let pool = pool::pool(&self.conninfo, self.pool_size, self.timeouts, session)?;
+        let session = SessionOptions { prepare: self.prepare, ..session };
+        let pooler = self.opened.pooler.clone();
+        let pool = pool::pool_noting(&self.conninfo, self.pool_size, self.timeouts, session, pooler)?;
         self.opened.pools().push(pool.clone());
         Ok(SessionPool { pool, session, conninfo: self.conninfo.clone(), opened: Arc::clone(&self.opened) })
     }
@@ -173,6 +195,14 @@ impl Database {
     /// When the server cannot be reached or refuses the login.
     pub async fn connection(&self) -> Result<Object> {
         self.session_pool(SessionOptions::default())?.get().await
+    }
+
+    /// How the server of `client`, a connection to this database, was reached, its version and its settings.
+    ///
+    /// # Errors
+    /// When the server does not tell its settings.
+    pub async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
+        ServerFacts::from_client(client, self.opened.pooler.get(), self.prepare).await
     }
 
     /// The maximum number of connections in each pool.
@@ -225,7 +255,7 @@ impl ServerFacts {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn from_client(client: &impl GenericClient) -> Result<ServerFacts> {
+    async fn from_client(client: &impl GenericClient, pooler: bool, prepare: Prepare) -> Result<ServerFacts> {
         let names = [
             "server_version",
             "fsync",
@@ -248,6 +278,8 @@ impl ServerFacts {
         // Debian appends its package version: "15.18 (Debian 15.18-0+deb12u1)".
         let version = next().split(' ').next().unwrap_or_default().to_owned();
         Ok(ServerFacts {
+            pooler,
+            named_statements: prepare == Prepare::Always || prepare == Prepare::Auto && !pooler,
             version,
             fsync: next(),
             synchronous_commit: next(),

@@ -163,11 +163,17 @@ async fn explain_one(
         _ => "",
     };
     let name = format!("postgres_etl_slowest_{number}");
-    let prepare =
-        format!("{begin}; SET LOCAL plan_cache_mode = {mode}; PREPARE {name}{} AS {sql}", list(&names));
+    let prepare = format!(
+        "{begin}; SET LOCAL plan_cache_mode = {mode}; PREPARE {name}{} AS {sql}; SAVEPOINT {name}",
+        list(&names)
+    );
     client.batch_execute(&prepare).await?;
     let explain = format!("EXPLAIN (ANALYZE, BUFFERS) EXECUTE {name}{}", list(&literals));
-    let lines = client.simple_query(&explain).await?.into_iter().filter_map(|message| match message {
+    let explained = client.simple_query(&explain).await;
+    // A rollback of the transaction would leave the prepared statement behind, in a session that may be shared.
+    let undo = if explained.is_ok() { String::new() } else { format!("ROLLBACK TO {name};") };
+    client.batch_execute(&format!("{undo} DEALLOCATE {name}")).await?;
+    let lines = explained?.into_iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,
     });

@@ -177,7 +177,7 @@ impl<'a> OpenMeter<'a> {
         progress: &'a Arc<Progress>,
     ) -> Result<OpenMeter<'a>> {
         let client = pool.get().await?;
-        let server = ServerFacts::from_client(&**client).await?;
+        let server = pool.server_facts(&client).await?;
         let table = if settings.workloads.iter().any(|workload| workload.needs(&settings.table.name)) {
             Some(count_rows(&client, &settings.table.name).await?)
         } else {
@@ -264,9 +264,14 @@ impl<'a> OpenMeter<'a> {
             }
             connections = warm;
         }
-        let sampler = match self.pool.open_extra().await {
+        let opened = if self.pool.is_pooled() {
+            Err(Verdict::behind_pooler())
+        } else {
+            self.pool.open_extra().await.map_err(|error| Verdict::unknown(&error))
+        };
+        let sampler = match opened {
             Ok(client) => Ok(ActivitySampler::start(client, pids.clone(), self.pool.is_local()).await),
-            Err(error) => Err(Verdict::unknown(&error)),
+            Err(unknown) => Err(unknown),
         };
         let names: Vec<&str> = settings.workloads.iter().map(|workload| workload.name.as_str()).collect();
         let plan = self.plan(shape, &sender, settings.limits);

@@ -321,7 +321,11 @@ impl MeterSettings {
 
     /// How its connections are set up.
     pub(crate) fn session(&self) -> SessionOptions {
-        SessionOptions { sync_every: self.sync_every, read_only: self.sync_every.get() > 1 }
+        SessionOptions {
+            sync_every: self.sync_every,
+            read_only: self.sync_every.get() > 1,
+            ..SessionOptions::default()
+        }
     }
 
     /// Whether results are compared with expected ones.

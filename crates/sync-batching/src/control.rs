@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 /// the stream that [`BatchingTls`](crate::BatchingTls) creates. Clones control the same stream.
 ///
 /// The two changes are for connections that share server sessions with strangers, because a transaction pooler such as
-/// `PgBouncer` stands between. Make them while no request is in flight; they affect all later ones.
+/// PgBouncer stands between. Make them while no request is in flight; they affect all later ones.
 ///
 /// ```no_run
 /// # use std::num::NonZero;

@@ -84,7 +84,7 @@
 //!
 //! # Behind a transaction pooler
 //!
-//! A pooler such as `PgBouncer` in transaction mode gives a connection another server session in each transaction, and
+//! A pooler such as PgBouncer in transaction mode gives a connection another server session in each transaction, and
 //! may give several connections the same one in turn. A prepared statement or a setting then outlives its transaction
 //! in the session of a stranger. [`StreamControl`] tells whether a pooler stands between, and makes each group
 //! complete in itself:

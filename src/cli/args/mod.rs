@@ -5,7 +5,7 @@ mod query;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use load::{Check, Format, Input, Load};
 pub(crate) use query::Query;
@@ -50,6 +50,9 @@ pub(crate) struct Global {
     // DATABASE_URL is read in `config`: a password must not appear in --help as a current value.
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Prepare statements under names: always, never, or unless a connection pooler is found [default: auto]
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub prepare: Option<Prepare>,
     /// Print the result as one JSON document on standard output
     #[arg(long, global = true)]
     pub json: bool,
@@ -59,6 +62,24 @@ pub(crate) struct Global {
     /// Log more details; -vv logs even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// [`postgres_etl::postgres::Prepare`] on the command line. Descriptions here would double the length of every help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prepare {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Prepare> for postgres_etl::postgres::Prepare {
+    fn from(prepare: Prepare) -> Self {
+        match prepare {
+            Prepare::Auto => Self::Auto,
+            Prepare::Always => Self::Always,
+            Prepare::Never => Self::Never,
+        }
+    }
 }
 
 /// The subcommands.

@@ -98,7 +98,7 @@ async fn check(
 ) -> Result<CheckReport> {
     let InputCommand { options: settings, generate } = input;
     let client = database.connection().await?;
-    let server = ServerFacts::from_client(&**client).await?;
+    let server = database.server_facts(&client).await?;
     let found = Table::find(&**client, &settings.table.name).await;
     let mut queries = Vec::new();
     for (name, workload) in context.config.workloads() {

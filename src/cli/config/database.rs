@@ -44,7 +44,8 @@ impl Config {
             wait: Duration::from_secs(file.wait_timeout_s.max(1)),
             ..Timeouts::default()
         };
-        Ok(DatabaseOptions::new(server).pool_size(file.pool_size).timeouts(timeouts))
+        let prepare = flags.prepare.map_or(file.prepare, Into::into);
+        Ok(DatabaseOptions::new(server).pool_size(file.pool_size).timeouts(timeouts).prepare(prepare))
     }
 
     /// The embedded server, whether or not another is named.

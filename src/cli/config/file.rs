@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use postgres_etl::load::{DeferIndexes, Mode};
+use postgres_etl::postgres::Prepare;
 use postgres_etl::query::{ArgSpec, Bound, Distribution, RowsKeyword, Scalar, WorkloadSpec};
 use postgres_etl::suggest::nearest;
 use postgres_etl::{Error, Result};
@@ -43,11 +44,19 @@ pub(crate) struct Database {
     pub connect_timeout_s: u64,
     /// Seconds to wait for a free connection of the pool.
     pub wait_timeout_s: u64,
+    /// Whether statements are prepared under names.
+    pub prepare: Prepare,
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Database { url: String::new(), pool_size: 64, connect_timeout_s: 10, wait_timeout_s: 30 }
+        Database {
+            url: String::new(),
+            pool_size: 64,
+            connect_timeout_s: 10,
+            wait_timeout_s: 30,
+            prepare: Prepare::Auto,
+        }
     }
 }
 

@@ -26,6 +26,7 @@ impl Report for RunReport {
         for (code, error) in &self.errors_by_sqlstate {
             let first = error.first.replace('\n', &format!("\n{INDENT}"));
             lines.push(format!("  {code:<8} {}; the first: {first}", counted(error.count, "time", "times")));
+            lines.extend(error.help.iter().map(|help| format!("{INDENT}help: {help}")));
         }
         lines.extend(latencies(self));
         lines.push(format!("  load     {}", load(&self.load)));

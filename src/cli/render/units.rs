@@ -56,10 +56,24 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 pub(crate) fn server(server: &ServerFacts) -> String {
     let ServerFacts {
-        version, fsync, synchronous_commit, full_page_writes, wal_level, shared_buffers, ..
+        pooler,
+        named_statements,
+        version,
+        fsync,
+        synchronous_commit,
+        full_page_writes,
+        wal_level,
+        shared_buffers,
+        ..
     } = server;
+    let reached = match (pooler, named_statements) {
+        (true, true) => " behind a connection pooler",
+        (true, false) => " behind a connection pooler, statements without names",
+        (false, true) => "",
+        (false, false) => ", statements without names",
+    };
     format!(
-        "PostgreSQL {version}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
+        "PostgreSQL {version}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
          {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}"
     )
 }

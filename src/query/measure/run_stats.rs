@@ -66,15 +66,17 @@ pub struct ErrorCount {
     pub count: u64,
     /// The message of the first one.
     pub first: String,
+    /// What to do about the first one; `None` where it is not known.
+    pub help: Option<String>,
 }
 
 impl RunStats {
     /// Count a query that failed with `error` while `doing` something.
     pub(crate) fn failed(&mut self, doing: &str, error: &PgError) {
-        let count = self
-            .errors
-            .entry(sqlstate(error).to_owned())
-            .or_insert_with(|| ErrorCount { count: 0, first: Error::describe(doing, error).to_string() });
+        let count = self.errors.entry(sqlstate(error).to_owned()).or_insert_with(|| {
+            let first = Error::describe(doing, error);
+            ErrorCount { count: 0, help: first.help().map(str::to_owned), first: first.to_string() }
+        });
         count.count += 1;
     }
 

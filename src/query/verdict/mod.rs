@@ -72,9 +72,20 @@ impl Verdict {
 
     /// The verdict on a run during which the server could not be sampled, because of `error`.
     pub(crate) fn unknown(error: &Error) -> Verdict {
+        Verdict::without_samples(&format!("the server could not be sampled: {error}"))
+    }
+
+    /// The verdict on a run through a connection pooler, which gives each transaction any of its server connections.
+    pub(crate) fn behind_pooler() -> Verdict {
+        Verdict::without_samples(
+            "a connection pooler stands between, so the server processes of the run are not known",
+        )
+    }
+
+    fn without_samples(why: &str) -> Verdict {
         Verdict {
             by: "unknown",
-            sentence: format!("unknown: the server could not be sampled: {error}"),
+            sentence: format!("unknown: {why}"),
             activity: ServerActivity::default(),
             statements: None,
         }

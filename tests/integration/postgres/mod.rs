@@ -2,4 +2,5 @@
 
 mod conninfo;
 mod embedded;
+mod poolers;
 mod sync_batching;

@@ -12,15 +12,16 @@ use bytes::Bytes;
 use futures::future::join_all;
 use futures::{SinkExt as _, TryStreamExt as _};
 use postgres_etl::postgres::conninfo::resolve;
-use postgres_etl::postgres::{Pipeline, SessionOptions, Timeouts, pool};
+use postgres_etl::postgres::{Pipeline, Prepare, SessionOptions, Timeouts, pool};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error as PgError, NoTls, Statement};
+use tokio_postgres::{Client, Error as PgError, NoTls, SimpleQueryMessage, Statement};
 use tokio_postgres_sync_batching::{SyncBatching, is_skipped};
 
 use crate::support::{self, TestDb};
@@ -30,8 +31,14 @@ const HANG: Duration = Duration::from_secs(60);
 
 /// A client of which up to `every` executions share a Sync; the unchanged driver if `every` is 1.
 async fn client(db: &TestDb, every: usize) -> deadpool_postgres::Object {
+    client_that(db, every, Prepare::Auto).await
+}
+
+/// As [`client`], with statements prepared under names, or not.
+async fn client_that(db: &TestDb, every: usize, prepare: Prepare) -> deadpool_postgres::Object {
     let conninfo = resolve(Some((db.url(), "test")), &|_| None).unwrap().unwrap();
-    let session = SessionOptions { sync_every: NonZero::new(every).unwrap(), read_only: false };
+    let sync_every = NonZero::new(every).unwrap();
+    let session = SessionOptions { sync_every, prepare, ..SessionOptions::default() };
     pool(&conninfo, 1, Timeouts::default(), session).unwrap().get().await.unwrap()
 }
 
@@ -159,10 +166,11 @@ fn responses_are_those_without_batching_unless_an_earlier_request_of_the_group_f
     let db = runtime.block_on(support::database());
     let stock = runtime.block_on(client(&db, 1));
     let stock_statements = runtime.block_on(Statements::prepare(&stock)).unwrap();
-    let script = (vec(op(), 1..60), 2..12_usize, any::<bool>());
-    let outcome = cases(60).run(&script, |(script, every, in_transaction)| {
+    let prepare = select(vec![Prepare::Always, Prepare::Never]);
+    let script = (vec(op(), 1..60), 1..12_usize, any::<bool>(), prepare);
+    let outcome = cases(80).run(&script, |(script, every, in_transaction, prepare)| {
         runtime.block_on(async {
-            let batching = client(&db, every).await;
+            let batching = client_that(&db, every, prepare).await;
             let statements = Statements::prepare(&batching).await.unwrap();
             if in_transaction {
                 stock.batch_execute("BEGIN").await.unwrap();
@@ -192,6 +200,12 @@ fn responses_are_those_without_batching_unless_an_earlier_request_of_the_group_f
             for client in [&stock, &batching] {
                 client.batch_execute("ROLLBACK").await.unwrap();
                 prop_assert_eq!(client.query_one("SELECT 7", &[]).await.unwrap().get::<_, i32>(0), 7);
+            }
+            if prepare == Prepare::Never {
+                let names =
+                    batching.simple_query("SELECT FROM pg_prepared_statements WHERE name <> ''").await;
+                let is_row = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(_));
+                prop_assert!(!names.unwrap().iter().any(is_row));
             }
             Ok(())
         })

@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
 pub(crate) mod load;
+pub(crate) mod pgbouncer;
 pub(crate) mod query;
 pub(crate) mod terminal;
 pub(crate) mod workplace;

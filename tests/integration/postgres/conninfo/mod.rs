@@ -26,7 +26,7 @@ fn conninfo(text: &str, env: &[(&str, &str)]) -> Conninfo {
 /// must have the same outcome.
 async fn log_in(conninfo: &Conninfo) -> Result<bool, Error> {
     let stock = log_in_for(conninfo, SessionOptions::default()).await;
-    let batching = SessionOptions { sync_every: NonZero::new(16).unwrap(), read_only: false };
+    let batching = SessionOptions { sync_every: NonZero::new(16).unwrap(), ..SessionOptions::default() };
     let batched = log_in_for(conninfo, batching).await;
     let shown = |outcome: &Result<bool, Error>| outcome.as_ref().map_err(ToString::to_string).copied();
     assert_eq!(shown(&batched), shown(&stock));
