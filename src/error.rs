@@ -88,6 +88,8 @@ pub enum ErrorKind {
     Database,
     /// Ctrl-C or a termination signal.
     Interrupted,
+    /// The answer to a COMMIT was lost, and what became of the transaction could not be found out.
+    OutcomeUnknown,
 }
 
 /// The message of an error as a field of a report; null without an error.
@@ -224,6 +226,13 @@ impl Error {
         let separator = if self.message.contains('\n') { "\n" } else { "; " };
         self.message.push_str(separator);
         self.message.push_str(more);
+        self
+    }
+
+    /// The same error, as one of `kind`.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
         self
     }
 

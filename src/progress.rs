@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::{Error, ErrorKind};
 
 /// Receives notes for the user, one line at a time.
 type Note = Box<dyn Fn(&str) + Send + Sync>;
@@ -15,9 +18,28 @@ pub struct Progress {
     rows: AtomicU64,
     bytes: AtomicU64,
     rejected: AtomicU64,
-    committed: AtomicU64,
+    commits: Commits,
     cancelled: AtomicBool,
     cancellation: Notify,
+}
+
+/// Rows by what is known about the commit of their transactions.
+#[derive(Debug, Default)]
+struct Commits {
+    /// Rows whose commit was requested.
+    requested: AtomicU64,
+    /// Of these, rows that are committed.
+    confirmed: AtomicU64,
+    /// Of these, rows that are not.
+    refused: AtomicU64,
+    /// The statement that tells the outcome of the COMMIT to which there is no answer yet; `None` if there is none.
+    question: Mutex<Option<String>>,
+}
+
+impl Commits {
+    fn question(&self) -> MutexGuard<'_, Option<String>> {
+        self.question.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl fmt::Debug for Progress {
@@ -67,14 +89,51 @@ impl Progress {
         self.rejected.load(Relaxed)
     }
 
-    /// Record that `rows` rows are committed.
-    pub fn commit(&self, rows: u64) {
-        self.committed.store(rows, Relaxed);
+    /// Record that the commit of `rows` rows is requested; the statement `question` tells the outcome later.
+    pub(crate) fn begin_commit(&self, rows: u64, question: Option<String>) {
+        *self.commits.question() = question;
+        self.commits.requested.fetch_add(rows, Relaxed);
     }
 
-    /// Rows committed so far.
+    /// Record that `rows` of those whose commit was requested are committed.
+    pub(crate) fn confirm_commit(&self, rows: u64) {
+        self.commits.confirmed.fetch_add(rows, Relaxed);
+        *self.commits.question() = None;
+    }
+
+    /// Record that `rows` of those whose commit was requested are not committed.
+    pub(crate) fn refuse_commit(&self, rows: u64) {
+        self.commits.refused.fetch_add(rows, Relaxed);
+        *self.commits.question() = None;
+    }
+
+    /// Rows that are known to be committed.
     pub fn committed(&self) -> u64 {
-        self.committed.load(Relaxed)
+        self.commits.confirmed.load(Relaxed)
+    }
+
+    /// Rows that may be committed as well: their commit was requested, and the answer has not arrived.
+    pub fn uncertain(&self) -> u64 {
+        let Commits { requested, confirmed, refused, .. } = &self.commits;
+        requested.load(Relaxed).saturating_sub(confirmed.load(Relaxed) + refused.load(Relaxed))
+    }
+
+    /// Whether the answer to a COMMIT is outstanding.
+    pub fn is_committing(&self) -> bool {
+        self.commits.question().is_some()
+    }
+
+    /// The error that reports, after `cause`, that the outcome of the load is not known; `None` if it is.
+    pub fn unknown_outcome(&self, cause: &str) -> Option<Error> {
+        let unknown = |message: String| Error::new(ErrorKind::OutcomeUnknown, message);
+        if let Some(question) = &*self.commits.question() {
+            return Some(
+                unknown(format!("{cause}: whether the load was committed is not known"))
+                    .with_help(format!("before you load again, ask the server: {question}")),
+            );
+        }
+        let (least, more) = (self.committed(), self.uncertain());
+        (more > 0).then(|| unknown(format!("{cause}; {}", committed_rows(least, more))))
     }
 
     /// Rows (or queries) done so far.
@@ -107,5 +166,14 @@ impl Progress {
     /// Whether [`Progress::cancel`] was called; threads check this between blocks of work.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Relaxed)
+    }
+}
+/// How many rows were committed, when `least` are known to be, and `more` may be.
+pub(crate) fn committed_rows(least: u64, more: u64) -> String {
+    match (least, more) {
+        (0, 0) => "no row was committed".to_owned(),
+        (1, 0) => "1 row was committed, and stays".to_owned(),
+        (_, 0) => format!("{least} rows were committed, and stay"),
+        _ => format!("between {least} and {} rows were committed, and stay", least + more),
     }
 }

@@ -20,6 +20,12 @@ pub(crate) const NOT_RUNNING: u8 = 3;
 /// No connection, or the embedded server did not start.
 pub(crate) const NO_SERVER: u8 = 4;
 
+/// Loaded and committed, but something that follows a commit failed: ANALYZE, the receipt, or the report.
+pub(crate) const LOADED_BUT: u8 = 5;
+
+/// Whether the rows were committed is not known.
+pub(crate) const OUTCOME_UNKNOWN: u8 = 6;
+
 /// Interrupted by Ctrl-C or a termination signal.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -29,6 +35,7 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
         ErrorKind::Usage | ErrorKind::Config => MISUSED,
         ErrorKind::Connect | ErrorKind::Launch => NO_SERVER,
         ErrorKind::Interrupted => INTERRUPTED,
+        ErrorKind::OutcomeUnknown => OUTCOME_UNKNOWN,
         _ => FAILED,
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::Result;
 use crate::blocking::blocking;
 use crate::catalog::{Table, TableName};
 use crate::csv::{Files, Inputs, Sniffed};
@@ -18,7 +19,6 @@ use crate::load::table::create::{NewTable, infer};
 use crate::postgres::options::check_pool;
 use crate::postgres::server::{Database, SessionPool};
 use crate::progress::Progress;
-use crate::{Error, Result};
 
 /// Loads CSV into a table.
 ///
@@ -150,15 +150,14 @@ impl OpenLoad<'_> {
         }
         let mut report =
             load_and_commit(&settings, self.files, new_table.as_ref(), &connections, progress).await?;
-        if !settings.dry_run {
-            progress.commit(report.rows_loaded);
-        }
         if settings.analyze && !settings.dry_run {
-            let analyzed = analyze(&settings.input.table.name, report.rows_loaded, &connections).await;
-            report.phases.analyze_seconds = analyzed.map_err(|error| {
-                let error = if progress.is_cancelled() { Error::interrupted() } else { error };
-                error.with_help("all rows were loaded and committed; only ANALYZE failed")
-            })?;
+            match analyze(&settings.input.table.name, report.rows_loaded, &connections).await {
+                Ok(seconds) => report.phases.analyze_seconds = seconds,
+                Err(_) if progress.is_cancelled() => {
+                    report.failed_afterwards.push("interrupted: the table was not analyzed".to_owned());
+                }
+                Err(error) => report.failed_afterwards.push(error.to_string()),
+            }
         }
         Ok(report)
     }
@@ -240,7 +239,7 @@ async fn load_once(
     let server = connections.server_facts(&client).await?;
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started };
-    let RunResult { prepared, totals, mut phases } = if settings.autocommit {
+    let RunResult { prepared, totals, mut phases, transactions, is_atomic } = if settings.autocommit {
         autocommit::load(run, client).await?
     } else if settings.connections > 1 && checks == RowChecks::AtTheEnd {
         parallel_copy::load(run, client).await?
@@ -253,5 +252,5 @@ async fn load_once(
     let report = report::build(settings, &inputs, &prepared, totals, (seconds, phases), Some(server));
     // A table that replaces another has a temporary name while it is loaded.
     let name = new_table.map_or(&prepared.table.name, |new_table| &new_table.name);
-    Ok(LoadReport { table: name.to_string(), ..report })
+    Ok(LoadReport { table: name.to_string(), transactions, atomic: is_atomic, ..report })
 }

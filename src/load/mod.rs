@@ -38,4 +38,5 @@ pub use crate::load::options::{
     RejectLimit,
 };
 pub use crate::load::reject::files::log_path;
-pub use crate::load::report::{ColumnLoaded, FileRead, LoadReport, Phases};
+pub use crate::load::report::{ColumnLoaded, FileRead, LoadReport, Outcome, Phases};
+pub use crate::load::run::commit::{CommittedTransaction, Confirmation};

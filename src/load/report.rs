@@ -9,6 +9,7 @@ use crate::csv::Inputs;
 use crate::load::chunk::encoder::TextFallback;
 use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat};
 use crate::load::options::Mode;
+use crate::load::run::commit::CommittedTransaction;
 use crate::load::settings::LoadSettings;
 use crate::load::table::prepare::PreparedTable;
 use crate::load::totals::LoadTotals;
@@ -26,6 +27,14 @@ pub struct LoadReport {
     pub table: String,
     /// The files, separated by commas.
     pub path: String,
+    /// What became of the rows.
+    pub outcome: Outcome,
+    /// Whether all rows were committed as one.
+    pub atomic: bool,
+    /// The transactions that were committed; empty where every row had its own.
+    pub transactions: Vec<CommittedTransaction>,
+    /// What failed after the commit, one message each; empty if nothing did.
+    pub failed_afterwards: Vec<String>,
     /// Records in the files, without their headers.
     pub rows_read: u64,
     /// Rows that the server reports as inserted or updated.
@@ -90,6 +99,23 @@ pub struct LoadReport {
     pub server: Option<ServerFacts>,
 }
 
+/// What became of the rows of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Outcome {
+    /// All that were not rejected or skipped are committed.
+    #[serde(rename = "committed")]
+    Committed,
+    /// Some are committed: those before the error, with `--autocommit`, or those of some of several connections.
+    #[serde(rename = "partly committed")]
+    PartlyCommitted,
+    /// None is.
+    #[serde(rename = "rolled back")]
+    RolledBack,
+    /// The answer to a COMMIT was lost.
+    #[serde(rename = "unknown")]
+    Unknown,
+}
+
 /// The time spent in each phase, in seconds. Reading and encoding run concurrently with writing.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Phases {
@@ -147,6 +173,10 @@ pub(crate) fn build(
         mode: settings.input.mode,
         table: table.name.to_string(),
         path: path(inputs),
+        outcome: if settings.dry_run { Outcome::RolledBack } else { Outcome::Committed },
+        atomic: true,
+        transactions: Vec::new(),
+        failed_afterwards: Vec::new(),
         rows_read: totals.read,
         rows_loaded,
         rows_inserted: totals.counts.inserted,

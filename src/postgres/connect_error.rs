@@ -18,7 +18,7 @@ use std::time::Duration;
 use deadpool_postgres::{PoolError, TimeoutType};
 use rustls::CertificateError;
 use tokio_postgres::config::Host;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::Error;
 use crate::postgres::conninfo::Conninfo;
@@ -37,6 +37,16 @@ pub fn from_pool(conninfo: &Conninfo, error: &PoolError) -> Error {
         PoolError::Timeout(_) => timed_out(conninfo, "the server did not answer in time"),
         other => failed(conninfo, &other.to_string()),
     }
+}
+
+/// Whether `error` leaves open what the server did with the request: it is not the server's answer to it.
+///
+/// A server that ends the session in the middle of a COMMIT may have committed.
+pub(crate) fn is_answer_lost(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|db| {
+        let code = db.code().code();
+        db.parsed_severity() != Some(Severity::Error) || code.starts_with("08") || code.starts_with("57P")
+    })
 }
 
 /// Explain why the driver failed to open a connection to the server of `conninfo`.

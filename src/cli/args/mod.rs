@@ -28,7 +28,8 @@ Which server: --database-url, else DATABASE_URL, else PGHOST, PGSERVICE and the 
 variables, else [database] url in config.toml, else the embedded server, started when needed.
 
 Exit codes: 0 done; 1 bad data, a file or server error; 2 wrong flags or configuration;
-3 loaded, but some rows were set aside; 4 no connection, or no embedded server; 130 interrupted."
+3 loaded, but some rows were set aside; 4 no connection, or no embedded server; 5 loaded, but
+ANALYZE, the receipt or the report failed; 6 whether rows were committed is not known; 130 interrupted."
 )]
 pub(crate) struct Cli {
     /// Flags that every command takes.

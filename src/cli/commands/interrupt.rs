@@ -18,9 +18,9 @@ const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Interrupt(Mutex<Vec<(Arc<Progress>, Option<Canceller>)>>);
 
 impl Interrupt {
-    /// From now on, a signal cancels `counters`, and what runs on `database`.
-    pub(super) fn cancels(&self, counters: &Arc<Progress>, database: Option<&Database>) {
-        let entry = (Arc::clone(counters), database.map(Database::canceller));
+    /// From now on, a signal cancels the work of `progress`, and what runs on `database`.
+    pub(super) fn cancels(&self, progress: &Arc<Progress>, database: Option<&Database>) {
+        let entry = (Arc::clone(progress), database.map(Database::canceller));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
@@ -45,13 +45,16 @@ impl Interrupt {
             // Nothing has started that would have to be undone.
             return Err(Error::interrupted());
         }
-        for (counters, _) in &stopping {
-            counters.cancel();
+        for (progress, _) in &stopping {
+            progress.cancel();
         }
         let cancel = async {
             loop {
-                for canceller in stopping.iter().filter_map(|(_, canceller)| canceller.as_ref()) {
-                    canceller.cancel().await;
+                for (progress, canceller) in &stopping {
+                    // A COMMIT that waits for a standby would be cut short, and its outcome is being found out.
+                    if let (Some(canceller), false) = (canceller, progress.is_committing()) {
+                        canceller.cancel().await;
+                    }
                 }
                 tokio::time::sleep(CANCEL_AGAIN).await;
             }
@@ -59,16 +62,40 @@ impl Interrupt {
         let result = tokio::select! {
             result = &mut work => result,
             () = cancel => unreachable!("it never ends"),
-            () = signals.next() => Err(Error::interrupted()),
-            () = tokio::time::sleep(PATIENCE) => {
-                Err(Error::interrupted().with_help("the connections were dropped; nothing more is committed"))
-            }
+            () = signals.next() => Err(given_up(&stopping)),
+            () = out_of_patience(&stopping) => Err(given_up(&stopping)),
         };
-        // Whatever the error says, the cause is the interruption.
-        result.map_err(
-            |error| if error.kind() == ErrorKind::Interrupted { error } else { Error::interrupted() },
-        )
+        // Whatever the error says, the cause is the interruption, unless it is about what was committed.
+        result.map_err(|error| match error.kind() {
+            ErrorKind::Interrupted | ErrorKind::OutcomeUnknown => error,
+            _ => Error::interrupted(),
+        })
     }
+}
+
+/// What an interruption stops: the progress of some work, and its statements on the server.
+type Stopping = [(Arc<Progress>, Option<Canceller>)];
+
+/// Wait for [`PATIENCE`], and on for as long as the outcome of a COMMIT is being found out, which takes its own time.
+async fn out_of_patience(stopping: &Stopping) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        if !stopping.iter().any(|(progress, _)| progress.is_committing()) {
+            return;
+        }
+    }
+}
+
+/// The error that reports what is known when the work did not stop in time.
+fn given_up(stopping: &Stopping) -> Error {
+    let unknown = stopping.iter().find_map(|(progress, _)| progress.unknown_outcome("interrupted"));
+    unknown.unwrap_or_else(|| {
+        let error = Error::interrupted().with_help("the connections were dropped; nothing more is committed");
+        match stopping.iter().map(|(progress, _)| progress.committed()).sum::<u64>() {
+            0 => error,
+            rows => error.and(&format!("rows committed before: {rows}")),
+        }
+    })
 }
 
 struct Signals {

@@ -1,13 +1,13 @@
 //! `load`: CSV into the table.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postgres_etl::csv::{Input, Inputs};
-use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, log_path};
+use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, Outcome, log_path};
 use postgres_etl::output_file::AtomicFile;
-use postgres_etl::{Error, Progress, Result};
+use postgres_etl::{Error, ErrorKind, Progress, Result};
 use serde::Serialize;
 
 use crate::cli::args;
@@ -29,29 +29,35 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
         context.note(&generate::generate(context, generated).await?.text());
     }
     check_outputs(&options, receipt.as_deref())?;
-    let receipt = receipt.map(|path| AtomicFile::create("receipt", &path)).transpose()?;
     let progress = Arc::new(context.progress());
+    let receipt = match receipt.filter(|_| !ddl_only) {
+        Some(path) => Some(Receipt::begin(path, &options, &progress)?),
+        None => None,
+    };
     let done = match load(context, &options, ddl_only, &progress).await {
         Ok(Some(done)) => done,
         Ok(None) => return Ok(exit::DONE),
         Err(error) => {
-            let written = receipt.map(|file| file.write_json(&FailedLoad::new(&options, &progress, &error)));
-            if let Some(Err(unwritten)) = written {
+            if let Some(Err(unwritten)) = receipt.map(|receipt| receipt.failed(&error)) {
                 context.note(&unwritten.to_string());
             }
             return Err(error);
         }
     };
     let Done { report, has_header, closed } = done;
-    // Whatever happens to the receipt, this reports what was done.
-    context.print(&report)?;
-    if let Some(receipt) = receipt {
-        let written = receipt.write_json(&report);
-        written.map_err(|error| {
-            error.with_help("the load succeeded, as reported; only the receipt is missing")
-        })?;
+    // The receipt first: it must not depend on who reads standard output.
+    let afterwards =
+        [receipt.map_or(Ok(()), |receipt| receipt.finish(&report)), context.print(&report), closed];
+    let failed = report.failed_afterwards.iter().cloned();
+    let failed: Vec<String> =
+        failed.chain(afterwards.into_iter().filter_map(Result::err).map(|error| error.to_string())).collect();
+    if !failed.is_empty() {
+        let what = if report.dry_run { "the dry run is done" } else { "the rows are loaded and committed" };
+        for error in failed {
+            super::say(&format!("error: {error}\n  help: {what}; only this failed"));
+        }
+        return Ok(exit::LOADED_BUT);
     }
-    closed?;
     if report.rows_read == 0 {
         let what = if has_header { "has a header but no rows" } else { "is empty" };
         context.note(&format!("{} {what}: no rows were loaded", report.path));
@@ -140,30 +146,91 @@ fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// The file that says what became of the load, whatever happens to the program.
+struct Receipt<'a> {
+    path: PathBuf,
+    options: &'a LoadOptions,
+    progress: Arc<Progress>,
+    is_written: bool,
+}
+
+impl<'a> Receipt<'a> {
+    /// Write that the load has begun, in the place of the receipt of an earlier load.
+    fn begin(path: PathBuf, options: &'a LoadOptions, progress: &Arc<Progress>) -> Result<Receipt<'a>> {
+        let begun = Error::new(ErrorKind::OutcomeUnknown, "the load has begun and not ended")
+            .with_help("if it is no longer running, it was killed: look into the table");
+        let receipt = Receipt { path, options, progress: Arc::clone(progress), is_written: false };
+        receipt
+            .write(&FailedLoad { outcome: Outcome::Unknown, ..FailedLoad::new(options, progress, &begun) })?;
+        Ok(receipt)
+    }
+
+    fn write(&self, document: &impl Serialize) -> Result<()> {
+        AtomicFile::create("receipt", &self.path)?.write_json(document)
+    }
+
+    /// Write that the load ended with `error`.
+    fn failed(mut self, error: &Error) -> Result<()> {
+        self.is_written = true;
+        self.write(&FailedLoad::new(self.options, &self.progress, error))
+    }
+
+    /// Write the report of the load.
+    fn finish(mut self, report: &LoadReport) -> Result<()> {
+        self.is_written = true;
+        self.write(report)
+    }
+}
+
+impl Drop for Receipt<'_> {
+    fn drop(&mut self) {
+        if !self.is_written {
+            // A second signal has ended the wait for the load.
+            let unknown = self.progress.unknown_outcome("interrupted");
+            let error = unknown.unwrap_or_else(Error::interrupted);
+            if let Err(unwritten) = self.write(&FailedLoad::new(self.options, &self.progress, &error)) {
+                super::say(&unwritten.to_string());
+            }
+        }
+    }
+}
+
 /// The receipt of a failed load: the error, and how far it got.
 #[derive(Serialize)]
 struct FailedLoad<'a> {
     #[serde(flatten)]
     failure: Failure<'a>,
+    outcome: Outcome,
     mode: Mode,
     table: String,
     path: String,
     rows_read: u64,
-    /// 0 if everything was rolled back.
+    /// Rows that are known to be committed.
     rows_loaded: u64,
+    /// More than `rows_loaded` if the answer to a COMMIT was lost.
+    rows_loaded_at_most: u64,
     rows_rejected: u64,
     bytes_read: u64,
 }
 
 impl<'a> FailedLoad<'a> {
     fn new(options: &LoadOptions, progress: &Progress, error: &'a Error) -> Self {
+        let (least, more) = (progress.committed(), progress.uncertain());
+        let outcome = match (least, more) {
+            _ if error.kind() == ErrorKind::OutcomeUnknown => Outcome::Unknown,
+            (0, 0) => Outcome::RolledBack,
+            (_, 0) => Outcome::PartlyCommitted,
+            _ => Outcome::Unknown,
+        };
         FailedLoad {
             failure: Failure::new("load", error),
+            outcome,
             mode: options.input.mode,
             table: options.input.table.name.to_string(),
             path: options.input.describe(),
             rows_read: progress.rows(),
-            rows_loaded: progress.committed(),
+            rows_loaded: least,
+            rows_loaded_at_most: least + more,
             rows_rejected: progress.rejected(),
             bytes_read: progress.bytes(),
         }

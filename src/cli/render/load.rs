@@ -35,6 +35,10 @@ impl Report for LoadReport {
             lines.push(format!("  ignored {}: not in the table", self.columns_ignored.join(", ")));
         }
         lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
+        lines.extend(commits(self));
+        lines.extend(
+            self.failed_afterwards.iter().map(|failed| format!("  FAILED  after the commit: {failed}")),
+        );
         lines.join("\n")
     }
 }
@@ -54,6 +58,18 @@ fn headline(report: &LoadReport) -> String {
     let verb = if report.dry_run { "could load" } else { "loaded" };
     let (loaded, per_second) = (rows(report.rows_loaded), rate(report.rows_per_second));
     format!("{verb} {loaded} into {} in {took}: {per_second} rows/s", report.table)
+}
+
+/// When the rows were committed, and in which transactions.
+fn commits(report: &LoadReport) -> Option<String> {
+    let last = report.transactions.last()?;
+    let ids =
+        report.transactions.iter().map(|transaction| transaction.id.as_str()).collect::<Vec<_>>().join(", ");
+    let known = match &last.committed_at {
+        Some(at) => format!("at {at} by the server's clock"),
+        None => "as the server confirmed when the answer to COMMIT was lost".to_owned(),
+    };
+    Some(format!("  commit  transaction {ids}, {known}"))
 }
 
 /// The rows read, and what happened to them.
@@ -104,10 +120,11 @@ fn writing(report: &LoadReport) -> Vec<String> {
     if report.mode == Mode::Null {
         return vec!["  mode    null, no server".into()];
     }
-    let transactions = match (report.autocommit, report.connections) {
-        (true, _) => "one transaction per row",
-        (false, 1) => "one transaction",
-        (false, _) => "one transaction each, committed together",
+    let transactions = match (report.autocommit, report.connections, report.atomic) {
+        (true, _, _) => "one transaction per row",
+        (false, 1, _) => "one transaction",
+        (false, _, true) => "one transaction each, committed together",
+        (false, _, false) => "one transaction each, committed one after another",
     };
     let connections = match report.connections {
         1 => "1 connection".to_owned(),

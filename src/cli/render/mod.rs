@@ -54,6 +54,7 @@ impl<'a> Failure<'a> {
             ErrorKind::Launch => "launch",
             ErrorKind::Database => "database",
             ErrorKind::Interrupted => "interrupted",
+            ErrorKind::OutcomeUnknown => "outcome_unknown",
             _ => "other",
         };
         let exit_code = exit::code(error.kind());

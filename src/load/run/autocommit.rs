@@ -20,7 +20,7 @@ use crate::load::write::conflict::{ConflictClause, resolve_clause};
 use crate::load::write::outcome::RowCounts;
 use crate::load::write::rows::RowWriter;
 use crate::postgres::server::SessionPool;
-use crate::progress::Progress;
+use crate::progress::{Progress, committed_rows};
 use crate::{Error, Result};
 
 /// Maximum number of rows in a chunk; small, because the chunks are distributed over the connections.
@@ -42,7 +42,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
     drop(client);
     let totals = insert(settings, connections, &prepared, files, progress).await?;
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
-    Ok(RunResult { prepared, totals, phases })
+    Ok(RunResult { prepared, totals, phases, transactions: Vec::new(), is_atomic: false })
 }
 
 /// Insert the rows of `files` over connections of `pool`.
@@ -76,6 +76,7 @@ async fn insert(
             table: table.clone(),
             mapping: Arc::clone(mapping),
             clause: clause.clone(),
+            progress: Arc::clone(progress),
         };
         let stream = Arc::clone(&stream);
         workers.spawn(async move { worker.insert(&stream).await });
@@ -95,14 +96,12 @@ async fn insert(
             totals.skipped = totals.read - totals.counts.inserted;
         }
     }
-    let loaded = totals.counts.inserted + totals.counts.updated;
-    progress.commit(loaded);
     let discrepancy = discrepancy(&totals, settings).map(|text| Error::new(ErrorKind::Database, text));
     match first_error.or(discrepancy) {
         Some(_) if progress.is_cancelled() => {
-            Err(Error::interrupted().and(&remaining_rows(prepared, loaded)))
+            Err(with_remaining_rows(Error::interrupted(), None, prepared, progress))
         }
-        Some(error) => Err(with_remaining_rows(error, settings, prepared, loaded)),
+        Some(error) => Err(with_remaining_rows(error, Some(settings), prepared, progress)),
         None => Ok(totals),
     }
 }
@@ -114,6 +113,7 @@ struct Worker {
     table: Table,
     mapping: Arc<ColumnMapping>,
     clause: Option<ConflictClause>,
+    progress: Arc<Progress>,
 }
 
 struct WorkerResult {
@@ -127,12 +127,12 @@ struct WorkerResult {
 impl Worker {
     /// Insert chunks of `stream` until it ends; at an error, stop the other workers too.
     async fn insert(self, stream: &ChunkStream) -> WorkerResult {
-        let Worker { client, settings, table, mapping, clause } = &self;
+        let Worker { client, settings, table, mapping, clause, progress } = &self;
         let mut feed = ChunkFeed::from_stream(stream);
         let writer =
             RowWriter::prepare(client, &table.name, mapping, clause.as_ref(), settings.pipeline_depth);
         let (counts, outcome) = match writer.await {
-            Ok(mut writer) => writer.insert(client, &mut feed).await,
+            Ok(writer) => writer.committing(progress).insert(client, &mut feed).await,
             Err(error) => (RowCounts::default(), Err(error.into())),
         };
         let outcome = outcome.map_err(|failure| explain(failure, &feed, settings, table));
@@ -143,29 +143,21 @@ impl Worker {
     }
 }
 
-/// `error`, with the number of rows that stay, and how to load the others.
+/// `error`, with the number of rows that stay, and, with `settings`, how to load the others.
 fn with_remaining_rows(
     error: Error,
-    settings: &LoadSettings,
+    settings: Option<&LoadSettings>,
     prepared: &PreparedTable,
-    loaded: u64,
+    progress: &Progress,
 ) -> Error {
-    let error = error.and(&remaining_rows(prepared, loaded));
-    if loaded == 0 || settings.on_conflict.is_some() {
+    let (least, more) = (progress.committed(), progress.uncertain());
+    let emptied = if prepared.truncate { "the table was emptied first, and " } else { "" };
+    let error = error.and(&format!("{emptied}{}", committed_rows(least, more)));
+    let error = if more > 0 { error.with_kind(ErrorKind::OutcomeUnknown) } else { error };
+    if least + more == 0 || settings.is_none_or(|settings| settings.on_conflict.is_some()) {
         return error;
     }
     let rest = "if the table has a key, --on-conflict skip loads the remaining rows";
     let help = error.help().map_or(rest.to_owned(), |help| format!("{help}; {rest}"));
     error.with_help(help)
-}
-
-/// What the table contains after a load that stopped early.
-fn remaining_rows(prepared: &PreparedTable, loaded: u64) -> String {
-    let emptied = if prepared.truncate { "the table was emptied first, and " } else { "" };
-    let rows = match loaded {
-        0 => "no row was committed".to_owned(),
-        1 => "1 row was committed, and stays".to_owned(),
-        _ => format!("{loaded} rows were committed, and stay"),
-    };
-    format!("{emptied}{rows}")
 }

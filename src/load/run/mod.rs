@@ -1,16 +1,19 @@
 //! The ways to run a load, from the first statement to the commit, one per file.
 
 pub(crate) mod autocommit;
+pub(crate) mod commit;
 pub(crate) mod encode_only;
 pub(crate) mod one_transaction;
 pub(crate) mod parallel_copy;
 pub(crate) mod stop;
+pub(crate) mod two_phase;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::csv::Files;
 use crate::load::report::Phases;
+use crate::load::run::commit::CommittedTransaction;
 use crate::load::settings::LoadSettings;
 use crate::load::table::create::NewTable;
 use crate::load::table::prepare::PreparedTable;
@@ -35,6 +38,10 @@ pub(crate) struct RunResult {
     pub(crate) totals: LoadTotals,
     /// All but `commit_seconds` and `analyze_seconds`.
     pub(crate) phases: Phases,
+    /// The transactions; empty with `--autocommit`, where every row has its own.
+    pub(crate) transactions: Vec<CommittedTransaction>,
+    /// Whether all rows were committed as one.
+    pub(crate) is_atomic: bool,
 }
 
 /// When the server checks indexes and deferrable constraints.

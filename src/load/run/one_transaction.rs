@@ -15,6 +15,7 @@ use crate::load::options::Mode;
 use crate::load::refusal::{is_about_rows, refusal_error};
 use crate::load::reject::RejectingLoad;
 use crate::load::report::Phases;
+use crate::load::run::commit::{Committer, transaction_id};
 use crate::load::run::stop::{Stopped, interrupted, stop_or_retry};
 use crate::load::run::{LoadRun, RowChecks, RunResult};
 use crate::load::settings::LoadSettings;
@@ -39,17 +40,31 @@ pub(crate) async fn load(
 ) -> Result<RunResult, Stopped> {
     let (settings, progress) = (run.settings, run.progress);
     let failed = |doing| move |error| Error::database(doing, error);
+    let committer = Committer::new(&client, run.connections, progress).await;
     let transaction = client.transaction().await.map_err(failed("begin the transaction"))?;
-    let written = write(run, &*transaction, checks).await;
-    match written {
-        Ok(_) if settings.dry_run => {
-            transaction.rollback().await.map_err(failed("roll back the dry run"))?;
+    let mut result = match write(run, &*transaction, checks).await {
+        Ok(result) => result,
+        Err(stopped) => {
+            // Awaited, so that the table is unchanged by the time the error is reported.
+            drop(transaction.rollback().await);
+            return Err(interrupted(progress, stopped));
         }
-        Ok(_) => transaction.commit().await.map_err(|error| refusal_error("commit the load", error))?,
-        // Awaited, so that the table is unchanged by the time the error is reported.
-        Err(_) => drop(transaction.rollback().await),
+    };
+    if settings.dry_run {
+        transaction.rollback().await.map_err(failed("roll back the dry run"))?;
+        return Ok(result);
     }
-    written.map_err(|stopped| interrupted(progress, stopped))
+    let id = transaction_id(&*transaction).await.map_err(|error| interrupted(progress, error.into()))?;
+    let rows = result.totals.counts.inserted + result.totals.counts.updated;
+    let ended = committer.commit(id, rows, transaction.commit()).await?;
+    result.transactions.push(if ended.was_answered() {
+        ended.timed(&client).await
+    } else {
+        // Nothing may wait for an answer on it again.
+        drop(Object::take(client));
+        ended
+    });
+    Ok(result)
 }
 
 /// Do everything between BEGIN and COMMIT.
@@ -81,7 +96,7 @@ async fn write(
         new_table.replace_old(transaction).await?;
     }
     phases.finish_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds - phases.write_seconds;
-    Ok(RunResult { prepared, totals, phases })
+    Ok(RunResult { prepared, totals, phases, transactions: Vec::new(), is_atomic: true })
 }
 
 /// Rebuild the indexes, and check the constraints that were deferred.

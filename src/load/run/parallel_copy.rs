@@ -1,6 +1,7 @@
 //! `--mode copy --connections N`: chunks distributed over several COPYs, each in its own transaction.
 //!
-//! The transactions stay open until all of them have written their rows, then they commit one after another. Since a
+//! The transactions stay open until all of them have written their rows. Then they are committed as one, by two-phase
+//! commit, or one after another where the server's `max_prepared_transactions` does not allow that. Since a
 //! table that was truncated or created is locked until its transaction ends, the rows are added to an existing table,
 //! with its indexes in place.
 //!
@@ -23,9 +24,10 @@ use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
 use crate::load::options::{DeferIndexes, Mode};
-use crate::load::refusal::refusal_error;
 use crate::load::report::Phases;
+use crate::load::run::commit::{CommittedTransaction, Committer, transaction_id};
 use crate::load::run::stop::{Stopped, explain, interrupted};
+use crate::load::run::two_phase::{self, Part};
 use crate::load::run::{LoadRun, RunResult};
 use crate::load::settings::LoadSettings;
 use crate::load::table::constraints::check_constraints;
@@ -34,7 +36,6 @@ use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::copy::CopyWriter;
 use crate::load::write::outcome::RowCounts;
 use crate::postgres::server::SessionPool;
-use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// Interval between checks for transactions that wait for each other.
@@ -65,6 +66,10 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, input
         Some(table) if !table.references_itself => table,
         _ => return Ok(false),
     };
+    // Nobody asked for a load that is not atomic.
+    if !two_phase::is_allowed(&client, 2).await? {
+        return Ok(false);
+    }
     if settings.defer_indexes == DeferIndexes::Never {
         return Ok(true);
     }
@@ -93,73 +98,120 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
         .into());
     }
     phases.prepare_seconds = started.elapsed().as_secs_f64();
-    let totals = copy(settings, connections, &client, &prepared, files, progress).await;
-    let totals = totals.map_err(|stopped| interrupted(progress, stopped))?;
+    let committer = Committer::new(&client, connections, progress).await;
+    let is_atomic = settings.dry_run || two_phase::is_allowed(&client, settings.connections).await?;
+    if !is_atomic {
+        progress.note(&format!(
+            "note: {} transactions are committed one after another, and cannot be committed as one, because the \
+             server's max_prepared_transactions is too low",
+            settings.connections
+        ));
+    }
+    let (totals, transactions) = copy(settings, is_atomic, &committer, &client, &prepared, files).await?;
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
-    Ok(RunResult { prepared, totals, phases })
+    Ok(RunResult { prepared, totals, phases, transactions, is_atomic })
 }
 
 /// Copy `files` while `watcher` watches for deadlocks; commit, or roll back if it is a dry run.
 ///
 /// # Errors
-/// At the first row that cannot be loaded; nothing is committed then. If a commit itself fails, the rows of earlier
-/// commits stay.
+/// At the first row that cannot be loaded; nothing is committed then. As [`commit_all`].
 async fn copy(
     settings: &LoadSettings,
-    pool: &SessionPool,
+    is_atomic: bool,
+    committer: &Committer<'_>,
     watcher: &Client,
     prepared: &PreparedTable,
     files: Files,
-    progress: &Arc<Progress>,
-) -> Result<LoadTotals, Stopped> {
+) -> Result<(LoadTotals, Vec<CommittedTransaction>), Stopped> {
     if prepared.mapping.columns.is_empty() {
-        return Ok(LoadTotals::default());
+        return Ok(Default::default());
     }
+    let progress = committer.progress();
     let mut connections = Vec::with_capacity(settings.connections);
     for _ in 0..settings.connections {
-        connections.push(pool.get().await?);
+        connections.push(committer.pool().get().await?);
     }
     let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(&prepared.mapping), plan), progress);
-    let written = {
-        let copies = connections.iter().map(|client| copy_one(settings, client, prepared, &stream));
-        let mut copies = pin!(try_join_all(copies));
-        let pids = backend_pids(&connections).await?;
-        loop {
-            tokio::select! {
-                written = &mut copies => break written.map_err(Stopped::Error),
-                () = tokio::time::sleep(WATCH_INTERVAL) => {}
-            }
-            if let Err(stopped) = check_for_deadlock(watcher, &pids).await {
-                break Err(stopped);
-            }
-        }
-    };
-    let totals = match written {
-        Ok(written) => add_up(settings, &written, &stream).await,
+    let written = write(settings, &connections, watcher, prepared, &stream).await;
+    let summed = match written {
+        Ok(written) => add_up(settings, &written, &stream).await.map(|totals| (totals, written)),
         Err(stopped) => Err(stopped),
     };
-    if totals.is_err() || settings.dry_run {
-        // Concurrently, because one may wait for another.
-        join_all(connections.iter().map(|client| client.batch_execute("ROLLBACK"))).await;
-        return totals;
+    let (totals, written) = match summed {
+        Ok(summed) if !settings.dry_run => summed,
+        other => {
+            // Concurrently, because one may wait for another.
+            join_all(connections.iter().map(|client| client.batch_execute("ROLLBACK"))).await;
+            return match other {
+                Ok((totals, _)) => Ok((totals, Vec::new())),
+                Err(stopped) => Err(interrupted(progress, stopped)),
+            };
+        }
+    };
+    let rows = written.iter().map(|(counts, _)| counts.inserted + counts.updated);
+    let parts: Vec<Part> =
+        connections.into_iter().zip(rows).map(|(client, rows)| Part { client, rows }).collect();
+    let transactions = if is_atomic {
+        two_phase::commit(committer, parts).await?
+    } else {
+        commit_all(committer, parts).await?
+    };
+    Ok((totals, transactions))
+}
+
+/// Write the rows of `stream` over `connections`, while `watcher` watches for deadlocks.
+async fn write(
+    settings: &LoadSettings,
+    connections: &[Object],
+    watcher: &Client,
+    prepared: &PreparedTable,
+    stream: &ChunkStream,
+) -> Result<Vec<CopiedRows>, Stopped> {
+    let copies = connections.iter().map(|client| copy_one(settings, client, prepared, stream));
+    let mut copies = pin!(try_join_all(copies));
+    let pids = backend_pids(connections).await?;
+    loop {
+        tokio::select! {
+            written = &mut copies => return written.map_err(Stopped::Error),
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+        check_for_deadlock(watcher, &pids).await?;
     }
-    commit_all(&connections).await?;
-    totals
 }
 
 /// Commit the transactions one after another.
-async fn commit_all(connections: &[Object]) -> Result<()> {
-    for (committed, client) in connections.iter().enumerate() {
-        client.batch_execute("COMMIT").await.map_err(|error| {
-            let all = connections.len();
-            refusal_error("commit the load", error).with_help(match committed {
-                0 => "nothing was loaded".into(),
-                _ => format!("the rows of {committed} of {all} connections were committed and stay"),
-            })
-        })?;
+///
+/// # Errors
+/// When one is not committed; those before it stay, and the error says how many rows they have.
+async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<CommittedTransaction>> {
+    let mut transactions = Vec::with_capacity(parts.len());
+    let all = parts.len();
+    for Part { client, rows } in parts {
+        let commit = async {
+            let id = transaction_id(&**client).await?;
+            committer.commit(id, rows, client.batch_execute("COMMIT")).await
+        };
+        match commit.await {
+            Ok(transaction) if transaction.was_answered() => {
+                transactions.push(transaction.timed(&client).await)
+            }
+            Ok(transaction) => {
+                drop(Object::take(client));
+                transactions.push(transaction);
+            }
+            Err(error) if transactions.is_empty() => return Err(error),
+            Err(error) => {
+                let (done, rows) = (transactions.len(), committer.progress().committed());
+                let stays = format!(
+                    "the transactions of {done} of {all} connections were committed: {rows} rows, which stay"
+                );
+                return Err(error.and(&stays));
+            }
+        }
     }
-    Ok(())
+    Ok(transactions)
 }
 
 /// The server's counts for one connection, and the number of rows sent over it.

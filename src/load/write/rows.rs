@@ -14,7 +14,9 @@ use crate::load::options::Mode;
 use crate::load::write::conflict::ConflictClause;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::load::write::params;
+use crate::postgres::connect_error::is_answer_lost;
 use crate::postgres::pipeline::Pipeline;
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// Inserts rows one by one over one connection.
@@ -28,6 +30,8 @@ pub(crate) struct RowWriter {
     prepared: (Arc<[ValueFormat]>, Statement),
     /// Maximum number of INSERTs in flight.
     depth: usize,
+    /// Where to count rows as committed, if each INSERT is a transaction of its own.
+    commits: Option<Arc<Progress>>,
 }
 
 impl RowWriter {
@@ -47,7 +51,19 @@ impl RowWriter {
         let formats = mapping.formats(Mode::Rows);
         let statement = prepare(client, table, mapping, &formats, &suffix).await?;
         let prepared = (formats, statement);
-        Ok(RowWriter { table: table.clone(), mapping: Arc::clone(mapping), suffix, prepared, depth })
+        Ok(RowWriter {
+            table: table.clone(),
+            mapping: Arc::clone(mapping),
+            suffix,
+            prepared,
+            depth,
+            commits: None,
+        })
+    }
+
+    /// The same writer, outside a transaction: `progress` counts the rows that are committed.
+    pub(crate) fn committing(self, progress: &Arc<Progress>) -> RowWriter {
+        RowWriter { commits: Some(Arc::clone(progress)), ..self }
     }
 
     /// The statement for `formats`, prepared again when they change.
@@ -69,7 +85,7 @@ impl RowWriter {
         feed: &mut ChunkFeed<'_>,
     ) -> (RowCounts, Result<(), WriteFailure>) {
         let mut pipeline = Pipeline::new(self.depth);
-        let mut completed = CompletedInserts::default();
+        let mut completed = CompletedInserts { commits: self.commits.clone(), ..CompletedInserts::default() };
         loop {
             let next = async {
                 let Some(chunk) = feed.next().await? else { return Ok(None) };
@@ -94,6 +110,9 @@ impl RowWriter {
                     break;
                 }
                 let inserted = insert_one(client, statement.clone(), &chunk, row);
+                if let Some(commits) = &self.commits {
+                    commits.begin_commit(1, None);
+                }
                 pipeline.push_sized(inserted, chunk.bytes(row)).await;
             }
             if completed.outcome.is_err() {
@@ -195,11 +214,13 @@ struct CompletedInserts {
     rows: u64,
     /// The first refusal, if there was one.
     outcome: Result<(), WriteFailure>,
+    /// As in [`RowWriter`].
+    commits: Option<Arc<Progress>>,
 }
 
 impl Default for CompletedInserts {
     fn default() -> Self {
-        CompletedInserts { counts: RowCounts::default(), rows: 0, outcome: Ok(()) }
+        CompletedInserts { counts: RowCounts::default(), rows: 0, outcome: Ok(()), commits: None }
     }
 }
 
@@ -207,6 +228,18 @@ impl CompletedInserts {
     /// Add the next result. Only the first error is kept: in a transaction it causes all later ones.
     fn record(&mut self, result: Option<Result<RowCounts, PgError>>) {
         let row = self.rows;
+        if let Some(commits) = &self.commits {
+            match &result {
+                Some(Ok(counts)) => {
+                    let written = counts.inserted + counts.updated;
+                    commits.confirm_commit(written);
+                    // A row may be skipped.
+                    commits.refuse_commit(1_u64.saturating_sub(written));
+                }
+                Some(Err(error)) if is_answer_lost(error) => {}
+                _ => commits.refuse_commit(1),
+            }
+        }
         match result {
             Some(Ok(counts)) => self.counts += counts,
             Some(Err(error)) if self.outcome.is_ok() => {

@@ -1,6 +1,7 @@
 //! `load`: CSV files into tables.
 
 mod columns;
+mod commits;
 mod conflicts;
 mod connections;
 mod create;

@@ -19,6 +19,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub(crate) mod load;
 pub(crate) mod pgbouncer;
+pub(crate) mod proxy;
 pub(crate) mod query;
 pub(crate) mod terminal;
 pub(crate) mod workplace;

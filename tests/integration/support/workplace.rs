@@ -53,6 +53,12 @@ impl Workplace {
         Workplace { database, ..Workplace::without_database() }
     }
 
+    /// The same, but the program is pointed at `url`.
+    pub(crate) fn at(mut self, url: &str) -> Workplace {
+        self.database.as_mut().expect("this workplace has a database").0 = url.to_owned();
+        self
+    }
+
     /// A workplace that names no database to the program.
     pub(crate) fn without_database() -> Workplace {
         Workplace { dir: tempfile::tempdir().unwrap(), database: None }

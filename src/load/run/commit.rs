@@ -1,0 +1,226 @@
+//! COMMIT, and finding out what became of one whose answer was lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, Error as PgError, GenericClient};
+
+use crate::load::refusal::refusal_error;
+use crate::postgres::connect_error::is_answer_lost;
+use crate::postgres::server::SessionPool;
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// How long to wait for the answer to a COMMIT after an interruption.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to look for the outcome of a COMMIT whose answer was lost: long enough for a server to restart.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// As [`SEARCH_PATIENCE`], after an interruption.
+const INTERRUPTED_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A transaction that was committed.
+#[derive(Debug, Clone, Serialize)]
+pub struct CommittedTransaction {
+    /// Its ID, as `pg_current_xact_id()` returns it.
+    pub id: String,
+    /// How the commit is known.
+    pub confirmed_by: Confirmation,
+    /// The server's clock directly after the commit, in UTC, as in `2026-01-31T12:00:00.123456Z`; `None` if the answer
+    /// to COMMIT was lost.
+    pub committed_at: Option<String>,
+}
+
+/// How a commit is known to have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmation {
+    /// The server answered COMMIT.
+    Answer,
+    /// The answer was lost, and the server was asked for the state of the transaction over another connection.
+    PgXactStatus,
+}
+
+/// Commits transactions of one load.
+pub(super) struct Committer<'a> {
+    pool: &'a SessionPool,
+    progress: &'a Arc<Progress>,
+    /// Which server, and which of its histories, the transaction IDs belong to; `None` if it does not tell.
+    history: Option<String>,
+}
+
+/// Why a search for the outcome found nothing.
+pub(super) struct NotFound(pub(super) String);
+
+impl<'a> Committer<'a> {
+    /// A committer for transactions on the server of `client`, on which none is open yet.
+    pub(super) async fn new(
+        client: &Client,
+        pool: &'a SessionPool,
+        progress: &'a Arc<Progress>,
+    ) -> Committer<'a> {
+        let history = history(client).await;
+        Committer { pool, progress, history }
+    }
+
+    /// The connections of the load.
+    pub(super) fn pool(&self) -> &'a SessionPool {
+        self.pool
+    }
+
+    /// The progress of the load.
+    pub(super) fn progress(&self) -> &'a Arc<Progress> {
+        self.progress
+    }
+
+    /// Await `commit`, which commits the transaction `id` with its `rows`. If the answer is lost, find out what happened.
+    ///
+    /// # Errors
+    /// When the transaction was rolled back, and [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) when
+    /// that cannot be found out.
+    pub(super) async fn commit(
+        &self,
+        id: String,
+        rows: u64,
+        commit: impl Future<Output = Result<(), PgError>>,
+    ) -> Result<CommittedTransaction> {
+        self.progress.begin_commit(rows, Some(format!("SELECT pg_xact_status('{id}')")));
+        let answer = tokio::select! {
+            answer = commit => Some(answer),
+            () = answer_overdue(self.progress) => None,
+        };
+        let confirmed_by = match answer {
+            Some(Ok(())) => Confirmation::Answer,
+            Some(Err(error)) if !is_answer_lost(&error) => {
+                self.progress.refuse_commit(rows);
+                return Err(refusal_error("commit the load", error));
+            }
+            lost => self.find_out(&id, rows, lost.and_then(Result::err)).await?,
+        };
+        self.progress.confirm_commit(rows);
+        Ok(CommittedTransaction::new(id, confirmed_by))
+    }
+
+    /// Find out whether transaction `id` was committed, the answer to whose COMMIT was `lost`.
+    async fn find_out(&self, id: &str, rows: u64, lost: Option<PgError>) -> Result<Confirmation> {
+        self.progress.note("the answer to COMMIT was lost; asking the server what became of the transaction");
+        let found = self.search(async |client| status(client, id).await).await;
+        match found.as_deref() {
+            Ok("committed") => {
+                self.progress
+                    .note(&format!("the answer to COMMIT was lost; the server committed transaction {id}"));
+                Ok(Confirmation::PgXactStatus)
+            }
+            Ok("aborted") => {
+                self.progress.refuse_commit(rows);
+                let error = Error::connect(format!(
+                    "the answer to COMMIT was lost, and the server rolled it back: transaction {id} was aborted"
+                ));
+                let error = error.with_help("nothing was loaded; load again");
+                Err(match lost {
+                    Some(source) => error.with_source(source),
+                    None => error,
+                })
+            }
+            Ok(other) => Err(self.unknown(&format!("the server calls it {other}"))),
+            Err(NotFound(why)) => Err(self.unknown(why)),
+        }
+    }
+
+    /// The error that reports that the outcome of a COMMIT is not known, because of `why`.
+    pub(super) fn unknown(&self, why: &str) -> Error {
+        let unknown = self.progress.unknown_outcome(&format!("the answer to COMMIT was lost ({why})"));
+        unknown.expect("a commit has begun and not ended")
+    }
+
+    /// Call `look` with new connections to the server until it finds something.
+    ///
+    /// # Errors
+    /// When that takes too long, or the server is no longer the one that the load was sent to.
+    pub(super) async fn search<T>(
+        &self,
+        mut look: impl AsyncFnMut(&Client) -> Result<Option<T>, PgError>,
+    ) -> Result<T, NotFound> {
+        let started = Instant::now();
+        let mut why = "it was not asked".to_owned();
+        loop {
+            match self.pool.open_extra().await {
+                Ok(client) => match history(&client).await {
+                    found if found.is_none() || found != self.history => {
+                        return Err(NotFound(
+                            "the server that answers may be another one, or was restored".into(),
+                        ));
+                    }
+                    _ => match look(&client).await {
+                        Ok(Some(found)) => return Ok(found),
+                        Ok(None) => "the transaction is still in progress".clone_into(&mut why),
+                        Err(error) => why = Error::describe("ask the server", &error).to_string(),
+                    },
+                },
+                Err(error) => why = error.to_string(),
+            }
+            let patience = if self.progress.is_cancelled() { INTERRUPTED_PATIENCE } else { SEARCH_PATIENCE };
+            if started.elapsed() >= patience {
+                return Err(NotFound(why));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl CommittedTransaction {
+    pub(super) fn new(id: String, confirmed_by: Confirmation) -> CommittedTransaction {
+        CommittedTransaction { id, confirmed_by, committed_at: None }
+    }
+
+    /// The same, with the time of the server of `client`, on which it was committed just now.
+    pub(super) async fn timed(self, client: &Client) -> CommittedTransaction {
+        let now = "SELECT pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC',
+                                             'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+        let committed_at = client.query_one(now, &[]).await.ok().map(|row| row.get(0));
+        CommittedTransaction { committed_at, ..self }
+    }
+
+    /// Whether the connection on which it was committed can still be used.
+    pub(super) fn was_answered(&self) -> bool {
+        self.confirmed_by == Confirmation::Answer
+    }
+}
+
+/// The ID of the open transaction.
+///
+/// # Errors
+/// When the transaction was aborted, or the connection is lost.
+pub(super) async fn transaction_id(client: &impl GenericClient) -> Result<String> {
+    let id = client.query_one("SELECT pg_catalog.pg_current_xact_id()::text", &[]).await;
+    let failed = |error| Error::database("commit the load", error).with_help("nothing was loaded");
+    Ok(id.map_err(failed)?.get(0))
+}
+
+/// The system identifier of the server and its timeline, which changes when a standby takes over and when a backup is
+/// restored up to a point in time; `None` if the server does not tell. A transaction ID means nothing in another history.
+async fn history(client: &Client) -> Option<String> {
+    let sql = "SELECT system_identifier || '/' || pg_catalog.left(pg_catalog.pg_walfile_name(
+                          pg_catalog.pg_current_wal_lsn()), 8)
+               FROM pg_catalog.pg_control_system()";
+    client.query_one(sql, &[]).await.ok()?.get(0)
+}
+
+/// What became of transaction `id`: `committed` or `aborted`; `None` if it is in progress, or prepared.
+pub(super) async fn status(client: &Client, id: &str) -> Result<Option<String>, PgError> {
+    let status = client.query_one("SELECT pg_catalog.pg_xact_status($1::text::xid8)", &[&id]).await?;
+    let status = status.get::<_, Option<String>>(0).unwrap_or_else(|| "too old to be known".to_owned());
+    Ok(Some(status).filter(|status| status != "in progress"))
+}
+
+/// Wait until the load has been cancelled and the answer to COMMIT has not come for a while.
+async fn answer_overdue(progress: &Progress) {
+    progress.cancelled().await;
+    sleep(ANSWER_PATIENCE).await;
+}
