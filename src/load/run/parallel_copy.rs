@@ -195,7 +195,7 @@ async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<C
         };
         match commit.await {
             Ok(transaction) if transaction.was_answered() => {
-                transactions.push(transaction.timed(&client).await)
+                transactions.push(transaction.timed(&client).await);
             }
             Ok(transaction) => {
                 drop(Object::take(client));
