@@ -8,6 +8,7 @@ use std::path::Path;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 
 use crate::error::caret::point_at;
+use crate::escape::escape_path;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -147,7 +148,7 @@ impl Error {
 
     /// An I/O failure on `path`: "failed to {action} {path}: {source}".
     pub fn io(kind: ErrorKind, action: &str, path: &Path, source: std::io::Error) -> Self {
-        let message = format!("failed to {action} {}: {source}", path.display());
+        let message = format!("failed to {action} {}: {source}", escape_path(path));
         let location = (kind == ErrorKind::Input).then(|| Location::in_file(&path.display().to_string()));
         Error { location: location.map(Box::new), ..Error::new(kind, message).with_source(source) }
     }

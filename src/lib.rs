@@ -56,6 +56,7 @@ pub mod csv;
 pub mod dataset;
 pub mod encode;
 mod error;
+pub mod escape;
 pub mod load;
 pub mod output_file;
 pub mod postgres;

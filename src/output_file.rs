@@ -1,7 +1,8 @@
 //! Files that are either complete or absent: written under a temporary name in the same directory, then renamed.
 
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -22,12 +23,21 @@ impl AtomicFile {
     /// Start writing the file `path`, which errors call `what`. Call it before the work whose result the file will hold,
     /// so that a bad path fails early.
     ///
-    /// A symbolic link is followed, and a replaced file passes on its permissions.
+    /// A symbolic link is followed, and a replaced file passes on its permissions and its owner.
     ///
     /// # Errors
     /// [`ErrorKind::Output`] when the temporary file cannot be created.
     pub fn create(what: &'static str, path: &Path) -> Result<Self> {
-        AtomicFile::open(what, path)
+        AtomicFile::with_mode(what, path, 0o666)
+            .map_err(|error| Error::io(ErrorKind::Output, &format!("create the {what}"), path, error))
+    }
+
+    /// As [`AtomicFile::create`], for a file that may contain data: a new one is readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Output`] when the temporary file cannot be created.
+    pub fn create_private(what: &'static str, path: &Path) -> Result<Self> {
+        AtomicFile::with_mode(what, path, 0o600)
             .map_err(|error| Error::io(ErrorKind::Output, &format!("create the {what}"), path, error))
     }
 
@@ -36,9 +46,16 @@ impl AtomicFile {
     /// # Errors
     /// When the temporary file cannot be created.
     pub fn open(what: &'static str, path: &Path) -> io::Result<Self> {
+        AtomicFile::with_mode(what, path, 0o666)
+    }
+
+    /// Start writing the file `path`. If it is new, it gets the permissions `mode`, less the umask.
+    fn with_mode(what: &'static str, path: &Path, mode: u32) -> io::Result<Self> {
         let path = destination(path)?;
-        let file = temporary_beside(&path).map_err(|error| plain(&error))?;
+        let file = temporary_beside(&path, mode).map_err(|error| plain(&error))?;
         if let Ok(replaced) = path.metadata() {
+            // Only root may give a file to another owner.
+            let _ = fchown(file.as_file(), Some(replaced.uid()), Some(replaced.gid()));
             file.as_file().set_permissions(replaced.permissions())?;
         }
         Ok(AtomicFile { what, path, file: BufWriter::new(file) })
@@ -59,16 +76,22 @@ impl AtomicFile {
         self.finish()
     }
 
-    /// Write what is buffered, and rename the file to its final path.
+    /// Write what is buffered, and rename the file to its final path, durably: it survives a crash of the system.
     ///
     /// # Errors
     /// [`ErrorKind::Output`] when the file cannot be written or renamed.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         let (what, path) = (self.what, self.path.clone());
-        self.persist().map_err(|error| failed(what, &path, error))
+        let finish = || {
+            self.file.flush()?;
+            self.file.get_ref().as_file().sync_all()?;
+            self.persist()?;
+            File::open(directory_of(&path))?.sync_all()
+        };
+        finish().map_err(|error| failed(what, &path, error))
     }
 
-    /// As [`AtomicFile::finish`], but with a plain I/O error.
+    /// As [`AtomicFile::finish`], but with a plain I/O error, and not durably.
     ///
     /// # Errors
     /// When the file cannot be written or renamed.
@@ -114,8 +137,11 @@ fn plain(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Create a temporary file in the directory of `path`, with the permissions of a new file.
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o666)).tempfile_in(dir)
+/// Create a temporary file in the directory of `path`, with the permissions `mode`, less the umask.
+fn temporary_beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(directory_of(path))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("encode", &[]),
     ("blocking", &[]),
     ("error", &[]),
+    ("escape", &[]),
     ("output_file", &[]),
     ("progress", &[]),
     ("sql", &[]),
@@ -25,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Small modules that know nothing of the others.
-const EVERYWHERE: &[&str] = &["blocking", "error", "output_file", "progress", "sql", "suggest"];
+const EVERYWHERE: &[&str] = &["blocking", "error", "escape", "output_file", "progress", "sql", "suggest"];
 
 /// Crates that only the binary may use; `Cargo.toml` puts them behind the feature `cli`.
 const OF_THE_BINARY: &[&str] =

@@ -1,8 +1,8 @@
 //! Decompression of gzip and zstd, recognized by their first bytes.
 
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::{Error, Result};
 
@@ -11,6 +11,10 @@ pub type ByteSource = Box<dyn Read + Send>;
 
 /// The size of one read from a compressed file, in bytes.
 const COMPRESSED_BLOCK: usize = 64 * 1024;
+
+/// The base-2 logarithm of the largest window of a zstd frame: that of `zstd --long=31`, the largest there is. The
+/// decoder allocates only the window that a frame names.
+const LARGEST_WINDOW: u32 = 31;
 
 /// Decompress `source`, which errors call `name`, if its first bytes are those of a compression format.
 ///
@@ -29,10 +33,14 @@ pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> 
     let buffered = |source| BufReader::with_capacity(COMPRESSED_BLOCK, source);
     let decompressed: ByteSource = match compression {
         None => return Ok(Box::new(source)),
-        // Both decoders continue with the next member or frame where one ends.
-        Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(buffered(source))),
+        Some(Compression::Gzip) => Box::new(GzipReader { member: Some(GzDecoder::new(buffered(source))) }),
+        // The decoder continues with the next frame where one ends.
         Some(Compression::Zstd) => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(buffered(source));
+            let decoder =
+                zstd::stream::read::Decoder::with_buffer(buffered(source)).and_then(|mut decoder| {
+                    decoder.window_log_max(LARGEST_WINDOW)?;
+                    Ok(decoder)
+                });
             Box::new(decoder.map_err(|error| Error::input(format!("failed to decompress {name}: {error}")))?)
         }
         Some(Compression::Unsupported(format)) => {
@@ -42,6 +50,48 @@ pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> 
     };
     let format = if compression == Some(Compression::Gzip) { "gzip" } else { "zstd" };
     Ok(Box::new(DecompressingReader { source: decompressed, format }))
+}
+
+/// Reads the members of a gzip file one after another, and ignores zero bytes at its end, as gzip does: tapes and block
+/// devices pad files with them.
+struct GzipReader<R> {
+    /// `None` at the end of the file.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for GzipReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Some(mut rest) = self.member.take().map(GzDecoder::into_inner) else { break };
+            let is_padded = skip_zeros(&mut rest)?;
+            if rest.fill_buf()?.is_empty() {
+                break;
+            }
+            if is_padded {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "invalid gzip header"));
+            }
+            self.member = Some(GzDecoder::new(rest));
+        }
+        Ok(0)
+    }
+}
+
+/// Skip zero bytes, and return whether there were any.
+fn skip_zeros(source: &mut impl BufRead) -> io::Result<bool> {
+    let mut found = false;
+    loop {
+        let available = source.fill_buf()?;
+        let zeros = available.iter().take_while(|byte| **byte == 0).count();
+        if zeros == 0 {
+            return Ok(found);
+        }
+        found = true;
+        source.consume(zeros);
+    }
 }
 
 /// The compression format of a file.
@@ -142,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn zeros_at_the_end_of_a_gzip_file_are_padding() {
+        let once = gzip(TEXT.as_bytes());
+        for zeros in [1, 512, 200_000] {
+            let padded = [&once[..], &once, &vec![0; zeros]].concat();
+            assert_eq!(read(&padded).unwrap(), TEXT.repeat(2), "{zeros}");
+        }
+    }
+
+    #[test]
+    fn the_largest_window_of_zstd_is_read() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.long_distance_matching(true).unwrap();
+        encoder.window_log(31).unwrap();
+        encoder.write_all(TEXT.as_bytes()).unwrap();
+        assert_eq!(read(&encoder.finish().unwrap()).as_deref(), Ok(TEXT));
+    }
+
+    #[test]
     fn damage_is_an_error_wherever_it_occurs() {
         for compress in [gzip, zstd] {
             let whole = compress(TEXT.repeat(100).as_bytes());
@@ -159,6 +227,8 @@ mod tests {
             let expected = format!("its {format} data are followed by something that is not {format}");
             assert_eq!(read(&followed).unwrap_err(), expected);
         }
+        let padded = [&gzip(TEXT.as_bytes())[..], &[0; 700], &gzip(TEXT.as_bytes())].concat();
+        assert!(read(&padded).unwrap_err().ends_with("followed by something that is not gzip"));
         let followed = [gzip(TEXT.as_bytes()), b"\n".to_vec()].concat();
         assert!(read(&followed).unwrap_err().ends_with("or has other data at its end"));
     }

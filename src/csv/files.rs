@@ -11,6 +11,7 @@ use crate::csv::record::Record;
 use crate::csv::records::{Header, Records};
 use crate::csv::sniff::{SAMPLE_BYTES, Sniffed, sniff};
 use crate::error::Location;
+use crate::escape::escape;
 use crate::{Error, Result};
 
 /// How to read the input files.
@@ -112,6 +113,7 @@ impl Files {
     #[inline]
     pub fn has_next(&mut self) -> Result<bool> {
         while !self.records.has_next()? {
+            self.inputs.check_unchanged(self.current)?;
             if !self.open_next_file()? {
                 return Ok(false);
             }
@@ -180,7 +182,7 @@ impl Files {
 }
 
 fn records(source: ByteSource, inputs: &Inputs, index: usize, format: &InputFormat) -> Records<ByteSource> {
-    Records::new(source, &inputs.name(index), format.dialect.clone(), format.max_record_bytes)
+    Records::new(source, &escape(&inputs.name(index)), format.dialect.clone(), format.max_record_bytes)
 }
 
 impl std::fmt::Debug for Files {

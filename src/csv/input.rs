@@ -1,9 +1,9 @@
 //! Paths and patterns → streams of bytes: files, standard input and readers, decompressed where necessary.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
 use crate::csv::decompress::{ByteSource, decompress};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Location};
+use crate::escape::{escape, escape_path};
 use crate::{Error, Result};
 
 /// The inputs of a load, in the order in which they are read.
@@ -24,6 +25,8 @@ pub struct Inputs {
     size: Option<u64>,
     /// Stored bytes read so far.
     consumed: Arc<AtomicU64>,
+    /// What each regular file was at first; `None` for any other input.
+    snapshots: Arc<Vec<Option<Snapshot>>>,
     /// The index of each input that was opened, and a digest of what was read of it.
     digests: Arc<Mutex<Vec<(usize, InputDigest)>>>,
 }
@@ -33,6 +36,30 @@ pub struct Inputs {
 struct InputDigest {
     bytes: u64,
     hash: Sha256,
+    /// The file, if it is a regular one.
+    file: Option<Arc<File>>,
+}
+
+/// What tells whether a file has been changed or replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Snapshot {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+impl Snapshot {
+    /// The snapshot that `metadata` gives; `None` if it is not of a regular file.
+    fn new(metadata: &Metadata) -> Option<Snapshot> {
+        metadata.is_file().then(|| Snapshot {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
 }
 
 /// One file, or standard input.
@@ -100,11 +127,9 @@ impl Inputs {
     /// is given twice.
     pub fn resolve(names: &[PathBuf]) -> Result<Self> {
         let list = Inputs::expand(names)?;
-        let mut size = Some(0);
-        for input in &list {
-            size = size.zip(input.size()?).map(|(sum, size)| sum + size);
-        }
-        Ok(Inputs { list, size, ..Inputs::default() })
+        let snapshots = list.iter().map(Input::snapshot).collect::<Result<Vec<_>>>()?;
+        let size = snapshots.iter().map(|snapshot| Some(snapshot.as_ref()?.bytes)).sum();
+        Ok(Inputs { list, size, snapshots: snapshots.into(), ..Inputs::default() })
     }
 
     /// Expand `names` to inputs, without checking that they can be read.
@@ -142,8 +167,9 @@ impl Inputs {
             };
             // An unnamed file disappears with the process, however that ends.
             let mut copy = tempfile::tempfile().map_err(failed)?;
-            io::copy(&mut input.open()?, &mut copy).map_err(failed)?;
-            *input = Input::Spooled(Arc::new(copy), input.to_string());
+            let (mut source, _) = input.open()?;
+            io::copy(&mut source, &mut copy).map_err(failed)?;
+            *input = Input::Spooled(Arc::new(copy), input.name());
         }
         Ok(self)
     }
@@ -156,7 +182,38 @@ impl Inputs {
     /// The same inputs, to be read again from the beginning, with all counts at 0.
     #[must_use]
     pub fn reopened(&self) -> Self {
-        Inputs { list: self.list.clone(), size: self.size, ..Inputs::default() }
+        Inputs {
+            list: self.list.clone(),
+            size: self.size,
+            snapshots: Arc::clone(&self.snapshots),
+            ..Inputs::default()
+        }
+    }
+
+    /// Check that input `index`, which has been read to its end, is a file that has not changed since
+    /// [`Inputs::resolve`], or not a file.
+    ///
+    /// # Errors
+    /// When it has: what was read may be a part of it, or a mixture of two versions.
+    ///
+    /// # Panics
+    /// When there is no such input.
+    pub(crate) fn check_unchanged(&self, index: usize) -> Result<()> {
+        let Some(before) = self.snapshots.get(index).copied().flatten() else { return Ok(()) };
+        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, digest)) = digests.iter().rfind(|(opened, _)| *opened == index) else { return Ok(()) };
+        let now = digest.file.as_ref().and_then(|file| Snapshot::new(&file.metadata().ok()?));
+        if now == Some(before) && digest.bytes == before.bytes {
+            return Ok(());
+        }
+        let (input, read) = (&self.list[index], digest.bytes);
+        let now = now.map_or_else(|| "is gone".to_owned(), |now| format!("has {} bytes now", now.bytes));
+        Err(Error::input(format!(
+            "{input} changed while it was loaded: it had {} bytes at the start, {read} were read, and it {now}",
+            before.bytes
+        ))
+        .with_help("load it when nothing writes to it any more")
+        .at(Location::in_file(&self.name(index))))
     }
 
     /// Every input that was opened, in that order: its name, the number of stored bytes read from it, and their
@@ -176,12 +233,12 @@ impl Inputs {
         self.list.iter()
     }
 
-    /// The name of input `index`, counted from 0, for messages.
+    /// The name of input `index`, counted from 0, as it was given.
     ///
     /// # Panics
     /// When there is no such input.
     pub fn name(&self, index: usize) -> String {
-        self.list[index].to_string()
+        self.list[index].name()
     }
 
     /// The total stored size in bytes, before decompression; `None` if any input is not a regular file.
@@ -202,22 +259,18 @@ impl Inputs {
     /// # Panics
     /// When there is no such input.
     pub fn open(&self, index: usize) -> Result<ByteSource> {
-        let source = self.list[index].open()?;
+        let (source, file) = self.list[index].open()?;
         let (count, digests) = (Arc::clone(&self.consumed), Arc::clone(&self.digests));
-        digests.lock().unwrap_or_else(PoisonError::into_inner).push((index, InputDigest::default()));
+        let digest = InputDigest { file, ..InputDigest::default() };
+        digests.lock().unwrap_or_else(PoisonError::into_inner).push((index, digest));
         decompress(CountingReader { source, count, digests }, &self.name(index))
     }
 }
 
-/// The name of the input in messages.
+/// The name of the input in messages, with control characters escaped.
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Input::File(path) => path.display().fmt(f),
-            Input::Stdin => f.write_str("standard input"),
-            Input::Reader(reader) => f.write_str(reader.name()),
-            Input::Spooled(_, name) => f.write_str(name),
-        }
+        f.write_str(&escape(&self.name()))
     }
 }
 
@@ -236,13 +289,28 @@ impl Read for SpooledReader {
 }
 
 impl Input {
-    fn open(&self) -> Result<ByteSource> {
-        Ok(match self {
-            Input::File(path) => Box::new(open(path)?),
+    /// The name of the input, as it was given.
+    pub fn name(&self) -> String {
+        match self {
+            Input::File(path) => path.display().to_string(),
+            Input::Stdin => "standard input".to_owned(),
+            Input::Reader(reader) => reader.name().to_owned(),
+            Input::Spooled(_, name) => name.clone(),
+        }
+    }
+
+    /// The bytes of the input as stored, and its file if it is a regular one.
+    fn open(&self) -> Result<(ByteSource, Option<Arc<File>>)> {
+        let source: ByteSource = match self {
+            Input::File(path) => {
+                let file = Arc::new(open(path)?);
+                return Ok((Box::new(Arc::clone(&file)), Some(file)));
+            }
             Input::Stdin => Box::new(io::stdin()),
             Input::Reader(reader) => reader.open()?,
             Input::Spooled(file, _) => Box::new(SpooledReader { file: Arc::clone(file), offset: 0 }),
-        })
+        };
+        Ok((source, None))
     }
 
     fn can_be_read_again(&self) -> bool {
@@ -253,12 +321,12 @@ impl Input {
         }
     }
 
-    fn size(&self) -> Result<Option<u64>> {
+    fn snapshot(&self) -> Result<Option<Snapshot>> {
         let Input::File(path) = self else { return Ok(None) };
         // A pipe is not opened, because closing it again would discard its contents.
         match path.metadata() {
             Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Ok(None),
-            _ => Ok(open(path)?.metadata().ok().map(|metadata| metadata.len())),
+            _ => Ok(open(path)?.metadata().ok().as_ref().and_then(Snapshot::new)),
         }
     }
 }
@@ -302,8 +370,8 @@ fn open(path: &Path) -> Result<File> {
     };
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
-        return Err(Error::input(format!("{} is a directory", path.display()))
-            .with_help(format!("name the files in it: '{}'", path.join("*.csv").display())));
+        return Err(Error::input(format!("{} is a directory", escape_path(path)))
+            .with_help(format!("name the files in it: '{}'", escape_path(&path.join("*.csv")))));
     }
     Ok(file)
 }

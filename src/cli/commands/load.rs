@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postgres_etl::csv::{Input, Inputs};
+use postgres_etl::escape::escape_path;
 use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, Outcome, log_path};
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::{Error, ErrorKind, Progress, Result};
@@ -24,7 +25,7 @@ use crate::cli::terminal::progress_bar::ProgressLine;
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8> {
     let LoadCommand { options, generate, ddl_only, receipt } = context.config.load(flags)?;
     if let Some(generated) = generate {
-        let path = generated.output.display();
+        let path = escape_path(&generated.output);
         context.note(&format!("{path} does not exist: generating it, as [generate] says"));
         context.note(&generate::generate(context, generated).await?.text());
     }
@@ -131,7 +132,7 @@ fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
     let mut names: Vec<&Path> = Vec::new();
     for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path?))) {
         let refuse = |reason: &str| {
-            let message = format!("{flag}: {} {reason}", path.display());
+            let message = format!("{flag}: {} {reason}", escape_path(path));
             Err(Error::usage(message).with_help(format!("name another file with {flag}")))
         };
         if path.metadata().is_ok_and(|file| !file.is_file()) {
@@ -166,7 +167,7 @@ impl<'a> Receipt<'a> {
     }
 
     fn write(&self, document: &impl Serialize) -> Result<()> {
-        AtomicFile::create("receipt", &self.path)?.write_json(document)
+        AtomicFile::create_private("receipt", &self.path)?.write_json(document)
     }
 
     /// Write that the load ended with `error`.

@@ -12,6 +12,7 @@ mod interrupt;
 use std::io::{IsTerminal, Write};
 
 use clap::CommandFactory as _;
+use postgres_etl::escape::escape_lines;
 use postgres_etl::postgres::Database;
 use postgres_etl::{Error, Progress, Result};
 
@@ -81,7 +82,7 @@ pub(crate) fn misused(error: &clap::Error) -> u8 {
 
 /// Write a line to standard error; if that is closed or full, nothing can be done.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", escape_lines(line));
 }
 
 async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
@@ -147,7 +148,7 @@ impl Context<'_> {
 
     /// Print the result.
     fn print(&self, report: &impl Report) -> Result<()> {
-        print(&if self.flags.json { report.json() } else { report.text() })
+        print(&if self.flags.json { report.json() } else { escape_lines(&report.text()).into_owned() })
             .map_err(|error| error.with_help("the work was done; only its report is lost"))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use postgres_etl::escape::{escape, escape_path};
 use postgres_etl::load::{ColumnLoaded, LoadReport, Mode, log_path};
 
 use crate::cli::render::Report;
@@ -17,11 +18,11 @@ impl Report for LoadReport {
         }
         if let Some(rejects) = &self.rejects {
             let log = log_path(Path::new(rejects));
-            lines.push(format!("  rejects {rejects}, reasons in {}", log.display()));
+            lines.push(format!("  rejects {}, reasons in {}", escape(rejects), escape_path(&log)));
         }
         for file in &self.files {
             let size = bytes(file.bytes);
-            lines.push(format!("  file    {}, {size}, sha256 {:.16}…", file.path, file.sha256));
+            lines.push(format!("  file    {}, {size}, sha256 {:.16}…", escape(&file.path), file.sha256));
         }
         if self.encoding != "UTF-8" {
             lines.push(format!("  bytes   decoded as {} (WHATWG Encoding Standard)", self.encoding));

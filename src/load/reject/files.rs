@@ -62,7 +62,7 @@ impl RejectFiles {
     /// When one of them cannot be created.
     pub(crate) fn create(csv_path: &Path, encoding: &'static Encoding) -> Result<Self> {
         let create = |path: &Path| {
-            AtomicFile::create("rejects file", path)
+            AtomicFile::create_private("rejects file", path)
                 .map_err(|error| error.with_help("choose another path with --rejects"))
         };
         Ok(RejectFiles {

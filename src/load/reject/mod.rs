@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use crate::catalog::Table;
 use crate::csv::{Dialect, Field, Records, excerpt};
 use crate::error::ErrorKind;
+use crate::escape::escape_path;
 use crate::load::chunk::rejected::Reject;
 use crate::load::chunk::stream::ChunkStream;
 use crate::load::mapping::ColumnMapping;
@@ -53,8 +54,8 @@ impl RejectingLoad<'_> {
         let mut totals = written.map_err(|error| match (&rejects_path, error.kind()) {
             (Some(path), ErrorKind::Input) => {
                 let log = log_path(path);
-                let help =
-                    format!("the rejected rows are in {}, the reasons in {}", path.display(), log.display());
+                let (path, log) = (escape_path(path), escape_path(&log));
+                let help = format!("the rejected rows are in {path}, the reasons in {log}");
                 error.with_help(help)
             }
             _ => error,

@@ -25,8 +25,8 @@ async fn behind(plan: Plan) -> (TestDb, Proxy, Workplace) {
     let database = support::database().await;
     database.connect().await.batch_execute("CREATE TABLE t (id int)").await.unwrap();
     let proxy = Proxy::start(&database, plan);
-    let rows: String = (0..1000).map(|id| format!("{id}\n")).collect();
-    let workplace = proxy.workplace(&database).await.csv("data.csv", format!("id\n{rows}"));
+    let rows = (0..1000).map(|id| id.to_string()).collect::<Vec<_>>().join("\n");
+    let workplace = proxy.workplace(&database).await.csv("data.csv", format!("id\n{rows}\n"));
     workplace.write("receipt.json", r#"{"of": "an earlier load"}"#);
     (database, proxy, workplace)
 }

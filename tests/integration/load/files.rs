@@ -202,3 +202,37 @@ async fn unreadable_input_is_refused_with_its_position() {
         assert!(ran.stderr.contains(says), "{flags:?}: {ran:#?}");
     }
 }
+
+/// A file that is still being written, or replaced in place, while it is loaded.
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_loaded_fails_the_load() {
+    let rows: Vec<String> = (0..400_000).map(|id| format!("{id},a")).collect();
+    let text = format!("id,name\n{}\n", rows.join("\n"));
+    let more = "400000,a\n";
+    for (name, content, appended) in [
+        ("data.csv", text.clone().into_bytes(), more.as_bytes().to_vec()),
+        ("data.csv.gz", gzip(&text), gzip(more)),
+    ] {
+        for mode in MODES {
+            let workplace = workplace_with_table().await.csv("first.csv", "id,name\n-1,a\n");
+            let path = workplace.write(name, &content);
+            workplace.execute("BEGIN; LOCK TABLE persons").await;
+            let load = workplace.start(&["load", "first.csv", name, "--append", "--mode", mode]);
+            // By now it has looked at the files; the table is locked before most of them is read.
+            let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'persons'::regclass AND NOT granted";
+            while workplace.value::<i64>(waits).await == 0 {}
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            if mode == MODES[0] && name == "data.csv" {
+                // The end of a row, so that nothing but the size tells.
+                file.set_len(text[..content.len() / 2].rfind('\n').unwrap() as u64 + 1).unwrap();
+            } else {
+                (&file).write_all(&appended).unwrap();
+            }
+            workplace.execute("COMMIT").await;
+            let ran = ProgramOutput::from_child(load);
+            assert_eq!(ran.status.code(), Some(1), "{name} {mode}: {ran:#?}");
+            assert!(ran.stderr.contains(&format!("{name} changed while it was loaded")), "{ran:#?}");
+            assert_eq!(workplace.count("persons").await, 0);
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod interruptions;
 mod library;
 mod modes;
 mod null;
+mod outputs;
 mod receipts;
 mod rejects;
 mod sync_batching;

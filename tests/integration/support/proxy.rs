@@ -1,6 +1,6 @@
 //! A TCP proxy in front of the shared server that loses the answer to a chosen message.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -115,7 +115,7 @@ impl State {
         let sees = Arc::clone(&is_next);
         thread::spawn(move || {
             // A connection that ends, in whatever way, ends the other one.
-            let _ = to_server.pass_requests(reader, &writer, &sees);
+            let _ = to_server.pass_requests(&reader, &writer, &sees);
             let _ = writer.shutdown(Shutdown::Both);
         });
         thread::spawn(move || {
@@ -126,17 +126,17 @@ impl State {
     /// Pass the client's messages one by one, and look for the chosen one.
     fn pass_requests(
         &self,
-        client: TcpStream,
+        client: &TcpStream,
         mut server: &UnixStream,
         is_next: &AtomicBool,
     ) -> io::Result<()> {
         let mut is_tagged = false;
         loop {
             let mut message = Vec::new();
-            (&client).take(4 + u64::from(is_tagged)).read_to_end(&mut message)?;
+            Read::take(client, 4 + u64::from(is_tagged)).read_to_end(&mut message)?;
             let Some(&length) = message.last_chunk::<4>() else { return Ok(()) };
             let body = u64::from(u32::from_be_bytes(length)) - 4;
-            (&client).take(body).read_to_end(&mut message)?;
+            Read::take(client, body).read_to_end(&mut message)?;
             // A request for encryption is followed by another untagged message.
             is_tagged |= message.get(4..8) != Some(&80_877_103_u32.to_be_bytes());
             if is_tagged
@@ -144,7 +144,7 @@ impl State {
                 && self.seen.fetch_add(1, SeqCst) == self.plan.passing
             {
                 if self.plan.fate == Fate::CutBefore {
-                    self.strike(&client);
+                    self.strike(client);
                     return Ok(());
                 }
                 is_next.store(true, SeqCst);

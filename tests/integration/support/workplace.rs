@@ -55,7 +55,8 @@ impl Workplace {
 
     /// The same, but the program is pointed at `url`.
     pub(crate) fn at(mut self, url: &str) -> Workplace {
-        self.database.as_mut().expect("this workplace has a database").0 = url.to_owned();
+        let database = self.database.as_mut().expect("this workplace has a database");
+        url.clone_into(&mut database.0);
         self
     }
 

@@ -1,0 +1,62 @@
+//! The files that a load writes, and the names it prints.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use crate::support::workplace::Workplace;
+
+async fn workplace() -> Workplace {
+    Workplace::with_sql("CREATE TABLE t (id int)").await.csv("data.csv", "id\n1\nx\n")
+}
+
+const LOAD: [&str; 8] =
+    ["load", "data.csv", "-t", "t", "--append", "--receipt", "receipt.json", "--max-rejects=1"];
+
+const OUTPUTS: [&str; 3] = ["receipt.json", "rejects.csv", "rejects.log.jsonl"];
+
+#[tokio::test]
+async fn outputs_are_their_owners_alone_unless_they_replace_files_of_others() {
+    let workplace = workplace().await;
+    let mode = |name| fs::metadata(workplace.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(workplace.run(&LOAD).status.code(), Some(3));
+    for name in OUTPUTS {
+        assert_eq!(mode(name), 0o600, "{name}");
+        fs::set_permissions(workplace.path(name), Permissions::from_mode(0o640)).unwrap();
+    }
+    assert_eq!(workplace.run(&LOAD).status.code(), Some(3));
+    for name in OUTPUTS {
+        assert_eq!(mode(name), 0o640, "{name} keeps its permissions");
+    }
+}
+
+#[tokio::test]
+async fn outputs_follow_symbolic_links() {
+    let workplace = workplace().await;
+    fs::create_dir(workplace.path("elsewhere")).unwrap();
+    for name in OUTPUTS {
+        symlink(workplace.path("elsewhere").join(name), workplace.path(name)).unwrap();
+    }
+    assert_eq!(workplace.run(&LOAD).status.code(), Some(3));
+    for name in OUTPUTS {
+        assert!(fs::symlink_metadata(workplace.path(name)).unwrap().is_symlink(), "{name}");
+        assert!(fs::metadata(workplace.path("elsewhere").join(name)).unwrap().len() > 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn names_of_files_do_not_reach_the_terminal_as_they_are() {
+    let workplace = workplace().await;
+    let name = "a\nb\u{1b}[31m\u{202e}.csv";
+    workplace.write(name, "id\n1\nx\n");
+    let escaped = r"a\nb\u{1b}[31m\u{202e}.csv";
+    let ran = workplace.run(&["load", name, "-t", "t", "--append"]);
+    assert!(ran.stderr.contains(&format!("{escaped}, line 3")), "{ran:#?}");
+    let ran = workplace.run(&["load", name, "-t", "t", "--append", "--max-rejects=1", "--receipt", "r.json"]);
+    assert!(ran.stdout.contains(&format!("  file    {escaped}, ")), "{ran:#?}");
+    assert_eq!(workplace.read_json("r.json")["files"][0]["path"], name);
+    for text in [ran.stdout, ran.stderr, workplace.read("rejects.log.jsonl")] {
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
+    }
+    let missing = workplace.fail(&["load", "no\u{1b}]0;such.csv", "-t", "t"], 1);
+    assert!(missing.contains(r"no\u{1b}]0;such.csv"), "{missing}");
+}
