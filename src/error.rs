@@ -24,6 +24,8 @@ pub struct Error {
     message: String,
     help: Option<String>,
     location: Option<Box<Location>>,
+    /// The SQLSTATE, if it is not that of the source.
+    sqlstate: Option<Box<str>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -108,7 +110,7 @@ pub(crate) fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S
 impl Error {
     /// An error of `kind`; prefer the named constructors.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), help: None, location: None, source: None }
+        Error { kind, message: message.into(), help: None, location: None, sqlstate: None, source: None }
     }
 
     /// [`ErrorKind::Usage`].
@@ -170,7 +172,7 @@ impl Error {
         if let Some(cause) = std::error::Error::source(source) {
             let _ = write!(message, ": {cause}");
         }
-        if source.is_closed() {
+        if is_about_connection(source) {
             return Error::new(ErrorKind::Connect, message)
                 .with_help("the server closed the connection; its log says why");
         }
@@ -251,6 +253,26 @@ impl Error {
         self
     }
 
+    /// The connection was closed by the server while this program was `doing` something else ("wait for input").
+    pub(crate) fn closed(doing: &str) -> Self {
+        Error::connect(format!("failed to {doing}: {ConnectionClosed}"))
+            .with_help("the server closed the connection; its log says why")
+            .with_source(ConnectionClosed)
+    }
+
+    /// Whether the error is that a connection is closed, which does not tell why.
+    pub(crate) fn is_about_closed_connection(&self) -> bool {
+        let Some(source) = &self.source else { return false };
+        source.is::<ConnectionClosed>() || source.downcast_ref().is_some_and(is_about_connection)
+    }
+
+    /// The same error with the SQLSTATE `code`.
+    #[must_use]
+    pub(crate) fn with_sqlstate(mut self, code: impl Into<Box<str>>) -> Self {
+        self.sqlstate = Some(code.into());
+        self
+    }
+
     /// The same error with the place of the record or field it is about.
     #[must_use]
     pub(crate) fn at(mut self, location: Location) -> Self {
@@ -266,8 +288,11 @@ impl Error {
     /// The server's SQLSTATE, five characters listed in appendix A of PostgreSQL's documentation; `None` when the error
     /// is not the server's.
     pub fn sqlstate(&self) -> Option<&str> {
-        let driver: &tokio_postgres::Error = self.source.as_ref()?.downcast_ref()?;
-        driver.code().map(SqlState::code)
+        let of_source = || {
+            let driver: &tokio_postgres::Error = self.source.as_ref()?.downcast_ref()?;
+            driver.code().map(SqlState::code)
+        };
+        self.sqlstate.as_deref().or_else(of_source)
     }
 
     /// The kind of error.
@@ -279,6 +304,24 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
+}
+
+/// The server closed the connection while nothing was sent over it.
+#[derive(Debug)]
+struct ConnectionClosed;
+
+impl fmt::Display for ConnectionClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection closed")
+    }
+}
+
+impl std::error::Error for ConnectionClosed {}
+
+/// Whether the connection is closed or broken.
+fn is_about_connection(error: &tokio_postgres::Error) -> bool {
+    error.is_closed()
+        || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
 /// What to do about an error that a connection pooler causes, by keeping prepared statements of another connection, or

@@ -148,8 +148,8 @@ impl OpenLoad<'_> {
         {
             settings.connections = 2;
         }
-        let mut report =
-            load_and_commit(&settings, self.files, new_table.as_ref(), &connections, progress).await?;
+        let loaded = load_and_commit(&settings, self.files, new_table.as_ref(), &connections, progress).await;
+        let mut report = loaded.map_err(|error| connections.messages().explain(error))?;
         if settings.analyze && !settings.dry_run {
             match analyze(&settings.input.table.name, report.rows_loaded, &connections).await {
                 Ok(seconds) => report.phases.analyze_seconds = seconds,
@@ -159,6 +159,7 @@ impl OpenLoad<'_> {
                 Err(error) => report.failed_afterwards.push(error.to_string()),
             }
         }
+        report.warnings = connections.messages().warnings();
         Ok(report)
     }
 

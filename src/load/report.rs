@@ -14,6 +14,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::prepare::PreparedTable;
 use crate::load::totals::LoadTotals;
 use crate::postgres::server::ServerFacts;
+use crate::postgres::server_messages::ServerWarnings;
 
 /// The report of a load. Every record read was loaded, skipped or rejected: the counts add up, and the count of rows
 /// loaded is the server's own. Units are in the names of the fields.
@@ -33,6 +34,8 @@ pub struct LoadReport {
     pub atomic: bool,
     /// The transactions that were committed; empty where every row had its own.
     pub transactions: Vec<CommittedTransaction>,
+    /// What the server warned of.
+    pub warnings: ServerWarnings,
     /// What failed after the commit, one message each; empty if nothing did.
     pub failed_afterwards: Vec<String>,
     /// Records in the files, without their headers.
@@ -176,6 +179,7 @@ pub(crate) fn build(
         outcome: if settings.dry_run { Outcome::RolledBack } else { Outcome::Committed },
         atomic: true,
         transactions: Vec::new(),
+        warnings: ServerWarnings::default(),
         failed_afterwards: Vec::new(),
         rows_read: totals.read,
         rows_loaded,

@@ -16,6 +16,7 @@ pub(crate) mod pipeline;
 pub(crate) mod pool;
 pub(crate) mod pooler;
 pub(crate) mod server;
+pub(crate) mod server_messages;
 pub(crate) mod tls;
 
 pub use crate::postgres::conninfo::Conninfo;
@@ -25,4 +26,5 @@ pub use crate::postgres::options::{
 pub use crate::postgres::pipeline::Pipeline;
 pub use crate::postgres::pool::{NewConnection, connect, pool};
 pub use crate::postgres::server::{Canceller, Database, ServerFacts};
+pub use crate::postgres::server_messages::ServerWarnings;
 pub use crate::postgres::tls::EncryptedStream;

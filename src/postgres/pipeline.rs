@@ -96,6 +96,11 @@ impl<F: Future> Pipeline<F> {
         self.bytes += bytes;
     }
 
+    /// Number of statements in flight.
+    pub fn len(&self) -> usize {
+        self.in_flight.len()
+    }
+
     /// Whether no statement is in flight.
     pub fn is_empty(&self) -> bool {
         self.in_flight.is_empty()

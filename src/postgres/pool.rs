@@ -13,6 +13,7 @@ use crate::postgres::connect_raw::Opened;
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::options::{SessionOptions, Timeouts};
 use crate::postgres::pooler::PoolerSeen;
+use crate::postgres::server_messages::ServerMessages;
 use crate::postgres::tls::{EncryptedStream, TlsMode};
 use crate::postgres::{connect_error, connect_raw, pooler, tls};
 use crate::{Error, Result};
@@ -26,7 +27,7 @@ use crate::{Error, Result};
 /// # Errors
 /// When a certificate or key named in `conninfo` cannot be used, or `size` is 0.
 pub fn pool(conninfo: &Conninfo, size: usize, timeouts: Timeouts, session: SessionOptions) -> Result<Pool> {
-    pool_noting(conninfo, size, timeouts, session, PoolerSeen::default())
+    pool_noting(conninfo, size, timeouts, session, PoolerSeen::default(), ServerMessages::default())
 }
 
 /// As [`pool()`]; notes in `pooler` whether a connection pooler stands between.
@@ -36,9 +37,10 @@ pub(crate) fn pool_noting(
     timeouts: Timeouts,
     session: SessionOptions,
     pooler: PoolerSeen,
+    messages: ServerMessages,
 ) -> Result<Pool> {
     let config = conninfo.config().clone();
-    let connector = SessionConnector { session, pooler, ..SessionConnector::new(conninfo)? };
+    let connector = SessionConnector { session, pooler, messages, ..SessionConnector::new(conninfo)? };
     let create = timeouts.connect_limit(&config);
     let manager =
         Manager::from_connect(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
@@ -114,6 +116,7 @@ struct SessionConnector {
     mode: TlsMode,
     session: SessionOptions,
     pooler: PoolerSeen,
+    messages: ServerMessages,
 }
 
 impl SessionConnector {
@@ -124,6 +127,7 @@ impl SessionConnector {
             mode: conninfo.tls().mode,
             session: SessionOptions::default(),
             pooler: PoolerSeen::default(),
+            messages: ServerMessages::default(),
         })
     }
 
@@ -177,17 +181,10 @@ impl Connect for SessionConnector {
         let config = config.clone();
         Box::pin(async move {
             let Opened { client, connection, control } = self.open_batching(&config).await?;
-            let task = tokio::spawn(drive(connection));
+            let task = tokio::spawn(self.messages.clone().drive(connection, control.clone()));
             pooler::configure(&client, &control, self.session, &self.pooler).await?;
             Ok((client, task))
         })
-    }
-}
-
-/// Process the messages of `connection` until it ends.
-pub(crate) async fn drive(connection: impl Future<Output = Result<(), PgError>>) {
-    if let Err(error) = connection.await {
-        tracing::debug!("connection lost: {error}");
     }
 }
 

@@ -15,6 +15,7 @@ use crate::postgres::options::{
 };
 use crate::postgres::pool;
 use crate::postgres::pooler::PoolerSeen;
+use crate::postgres::server_messages::ServerMessages;
 use crate::postgres::{connect_error, embedded, tls};
 use crate::{Error, Result};
 
@@ -33,6 +34,7 @@ pub struct ServerFacts {
     pub wal_level: String,
     pub shared_buffers: String,
     pub max_wal_size: String,
+    pub synchronous_standby_names: String,
 }
 
 /// A server to load into or to measure, and its connections.
@@ -55,6 +57,7 @@ struct OpenedConnections {
     cancel_tokens: Mutex<Vec<CancelToken>>,
     pools: Mutex<Vec<Pool>>,
     pooler: PoolerSeen,
+    messages: ServerMessages,
 }
 
 impl OpenedConnections {
@@ -131,6 +134,11 @@ impl SessionPool {
         pool::connect_extra(&self.conninfo, Timeouts::default(), self.session).await
     }
 
+    /// What the server said unasked over the connections of the database.
+    pub(crate) fn messages(&self) -> &ServerMessages {
+        &self.opened.messages
+    }
+
     /// What a report says about the server of `client`, a connection of this pool.
     ///
     /// # Errors
@@ -183,8 +191,9 @@ impl Database {
     /// When the pool cannot be built.
     pub(crate) fn session_pool(&self, session: SessionOptions) -> Result<SessionPool> {
         let session = SessionOptions { prepare: self.prepare, ..session };
-        let pooler = self.opened.pooler.clone();
-        let pool = pool::pool_noting(&self.conninfo, self.pool_size, self.timeouts, session, pooler)?;
+        let (pooler, messages) = (self.opened.pooler.clone(), self.opened.messages.clone());
+        let pool =
+            pool::pool_noting(&self.conninfo, self.pool_size, self.timeouts, session, pooler, messages)?;
         self.opened.pools().push(pool.clone());
         Ok(SessionPool { pool, session, conninfo: self.conninfo.clone(), opened: Arc::clone(&self.opened) })
     }
@@ -264,6 +273,7 @@ impl ServerFacts {
             "wal_level",
             "shared_buffers",
             "max_wal_size",
+            "synchronous_standby_names",
         ];
         let row = client
             .query_one(
@@ -287,6 +297,7 @@ impl ServerFacts {
             wal_level: next(),
             shared_buffers: next(),
             max_wal_size: next(),
+            synchronous_standby_names: next(),
         })
     }
 }

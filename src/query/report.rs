@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::postgres::server::ServerFacts;
+use crate::postgres::server_messages::ServerWarnings;
 use crate::query::drive::schedule::{Arrivals, Limits};
 use crate::query::drive::sender::Protocol;
 use crate::query::explain::SlowPlan;
@@ -78,6 +79,8 @@ pub struct RunReport {
     pub table: Option<TableReport>,
     /// The server, and its settings that affect timings.
     pub server: ServerFacts,
+    /// What the server warned of so far.
+    pub warnings: ServerWarnings,
     /// How the run compares with a saved run; `None` without a baseline.
     pub comparison: Option<Comparison>,
 }

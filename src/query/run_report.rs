@@ -59,6 +59,7 @@ impl OpenMeter<'_> {
             plans: None,
             table: self.table.clone(),
             server: self.server.clone(),
+            warnings: self.pool.messages().warnings(),
             comparison: None,
         }
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::control::FatalError;
 use crate::requests::{Phase, Request, Requests};
 use crate::wire::backend_tag::{
     BACKEND_KEY_DATA, COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE,
@@ -15,6 +16,12 @@ use crate::wire::{BUFFER, HEADER, READY, parse, put_ready, put_skipped};
 
 /// Size in bytes above which a message cannot be an answer to a message of this crate.
 const LARGEST_INSERTED: usize = 1024;
+
+/// How many bytes a server may send before the end of the login. A few thousand are usual.
+const LARGEST_LOGIN: usize = 1024 * 1024;
+
+/// Size in bytes of the largest `ErrorResponse` that is read.
+const LARGEST_ERROR: usize = 16 * 1024;
 
 /// Whether there is anything left to pass to the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +37,7 @@ impl Filled {
 }
 
 /// Forwards the server's messages, and supplies those that the server did not send because a Sync was left out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backend {
     /// Bytes from the server. Those from `start` to `passing` go to the driver, then the contents of `supplied`;
     /// the next `dropping` bytes do not, and the rest, up to `end`, has not been examined.
@@ -52,6 +59,28 @@ pub(crate) struct Backend {
     idle: bool,
     /// The last transaction status reported by the server.
     status: u8,
+    /// How many bytes the server may still send before the first `ReadyForQuery`, which ends the login; `None` after it.
+    login_budget: Option<usize>,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Backend {
+            raw: Vec::new(),
+            start: 0,
+            passing: 0,
+            end: 0,
+            dropping: 0,
+            supplied: Vec::new(),
+            given: 0,
+            body: 0,
+            completes: false,
+            failed: false,
+            idle: false,
+            status: 0,
+            login_budget: Some(LARGEST_LOGIN),
+        }
+    }
 }
 
 impl Backend {
@@ -128,6 +157,7 @@ impl Backend {
                 return Ok(at > self.start);
             };
             let (tag, body) = parse(header)?;
+            self.check_login(tag, body)?;
             if tag == READY_FOR_QUERY {
                 if body != READY - HEADER {
                     let message = format!("ReadyForQuery has a body of {body} bytes, not 1");
@@ -154,6 +184,14 @@ impl Backend {
                 self.idle = false;
                 self.dropping = HEADER + body;
                 return Ok(true);
+            } else if tag == ERROR_RESPONSE && body <= LARGEST_ERROR {
+                let Some(fields) = self.raw[at + HEADER..self.end].get(..body) else {
+                    return Ok(at > self.start);
+                };
+                if let Some(error) = fatal_error(fields) {
+                    requests.control.set_fatal_error(error);
+                }
+                self.record(tag, requests);
             } else if tag == BACKEND_KEY_DATA {
                 // The process ID comes first. It is not worth splitting the message to learn it.
                 let Some(&pid) = self.raw[at + HEADER..self.end].first_chunk() else {
@@ -166,6 +204,21 @@ impl Backend {
             at += HEADER;
             self.body = body;
         }
+    }
+
+    /// Counts a message before the end of the login, where nobody has vouched for the server.
+    fn check_login(&mut self, tag: u8, body: usize) -> io::Result<()> {
+        let Some(budget) = self.login_budget else { return Ok(()) };
+        if tag == READY_FOR_QUERY {
+            self.login_budget = None;
+            return Ok(());
+        }
+        // A header that waits for the rest of its message is counted again, which the budget allows for.
+        self.login_budget = Some(budget.checked_sub(HEADER + body).ok_or_else(|| {
+            let message = format!("more than {LARGEST_LOGIN} bytes arrived before the end of the login");
+            io::Error::new(io::ErrorKind::InvalidData, message)
+        })?);
+        Ok(())
     }
 
     /// Records a message that passes to the driver.
@@ -237,6 +290,17 @@ impl Backend {
         self.passing = self.end;
         false
     }
+}
+
+/// The error in the `fields` of an `ErrorResponse`, if it ends the session.
+fn fatal_error(fields: &[u8]) -> Option<FatalError> {
+    let field = |name: u8| {
+        let field = fields.split(|byte| *byte == 0).find(|field| field.first() == Some(&name))?;
+        Some(String::from_utf8_lossy(&field[1..]).into_owned())
+    };
+    // In this field, unlike the one named S, the severity is not translated.
+    let is_fatal = matches!(field(b'V')?.as_str(), "FATAL" | "PANIC");
+    is_fatal.then_some(FatalError { code: field(b'C')?, message: field(b'M')? })
 }
 
 /// Whether the server may send a message with this tag at any time, unasked.

@@ -1,7 +1,7 @@
 //! What the owner of a connection sees of its stream and changes about it after logging in.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A handle to a [`SyncBatching`](crate::SyncBatching) stream that remains when the driver has taken the stream.
 ///
@@ -40,6 +40,16 @@ struct State {
     login_pid: AtomicI32,
     unnames: AtomicBool,
     read_only: AtomicBool,
+    fatal_error: Mutex<Option<FatalError>>,
+}
+
+/// The error with which a server ends a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FatalError {
+    /// The SQLSTATE, five characters.
+    pub code: String,
+    /// The message.
+    pub message: String,
 }
 
 impl StreamControl {
@@ -66,6 +76,17 @@ impl StreamControl {
     /// and so transactions that consist of nothing else, are not affected.
     pub fn make_groups_read_only(&self) {
         self.state.read_only.store(true, Relaxed);
+    }
+
+    /// The error with which the server ended the session; `None` if it has not, or gave no reason.
+    ///
+    /// The driver does not pass it on in the middle of a COPY, and reports only that the connection is closed.
+    pub fn fatal_error(&self) -> Option<FatalError> {
+        self.state.fatal_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_fatal_error(&self, error: FatalError) {
+        *self.state.fatal_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     pub(crate) fn set_login_pid(&self, pid: i32) {

@@ -109,7 +109,7 @@ mod stream;
 mod tls;
 mod wire;
 
-pub use control::StreamControl;
+pub use control::{FatalError, StreamControl};
 pub use stream::SyncBatching;
 pub use tls::BatchingTls;
 pub use wire::is_skipped;

@@ -29,7 +29,9 @@ mod tests;
 ///
 /// # Errors
 ///
-/// Reading and writing return the errors of the stream below, and in addition
+/// Reading and writing return the errors of the stream below, except that a write to a connection that the server has
+/// closed succeeds: reading tells what the server said before, and then that the connection is closed. In addition,
+/// there is
 ///
 /// - [`io::ErrorKind::InvalidData`] when the driver or the server sends a message whose length is impossible: below
 ///   4 bytes, above `i32::MAX`, or other than 5 for `ReadyForQuery`;
@@ -44,6 +46,8 @@ pub struct SyncBatching<S> {
     backend: Backend,
     /// Bytes for the server.
     out: BytesMut,
+    /// The server no longer reads.
+    is_deaf: bool,
 }
 
 impl<S> SyncBatching<S> {
@@ -72,6 +76,7 @@ impl<S> SyncBatching<S> {
             frontend: Frontend::new(sync_every),
             backend: Backend::default(),
             out: BytesMut::new(),
+            is_deaf: false,
         }
     }
 
@@ -89,15 +94,25 @@ impl<S> SyncBatching<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> SyncBatching<S> {
     /// Writes everything buffered for the server, which does not include a Sync that is held back.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        while !self.out.is_empty() && !self.is_deaf {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(written) => self.out.advance(written),
+                // The driver would give up at once, and lose what the server said before it closed the connection.
+                Err(error) if is_about_peer(&error) => self.is_deaf = true,
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            self.out.advance(written);
+        }
+        if self.is_deaf {
+            self.out.clear();
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Whether a write failed because the server has closed the connection.
+fn is_about_peer(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SyncBatching<S> {
@@ -141,7 +156,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SyncBatching<S> {
         let this = self.get_mut();
         this.frontend.release(&mut this.out);
         ready!(this.poll_drain(cx))?;
-        Pin::new(&mut this.stream).poll_flush(cx)
+        match ready!(Pin::new(&mut this.stream).poll_flush(cx)) {
+            Err(error) if is_about_peer(&error) => this.is_deaf = true,
+            flushed => flushed?,
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,7 +6,7 @@ use postgres_etl::escape::{escape, escape_path};
 use postgres_etl::load::{ColumnLoaded, LoadReport, Mode, log_path};
 
 use crate::cli::render::Report;
-use crate::cli::render::units::{bytes, count, rate, rows, seconds, server};
+use crate::cli::render::units::{bytes, count, rate, rows, seconds, server, warnings};
 
 impl Report for LoadReport {
     fn text(&self) -> String {
@@ -37,6 +37,7 @@ impl Report for LoadReport {
         }
         lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
         lines.extend(commits(self));
+        lines.extend(warnings(&self.warnings));
         lines.extend(
             self.failed_afterwards.iter().map(|failed| format!("  FAILED  after the commit: {failed}")),
         );

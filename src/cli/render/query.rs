@@ -7,7 +7,7 @@ use postgres_etl::query::{
 };
 
 use crate::cli::render::Report;
-use crate::cli::render::units::{count, micros, rate, seconds, server};
+use crate::cli::render::units::{count, micros, rate, seconds, server, warnings};
 
 /// Indents what continues a line.
 const INDENT: &str = "           ";
@@ -50,6 +50,7 @@ impl Report for RunReport {
         lines.extend(self.checked.iter().map(|checked| format!("  answers  {}", answers(checked))));
         lines.extend(self.table.iter().map(|counted| format!("  table    {}", table(counted))));
         lines.push(format!("  server   {}", server(&self.server)));
+        lines.extend(warnings(&self.warnings));
         lines.extend(bounded(&self.bound));
         lines.extend(self.plans.iter().flatten().flat_map(plan));
         lines.extend(self.comparison.iter().flat_map(comparison));

@@ -1,6 +1,6 @@
 //! Numbers, times and sizes for people.
 
-use postgres_etl::postgres::ServerFacts;
+use postgres_etl::postgres::{ServerFacts, ServerWarnings};
 
 pub(crate) fn rows(number: u64) -> String {
     if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
@@ -64,8 +64,13 @@ pub(crate) fn server(server: &ServerFacts) -> String {
         full_page_writes,
         wal_level,
         shared_buffers,
+        synchronous_standby_names,
         ..
     } = server;
+    let standbys = match synchronous_standby_names.as_str() {
+        "" => String::new(),
+        names => format!(", synchronous_standby_names {names}"),
+    };
     let reached = match (pooler, named_statements) {
         (true, true) => " behind a connection pooler",
         (true, false) => " behind a connection pooler, statements without names",
@@ -74,8 +79,19 @@ pub(crate) fn server(server: &ServerFacts) -> String {
     };
     format!(
         "PostgreSQL {version}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
-         {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}"
+         {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}{standbys}"
     )
+}
+
+/// What the server warned of, a line each.
+pub(crate) fn warnings(warnings: &ServerWarnings) -> Vec<String> {
+    let mut lines: Vec<String> =
+        warnings.messages.iter().map(|message| format!("  WARNING of the server: {message}")).collect();
+    let more = warnings.count - warnings.messages.len() as u64;
+    if more > 0 {
+        lines.push(format!("  and {} more warnings of the server", count(more)));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Hands the chunks of the encoder, or a single chunk, to the writers, and locates their rows in the files.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, watch};
+use tokio_postgres::Client;
 
 use crate::error::Location;
 use crate::load::chunk::encoder::{ChunkEncoder, TextFallback};
@@ -15,6 +17,9 @@ const CHUNKS_AHEAD: usize = 4;
 
 /// Memory for the lines of delivered rows, in bytes: 2 bytes a row where records span several lines, otherwise none.
 const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+
+/// How often to look whether the connection is closed while there is no input.
+const CLOSED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The chunks of an encoder; several writers may share it.
 #[derive(Debug)]
@@ -148,6 +153,24 @@ impl<'a> ChunkFeed<'a> {
             }
             self.rows += chunk.rows() as u64;
             return Ok(Some(chunk));
+        }
+    }
+
+    /// As [`ChunkFeed::next`], and an error as soon as `client` is found to be closed: the input may be a pipe that stays
+    /// silent for hours.
+    ///
+    /// # Errors
+    /// Also when the connection is closed.
+    pub(crate) async fn next_for(&mut self, client: &Client) -> Result<Option<Chunk>> {
+        let closed = async {
+            while !client.is_closed() {
+                tokio::time::sleep(CLOSED_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            chunk = self.next() => chunk,
+            () = closed => Err(Error::closed("wait for more input")),
         }
     }
 

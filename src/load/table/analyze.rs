@@ -18,6 +18,11 @@ pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &SessionP
         return Ok(0.0);
     }
     // Skip the table rather than wait for another session's lock on it.
+    let warnings = connections.messages().warnings().count;
     client.batch_execute(&format!("ANALYZE (SKIP_LOCKED) {}", table.sql())).await.map_err(failed)?;
+    // It warns of a table that it skips because of a lock, or because the role may not analyze it.
+    if connections.messages().warnings().count > warnings {
+        return Ok(0.0);
+    }
     Ok(started.elapsed().as_secs_f64())
 }

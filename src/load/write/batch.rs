@@ -67,7 +67,7 @@ impl BatchWriter {
         let mut counts = RowCounts::default();
         let mut batch = Batch::default();
         let mut rows = 0;
-        while let Some(chunk) = feed.next().await? {
+        while let Some(chunk) = feed.next_for(client).await? {
             if batch.formats.as_ref() != Some(&chunk.formats) {
                 // A statement is prepared for one set of formats.
                 counts += self.send(client, &mut batch, &mut pipeline).await?;

@@ -76,7 +76,7 @@ impl CopyWriter {
         feed: &mut ChunkFeed<'_>,
     ) -> Result<RowCounts, WriteFailure> {
         let mut counts = RowCounts::default();
-        let mut next = feed.next().await?;
+        let mut next = feed.next_for(client).await?;
         while let Some(chunk) = next {
             let first_row = feed.rows() - chunk.rows() as u64;
             let refused = |error: tokio_postgres::Error| {
@@ -89,7 +89,7 @@ impl CopyWriter {
             let format = chunk.formats[0];
             let sql = self.sql(format);
             let mut sink = Box::pin(client.copy_in::<_, Bytes>(&sql).await.map_err(refused)?);
-            let (sent, rest) = send_all(&mut sink, chunk, feed).await?;
+            let (sent, rest) = send_all(client, &mut sink, chunk, feed).await?;
             // Only `finish` returns the server's reason for a failed send.
             let copied = sink.as_mut().finish().await.map_err(refused)?;
             sent.map_err(refused)?;
@@ -130,6 +130,7 @@ type Sent = Result<(), tokio_postgres::Error>;
 ///
 /// An error of the feed makes the caller drop `sink`, which aborts the COPY with a `CopyFail` message.
 async fn send_all(
+    client: &Client,
     sink: &mut std::pin::Pin<Box<CopyInSink<Bytes>>>,
     chunk: Chunk,
     feed: &mut ChunkFeed<'_>,
@@ -149,7 +150,11 @@ async fn send_all(
         if let Err(error) = sink.send(bytes).await {
             return Ok((Err(error), None));
         }
-        next = feed.next().await?;
+        next = match feed.next_for(client).await {
+            // To learn the reason from `finish`.
+            Err(_) if client.is_closed() => return Ok((Ok(()), None)),
+            next => next?,
+        };
     }
     let sent = match format {
         ValueFormat::Binary => sink.send(Bytes::from_static(TRAILER)).await,

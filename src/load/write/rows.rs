@@ -88,7 +88,7 @@ impl RowWriter {
         let mut completed = CompletedInserts { commits: self.commits.clone(), ..CompletedInserts::default() };
         loop {
             let next = async {
-                let Some(chunk) = feed.next().await? else { return Ok(None) };
+                let Some(chunk) = feed.next_for(client).await? else { return Ok(None) };
                 let statement = self.statement(client, &chunk.formats).await?;
                 Ok(Some((chunk, statement)))
             };

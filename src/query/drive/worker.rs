@@ -14,6 +14,7 @@ use tokio_postgres_sync_batching::is_skipped;
 
 use crate::postgres::pipeline::Pipeline;
 use crate::postgres::server::SessionPool;
+use crate::postgres::server_messages::ServerMessages;
 use crate::progress::Progress;
 use crate::query::drive::connection::{Connection, is_lost};
 use crate::query::drive::digest::ResultDigest;
@@ -41,6 +42,7 @@ struct RunState {
     timeline: Arc<Timeline>,
     progress: Arc<Progress>,
     pids: Pids,
+    messages: ServerMessages,
 }
 
 /// Why a connection stopped sending queries.
@@ -51,10 +53,15 @@ enum End {
     Lost,
     /// The statement writes, which queries that share a Sync may not.
     Fatal(PgError),
+    /// The server has not answered this many queries in time.
+    Silent(usize),
 }
 
 /// How long to wait for the last results after an interruption.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// The least time to wait for the last results after the time of a run is over: as long as the run, but at least this.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to keep trying to replace a lost connection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,6 +92,7 @@ pub(crate) async fn run(
         timeline: Arc::clone(timeline),
         progress: Arc::clone(progress),
         pids: pids.clone(),
+        messages: pool.messages().clone(),
         plan,
     });
     // As many as are in flight may be late at the end without the rate being too high.
@@ -172,6 +180,21 @@ impl RunState {
             || self.plan.limits.duration.is_some_and(|duration| self.start.elapsed() >= duration)
     }
 
+    /// How long to wait for the last results after the time of the run is over; `None` if it has no limit of time.
+    fn patience(&self) -> Option<Duration> {
+        self.plan.limits.duration.map(|duration| duration.max(LEAST_PATIENCE))
+    }
+
+    /// Wait until the time of the run, and that for its last results, is over.
+    async fn overdue(&self) {
+        match (self.plan.limits.duration, self.patience()) {
+            (Some(duration), Some(patience)) => {
+                tokio::time::sleep_until((self.start + duration + patience).into()).await;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Whether no new query is left to send.
     fn has_none_left(&self) -> bool {
         let Limits { queries, .. } = self.plan.limits;
@@ -200,6 +223,12 @@ impl RunState {
             match end {
                 End::Over => break Ok(connection),
                 End::Fatal(error) => break Err(self.explain(&error)),
+                End::Silent(queries) => {
+                    let patience = self.patience().unwrap_or_default();
+                    worker.stats.unanswered(queries as u64, patience);
+                    connection.close();
+                    break Err(silent(queries, patience));
+                }
                 // A connection that was lost with the last query need not be replaced.
                 End::Lost if self.is_stopped() || (worker.retry_queue.is_empty() && self.has_none_left()) => {
                     break Ok(connection);
@@ -230,6 +259,7 @@ impl RunState {
         let mut pipeline = Pipeline::new(self.plan.depth);
         let mut end = None;
         let mut grace_over = pin!(grace_over(&self.progress));
+        let mut overdue = pin!(self.overdue());
         loop {
             let is_over = |end: &Option<End>, worker: &Worker| match end {
                 None => false,
@@ -260,6 +290,7 @@ impl RunState {
                 }
                 // The server has fallen silent, and the user waits for the report.
                 () = &mut grace_over => return End::Lost,
+                () = &mut overdue => return End::Silent(pipeline.len()),
             };
             let Some(completion) = completion else { break };
             match self.record(completion, worker) {
@@ -371,7 +402,8 @@ impl RunState {
             Err(_) if self.progress.is_cancelled() => Some(End::Over),
             Err(error) if self.is_read_only(&error) => Some(End::Fatal(error)),
             Err(error) => {
-                stats.failed(&format!("run query {}", workloads[query.workload].name), &error);
+                let doing = format!("run query {}", workloads[query.workload].name);
+                stats.failed(&doing, &error, self.messages.last_words().as_ref());
                 second.record(done - self.start, None, &self.timeline);
                 if is_apart {
                     stats.workloads.resize_with(workloads.len(), WorkloadStats::default);
@@ -492,6 +524,13 @@ impl RunState {
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
+}
+
+/// The error that reports that `queries` had no result within `patience` after the end of the run.
+fn silent(queries: usize, patience: Duration) -> Error {
+    let seconds = patience.as_secs_f64();
+    Error::connect(format!("{queries} queries had no result {seconds} s after the end of the run"))
+        .with_help("the server is silent or overloaded; look at pg_stat_activity and the server's log")
 }
 
 /// Wait until the run is interrupted and the time for its last results is over.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio_postgres::Error as PgError;
 
 use crate::Error;
+use crate::postgres::server_messages::LastWords;
 use crate::query::measure::batch_means::BatchMeans;
 use crate::query::measure::latency::Latencies;
 use crate::query::measure::response_split::ResponseSplit;
@@ -59,6 +60,9 @@ pub(crate) struct WorkloadStats {
     pub slowest: Option<(Duration, u64)>,
 }
 
+/// What stands for the SQLSTATE of queries without a result.
+const UNANSWERED: &str = "silent";
+
 /// The errors with one SQLSTATE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorCount {
@@ -71,13 +75,29 @@ pub struct ErrorCount {
 }
 
 impl RunStats {
-    /// Count a query that failed with `error` while `doing` something.
-    pub(crate) fn failed(&mut self, doing: &str, error: &PgError) {
-        let count = self.errors.entry(sqlstate(error).to_owned()).or_insert_with(|| {
-            let first = Error::describe(doing, error);
+    /// Count a query that failed with `error` while `doing` something; `last_words` are those of the server if the
+    /// connection is closed.
+    pub(crate) fn failed(&mut self, doing: &str, error: &PgError, last_words: Option<&LastWords>) {
+        let last_words = last_words.filter(|_| error.code().is_none());
+        let code = last_words.map_or_else(|| sqlstate(error), |words| &words.code).to_owned();
+        let count = self.errors.entry(code).or_insert_with(|| {
+            let mut first = Error::describe(doing, error);
+            if let Some(words) = last_words {
+                first = first.and(&format!("the server ended the session: {words}"));
+            }
             ErrorCount { count: 0, help: first.help().map(str::to_owned), first: first.to_string() }
         });
         count.count += 1;
+    }
+
+    /// Count `queries` that had no result within `patience` after the end of the run.
+    pub(crate) fn unanswered(&mut self, queries: u64, patience: Duration) {
+        let count = self.errors.entry(UNANSWERED.to_owned()).or_insert_with(|| ErrorCount {
+            count: 0,
+            first: format!("no result within {} s after the end of the run", patience.as_secs_f64()),
+            help: None,
+        });
+        count.count += queries;
     }
 
     /// The number of queries that failed.

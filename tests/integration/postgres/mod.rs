@@ -3,4 +3,5 @@
 mod conninfo;
 mod embedded;
 mod poolers;
+mod server_messages;
 mod sync_batching;

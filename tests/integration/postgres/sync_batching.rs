@@ -363,6 +363,7 @@ struct Cut {
     stream: UnixStream,
     /// The bytes that may still be read, and written.
     left: [usize; 2],
+    is_closed: bool,
     /// The bytes that have been read, and written.
     passed: Arc<[AtomicUsize; 2]>,
 }
@@ -373,7 +374,7 @@ impl AsyncRead for Cut {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.left[0] == 0 {
+        if self.left[0] == 0 || self.is_closed {
             return Poll::Ready(Ok(()));
         }
         let mut space = vec![0; buf.remaining().min(self.left[0])];
@@ -390,6 +391,8 @@ impl AsyncWrite for Cut {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let part = &buf[..buf.len().min(self.left[1])];
         if part.is_empty() {
+            // A peer that has closed the connection sends nothing more either.
+            self.is_closed = true;
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let polled = Pin::new(&mut self.stream).poll_write(cx, part);
@@ -416,7 +419,7 @@ async fn session_over(db: &TestDb, left: [usize; 2], passed: Arc<[AtomicUsize; 2
         panic!("the test server listens on a Unix socket")
     };
     let path = directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]));
-    let cut = Cut { stream: UnixStream::connect(path).await.unwrap(), left, passed };
+    let cut = Cut { stream: UnixStream::connect(path).await.unwrap(), left, is_closed: false, passed };
     let stream = SyncBatching::new(cut, NonZero::new(4).unwrap());
     let (client, connection) = config.connect_raw(stream, NoTls).await?;
     let driver = tokio::spawn(connection);

@@ -183,7 +183,9 @@ async fn a_lost_connection_is_replaced() {
     let ran = workplace.run(&args);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     let report = ran.json();
-    assert_eq!((&report["queries"], &report["reconnections"]), (&100.into(), &10.into()), "{report:#}");
+    assert_eq!(report["queries"], 100, "{report:#}");
+    // The last one need not be replaced if the other connection has sent all that was left.
+    assert!(matches!(report["reconnections"].as_u64(), Some(9 | 10)), "{report:#}");
     assert_eq!(
         (&report["errors"], &report["errors_by_sqlstate"]["57P01"]["count"]),
         (&10.into(), &10.into())

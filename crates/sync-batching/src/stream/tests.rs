@@ -20,6 +20,8 @@ struct Wire {
     ends: bool,
     /// The most bytes that one write accepts.
     room: usize,
+    /// Writes fail, as to a peer that has closed the connection.
+    is_closed: bool,
 }
 
 impl AsyncRead for Wire {
@@ -39,6 +41,9 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let taken = buf.len().min(self.room);
         self.written.extend_from_slice(&buf[..taken]);
         Poll::Ready(Ok(taken))

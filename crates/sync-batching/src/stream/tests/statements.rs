@@ -134,6 +134,53 @@ fn a_read_only_group_without_names_parses_both_statements() {
 }
 
 #[test]
+fn the_reason_of_the_end_is_known_even_if_the_server_no_longer_reads() {
+    in_pieces(|piece| {
+        let mut driver = Driver::ready(1, piece);
+        let error = |severity: &str| {
+            let fields = format!("SFATAL\0V{severity}\0C57P01\0Mgoing down\0\0");
+            message(b'E', &[fields.as_bytes()])
+        };
+        driver.send("BES|");
+        driver.reply(&error("ERROR"));
+        assert_eq!(tags(&driver.read()), "E");
+        assert_eq!(driver.stream.control().fatal_error(), None);
+        driver.reply(&[messages("Z"), error("FATAL")].concat());
+        driver.stream.stream.is_closed = true;
+        assert_eq!(driver.send("BES|BES|"), "", "nobody reads it");
+        assert_eq!(tags(&driver.read()), "ZE");
+        let reason = driver.stream.control().fatal_error().unwrap();
+        assert_eq!((reason.code.as_str(), reason.message.as_str()), ("57P01", "going down"));
+    });
+}
+
+#[test]
+fn what_a_server_sends_before_the_login_is_bounded() {
+    let refused = |bytes: &[u8]| {
+        let mut driver = Driver::new(1, 1 << 12);
+        driver.write(STARTUP);
+        driver.reply(bytes);
+        let mut space = vec![0; 1 << 21];
+        let mut buf = ReadBuf::new(&mut space);
+        loop {
+            let read = ready(|cx| Pin::new(&mut driver.stream).poll_read(cx, &mut buf));
+            if let Err(error) = read {
+                return error.kind() == io::ErrorKind::InvalidData;
+            }
+            if buf.filled().len() >= bytes.len() {
+                return false;
+            }
+        }
+    };
+    assert!(refused(b"R\x7f\xff\xff\xff"), "a message of 2 GiB");
+    let notice = message(b'N', &[&[b'x'; 10_000]]);
+    assert!(refused(&notice.repeat(110)), "endless notices");
+    assert!(!refused(&notice.repeat(50)));
+    // Afterwards, anything goes.
+    assert!(!refused(&[messages("RZ"), notice.repeat(90)].concat()));
+}
+
+#[test]
 fn the_process_id_of_the_login_is_known() {
     in_pieces(|piece| {
         let mut driver = Driver::new(1, piece);
