@@ -99,7 +99,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SyncBatching<S> {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(written) => self.out.advance(written),
                 // The driver would give up at once, and lose what the server said before it closed the connection.
-                Err(error) if is_about_peer(&error) => self.is_deaf = true,
+                Err(error) if is_about_peer(&error) => {
+                    self.is_deaf = true;
+                    // Whoever reads has to be told as well, and it is the same task.
+                    cx.waker().wake_by_ref();
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
