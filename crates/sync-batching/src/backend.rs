@@ -6,10 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::auth::Authentication;
 use crate::requests::{Phase, Request, Requests};
 use crate::wire::backend_tag::{
-    BACKEND_KEY_DATA, COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE,
-    NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, PORTAL_SUSPENDED, READY_FOR_QUERY,
+    AUTHENTICATION, BACKEND_KEY_DATA, COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE,
+    ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, PORTAL_SUSPENDED,
+    READY_FOR_QUERY,
 };
 use crate::wire::{BUFFER, HEADER, READY, parse, put_ready, put_skipped};
 
@@ -52,6 +54,7 @@ pub(crate) struct Backend {
     idle: bool,
     /// The last transaction status reported by the server.
     status: u8,
+    authentication: Authentication,
 }
 
 impl Backend {
@@ -160,6 +163,11 @@ impl Backend {
                     return Ok(at > self.start);
                 };
                 requests.control.set_login_pid(i32::from_be_bytes(pid));
+            } else if tag == AUTHENTICATION {
+                let Some(&code) = self.raw[at + HEADER..self.end].first_chunk() else {
+                    return Ok(at > self.start);
+                };
+                self.authentication.request(i32::from_be_bytes(code), requests.control.allowed_auth())?;
             } else {
                 self.record(tag, requests);
             }

@@ -1,7 +1,9 @@
 //! What the owner of a connection sees of its stream and changes about it after logging in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::Relaxed};
+
+use crate::auth::AuthMethod;
 
 /// A handle to a [`SyncBatching`](crate::SyncBatching) stream that remains when the driver has taken the stream.
 ///
@@ -40,9 +42,19 @@ struct State {
     login_pid: AtomicI32,
     unnames: AtomicBool,
     read_only: AtomicBool,
+    /// The set of methods that the server may ask for, or 0 for all.
+    auth: AtomicU8,
 }
 
 impl StreamControl {
+    /// Fail the login unless the server authenticates the client by one of `methods`, before anything is revealed to it.
+    ///
+    /// Call this before logging in. The error is of kind
+    /// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied).
+    pub fn require_auth(&self, methods: &[AuthMethod]) {
+        self.state.auth.store(AuthMethod::set(methods), Relaxed);
+    }
+
     /// The process ID that the server sent when the connection was opened; `None` if it has not sent any.
     ///
     /// A pooler sends one of its own, which is not the `pg_backend_pid()` of the server that executes the statements.
@@ -66,6 +78,10 @@ impl StreamControl {
     /// and so transactions that consist of nothing else, are not affected.
     pub fn make_groups_read_only(&self) {
         self.state.read_only.store(true, Relaxed);
+    }
+
+    pub(crate) fn allowed_auth(&self) -> u8 {
+        self.state.auth.load(Relaxed)
     }
 
     pub(crate) fn set_login_pid(&self, pid: i32) {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use postgres_etl::postgres::{Timeouts, connect};
+use postgres_etl::postgres::{SessionOptions, Timeouts, pool};
 
 use super::certificates::authority_and_certificates;
 use super::conninfo;
@@ -122,11 +122,8 @@ impl Server {
 
     pub(super) async fn execute(&self, sql: &str) {
         let admin = conninfo(&self.settings(""), &[]);
-        let (client, connection) = connect(&admin, Timeouts::default()).await.unwrap();
-        let driver = tokio::spawn(connection);
-        client.batch_execute(sql).await.unwrap();
-        drop(client);
-        driver.await.unwrap().unwrap();
+        let pool = pool(&admin, 1, Timeouts::default(), SessionOptions::default()).unwrap();
+        pool.get().await.unwrap().batch_execute(sql).await.unwrap();
     }
 }
 
