@@ -45,13 +45,12 @@ pub fn from_pool(conninfo: &Conninfo, error: &PoolError) -> Error {
 /// Always an error of kind [`ErrorKind::Connect`](crate::ErrorKind::Connect).
 pub fn from_driver(conninfo: &Conninfo, error: &tokio_postgres::Error) -> Error {
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    match io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<ConnectFailure>()) {
-        Some(failure) => from_failure(conninfo, failure),
-        None => {
-            let reason = explain_login(conninfo, conninfo.hosts().first(), error);
-            reason.into_error(failed(conninfo, &reason.cause))
-        }
+    let failure = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref());
+    if let Some(failure) = failure {
+        return from_failure(conninfo, failure);
     }
+    let reason = explain_login(conninfo, conninfo.hosts().first(), error);
+    reason.add_help(failed(conninfo, &reason.cause))
 }
 
 /// Explain `failure`. What happened at earlier hosts is told as well; the help is about the last one.
@@ -67,7 +66,7 @@ pub(crate) fn from_failure(conninfo: &Conninfo, failure: &ConnectFailure) -> Err
             causes.map(|(attempt, explained)| format!("{}: {}", attempt.endpoint, explained.cause)).collect();
         causes.join("; ")
     };
-    last.into_error(failed(conninfo, &cause))
+    last.add_help(failed(conninfo, &cause))
 }
 
 /// The error for a connection attempt that did not complete within `limit`.
@@ -96,7 +95,7 @@ impl Explained {
         self
     }
 
-    fn into_error(&self, error: Error) -> Error {
+    fn add_help(&self, error: Error) -> Error {
         match &self.help {
             Some(help) => error.with_help(help.clone()),
             None => error,
@@ -154,10 +153,12 @@ fn explain_login(conninfo: &Conninfo, host: Option<&HostEntry>, error: &tokio_po
 
 fn explain_socket(conninfo: &Conninfo, host: Option<&HostEntry>, error: &io::Error) -> Explained {
     let text = error.to_string();
-    let or_embedded = match conninfo.named_by() {
-        flag if flag.starts_with('-') => format!("leave {flag} out"),
-        variable if !variable.contains(' ') => format!("unset {variable}"),
-        file => format!("remove it from {file}"),
+    let named_by = conninfo.named_by();
+    let or_embedded = match named_by.split_once(" in ") {
+        Some((variable, file)) => format!("remove {variable} from {file}"),
+        None if named_by.starts_with('-') => format!("leave {named_by} out"),
+        None if named_by.contains(' ') => format!("remove it from {named_by}"),
+        None => format!("unset {named_by}"),
     };
     let start = format!("start the server, or {or_embedded} to use the embedded server");
     match error.kind() {

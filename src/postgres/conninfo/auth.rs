@@ -22,19 +22,19 @@ pub(super) fn parse(text: &str) -> Option<Vec<AuthMethod>> {
     if negated != 0 && negated != names.len() {
         return None;
     }
-    let mut named = Vec::with_capacity(names.len());
+    let mut listed = Vec::with_capacity(names.len());
     for name in names {
         let name = name.strip_prefix('!').unwrap_or(name);
         let &(_, method) = METHODS.iter().find(|(known, _)| *known == name)?;
-        if named.contains(&method) {
+        if listed.contains(&method) {
             return None;
         }
-        named.push(method);
+        listed.push(method);
     }
     if negated == 0 {
-        return Some(named);
+        return Some(listed);
     }
-    Some(METHODS.iter().map(|&(_, method)| method).filter(|method| !named.contains(method)).collect())
+    Some(METHODS.iter().map(|&(_, method)| method).filter(|method| !listed.contains(method)).collect())
 }
 
 #[cfg(test)]

@@ -193,6 +193,14 @@ pub fn resolve(url: Option<(&str, &str)>, env: &dyn Fn(&str) -> Option<String>) 
     settings.build(named_by).map(Some)
 }
 
+/// Whether `text`, a URL or a `key=value` string, holds a password.
+pub fn has_password(text: &str) -> bool {
+    let is_password = |(key, value): &(String, String)| {
+        matches!(key.as_str(), "password" | "sslpassword") && !value.is_empty()
+    };
+    text::parse(text).is_ok_and(|pairs| pairs.iter().any(is_password))
+}
+
 /// The value of a parameter, and its origin for error messages.
 struct ParameterValue {
     text: String,
