@@ -51,7 +51,7 @@ pub(crate) struct Global {
     // DATABASE_URL is read in `config`: a password must not appear in --help as a current value.
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
-    /// Do not read DATABASE_URL and PG* variables from .env in the current directory
+    /// Do not read variables that name the server from .env in the current directory
     #[arg(long, global = true)]
     pub no_env_file: bool,
     /// Prepare statements under names: always, never, or unless a connection pooler is found [default: auto]
