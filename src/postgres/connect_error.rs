@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use rustls::CertificateError;
-use tokio_postgres::config::Host;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::Error;
+use crate::postgres::connect_failure::{ConnectFailure, FailedAttempt, FailureReason, is_tls};
 use crate::postgres::conninfo::Conninfo;
+use crate::postgres::endpoint::HostEntry;
 
 /// Explain why [`Pool::get`](deadpool_postgres::Pool::get) failed on a pool for `conninfo`.
 ///
@@ -34,7 +35,7 @@ pub fn from_pool(conninfo: &Conninfo, error: &PoolError) -> Error {
                 "all connections of the pool are in use; enlarge the pool, or look for a blocked query",
             )
         }
-        PoolError::Timeout(_) => timed_out(conninfo, "the server did not answer in time"),
+        PoolError::Timeout(_) => failed(conninfo, "the server did not answer in time").with_help(TIMED_OUT),
         other => failed(conninfo, &other.to_string()),
     }
 }
@@ -49,99 +50,150 @@ pub(crate) fn is_answer_lost(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// Explain why the driver failed to open a connection to the server of `conninfo`.
+/// Explain why a connection of a pool for `conninfo` could not be opened.
 ///
 /// Always an error of kind [`ErrorKind::Connect`](crate::ErrorKind::Connect).
 pub fn from_driver(conninfo: &Conninfo, error: &tokio_postgres::Error) -> Error {
-    if let Some(db) = error.as_db_error() {
-        return from_server(conninfo, db);
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    let failure = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref());
+    if let Some(failure) = failure {
+        return from_failure(conninfo, failure);
     }
-    let source = error.source();
-    let cause = source.map_or_else(|| error.to_string(), ToString::to_string);
-    if is_tls(error) {
-        let tls = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
-        return from_tls(conninfo, &cause, tls.and_then(|tls| tls.downcast_ref()));
-    }
-    if let Some(io) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
-        return from_socket(conninfo, io);
-    }
-    match cause.as_str() {
-        "password missing" => failed(conninfo, "the server requires a password, and none is set").with_help(
-            "set PGPASSWORD, add a line host:port:database:user:password to ~/.pgpass, or add it to the URL",
-        ),
-        _ if error.is_closed() => failed(conninfo, "the server closed the connection").with_help(
-            "see the server's log, and check that PostgreSQL listens on this port, not another program",
-        ),
-        // The driver's own configuration and SCRAM errors are clear enough.
-        _ => failed(conninfo, &cause),
-    }
+    let reason = explain_login(conninfo, conninfo.hosts().first(), error);
+    reason.add_help(failed(conninfo, &reason.cause))
+}
+
+/// Explain `failure`. What happened at earlier hosts is told as well; the help is about the last one.
+pub(crate) fn from_failure(conninfo: &Conninfo, failure: &ConnectFailure) -> Error {
+    let explained: Vec<Explained> =
+        failure.attempts.iter().map(|attempt| explain(conninfo, attempt)).collect();
+    let Some(last) = explained.last() else { return failed(conninfo, "no host is set") };
+    let cause = if conninfo.hosts().len() == 1 {
+        last.cause.clone()
+    } else {
+        let causes = failure.attempts.iter().zip(&explained);
+        let causes: Vec<String> =
+            causes.map(|(attempt, explained)| format!("{}: {}", attempt.endpoint, explained.cause)).collect();
+        causes.join("; ")
+    };
+    last.add_help(failed(conninfo, &cause))
 }
 
 /// The error for a connection attempt that did not complete within `limit`.
 ///
 /// Its kind is [`ErrorKind::Connect`](crate::ErrorKind::Connect).
-pub fn from_timeout(conninfo: &Conninfo, limit: Duration) -> Error {
-    timed_out(conninfo, &format!("the server did not answer within {} s", limit.as_secs_f32()))
+pub(crate) fn from_timeout(conninfo: &Conninfo, limit: Duration) -> Error {
+    failed(conninfo, &silence(limit)).with_help(TIMED_OUT)
 }
 
-/// Whether `error` is a failed TLS handshake or a server without TLS.
-pub(super) fn is_tls(error: &tokio_postgres::Error) -> bool {
-    // The driver reveals the kind of its errors only through this text.
-    error.to_string() == "error performing TLS handshake"
+const TIMED_OUT: &str =
+    "check the host, the port and any firewall in between, or set a longer connect_timeout=SECONDS";
+
+/// What went wrong, and what to do about it.
+struct Explained {
+    cause: String,
+    help: Option<String>,
+}
+
+impl Explained {
+    fn new(cause: impl Into<String>) -> Explained {
+        Explained { cause: cause.into(), help: None }
+    }
+
+    fn with_help(mut self, help: impl Into<String>) -> Explained {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn add_help(&self, error: Error) -> Error {
+        match &self.help {
+            Some(help) => error.with_help(help.clone()),
+            None => error,
+        }
+    }
 }
 
 fn failed(conninfo: &Conninfo, cause: &str) -> Error {
     Error::connect(format!("failed to connect to {}: {cause}", conninfo.describe()))
 }
 
-fn timed_out(conninfo: &Conninfo, cause: &str) -> Error {
-    failed(conninfo, cause).with_help(
-        "check the host, the port and any firewall in between, or set a longer connect_timeout=SECONDS",
-    )
+fn silence(limit: Duration) -> String {
+    format!("the server did not answer within {} s", limit.as_secs_f32())
 }
 
-fn from_socket(conninfo: &Conninfo, error: &io::Error) -> Error {
+fn explain(conninfo: &Conninfo, attempt: &FailedAttempt) -> Explained {
+    match &attempt.reason {
+        FailureReason::Unresolved(_) => Explained::new("the host name cannot be resolved")
+            .with_help("check its spelling and this machine's name resolution"),
+        FailureReason::Unreachable(error) => explain_socket(conninfo, Some(&attempt.host), error),
+        FailureReason::Silent(limit) => Explained::new(silence(*limit)).with_help(TIMED_OUT),
+        FailureReason::Unwanted(mismatch) => Explained::new(*mismatch).with_help(
+            "target_session_attrs demands another kind of server: add that host, or leave the setting out",
+        ),
+        FailureReason::WrongPeer(user) => Explained::new(format!("the server runs as user {user}"))
+            .with_help("requirepeer names another user: correct it if you trust this server"),
+        FailureReason::Login(error) => explain_login(conninfo, Some(&attempt.host), error),
+    }
+}
+
+fn explain_login(conninfo: &Conninfo, host: Option<&HostEntry>, error: &tokio_postgres::Error) -> Explained {
+    if let Some(db) = error.as_db_error() {
+        return explain_refusal(conninfo, host, db);
+    }
+    let source = error.source();
+    let cause = source.map_or_else(|| error.to_string(), ToString::to_string);
+    if is_tls(error) {
+        let tls = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::get_ref);
+        return explain_tls(&cause, tls.and_then(|tls| tls.downcast_ref()));
+    }
+    if let Some(io) = source.and_then(|source| source.downcast_ref::<io::Error>()) {
+        return explain_socket(conninfo, host, io);
+    }
+    match cause.as_str() {
+        "password missing" => Explained::new("the server requires a password, and none is set").with_help(
+            "set PGPASSWORD, add a line host:port:database:user:password to ~/.pgpass, or add it to the URL",
+        ),
+        _ if error.is_closed() => Explained::new("the server closed the connection").with_help(
+            "see the server's log, and check that PostgreSQL listens on this port, not another program",
+        ),
+        // The driver's own configuration and SCRAM errors are clear enough.
+        _ => Explained::new(cause),
+    }
+}
+
+fn explain_socket(conninfo: &Conninfo, host: Option<&HostEntry>, error: &io::Error) -> Explained {
     let text = error.to_string();
-    let or_embedded = match conninfo.named_by() {
-        flag if flag.starts_with('-') => format!("leave {flag} out"),
-        variable if variable.starts_with("PG") || variable == "DATABASE_URL" => format!("unset {variable}"),
-        file => format!("remove it from {file}"),
+    let named_by = conninfo.named_by();
+    let or_embedded = match named_by.split_once(" in ") {
+        Some((variable, file)) => format!("remove {variable} from {file}"),
+        None if named_by.starts_with('-') => format!("leave {named_by} out"),
+        None if named_by.contains(' ') => format!("remove it from {named_by}"),
+        None => format!("unset {named_by}"),
     };
     let start = format!("start the server, or {or_embedded} to use the embedded server");
-    if text.contains("lookup address") || text.contains("resolve any") {
-        return failed(conninfo, "the host name cannot be resolved")
-            .with_help("check its spelling and this machine's name resolution");
-    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            failed(conninfo, "connection refused: no server listens there").with_help(start)
+            Explained::new("connection refused: no server listens there").with_help(start)
         }
         io::ErrorKind::NotFound => {
-            failed(conninfo, "the socket does not exist: no server listens there").with_help(start)
+            Explained::new("the socket does not exist: no server listens there").with_help(start)
         }
-        io::ErrorKind::TimedOut => timed_out(conninfo, "the server did not answer in time"),
-        io::ErrorKind::PermissionDenied if error.get_ref().is_some() => failed(conninfo, &text).with_help(
-            "target_session_attrs does not match this server: connect to the primary, or leave it out",
-        ),
-        io::ErrorKind::PermissionDenied if conninfo.config().get_hosts().iter().all(is_socket) => {
-            failed(conninfo, &text)
-                .with_help("the operating system user needs permission to use the server's socket")
-        }
+        io::ErrorKind::TimedOut => Explained::new("the server did not answer in time").with_help(TIMED_OUT),
+        io::ErrorKind::PermissionDenied if error.get_ref().is_some() => Explained::new(text)
+            .with_help("require_auth demands another method: see the server's pg_hba.conf"),
+        io::ErrorKind::PermissionDenied if host.is_some_and(HostEntry::is_unix) => Explained::new(text)
+            .with_help("the operating system user needs permission to use the server's socket"),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-            failed(conninfo, &format!("the connection was closed during login ({text})"))
+            Explained::new(format!("the connection was closed during login ({text})"))
                 .with_help("check that PostgreSQL listens on this port, and see its log for the reason")
         }
-        _ => failed(conninfo, &text),
+        _ => Explained::new(text),
     }
 }
 
-fn is_socket(host: &Host) -> bool {
-    matches!(host, Host::Unix(_))
-}
-
-fn from_tls(conninfo: &Conninfo, cause: &str, error: Option<&rustls::Error>) -> Error {
+fn explain_tls(cause: &str, error: Option<&rustls::Error>) -> Explained {
     let Some(error) = error else {
-        let error = failed(conninfo, cause);
+        let error = Explained::new(cause);
         return match cause {
             "server does not support TLS" => {
                 error.with_help("set ssl = on in the server, or use sslmode=prefer or disable")
@@ -158,6 +210,10 @@ fn from_tls(conninfo: &Conninfo, cause: &str, error: Option<&rustls::Error>) -> 
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
                 "the server's certificate is for another host name".to_owned(),
                 "connect to the name in the certificate, if need be with hostaddr=ADDRESS, or use sslmode=verify-ca",
+            ),
+            CertificateError::Revoked => (
+                "the server's certificate has been revoked".to_owned(),
+                "do not trust this server until its certificate has been replaced",
             ),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 ("the server's certificate has expired".to_owned(), "renew it and reload the server")
@@ -182,23 +238,24 @@ fn from_tls(conninfo: &Conninfo, cause: &str, error: Option<&rustls::Error>) -> 
             "the server must support TLS 1.2 or later; see its log for details",
         ),
     };
-    failed(conninfo, &what).with_help(help)
+    Explained::new(what).with_help(help)
 }
 
-fn from_server(conninfo: &Conninfo, db: &DbError) -> Error {
+fn explain_refusal(conninfo: &Conninfo, host: Option<&HostEntry>, db: &DbError) -> Explained {
     let message = db.message();
-    let (user, dbname) =
-        (conninfo.config().get_user().unwrap_or(""), conninfo.config().get_dbname().unwrap_or(""));
+    let (user, dbname) = (conninfo.user(), conninfo.dbname());
     let help = match db.code() {
-        code if *code == SqlState::INVALID_PASSWORD => Some(match conninfo.password_file() {
-            Some(file) => format!("the password is from {}: correct its line for {user}", file.display()),
-            None if conninfo.config().get_password().is_some() => {
-                format!(
-                    "check the user name and the password of {user} (in PGPASSWORD, ~/.pgpass or the URL)"
-                )
-            }
-            None => format!("set the password of {user} in PGPASSWORD, ~/.pgpass or the URL"),
-        }),
+        code if *code == SqlState::INVALID_PASSWORD => {
+            Some(match host.and_then(|host| host.password_file.as_ref()) {
+                Some(file) => format!("the password is from {}: correct its line for {user}", file.display()),
+                None if host.is_some_and(|host| host.password.is_some()) => {
+                    format!(
+                        "check the user name and the password of {user} (in PGPASSWORD, ~/.pgpass or the URL)"
+                    )
+                }
+                None => format!("set the password of {user} in PGPASSWORD, ~/.pgpass or the URL"),
+            })
+        }
         code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             // These errors share an SQLSTATE and differ only in their messages, which may be translated.
             Some(if message.contains("no encryption") || message.contains("SSL off") {
@@ -233,9 +290,5 @@ fn from_server(conninfo: &Conninfo, db: &DbError) -> Error {
         }
         _ => db.hint().map(str::to_owned),
     };
-    let error = failed(conninfo, &format!("{message} (SQLSTATE {})", db.code().code()));
-    match help {
-        Some(help) => error.with_help(help),
-        None => error,
-    }
+    Explained { cause: format!("{message} (SQLSTATE {})", db.code().code()), help }
 }

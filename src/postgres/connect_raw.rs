@@ -1,25 +1,28 @@
-//! Connections with Sync batching, which need a stream that the driver's own `connect` cannot open.
+//! Opens connections: the only place in the program that does.
 //!
-//! [`Config::connect_raw`] logs in over a single open stream. What `connect` does around that is done here in the same
-//! way: it tries hosts and addresses in order, sets socket options, and checks `target_session_attrs`.
+//! The driver logs in over an open stream. What libpq does around that is done here: hosts and their addresses are tried
+//! in order, each for at most `connect_timeout`, with TLS or without it as `sslmode` allows. The next host is tried if
+//! one cannot be reached, stays silent, is starting up or is not of the kind that `target_session_attrs` demands. Any
+//! other refusal is final: a wrong password must not be offered to the next host, nor may rows end up there.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZero;
-use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::Arc;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
-use tokio_postgres::{CancelToken, Client, Config, Connection, Error as PgError, NoTls, SimpleQueryMessage};
+use tokio::net::lookup_host;
+use tokio::sync::OnceCell;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{CancelToken, Client, Connection, Error as PgError};
 use tokio_postgres_sync_batching::{BatchingTls, StreamControl, SyncBatching};
 
-use crate::postgres::tls;
+use crate::postgres::connect_failure::{ConnectFailure, FailedAttempt, FailureReason};
+use crate::postgres::conninfo::Conninfo;
+use crate::postgres::endpoint::{Endpoint, HostEntry, HostName};
+use crate::postgres::target_session::TargetSession;
+use crate::postgres::transport::{Address, Transport};
+use crate::postgres::{connect_failure, embedded, tls};
 
 /// A connection with Sync batching, encrypted or not.
 pub(super) type BatchingConnection =
@@ -32,231 +35,244 @@ pub(super) struct Opened {
     pub(super) control: StreamControl,
 }
 
-/// Log in to the first host that accepts the login, with at most `sync_every` executes per Sync.
-pub(super) async fn connect(
-    config: &Config,
-    connector: &tls::Connector,
-    sync_every: NonZero<usize>,
-) -> Result<Opened, PgError> {
-    let mut last = None;
-    for endpoint in endpoints(config) {
-        for address in endpoint.resolve().await {
-            let transport = address.open(config).await;
-            match log_in(transport, &endpoint.name, config, connector, sync_every).await {
-                Ok(opened) => return Ok(opened),
-                Err(error) => last = Some(error),
-            }
-        }
-    }
-    match last {
-        Some(error) => Err(error),
-        None => Err(driver_error(config, io::Error::other("no host to connect to")).await),
-    }
-}
-
-/// Ask the server to cancel the statement that the connection of `token` is running.
+/// The address that the first connection reached, to which all later ones go as well.
 ///
-/// The token of a connection opened with `connect_raw` does not know its server, so the request goes to every host of
-/// `config`. Servers ignore a request whose key they do not know.
-pub(super) async fn cancel(config: &Config, connector: &tls::Connector, token: &CancelToken) {
-    for endpoint in endpoints(config) {
-        for address in endpoint.resolve().await {
-            let transport = address.open(config).await;
-            // One request per host: a second one could cancel the next statement.
-            if token.cancel_query_raw(transport, connector.handshake(&endpoint.name)).await.is_ok() {
-                break;
-            }
-        }
-    }
-}
+/// A report describes one server, and the rows of a load must not be spread over several.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedRoute(Arc<OnceCell<Route>>);
 
-async fn log_in(
-    transport: Transport,
-    name: &str,
-    config: &Config,
-    connector: &tls::Connector,
-    sync_every: NonZero<usize>,
-) -> Result<Opened, PgError> {
-    let handshake = BatchingTls::new(connector.handshake(name), sync_every);
-    let stream = SyncBatching::new(transport, sync_every);
-    let control = stream.control();
-    let (client, mut connection) = config.connect_raw(stream, handshake).await?;
-    let (unwanted, refusal) = match config.get_target_session_attrs() {
-        TargetSessionAttrs::ReadWrite => ("on", "database does not allow writes"),
-        TargetSessionAttrs::ReadOnly => ("off", "database is not read only"),
-        _ => return Ok(Opened { client, connection, control }),
-    };
-    let answer = {
-        let mut show = std::pin::pin!(client.simple_query("SHOW transaction_read_only"));
-        tokio::select! {
-            answer = &mut show => answer?,
-            ended = &mut connection => { ended?; show.await? }
-        }
-    };
-    let is_unwanted = answer
-        .iter()
-        .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(unwanted)));
-    if is_unwanted {
-        let refusal = io::Error::new(io::ErrorKind::PermissionDenied, refusal);
-        return Err(driver_error(config, refusal).await);
-    }
-    Ok(Opened { client, connection, control })
-}
-
-/// `error` as an error of the driver, which only the driver can create: it hits `error` on its first write.
-async fn driver_error(config: &Config, error: io::Error) -> PgError {
-    let mut config = config.clone();
-    config.ssl_mode(SslMode::Disable);
-    let outcome = config.connect_raw(Transport::Unreachable(Some(error)), NoTls).await;
-    outcome.err().expect("login needs a server")
-}
-
-/// One of the hosts of a configuration.
-struct Endpoint {
-    /// The name that its TLS certificate should contain; empty if the host has none.
-    name: String,
+/// A host and the address that was reached.
+#[derive(Debug)]
+struct Route {
+    host: HostEntry,
     address: Address,
 }
 
-/// Where the host listens: a name or IP address with a port, or the path of a Unix socket.
-enum Address {
-    Tcp(String, u16),
-    Unix(PathBuf),
-}
-
-/// The hosts of `config`, in the order in which to try them.
-fn endpoints(config: &Config) -> Vec<Endpoint> {
-    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
-    let mut order: Vec<usize> = (0..hosts.len().max(addresses.len())).collect();
-    if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
-        let random = RandomState::new();
-        order.sort_by_cached_key(|index| random.hash_one(index));
+impl SharedRoute {
+    /// Where the connections go; `None` before the first one is open.
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.0.get().map(Route::endpoint)
     }
-    let endpoint_at = |index: usize| {
-        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-        let (name, address) = match (hosts.get(index), addresses.get(index)) {
-            (Some(Host::Tcp(name)), None) => (name.clone(), Address::Tcp(name.clone(), port)),
-            (Some(Host::Tcp(name)), Some(address)) => (name.clone(), Address::Tcp(address.to_string(), port)),
-            (_, Some(address)) => (String::new(), Address::Tcp(address.to_string(), port)),
-            (Some(Host::Unix(directory)), None) => {
-                (String::new(), Address::Unix(directory.join(format!(".s.PGSQL.{port}"))))
-            }
-            (None, None) => unreachable!("the index is valid in one of the lists"),
+}
+
+impl Route {
+    fn endpoint(&self) -> Endpoint {
+        self.host.endpoint(match self.address {
+            Address::Tcp(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        })
+    }
+}
+
+/// Opens connections with the settings of one login.
+#[derive(Debug, Clone)]
+pub(crate) struct Opener {
+    pub(crate) conninfo: Conninfo,
+    pub(crate) connector: tls::Connector,
+    /// The maximum number of executes per Sync.
+    pub(crate) sync_every: NonZero<usize>,
+    pub(crate) route: SharedRoute,
+}
+
+impl Opener {
+    /// Log in to the first host that accepts the login or, from the second connection on, to the same address again.
+    pub(super) async fn open(&self) -> Result<Opened, ConnectFailure> {
+        let mut first = None;
+        let reached = self.route.0.get_or_try_init(|| async {
+            let (opened, route) = self.open_first().await?;
+            first = Some(opened);
+            Ok(route)
+        });
+        let route = reached.await?;
+        if let Some(opened) = first {
+            return Ok(opened);
+        }
+        // A server that was not preferred has been accepted by now.
+        let wanted = match self.conninfo.target_session() {
+            TargetSession::PreferStandby => TargetSession::Any,
+            wanted => wanted,
         };
-        Endpoint { name, address }
-    };
-    order.into_iter().map(endpoint_at).collect()
-}
+        self.try_address(&route.host, &route.address, wanted).await.map_err(|reason| self.failure(reason))
+    }
 
-/// One address of a host, or the reason why its name could not be resolved.
-enum ResolvedAddress {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-    Unresolved(io::Error),
-}
+    /// A failure at the address that all connections go to.
+    pub(super) fn failure(&self, reason: FailureReason) -> ConnectFailure {
+        let attempts = self.route.0.get().map(|route| FailedAttempt {
+            host: route.host.clone(),
+            endpoint: route.endpoint(),
+            reason,
+        });
+        ConnectFailure { attempts: attempts.into_iter().collect() }
+    }
 
-impl Endpoint {
-    async fn resolve(&self) -> Vec<ResolvedAddress> {
-        match &self.address {
-            Address::Unix(path) => vec![ResolvedAddress::Unix(path.clone())],
-            Address::Tcp(host, port) => match lookup_host((host.as_str(), *port)).await {
-                Ok(found) => found.map(ResolvedAddress::Tcp).collect(),
-                Err(error) => vec![ResolvedAddress::Unresolved(error)],
+    /// Log in to the first host that accepts the login.
+    async fn open_first(&self) -> Result<(Opened, Route), ConnectFailure> {
+        let mut failure = ConnectFailure { attempts: Vec::new() };
+        for &wanted in self.conninfo.target_session().passes() {
+            // What an earlier pass has found is found again.
+            failure.attempts.clear();
+            for host in self.hosts() {
+                let addresses = match resolve(host).await {
+                    Ok(addresses) => addresses,
+                    Err(error) => {
+                        failure.add(host, None, FailureReason::Unresolved(error));
+                        continue;
+                    }
+                };
+                for address in addresses {
+                    let reason = match self.try_address(host, &address, wanted).await {
+                        Ok(opened) => return Ok((opened, Route { host: host.clone(), address })),
+                        Err(reason) => reason,
+                    };
+                    let (is_final, is_about_host) = (reason.is_final(), reason.is_about_host());
+                    failure.add(host, Some(&address), reason);
+                    if is_final {
+                        return Err(failure);
+                    }
+                    if is_about_host {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// The hosts in the order in which to try them.
+    fn hosts(&self) -> Vec<&HostEntry> {
+        let mut hosts: Vec<&HostEntry> = self.conninfo.hosts().iter().collect();
+        if self.conninfo.balances_load() {
+            let random = RandomState::new();
+            let mut order: Vec<usize> = (0..hosts.len()).collect();
+            order.sort_by_cached_key(|index| random.hash_one(index));
+            hosts = order.into_iter().map(|index| hosts[index]).collect();
+        }
+        hosts
+    }
+
+    /// Log in to `host` at `address`, within `connect_timeout`.
+    async fn try_address(
+        &self,
+        host: &HostEntry,
+        address: &Address,
+        wanted: TargetSession,
+    ) -> Result<Opened, FailureReason> {
+        let attempt = self.try_each_ssl_mode(host, address, wanted);
+        match self.conninfo.config().get_connect_timeout() {
+            None => attempt.await,
+            Some(&limit) => match tokio::time::timeout(limit, attempt).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(FailureReason::Silent(limit)),
             },
         }
     }
-}
 
-impl ResolvedAddress {
-    /// Open a socket with the options of `config`. The transport reports a failure on the first read or write.
-    async fn open(self, config: &Config) -> Transport {
-        let opened = match self {
-            ResolvedAddress::Tcp(address) => open_tcp(address, config).await,
-            ResolvedAddress::Unix(path) => {
-                within(UnixStream::connect(path), config.get_connect_timeout()).await.map(Transport::Unix)
-            }
-            ResolvedAddress::Unresolved(error) => Err(error),
+    /// Log in with each `sslmode` of the driver that the settings allow, until one succeeds.
+    async fn try_each_ssl_mode(
+        &self,
+        host: &HostEntry,
+        address: &Address,
+        wanted: TargetSession,
+    ) -> Result<Opened, FailureReason> {
+        let attempts = match address {
+            Address::Unix(_) => &[SslMode::Disable],
+            Address::Tcp(_) => self.conninfo.tls().mode.attempts(),
         };
-        opened.unwrap_or_else(|error| Transport::Unreachable(Some(error)))
-    }
-}
-
-async fn open_tcp(address: SocketAddr, config: &Config) -> io::Result<Transport> {
-    let stream = within(TcpStream::connect(address), config.get_connect_timeout()).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    #[cfg(target_os = "linux")]
-    if let Some(&timeout) = config.get_tcp_user_timeout() {
-        socket.set_tcp_user_timeout(Some(timeout))?;
-    }
-    if config.get_keepalives() {
-        let mut keepalive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
-        if let Some(interval) = config.get_keepalives_interval() {
-            keepalive = keepalive.with_interval(interval);
+        let mut earlier = None;
+        for &ssl_mode in attempts {
+            match self.log_in(host, address, ssl_mode, wanted).await {
+                Err(FailureReason::Login(error)) if is_about_tls(&error) => earlier = earlier.or(Some(error)),
+                outcome => return outcome,
+            }
         }
-        if let Some(retries) = config.get_keepalives_retries() {
-            keepalive = keepalive.with_retries(retries);
+        // Of two errors, the first is about the preferred mode.
+        Err(FailureReason::Login(earlier.expect("every mode allows at least one attempt")))
+    }
+
+    async fn log_in(
+        &self,
+        host: &HostEntry,
+        address: &Address,
+        ssl_mode: SslMode,
+        wanted: TargetSession,
+    ) -> Result<Opened, FailureReason> {
+        let mut config = self.conninfo.config().clone();
+        config.ssl_mode(ssl_mode);
+        if let Some(password) = &host.password {
+            config.password(&password.0);
         }
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
-    Ok(Transport::Tcp(stream))
-}
-
-/// Wait for `opening`, for at most `limit` if there is one.
-async fn within<T>(opening: impl Future<Output = io::Result<T>>, limit: Option<&Duration>) -> io::Result<T> {
-    match limit {
-        None => opening.await,
-        Some(&limit) => tokio::time::timeout(limit, opening)
-            .await
-            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"))),
-    }
-}
-
-/// A socket, or the reason why there is none.
-#[derive(Debug)]
-pub(super) enum Transport {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    /// Fails with the error once, and with `NotConnected` from then on.
-    Unreachable(Option<io::Error>),
-}
-
-fn unreachable_error(error: &mut Option<io::Error>) -> io::Error {
-    error.take().unwrap_or_else(|| io::ErrorKind::NotConnected.into())
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
+        let transport = address.open(&config).await.map_err(FailureReason::Unreachable)?;
+        if let Some(wanted) = self.conninfo.require_peer() {
+            check_peer(&transport, wanted)?;
         }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
+        let handshake = BatchingTls::new(self.handshake(host, address), self.sync_every);
+        let stream = SyncBatching::new(transport, self.sync_every);
+        let control = stream.control();
+        if let Some(methods) = self.conninfo.require_auth() {
+            control.require_auth(methods);
+        }
+        let (client, mut connection) =
+            config.connect_raw(stream, handshake).await.map_err(FailureReason::Login)?;
+        let mismatch = {
+            let mut mismatch = std::pin::pin!(wanted.mismatch(&client));
+            tokio::select! {
+                mismatch = &mut mismatch => mismatch,
+                ended = &mut connection => match ended {
+                    Ok(()) => mismatch.await,
+                    Err(error) => Err(error),
+                },
+            }
+        };
+        match mismatch.map_err(FailureReason::Login)? {
+            None => Ok(Opened { client, connection, control }),
+            Some(mismatch) => Err(FailureReason::Unwanted(mismatch)),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
-        }
+    fn handshake(&self, host: &HostEntry, address: &Address) -> tls::Handshake {
+        let ip = match address {
+            Address::Tcp(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        };
+        self.connector.handshake(host.certificate_name(), ip)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Unreachable(error) => Poll::Ready(Err(unreachable_error(error))),
+    /// Ask the server to cancel the statement that the connection of `token`, one of this route, is running.
+    pub(super) async fn cancel(&self, token: &CancelToken) {
+        let Some(route) = self.route.0.get() else { return };
+        let Ok(transport) = route.address.open(self.conninfo.config()).await else { return };
+        // The token of a connection opened with `connect_raw` does not know its server.
+        let sent = token.cancel_query_raw(transport, self.handshake(&route.host, &route.address)).await;
+        if let Err(error) = sent {
+            tracing::debug!("failed to send a cancel request to {}: {error}", route.endpoint());
         }
     }
+}
+
+/// Check that the process at the other end of a Unix socket runs as the user `wanted`.
+fn check_peer(transport: &Transport, wanted: &str) -> Result<(), FailureReason> {
+    let Transport::Unix(stream) = transport else { return Ok(()) };
+    let peer = stream.peer_cred().map_err(FailureReason::Unreachable)?;
+    let name = embedded::user_name(peer.uid()).unwrap_or_else(|| peer.uid().to_string());
+    if name == wanted { Ok(()) } else { Err(FailureReason::WrongPeer(name)) }
+}
+
+/// The addresses of `host`.
+async fn resolve(host: &HostEntry) -> io::Result<Vec<Address>> {
+    match (&host.host, host.address) {
+        (_, Some(address)) => Ok(vec![Address::Tcp((address, host.port).into())]),
+        (HostName::Unix(directory), None) => {
+            Ok(vec![Address::Unix(directory.join(format!(".s.PGSQL.{}", host.port)))])
+        }
+        (HostName::Tcp(name), None) => {
+            Ok(lookup_host((name.as_str(), host.port)).await?.map(Address::Tcp).collect())
+        }
+        (HostName::AddressOnly, None) => unreachable!("a host without a name has an address"),
+    }
+}
+
+/// Whether the login may succeed with TLS where it failed without, or vice versa: `pg_hba.conf` may have lines for
+/// only one of the two.
+fn is_about_tls(error: &PgError) -> bool {
+    error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) || connect_failure::is_tls(error)
 }

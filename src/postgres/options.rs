@@ -4,7 +4,6 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Config;
 
 use crate::postgres::conninfo::{self, Conninfo};
 use crate::postgres::embedded;
@@ -154,11 +153,11 @@ pub(crate) fn check_depth(pipeline_depth: usize) -> Result<()> {
     }
 }
 
-/// How long to wait for a connection. The driver itself limits only the opening of the socket.
+/// How long to wait for a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// The limit for opening a connection, including the login. `None`: the `connect_timeout` of the connection settings
-    /// for each host, and once more for the login; no limit if that is not set either.
+    /// The limit for opening a connection, whatever the number of hosts. `None`: only the `connect_timeout` of the
+    /// connection settings applies, to the login at each address that is tried.
     pub connect: Option<Duration>,
     /// The limit for a connection of the pool to become free.
     pub wait: Duration,
@@ -169,13 +168,5 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Timeouts { connect: None, wait: Duration::from_secs(30), recycle: Duration::from_secs(5) }
-    }
-}
-
-impl Timeouts {
-    /// The limit for opening a connection of `config`, including the login; `None` for no limit.
-    pub(crate) fn connect_limit(&self, config: &Config) -> Option<Duration> {
-        let hosts = config.get_hosts().len() as u32;
-        self.connect.or_else(|| Some(*config.get_connect_timeout()? * (hosts + 1)))
     }
 }

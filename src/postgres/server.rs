@@ -1,20 +1,22 @@
 //! A server to load into or to measure, named by the user or embedded, and its connections.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
-use tokio_postgres::config::Host;
 use tokio_postgres::{CancelToken, Client, GenericClient};
 
 use crate::blocking::blocking;
+use crate::postgres::connect_raw::Opener;
 use crate::postgres::conninfo::Conninfo;
+use crate::postgres::endpoint::Endpoint;
 use crate::postgres::options::{
     DatabaseOptions, LARGEST_POOL, Prepare, ServerChoice, SessionOptions, Timeouts,
 };
-use crate::postgres::pool;
-use crate::postgres::pooler::PoolerSeen;
+use crate::postgres::pool::{self, Reached};
 use crate::postgres::server_messages::ServerMessages;
 use crate::postgres::{connect_error, embedded, tls};
 use crate::{Error, Result};
@@ -23,6 +25,16 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the other fields are the server settings of the same name")]
 pub struct ServerFacts {
+    /// The host as the connection settings name it: a name, an IP address, or the directory of the Unix socket.
+    pub host: String,
+    /// The IP address that was connected to; `None` for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The TCP port, or the number in the name of the Unix socket.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// The role whose privileges apply, which is that of the login unless a setting or a pooler changes it.
+    pub role: String,
     /// Whether a connection pooler such as PgBouncer stands between.
     pub pooler: bool,
     /// Whether statements are prepared under names; otherwise the server parses them again in each transaction.
@@ -56,13 +68,20 @@ pub struct Database {
 struct OpenedConnections {
     cancel_tokens: Mutex<Vec<CancelToken>>,
     pools: Mutex<Vec<Pool>>,
-    pooler: PoolerSeen,
-    messages: ServerMessages,
+    reached: Reached,
 }
 
 impl OpenedConnections {
     fn cancel_tokens(&self) -> MutexGuard<'_, Vec<CancelToken>> {
         self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the server of `client`, one of the connections, was reached, its version and its settings.
+    async fn server_facts(&self, client: &Client, prepare: Prepare) -> Result<ServerFacts> {
+        let endpoint = self.reached.route.endpoint();
+        let endpoint =
+            endpoint.ok_or_else(|| Error::connect("no connection to the server has been opened"))?;
+        ServerFacts::from_client(client, endpoint, self.reached.pooler.get(), prepare).await
     }
 
     fn pools(&self) -> MutexGuard<'_, Vec<Pool>> {
@@ -81,8 +100,7 @@ pub(crate) struct SessionPool {
 
 /// Cancels the statements that are running on the connections of a [`Database`].
 pub struct Canceller {
-    conninfo: Conninfo,
-    connector: tls::Connector,
+    opener: Opener,
     opened: Arc<OpenedConnections>,
 }
 
@@ -91,14 +109,14 @@ impl Canceller {
     pub async fn cancel(&self) {
         let tokens = self.opened.cancel_tokens().clone();
         for token in tokens {
-            pool::cancel(&self.conninfo, &self.connector, &token).await;
+            self.opener.cancel(&token).await;
         }
     }
 }
 
 impl fmt::Debug for Canceller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Canceller").field("conninfo", &self.conninfo).finish_non_exhaustive()
+        f.debug_struct("Canceller").field("conninfo", &self.opener.conninfo).finish_non_exhaustive()
     }
 }
 
@@ -131,12 +149,12 @@ impl SessionPool {
     /// # Errors
     /// When the server cannot be reached or refuses the login.
     pub(crate) async fn open_extra(&self) -> Result<Client> {
-        pool::connect_extra(&self.conninfo, Timeouts::default(), self.session).await
+        pool::connect_extra(&self.conninfo, Timeouts::default(), self.session, &self.opened.reached).await
     }
 
     /// What the server said unasked over the connections of the database.
     pub(crate) fn messages(&self) -> &ServerMessages {
-        &self.opened.messages
+        &self.opened.reached.messages
     }
 
     /// What a report says about the server of `client`, a connection of this pool.
@@ -144,20 +162,17 @@ impl SessionPool {
     /// # Errors
     /// When the server does not tell its settings.
     pub(crate) async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
-        ServerFacts::from_client(client, self.is_pooled(), self.session.prepare).await
+        self.opened.server_facts(client, self.session.prepare).await
     }
 
     /// Whether a connection pooler was found to stand between when a connection was opened.
     pub(crate) fn is_pooled(&self) -> bool {
-        self.opened.pooler.get()
+        self.opened.reached.pooler.get()
     }
 
     /// Whether the server runs on this machine, judging by its address: a Unix socket or a loopback address.
     pub(crate) fn is_local(&self) -> bool {
-        self.conninfo.config().get_hosts().iter().all(|host| match host {
-            Host::Unix(_) => true,
-            Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
-        })
+        self.opened.reached.route.endpoint().is_some_and(|endpoint| endpoint.is_local())
     }
 }
 
@@ -191,9 +206,8 @@ impl Database {
     /// When the pool cannot be built.
     pub(crate) fn session_pool(&self, session: SessionOptions) -> Result<SessionPool> {
         let session = SessionOptions { prepare: self.prepare, ..session };
-        let (pooler, messages) = (self.opened.pooler.clone(), self.opened.messages.clone());
-        let pool =
-            pool::pool_noting(&self.conninfo, self.pool_size, self.timeouts, session, pooler, messages)?;
+        let reached = &self.opened.reached;
+        let pool = pool::pool_sharing(&self.conninfo, self.pool_size, self.timeouts, session, reached)?;
         self.opened.pools().push(pool.clone());
         Ok(SessionPool { pool, session, conninfo: self.conninfo.clone(), opened: Arc::clone(&self.opened) })
     }
@@ -211,7 +225,7 @@ impl Database {
     /// # Errors
     /// When the server does not tell its settings.
     pub async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
-        ServerFacts::from_client(client, self.opened.pooler.get(), self.prepare).await
+        self.opened.server_facts(client, self.prepare).await
     }
 
     /// The maximum number of connections in each pool.
@@ -221,11 +235,13 @@ impl Database {
 
     /// A handle that cancels the statements running on all connections, including those opened later.
     pub fn canceller(&self) -> Canceller {
-        Canceller {
+        let opener = Opener {
             conninfo: self.conninfo.clone(),
             connector: self.connector.clone(),
-            opened: Arc::clone(&self.opened),
-        }
+            sync_every: NonZero::<usize>::MIN,
+            route: self.opened.reached.route.clone(),
+        };
+        Canceller { opener, opened: Arc::clone(&self.opened) }
     }
 
     /// The server's address as a URL, without the password.
@@ -247,9 +263,8 @@ impl Database {
 /// The connection settings of the embedded server.
 fn conninfo_of(server: &embedded::Server) -> Conninfo {
     let mut config = tokio_postgres::Config::new();
-    config.host_path(&server.socket_dir).port(server.port).user(&server.user).dbname(&server.database);
-    config.application_name("postgres-etl");
-    Conninfo::from_config(config, "the embedded server")
+    config.user(&server.user).dbname(&server.database).application_name("postgres-etl");
+    Conninfo::from_socket(config, &server.socket_dir, server.port, "the embedded server")
 }
 
 async fn start_embedded(
@@ -260,11 +275,22 @@ async fn start_embedded(
 }
 
 impl ServerFacts {
+    /// The server's address, the role and the database as a URL, without a password.
+    pub fn url(&self) -> String {
+        let endpoint = Endpoint { host: self.host.clone(), address: self.address, port: self.port };
+        format!("postgresql://{}@{endpoint}/{}", self.role, self.database)
+    }
+
     /// Query the settings from the server of `client`.
     ///
     /// # Errors
     /// When the query fails.
-    async fn from_client(client: &impl GenericClient, pooler: bool, prepare: Prepare) -> Result<ServerFacts> {
+    async fn from_client(
+        client: &impl GenericClient,
+        endpoint: Endpoint,
+        pooler: bool,
+        prepare: Prepare,
+    ) -> Result<ServerFacts> {
         let names = [
             "server_version",
             "fsync",
@@ -277,7 +303,8 @@ impl ServerFacts {
         ];
         let row = client
             .query_one(
-                "SELECT array_agg(pg_catalog.current_setting(name) ORDER BY n)
+                "SELECT array_agg(pg_catalog.current_setting(name) ORDER BY n),
+                        pg_catalog.current_database()::text, current_user::text
                  FROM unnest($1::text[]) WITH ORDINALITY s(name, n)",
                 &[&&names[..]],
             )
@@ -288,6 +315,11 @@ impl ServerFacts {
         // Debian appends its package version: "15.18 (Debian 15.18-0+deb12u1)".
         let version = next().split(' ').next().unwrap_or_default().to_owned();
         Ok(ServerFacts {
+            host: endpoint.host,
+            address: endpoint.address,
+            port: endpoint.port,
+            database: row.get(1),
+            role: row.get(2),
             pooler,
             named_statements: prepare == Prepare::Always || prepare == Prepare::Auto && !pooler,
             version,

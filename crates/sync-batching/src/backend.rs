@@ -6,11 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::auth::Authentication;
 use crate::control::FatalError;
 use crate::requests::{Phase, Request, Requests};
 use crate::wire::backend_tag::{
-    BACKEND_KEY_DATA, COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE,
-    NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, PORTAL_SUSPENDED, READY_FOR_QUERY,
+    AUTHENTICATION, BACKEND_KEY_DATA, COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE,
+    ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, PORTAL_SUSPENDED,
+    READY_FOR_QUERY,
 };
 use crate::wire::{BUFFER, HEADER, READY, parse, put_ready, put_skipped};
 
@@ -59,6 +61,7 @@ pub(crate) struct Backend {
     idle: bool,
     /// The last transaction status reported by the server.
     status: u8,
+    authentication: Authentication,
     /// How many bytes the server may still send before the first `ReadyForQuery`, which ends the login; `None` after it.
     login_budget: Option<usize>,
 }
@@ -78,6 +81,7 @@ impl Default for Backend {
             failed: false,
             idle: false,
             status: 0,
+            authentication: Authentication::default(),
             login_budget: Some(LARGEST_LOGIN),
         }
     }
@@ -198,6 +202,11 @@ impl Backend {
                     return Ok(at > self.start);
                 };
                 requests.control.set_login_pid(i32::from_be_bytes(pid));
+            } else if tag == AUTHENTICATION {
+                let Some(&code) = self.raw[at + HEADER..self.end].first_chunk() else {
+                    return Ok(at > self.start);
+                };
+                self.authentication.request(i32::from_be_bytes(code), requests.control.allowed_auth())?;
             } else {
                 self.record(tag, requests);
             }

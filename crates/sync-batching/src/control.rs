@@ -1,7 +1,9 @@
 //! What the owner of a connection sees of its stream and changes about it after logging in.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::auth::AuthMethod;
 
 /// A handle to a [`SyncBatching`](crate::SyncBatching) stream that remains when the driver has taken the stream.
 ///
@@ -41,6 +43,8 @@ struct State {
     unnames: AtomicBool,
     read_only: AtomicBool,
     fatal_error: Mutex<Option<FatalError>>,
+    /// The set of methods that the server may ask for, or 0 for all.
+    auth: AtomicU8,
 }
 
 /// The error with which a server ends a session.
@@ -53,6 +57,14 @@ pub struct FatalError {
 }
 
 impl StreamControl {
+    /// Fail the login unless the server authenticates the client by one of `methods`, before anything is revealed to it.
+    ///
+    /// Call this before logging in. The error is of kind
+    /// [`PermissionDenied`](std::io::ErrorKind::PermissionDenied).
+    pub fn require_auth(&self, methods: &[AuthMethod]) {
+        self.state.auth.store(AuthMethod::set(methods), Relaxed);
+    }
+
     /// The process ID that the server sent when the connection was opened; `None` if it has not sent any.
     ///
     /// A pooler sends one of its own, which is not the `pg_backend_pid()` of the server that executes the statements.
@@ -87,6 +99,10 @@ impl StreamControl {
 
     pub(crate) fn set_fatal_error(&self, error: FatalError) {
         *self.state.fatal_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    pub(crate) fn allowed_auth(&self) -> u8 {
+        self.state.auth.load(Relaxed)
     }
 
     pub(crate) fn set_login_pid(&self, pid: i32) {

@@ -100,6 +100,7 @@
 //! - [`StreamControl::make_groups_read_only`] puts a statement before each group that makes its transaction read-only,
 //!   and leaves nothing behind.
 
+mod auth;
 mod backend;
 mod control;
 mod frontend;
@@ -109,6 +110,7 @@ mod stream;
 mod tls;
 mod wire;
 
+pub use auth::AuthMethod;
 pub use control::{FatalError, StreamControl};
 pub use stream::SyncBatching;
 pub use tls::BatchingTls;

@@ -49,6 +49,7 @@ pub(crate) mod frontend_tag {
 
 /// Tags of the messages sent by the server.
 pub(crate) mod backend_tag {
+    pub(crate) const AUTHENTICATION: u8 = b'R';
     pub(crate) const BACKEND_KEY_DATA: u8 = b'K';
     pub(crate) const COMMAND_COMPLETE: u8 = b'C';
     pub(crate) const COPY_IN_RESPONSE: u8 = b'G';

@@ -26,6 +26,7 @@ Examples:
 
 Which server: --database-url, else DATABASE_URL, else PGHOST, PGSERVICE and the other PG*
 variables, else [database] url in config.toml, else the embedded server, started when needed.
+Variables that are not set are looked up in .env in the current directory.
 
 Exit codes: 0 done; 1 bad data, a file or server error; 2 wrong flags or configuration;
 3 loaded, but some rows were set aside; 4 no connection, or no embedded server; 5 loaded, but
@@ -51,6 +52,9 @@ pub(crate) struct Global {
     // DATABASE_URL is read in `config`: a password must not appear in --help as a current value.
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Do not read variables that name the server from .env in the current directory
+    #[arg(long, global = true)]
+    pub no_env_file: bool,
     /// Prepare statements under names: always, never, or unless a connection pooler is found [default: auto]
     #[arg(long, global = true, value_name = "WHEN")]
     pub prepare: Option<Prepare>,

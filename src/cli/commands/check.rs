@@ -209,7 +209,7 @@ impl From<&Error> for Problem {
 
 impl Report for CheckReport {
     fn text(&self) -> String {
-        let mut lines = vec![format!("server     ok   {}, {}", self.address, units::server(&self.server))];
+        let mut lines = vec![format!("server     ok   {}", units::server(&self.server))];
         lines.extend(checked_item("table", &self.table));
         lines.extend(checked_file(&self.file));
         lines.extend(self.queries.iter().flat_map(|query| checked_item("query", query)));

@@ -10,6 +10,7 @@ mod server;
 mod interrupt;
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use clap::CommandFactory as _;
 use postgres_etl::escape::escape_lines;
@@ -18,7 +19,7 @@ use postgres_etl::{Error, Progress, Result};
 
 use crate::cli::args::{Cli, Command, Global};
 use crate::cli::commands::interrupt::Interrupt;
-use crate::cli::config::Config;
+use crate::cli::config::{Config, EnvFile};
 use crate::cli::exit;
 use crate::cli::render::{Failure, Report};
 
@@ -114,7 +115,9 @@ impl Command {
 impl Context<'_> {
     /// The server to work on.
     async fn database(&self) -> Result<Database> {
-        let options = self.config.database(self.flags, &|name| std::env::var(name).ok())?;
+        let variables =
+            if self.flags.no_env_file { EnvFile::default() } else { EnvFile::read(Path::new(""))? };
+        let options = self.config.database(self.flags, &variables)?;
         let quiet = self.flags.quiet;
         Database::open(options, move |line| {
             if !quiet {

@@ -8,29 +8,41 @@ use postgres_etl::postgres::{DatabaseOptions, LARGEST_POOL, ServerChoice, Timeou
 use postgres_etl::{Error, Result};
 
 use crate::cli::args;
-use crate::cli::config::{Config, Environment};
+use crate::cli::config::{Config, EnvFile, Environment};
 
 impl Config {
-    /// Which server: the flag, then `DATABASE_URL` and the `PG*` variables, then the file, then our own.
+    /// Which server: the flag, then `DATABASE_URL` and the `PG*` variables, then `config.toml`, then the embedded one.
     ///
     /// # Errors
     /// When what names the server cannot be understood.
-    pub(crate) fn database(&self, flags: &args::Global, env: Environment<'_>) -> Result<DatabaseOptions> {
+    pub(crate) fn database(&self, flags: &args::Global, variables: &EnvFile) -> Result<DatabaseOptions> {
+        let env: Environment<'_> = &|name| variables.get(name);
         let file = &self.file.database;
         if !(1..=LARGEST_POOL).contains(&file.pool_size) {
             return Err(Error::config(format!("[database] pool_size is {}", file.pool_size))
                 .with_help(format!("give a number from 1 to {LARGEST_POOL}")));
         }
         let database_url = env("DATABASE_URL").filter(|url| !url.is_empty());
+        let variable = variables.origin("DATABASE_URL");
         let url = match (&flags.database_url, &database_url) {
             (Some(url), _) => Some((url.as_str(), "--database-url")),
-            (None, Some(url)) => Some((url.as_str(), "DATABASE_URL")),
+            (None, Some(url)) => Some((url.as_str(), variable.as_str())),
             (None, None) => None,
         };
+        if flags.database_url.as_deref().is_some_and(conninfo::has_password) {
+            tracing::warn!(
+                "other users of this machine can see the password in --database-url, as `ps` shows it; \
+                 put it into ~/.pgpass or PGPASSWORD"
+            );
+        }
         let mut named = conninfo::resolve(url, env)?;
         if named.is_none() && !file.url.is_empty() {
             named = conninfo::resolve(Some((&file.url, "config.toml [database] url")), env)?;
         }
+        let named = named.map(|conninfo| {
+            let origin = variables.origin(conninfo.named_by());
+            conninfo.with_named_by(origin)
+        });
         let server = match named {
             Some(conninfo) if conninfo.has_connect_timeout() => ServerChoice::Named(Box::new(conninfo)),
             Some(conninfo) => {

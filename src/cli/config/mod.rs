@@ -3,6 +3,7 @@
 //! What comes out are the library's own options, and beside them what only the command line knows.
 
 mod database;
+mod env_file;
 pub(crate) mod file;
 mod generate;
 mod load;
@@ -16,6 +17,7 @@ use postgres_etl::{Error, Result};
 
 use crate::cli::args;
 
+pub(crate) use env_file::EnvFile;
 pub(crate) use generate::GenerateSettings;
 pub(crate) use load::{InputCommand, LoadCommand};
 pub(crate) use query::QueryCommand;

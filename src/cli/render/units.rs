@@ -78,8 +78,9 @@ pub(crate) fn server(server: &ServerFacts) -> String {
         (false, false) => ", statements without names",
     };
     format!(
-        "PostgreSQL {version}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
-         {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}{standbys}"
+        "PostgreSQL {version} at {}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
+         {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}{standbys}",
+        server.url()
     )
 }
 

@@ -39,16 +39,15 @@ pub(super) fn service(path: &Path, service: &str) -> Result<Option<Pairs>, Strin
 
 /// The login to find a password for.
 pub(super) struct Login<'a> {
-    /// The names of the host: for a Unix socket, its directory and `localhost`.
-    pub(super) hosts: &'a [&'a str],
+    pub(super) host: &'a str,
     pub(super) port: &'a str,
     pub(super) dbname: &'a str,
     pub(super) user: &'a str,
 }
 
-/// The text of a password file. Empty if the file does not exist, and, with a warning, if it cannot be read or other
-/// users have access to it.
-pub(super) fn read_passwords(path: &Path) -> String {
+/// The content of a password file, which need not be text. Empty if the file does not exist, and, with a warning, if it
+/// cannot be read or other users have access to it.
+pub(super) fn read_passwords(path: &Path) -> Vec<u8> {
     match fs::metadata(path) {
         Ok(file) if !file.is_file() => {
             tracing::warn!("password file {} is ignored: it is not a regular file", path.display());
@@ -59,47 +58,49 @@ pub(super) fn read_passwords(path: &Path) -> String {
                 "password file {path} is ignored: other users have access to it; run `chmod 600 {path}`"
             );
         }
-        Ok(_) => match fs::read_to_string(path) {
-            Ok(text) => return text,
+        Ok(_) => match fs::read(path) {
+            Ok(content) => return content,
             Err(error) => tracing::warn!("failed to read password file {}: {error}", path.display()),
         },
         Err(_) => {}
     }
-    String::new()
+    Vec::new()
 }
 
-/// The password in the first line `host:port:database:user:password` that matches.
-pub(super) fn password(text: &str, login: &Login<'_>) -> Option<String> {
-    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+/// The password in the first line `host:port:database:user:password` that matches; `None` if that password is empty.
+pub(super) fn password(content: &[u8], login: &Login<'_>) -> Option<Vec<u8>> {
+    let lines = content.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let matching = lines.filter(|line| !line.starts_with(b"#")).find_map(|line| {
         let (host, rest) = field(line)?;
         let (port, rest) = field(rest)?;
         let (dbname, rest) = field(rest)?;
         let (user, password) = field(rest)?;
-        let matches = |pattern: &str, value: &str| pattern == "*" || unescape(pattern) == value;
-        let all = login.hosts.iter().any(|name| matches(host, name))
+        let matches = |pattern: &[u8], value: &str| pattern == b"*" || unescape(pattern) == value.as_bytes();
+        let all = matches(host, login.host)
             && matches(port, login.port)
             && matches(dbname, login.dbname)
             && matches(user, login.user);
-        all.then(|| unescape(password)).filter(|password| !password.is_empty())
-    })
+        all.then(|| unescape(password))
+    });
+    matching.filter(|password| !password.is_empty())
 }
 
-/// The text before and after the first colon that is not escaped with a backslash.
-fn field(text: &str) -> Option<(&str, &str)> {
+/// What comes before and after the first colon that is not escaped with a backslash.
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut escaped = false;
-    let end = text.find(|c| {
-        let colon = c == ':' && !escaped;
-        escaped = c == '\\' && !escaped;
+    let end = line.iter().position(|&byte| {
+        let colon = byte == b':' && !escaped;
+        escaped = byte == b'\\' && !escaped;
         colon
     })?;
-    Some((&text[..end], &text[end + 1..]))
+    Some((&line[..end], &line[end + 1..]))
 }
 
-fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        plain.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(&byte) = bytes.next() {
+        plain.push(if byte == b'\\' { *bytes.next().unwrap_or(&byte) } else { byte });
     }
     plain
 }
@@ -117,16 +118,24 @@ mod tests {
                     \\:\\:1:5432:*:ann:th\\\\ree\\:\n\
                     localhost:5432:*:*:socket\n\
                     *:*:*:*:any\n";
-        let find = |hosts: &[&str], port, user| {
-            password(text, &Login { hosts, port, dbname: "shop", user }).unwrap()
+        let find = |host, port, user| {
+            let found = password(text.as_bytes(), &Login { host, port, dbname: "shop", user }).unwrap();
+            String::from_utf8(found).unwrap()
         };
-        assert_eq!(find(&["db"], "5432", "bob"), "one");
-        assert_eq!(find(&["db"], "1", "ann"), "two:with colon");
-        assert_eq!(find(&["::1"], "5432", "ann"), "th\\ree:");
-        assert_eq!(find(&["/run/postgresql", "localhost"], "5432", "eve"), "socket");
-        assert_eq!(find(&["db"], "5432", "eve"), "any");
-        let login = Login { hosts: &["db"], port: "1", dbname: "shop", user: "ann" };
-        assert_eq!(password("db:1:shop:bob:x", &login), None);
+        assert_eq!(find("db", "5432", "bob"), "one");
+        assert_eq!(find("db", "1", "ann"), "two:with colon");
+        assert_eq!(find("::1", "5432", "ann"), "th\\ree:");
+        assert_eq!(find("localhost", "5432", "eve"), "socket");
+        assert_eq!(find("db", "5432", "eve"), "any");
+        let login = Login { host: "db", port: "1", dbname: "shop", user: "ann" };
+        assert_eq!(password(b"db:1:shop:bob:x", &login), None);
+    }
+
+    #[test]
+    fn an_empty_password_ends_the_search_and_a_bad_byte_does_not() {
+        let login = Login { host: "db", port: "1", dbname: "shop", user: "ann" };
+        assert_eq!(password(b"db:*:*:*:\n*:*:*:*:other\n", &login), None);
+        assert_eq!(password(b"\xff:*:*:*:x\ndb:*:*:*:\xe9\r\n", &login), Some(b"\xe9".to_vec()));
     }
 
     #[test]
@@ -136,10 +145,10 @@ mod tests {
         let path = dir.path().join("pgpass");
         fs::write(&path, "*:*:*:*:secret\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(read_passwords(&path), "");
+        assert_eq!(read_passwords(&path), b"");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read_passwords(&path), "*:*:*:*:secret\n");
-        assert_eq!(read_passwords(dir.path()), "");
+        assert_eq!(read_passwords(&path), b"*:*:*:*:secret\n");
+        assert_eq!(read_passwords(dir.path()), b"");
     }
 
     #[test]

@@ -9,26 +9,28 @@
 //! [`resolve`] does not use the driver's own parser, which lacks verify-full, root certificates, services and password
 //! files. Each value is kept with its origin, so that an error can name it.
 
+mod auth;
 mod files;
+mod hosts;
 mod parameters;
 mod text;
+mod tls;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{
-    ChannelBinding, Host, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs,
-};
+use tokio_postgres::config::ChannelBinding;
+use tokio_postgres_sync_batching::AuthMethod;
 
 use crate::postgres::conninfo::parameters::{PARAMETERS, UNSUPPORTED, check_key, refuse};
-use crate::postgres::tls::{RootCertificates, TlsMode, TlsSettings};
+use crate::postgres::endpoint::{HostEntry, HostName};
+use crate::postgres::target_session::TargetSession;
+use crate::postgres::tls::{TlsMode, TlsSettings};
 use crate::{Error, Result};
 
-const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// With the interval and the count below, a connection lost without notice is detected after about a minute.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
@@ -37,40 +39,78 @@ const KEEPALIVES_COUNT: u32 = 3;
 /// Long, because on Linux it also limits how long a healthy server may accept no data, as in a COPY that waits for a
 /// lock.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(600);
-/// The default socket directories of distributions and of PostgreSQL itself.
-const SOCKET_DIRS: [&str; 3] = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
+/// Where packages look for the system's service file: those of Debian, of the PGDG for Red Hat, and PostgreSQL's own.
+const SYSTEM_CONFIG_DIRS: [&str; 3] =
+    ["/etc/postgresql-common", "/etc/sysconfig/pgsql", "/usr/local/pgsql/etc"];
 
 /// The settings of a connection: its server, login, TLS and timeouts.
 ///
 /// Neither `Debug` nor [`Conninfo::describe`] shows the password.
 #[derive(Debug, Clone)]
 pub struct Conninfo {
+    /// The login and the options of sockets; without hosts, passwords and TLS.
     config: Config,
+    hosts: Vec<HostEntry>,
+    balances_load: bool,
+    target_session: TargetSession,
+    require_peer: Option<String>,
+    require_auth: Option<Vec<AuthMethod>>,
     tls: TlsSettings,
     named_by: String,
-    password_file: Option<PathBuf>,
     has_connect_timeout: bool,
 }
 
 impl Conninfo {
-    /// The settings of the driver configuration `config`, without TLS. `named_by` is their origin, for error messages.
-    pub(crate) fn from_config(config: Config, named_by: impl Into<String>) -> Conninfo {
-        let tls = TlsSettings { mode: TlsMode::Disable, ..TlsSettings::default() };
-        let mut conninfo = Conninfo {
+    /// The settings to reach the server of the socket directory `directory` as the user and database of `config`, without
+    /// TLS. `named_by` is their origin, for error messages.
+    pub(crate) fn from_socket(
+        config: Config,
+        directory: impl Into<PathBuf>,
+        port: u16,
+        named_by: impl Into<String>,
+    ) -> Conninfo {
+        let host = HostName::Unix(directory.into());
+        Conninfo {
             config,
-            tls,
+            hosts: vec![HostEntry { host, address: None, port, password: None, password_file: None }],
+            balances_load: false,
+            target_session: TargetSession::Any,
+            require_peer: None,
+            require_auth: None,
+            tls: TlsSettings { mode: TlsMode::Disable, ..TlsSettings::default() },
             named_by: named_by.into(),
-            password_file: None,
             has_connect_timeout: true,
-        };
-        conninfo.config.ssl_mode(SslMode::Disable);
-        conninfo
+        }
     }
 
-    /// The configuration for the driver. It contains no root or client certificates, and its `sslmode` is only the first
-    /// of those to try: use [`connect`](crate::postgres::connect) or [`pool`](crate::postgres::pool()), which add both.
-    pub fn config(&self) -> &Config {
+    /// The configuration for the driver, without what the driver is not asked to do: hosts, passwords and TLS.
+    pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The hosts, in the order of the settings.
+    pub(crate) fn hosts(&self) -> &[HostEntry] {
+        &self.hosts
+    }
+
+    /// Whether to try the hosts in random order.
+    pub(crate) fn balances_load(&self) -> bool {
+        self.balances_load
+    }
+
+    /// Which kind of server to accept.
+    pub(crate) fn target_session(&self) -> TargetSession {
+        self.target_session
+    }
+
+    /// The operating system user that a server reached through a Unix socket must run as.
+    pub(crate) fn require_peer(&self) -> Option<&str> {
+        self.require_peer.as_deref()
+    }
+
+    /// The methods by which the server may authenticate the client; `None` for all.
+    pub(crate) fn require_auth(&self) -> Option<&[AuthMethod]> {
+        self.require_auth.as_deref()
     }
 
     /// How to encrypt, and what to verify.
@@ -78,14 +118,19 @@ impl Conninfo {
         &self.tls
     }
 
+    /// The database to connect to.
+    pub fn dbname(&self) -> &str {
+        self.config.get_dbname().unwrap_or_default()
+    }
+
+    /// The role to log in as.
+    pub fn user(&self) -> &str {
+        self.config.get_user().unwrap_or_default()
+    }
+
     /// The flag, environment variable or file that named the server, such as `--database-url` or `PGHOST`.
     pub fn named_by(&self) -> &str {
         &self.named_by
-    }
-
-    /// The password file that supplied the password; `None` if it came from elsewhere or there is none.
-    pub fn password_file(&self) -> Option<&Path> {
-        self.password_file.as_deref()
     }
 
     /// Whether the URL, the service or the environment sets `connect_timeout`.
@@ -93,29 +138,26 @@ impl Conninfo {
         self.has_connect_timeout
     }
 
-    /// Set the time limit for connecting to each address of the server.
+    /// Set the time limit for logging in at each address of the server.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Conninfo {
         self.config.connect_timeout(timeout);
         self
     }
 
+    /// Set what named the server.
+    #[must_use]
+    pub fn with_named_by(mut self, named_by: impl Into<String>) -> Conninfo {
+        self.named_by = named_by.into();
+        self
+    }
+
     /// The address for display, without the password: `postgresql://user@host:5432/db` or
     /// `postgresql://user@[/run/postgresql]/db`.
     pub fn describe(&self) -> String {
-        let ports = self.config.get_ports();
-        let hosts = self.config.get_hosts().iter().enumerate().map(|(i, host)| {
-            let port = ports.get(i).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
-            match host {
-                Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
-                Host::Tcp(name) => format!("{name}:{port}"),
-                Host::Unix(dir) if port == DEFAULT_PORT => format!("[{}]", dir.display()),
-                Host::Unix(dir) => format!("[{}]:{port}", dir.display()),
-            }
-        });
-        let hosts = hosts.collect::<Vec<_>>().join(",");
+        let hosts: Vec<String> = self.hosts.iter().map(|host| host.endpoint(None).to_string()).collect();
         let user = self.config.get_user().map_or(String::new(), |user| format!("{user}@"));
-        format!("postgresql://{user}{hosts}/{}", self.config.get_dbname().unwrap_or_default())
+        format!("postgresql://{user}{}/{}", hosts.join(","), self.dbname())
     }
 }
 
@@ -149,6 +191,14 @@ pub fn resolve(url: Option<(&str, &str)>, env: &dyn Fn(&str) -> Option<String>) 
     settings.add_service(&env)?;
     settings.add_environment(&env)?;
     settings.build(named_by).map(Some)
+}
+
+/// Whether `text`, a URL or a `key=value` string, holds a password.
+pub fn has_password(text: &str) -> bool {
+    let is_password = |(key, value): &(String, String)| {
+        matches!(key.as_str(), "password" | "sslpassword") && !value.is_empty()
+    };
+    text::parse(text).is_ok_and(|pairs| pairs.iter().any(is_password))
 }
 
 /// The value of a parameter, and its origin for error messages.
@@ -185,7 +235,11 @@ impl Parameters {
         let own =
             self.get("servicefile").map(str::to_owned).or_else(|| env("PGSERVICEFILE")).map(PathBuf::from);
         let own = own.or_else(|| Some(self.home.as_ref()?.join(".pg_service.conf")));
-        let system = env("PGSYSCONFDIR").map(|dir| Path::new(&dir).join("pg_service.conf"));
+        let directories = match env("PGSYSCONFDIR") {
+            Some(directory) => vec![directory],
+            None => SYSTEM_CONFIG_DIRS.map(str::to_owned).to_vec(),
+        };
+        let system = directories.iter().map(|directory| Path::new(directory).join("pg_service.conf"));
         let files: Vec<PathBuf> = own.into_iter().chain(system).collect();
         for file in &files {
             let found = files::service(file, &name).map_err(|problem| {
@@ -202,7 +256,13 @@ impl Parameters {
             }
             return Ok(());
         }
-        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        // Those that do not exist are of no interest, except the first.
+        let files: Vec<String> = files
+            .iter()
+            .enumerate()
+            .filter(|(index, file)| *index == 0 || file.exists())
+            .map(|(_, file)| file.display().to_string())
+            .collect();
         Err(Error::usage(format!("no service {name} in {}", files.join(" or ")))
             .with_help(format!("add a [{name}] section, or set PGSERVICEFILE to the file that has it")))
     }
@@ -274,189 +334,77 @@ impl Parameters {
         if let Some(options) = self.get("options") {
             config.options(options);
         }
-        self.set_endpoints(&mut config)?;
         self.set_timeouts(&mut config)?;
-        self.set_choices(&mut config)?;
-        let mut password_file = None;
-        if let Some(password) = self.get("password") {
-            config.password(password);
-        } else if let Some((file, password)) = self.find_password(&config)? {
-            config.password(password);
-            password_file = Some(file);
-        }
-        let tls = self.tls(&mut config)?;
-        let has_connect_timeout = self.number::<i64>("connect_timeout", "a number of seconds")?.is_some();
-        Ok(Conninfo { config, tls, named_by: named_by.to_owned(), password_file, has_connect_timeout })
-    }
-
-    /// Set hosts, addresses and ports. Each is a list, and they correspond by position.
-    fn set_endpoints(&self, config: &mut Config) -> Result<()> {
-        let list = |key| self.get(key).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
-        let takes = "a number from 1 to 65535, or one for each host, separated by commas";
-        let ports = list("port").unwrap_or_else(|| vec![""]).into_iter().map(|port| match port {
-            "" => Ok(DEFAULT_PORT),
-            port => port.parse().ok().filter(|&port| port != 0).ok_or_else(|| self.invalid("port", takes)),
-        });
-        let ports = ports.collect::<Result<Vec<u16>>>()?;
-        let addresses = list("hostaddr").unwrap_or_default();
-        // The driver verifies certificates against the host, and refuses TLS without one.
-        let hosts =
-            list("host").unwrap_or_else(|| if addresses.is_empty() { vec![""] } else { addresses.clone() });
-        let count = hosts.len();
-        if !addresses.is_empty() && addresses.len() != count {
-            return Err(self.invalid("hostaddr", &format!("one address for each host ({count})")));
-        }
-        if ports.len() != 1 && ports.len() != count {
-            return Err(self.invalid("port", takes));
-        }
-        for (i, host) in hosts.into_iter().enumerate() {
-            if host.starts_with('@') {
-                return Err(
-                    self.invalid("host", "a name, an address or a socket directory (no abstract socket)")
-                );
-            }
-            let port = ports.get(i).copied().unwrap_or(ports[0]);
-            match host {
-                "" => config.host(default_host(&SOCKET_DIRS, port)),
-                host => config.host(host),
-            };
-            config.port(port);
-        }
-        for address in addresses {
-            let address: IpAddr =
-                address.parse().map_err(|_| self.invalid("hostaddr", "IPv4 or IPv6 addresses"))?;
-            config.hostaddr(address);
-        }
-        Ok(())
+        config.channel_binding(self.channel_binding()?);
+        let hosts = self.hosts(&user, dbname)?;
+        let tls = self.tls(&mut config, &hosts)?;
+        Ok(Conninfo {
+            config,
+            hosts,
+            balances_load: self.balances_load()?,
+            target_session: self.target_session()?,
+            require_peer: self.get("requirepeer").map(str::to_owned),
+            require_auth: self.parse("require_auth", auth::TAKES, auth::parse)?,
+            tls,
+            named_by: named_by.to_owned(),
+            has_connect_timeout: self.get("connect_timeout").is_some(),
+        })
     }
 
     fn set_timeouts(&self, config: &mut Config) -> Result<()> {
-        let seconds = "a number of seconds";
-        match self.number::<i64>("connect_timeout", seconds)? {
+        // As in libpq, numbers are 32-bit integers, of which zero and negative ones mean no limit or the default.
+        let seconds = "a number of seconds from 0 to 2147483647";
+        let limit = |number: i32| u64::try_from(number).ok().filter(|&number| number > 0);
+        match self.number("connect_timeout", seconds)? {
             None => _ = config.connect_timeout(DEFAULT_CONNECT_TIMEOUT),
-            Some(limit) => {
-                // As in libpq, zero and negative values mean no limit.
-                if let Ok(limit @ 1..) = u64::try_from(limit) {
-                    config.connect_timeout(Duration::from_secs(limit));
+            Some(number) => {
+                if let Some(seconds) = limit(number) {
+                    config.connect_timeout(Duration::from_secs(seconds));
                 }
             }
         }
-        config.tcp_user_timeout(match self.number("tcp_user_timeout", "a number of milliseconds")? {
-            Some(limit) => Duration::from_millis(limit),
+        let takes = "a number of milliseconds from 0 to 2147483647";
+        config.tcp_user_timeout(match self.number("tcp_user_timeout", takes)? {
+            Some(number) => Duration::from_millis(limit(number).unwrap_or(0)),
             None => TCP_USER_TIMEOUT,
         });
-        let idle = self.number("keepalives_idle", seconds)?.filter(|&idle| idle > 0);
-        let interval = self.number("keepalives_interval", seconds)?.filter(|&interval| interval > 0);
+        let idle = self.number("keepalives_idle", seconds)?.and_then(limit);
+        let interval = self.number("keepalives_interval", seconds)?.and_then(limit);
         let count = match self.number("keepalives_count", "a number")? {
             None => self.number("keepalives_retries", "a number")?,
             count => count,
         };
         config
-            .keepalives(self.number::<i64>("keepalives", "0 or 1")? != Some(0))
+            .keepalives(self.number::<i32>("keepalives", "0 or 1")? != Some(0))
             .keepalives_idle(idle.map_or(KEEPALIVES_IDLE, Duration::from_secs))
             .keepalives_interval(interval.map_or(KEEPALIVES_INTERVAL, Duration::from_secs))
-            .keepalives_retries(count.filter(|&count| count > 0).unwrap_or(KEEPALIVES_COUNT));
+            .keepalives_retries(count.and_then(limit).map_or(KEEPALIVES_COUNT, |count| count as u32));
         Ok(())
     }
 
-    fn set_choices(&self, config: &mut Config) -> Result<()> {
-        let wanted =
-            self.parse("target_session_attrs", "any, read-write or read-only", |text| match text {
-                "any" => Some(TargetSessionAttrs::Any),
-                "read-write" => Some(TargetSessionAttrs::ReadWrite),
-                "read-only" => Some(TargetSessionAttrs::ReadOnly),
-                _ => None,
-            })?;
+    fn channel_binding(&self) -> Result<ChannelBinding> {
         let binding = self.parse("channel_binding", "disable, prefer or require", |text| match text {
             "disable" => Some(ChannelBinding::Disable),
             "prefer" => Some(ChannelBinding::Prefer),
             "require" => Some(ChannelBinding::Require),
             _ => None,
         })?;
-        let balance = self.parse("load_balance_hosts", "disable or random", |text| match text {
-            "disable" => Some(LoadBalanceHosts::Disable),
-            "random" => Some(LoadBalanceHosts::Random),
+        Ok(binding.unwrap_or(ChannelBinding::Prefer))
+    }
+
+    fn balances_load(&self) -> Result<bool> {
+        let balances = self.parse("load_balance_hosts", "disable or random", |text| match text {
+            "disable" => Some(false),
+            "random" => Some(true),
             _ => None,
         })?;
-        config
-            .target_session_attrs(wanted.unwrap_or(TargetSessionAttrs::Any))
-            .channel_binding(binding.unwrap_or(ChannelBinding::Prefer))
-            .load_balance_hosts(balance.unwrap_or(LoadBalanceHosts::Disable));
-        Ok(())
+        Ok(balances.unwrap_or(false))
     }
 
-    /// The password of this login in the password file, with the path of that file.
-    fn find_password(&self, config: &Config) -> Result<Option<(PathBuf, String)>> {
-        let default = || Some(self.home.as_ref()?.join(".pgpass"));
-        let Some(file) = self.get("passfile").map(PathBuf::from).or_else(default) else { return Ok(None) };
-        let text = files::read_passwords(&file);
-        let passwords = config.get_hosts().iter().zip(config.get_ports()).map(|(host, port)| {
-            let directory;
-            let hosts: &[&str] = match host {
-                Host::Tcp(name) => &[name],
-                Host::Unix(path) => {
-                    directory = path.to_string_lossy();
-                    &[&directory, "localhost"]
-                }
-            };
-            let (dbname, user) = (config.get_dbname().unwrap_or(""), config.get_user().unwrap_or(""));
-            files::password(&text, &files::Login { hosts, port: &port.to_string(), dbname, user })
-        });
-        let mut passwords = passwords.collect::<Vec<_>>();
-        passwords.dedup();
-        match (passwords.pop().flatten(), passwords.is_empty()) {
-            (password, true) => Ok(password.map(|password| (file, password))),
-            // The driver uses one password for all hosts, and no host may be sent the password of another.
-            (_, false) => Err(Error::usage(format!(
-                "password file {} has different passwords for the hosts",
-                file.display()
-            ))
-            .with_help("name a single host, or set PGPASSWORD to a password that all hosts accept")),
-        }
+    fn target_session(&self) -> Result<TargetSession> {
+        let takes = "any, read-write, read-only, primary, standby or prefer-standby";
+        Ok(self.number("target_session_attrs", takes)?.unwrap_or_default())
     }
-
-    fn tls(&self, config: &mut Config) -> Result<TlsSettings> {
-        if config.get_hostaddrs().is_empty()
-            && config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
-        {
-            config.ssl_mode(SslMode::Disable);
-            return Ok(TlsSettings { mode: TlsMode::Disable, ..TlsSettings::default() });
-        }
-        let in_home = |name: &str| Some(self.home.as_ref()?.join(".postgresql").join(name));
-        let existing = |name: &str| in_home(name).filter(|path| path.exists());
-        let takes = "disable, allow, prefer, require, verify-ca or verify-full";
-        let mode = self.number("sslmode", takes)?;
-        let (mode, roots) = match self.get("sslrootcert") {
-            // Anyone can obtain a certificate from a public authority, so the name must be verified.
-            Some("system") => match mode.unwrap_or(TlsMode::VerifyFull) {
-                mode @ TlsMode::VerifyFull => (mode, Some(RootCertificates::System)),
-                _ => return Err(self.invalid("sslmode", "only verify-full with sslrootcert=system")),
-            },
-            Some(file) => (mode.unwrap_or_default(), Some(RootCertificates::File(file.into()))),
-            None => (mode.unwrap_or_default(), existing("root.crt").map(RootCertificates::File)),
-        };
-        let certificate = self.get("sslcert").map(PathBuf::from).or_else(|| existing("postgresql.crt"));
-        let identity = certificate.and_then(|certificate| {
-            let key = self.get("sslkey").map(PathBuf::from).or_else(|| in_home("postgresql.key"))?;
-            Some((certificate, key))
-        });
-        let negotiation = self.parse("sslnegotiation", "postgres or direct", |text| match text {
-            "postgres" => Some(SslNegotiation::Postgres),
-            "direct" => Some(SslNegotiation::Direct),
-            _ => None,
-        })?;
-        if negotiation == Some(SslNegotiation::Direct) && mode < TlsMode::Require {
-            return Err(self.invalid("sslnegotiation", "direct only with sslmode require or stronger"));
-        }
-        config.ssl_mode(mode.attempts()[0]).ssl_negotiation(negotiation.unwrap_or_default());
-        Ok(TlsSettings { mode, roots, identity })
-    }
-}
-
-/// The first of `dirs` that holds a server socket for `port`; `localhost` if none does.
-fn default_host(dirs: &[&str], port: u16) -> String {
-    let socket = |dir: &&&str| Path::new(dir).join(format!(".s.PGSQL.{port}")).exists();
-    (*dirs.iter().find(socket).unwrap_or(&"localhost")).to_owned()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 
 /// The supported parameters by their libpq names, each with its environment variable (empty if it has none).
-pub(super) const PARAMETERS: [(&str, &str); 27] = [
+pub(super) const PARAMETERS: [(&str, &str); 34] = [
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
     ("port", "PGPORT"),
@@ -28,7 +28,14 @@ pub(super) const PARAMETERS: [(&str, &str); 27] = [
     ("sslrootcert", "PGSSLROOTCERT"),
     ("sslcert", "PGSSLCERT"),
     ("sslkey", "PGSSLKEY"),
+    ("sslcrl", "PGSSLCRL"),
+    ("sslcrldir", "PGSSLCRLDIR"),
+    ("sslpassword", ""),
+    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
+    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
     ("sslnegotiation", "PGSSLNEGOTIATION"),
+    ("requirepeer", "PGREQUIREPEER"),
+    ("require_auth", "PGREQUIREAUTH"),
     ("channel_binding", "PGCHANNELBINDING"),
     ("target_session_attrs", "PGTARGETSESSIONATTRS"),
     ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
@@ -41,18 +48,13 @@ const WITHOUT_EFFECT: [&str; 6] =
 
 /// Parameters of libpq that are not supported, each with its environment variable (empty if it has none). Ignoring them
 /// could weaken what the user has asked for.
-pub(super) const UNSUPPORTED: [(&str, &str); 11] = [
+pub(super) const UNSUPPORTED: [(&str, &str); 6] = [
     ("gssencmode", "PGGSSENCMODE"),
     ("replication", ""),
-    ("require_auth", "PGREQUIREAUTH"),
-    ("requirepeer", "PGREQUIREPEER"),
     ("requiressl", "PGREQUIRESSL"),
-    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
-    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
     ("sslcertmode", "PGSSLCERTMODE"),
-    ("sslcrl", "PGSSLCRL"),
-    ("sslcrldir", "PGSSLCRLDIR"),
-    ("sslpassword", ""),
+    ("min_protocol_version", "PGMINPROTOCOLVERSION"),
+    ("max_protocol_version", "PGMAXPROTOCOLVERSION"),
 ];
 
 /// Whether the value of an unsupported parameter requests what happens here anyway.
@@ -60,7 +62,9 @@ fn holds_anyway(key: &str, value: &str) -> bool {
     match key {
         "gssencmode" => matches!(value, "" | "disable" | "prefer"),
         "requiressl" => matches!(value, "" | "0"),
-        "ssl_min_protocol_version" => matches!(value, "" | "TLSv1" | "TLSv1.1" | "TLSv1.2"),
+        // The driver speaks version 3.0 of the protocol, as all servers do.
+        "min_protocol_version" => matches!(value, "" | "3.0"),
+        "max_protocol_version" => matches!(value, "" | "3.0" | "3.2" | "latest"),
         "sslcertmode" => matches!(value, "" | "allow"),
         _ => value.is_empty(),
     }
@@ -88,6 +92,8 @@ pub(super) fn check_key(key: &str, value: &str, origin: &str, may_be_secret: boo
     }
     let like = |known: &str| strsim::jaro_winkler(known, key);
     let nearest = PARAMETERS.iter().map(|&(known, _)| known).max_by(|a, b| like(a).total_cmp(&like(b)));
+    // A text that is no URL, such as user:password@host/db?x=1, may be anything up to its first equals sign.
+    let may_be_secret = may_be_secret || !key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let message = if may_be_secret {
         format!("unknown parameter in {origin}")
     } else {

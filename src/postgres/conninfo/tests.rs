@@ -2,6 +2,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::postgres::conninfo::hosts::default_host;
+use crate::postgres::endpoint::Secret;
+use crate::postgres::tls::RootCertificates;
 
 const FLAG: &str = "--database-url";
 
@@ -19,8 +22,10 @@ fn error(url: &str, env: &[(&str, &str)]) -> Error {
     from(url, env).unwrap_err()
 }
 
+/// The password for the first host.
 fn password(conninfo: &Conninfo) -> Option<&str> {
-    conninfo.config().get_password().map(|password| std::str::from_utf8(password).unwrap())
+    let Secret(password) = conninfo.hosts()[0].password.as_ref()?;
+    Some(std::str::from_utf8(password).unwrap())
 }
 
 fn private(path: &Path, text: &str) {
@@ -96,14 +101,16 @@ fn passwords_come_from_the_password_file() {
     private(&file, "a:*:*:*:one\nb:*:*:*:two\nc:*:*:*:two\nlocalhost:*:*:*:socket\n");
     let env = [("HOME", home.path().to_str().unwrap())];
     let found = some("host=a", &env);
-    assert_eq!((password(&found), found.password_file()), (Some("one"), Some(file.as_path())));
+    assert_eq!(password(&found), Some("one"));
+    assert_eq!(found.hosts()[0].password_file, Some(file.clone()));
     assert_eq!(password(&some("host=b,c", &env)), Some("two"));
     assert_eq!(password(&some("host=/tmp", &env)), Some("socket"));
     assert_eq!(password(&some("host=a password=own", &env)), Some("own"));
     assert_eq!(password(&some("host=a", &[env[0], ("PGPASSWORD", "env")])), Some("env"));
     assert_eq!(password(&some("host=a passfile=/nowhere", &env)), None);
-    let different = error("host=a,b", &env).to_string();
-    assert!(different.ends_with("has different passwords for the hosts"), "{different}");
+    let several = some("host=a,b,d", &env);
+    let passwords: Vec<_> = several.hosts().iter().map(|host| host.password.clone()).collect();
+    assert_eq!(passwords, [Some(Secret(b"one".to_vec())), Some(Secret(b"two".to_vec())), None]);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(password(&some("host=a", &env)), None);
 }
@@ -131,10 +138,10 @@ fn defaults() {
 fn the_default_host_is_the_first_directory_with_a_socket() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let dirs = [a.path().to_str().unwrap(), b.path().to_str().unwrap()];
-    assert_eq!(default_host(&dirs, 5432), "localhost");
+    assert_eq!(default_host(&dirs, 5432), HostName::Tcp("localhost".into()));
     std::fs::write(b.path().join(".s.PGSQL.5432"), "").unwrap();
-    assert_eq!(default_host(&dirs, 5432), dirs[1]);
-    assert_eq!(default_host(&dirs, 5433), "localhost");
+    assert_eq!(default_host(&dirs, 5432), HostName::Unix(dirs[1].into()));
+    assert_eq!(default_host(&dirs, 5433), HostName::Tcp("localhost".into()));
 }
 
 #[test]
@@ -148,10 +155,32 @@ fn time_zone_and_date_style_are_sent_as_options() {
 }
 
 #[test]
-fn an_address_without_a_host_name_is_also_the_host_name() {
-    let conninfo = some("hostaddr=127.0.0.1,::1 port=1,2", &[]);
-    assert_eq!(conninfo.config().get_hosts(), [Host::Tcp("127.0.0.1".into()), Host::Tcp("::1".into())]);
-    assert_eq!(conninfo.config().get_hostaddrs().len(), 2);
+fn an_address_without_a_host_name_is_shown_in_its_place() {
+    let conninfo = some("hostaddr=127.0.0.1,::1 port=1,2 user=u", &[]);
+    assert_eq!(conninfo.describe(), "postgresql://u@127.0.0.1:1,[::1]:2/u");
+    assert!(conninfo.hosts().iter().all(|host| host.host == HostName::AddressOnly));
+}
+
+#[test]
+fn neither_a_password_nor_a_text_that_may_hold_one_is_shown() {
+    let env = [("PGPASSWORD", "secret")];
+    let debug = format!("{:?}", some("host=h sslcert=c sslkey=k sslpassword=secret", &env));
+    assert!(!debug.contains("secret"), "{debug}");
+    for text in [
+        "ann:secret@h/d",
+        "ann:secret@h/d?sslmode=require",
+        "jdbc:postgresql://h/d?user=ann&password=secret",
+        "jdbc:postgresql://ann:secret@h/d?ssl=true",
+        "//ann:secret@h/d?connect_timeout=3",
+        "host=h pass word=secret",
+        "user=ann passwd=secret",
+        "password=my secret=x",
+        "postgres://ann:secret@h:port/d",
+    ] {
+        let refusal = error(text, &[]);
+        let shown = format!("{refusal} {:?} {refusal:?}", refusal.help());
+        assert!(!shown.contains("secret"), "{text}: {shown}");
+    }
 }
 
 #[test]
@@ -163,7 +192,8 @@ fn tls_settings() {
     let system = tls("host=h sslrootcert=system");
     assert_eq!((system.mode, system.roots), (TlsMode::VerifyFull, Some(RootCertificates::System)));
     assert_eq!(tls("host=h sslrootcert=f").roots, Some(RootCertificates::File("f".into())));
-    assert_eq!(tls("host=h sslcert=c sslkey=k").identity, Some(("c".into(), "k".into())));
+    let identity = tls("host=h sslcert=c sslkey=k").identity.unwrap();
+    assert_eq!((identity.certificate, identity.key), ("c".into(), "k".into()));
 
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join(".postgresql")).unwrap();
@@ -214,20 +244,38 @@ fn errors_name_the_origin_and_a_remedy() {
         ),
         (
             "host=h",
-            ("PGTARGETSESSIONATTRS", "standby"),
-            "invalid target_session_attrs \"standby\" in PGTARGETSESSIONATTRS",
-            "read-write",
+            ("PGTARGETSESSIONATTRS", "replica"),
+            "invalid target_session_attrs \"replica\" in PGTARGETSESSIONATTRS",
+            "prefer-standby",
         ),
         (
-            "host=h sslcrl=f",
+            "host=h sslcertmode=require",
             ("", ""),
-            "parameter sslcrl in --database-url is not supported",
-            "leave sslcrl out",
+            "parameter sslcertmode in --database-url is not supported",
+            "leave sslcertmode out",
         ),
         (
             "host=h",
-            ("PGREQUIREAUTH", "scram-sha-256"),
-            "parameter require_auth in PGREQUIREAUTH is not supported",
+            ("PGREQUIREAUTH", "kerberos"),
+            "invalid require_auth \"kerberos\" in PGREQUIREAUTH",
+            "scram-sha-256",
+        ),
+        (
+            "host=h connect_timeout=3000000000",
+            ("", ""),
+            "invalid connect_timeout \"3000000000\" in --database-url",
+            "2147483647",
+        ),
+        (
+            "host=h ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
+            ("", ""),
+            "invalid ssl_max_protocol_version \"TLSv1.2\" in --database-url",
+            "TLSv1.3",
+        ),
+        (
+            "host=h min_protocol_version=3.2",
+            ("", ""),
+            "parameter min_protocol_version in --database-url is not supported",
             "leave",
         ),
     ] {
@@ -241,7 +289,6 @@ fn errors_name_the_origin_and_a_remedy() {
 
 #[test]
 fn settings_without_effect_are_accepted() {
-    let text =
-        "host=h gssencmode=prefer sslsni=1 client_encoding=auto ssl_min_protocol_version=TLSv1.2 sslcrl=''";
+    let text = "host=h gssencmode=prefer sslsni=1 client_encoding=auto max_protocol_version=latest sslcrl=''";
     some(text, &[("PGGSSENCMODE", "disable")]);
 }

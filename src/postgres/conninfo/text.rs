@@ -13,6 +13,9 @@ pub(super) fn parse(text: &str) -> Result<Pairs, String> {
     if let Some(rest) = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
         return url(rest);
     }
+    if text.starts_with("jdbc:") {
+        return Err("it is a JDBC URL".to_owned());
+    }
     match text.split_once("://") {
         Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
             Err(format!("unknown scheme {scheme}://"))
@@ -172,6 +175,8 @@ mod tests {
     fn errors_about_malformed_urls_do_not_reveal_secrets() {
         for (text, error) in [
             ("mysql://u:secret@h/d", "unknown scheme mysql://"),
+            ("jdbc:postgresql://h/d?password=secret", "it is a JDBC URL"),
+            ("u:secret@h/d", "neither a URL nor key=value at character 1"),
             ("postgres://u:sec/ret@h/d", "the port is not a number"),
             ("postgres://u:12/34@h/d", "an @ comes after the first /"),
             ("postgres://u:sec@ret@h/d", "more than one @ comes before the host"),

@@ -44,6 +44,8 @@ use crate::postgres::embedded::search::find_or_fetch;
 use crate::postgres::embedded::user::ServerUser;
 use crate::{Error, Result};
 
+pub(in crate::postgres) use crate::postgres::embedded::user::user_name;
+
 pub use crate::postgres::embedded::options::{BinaryLookup, Options};
 
 /// The characters of a path that are percent-encoded in a URL: all but slashes and the unreserved characters.

@@ -78,6 +78,11 @@ impl ServerUser {
     }
 }
 
+/// The name of the operating system user with this ID; `None` if there is none.
+pub(in crate::postgres) fn user_name(uid: u32) -> Option<String> {
+    id(&["-un", &uid.to_string()])
+}
+
 /// The output of `id`, which consults every user database of the machine, not only /etc/passwd.
 fn id(arguments: &[&str]) -> Option<String> {
     let output = Command::new("id").args(arguments).stdin(Stdio::null()).output().ok()?;

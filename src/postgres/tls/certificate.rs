@@ -1,5 +1,5 @@
-//! Properties of a server certificate that rustls does not expose: the hash for channel binding, the common name of a
-//! certificate without alternative names, and the public key of a certificate that webpki rejects.
+//! Properties of a server certificate that rustls does not expose: the hash for channel binding, its names, which libpq
+//! compares in its own way, and the public key of a certificate that webpki rejects.
 
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
@@ -8,6 +8,9 @@ const SET: u8 = 0x31;
 const OID: u8 = 0x06;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
+const OCTET_STRING: u8 = 0x04;
+const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
@@ -91,20 +94,44 @@ fn fields(certificate: &[u8]) -> Option<Der<'_>> {
     Some(fields)
 }
 
-/// The subject's common name; `None` if the certificate has alternative names.
-///
-/// `openssl req -x509 -subj /CN=…` creates certificates without them. As in libpq, their common name is compared with the
-/// host.
-pub(super) fn sole_common_name(certificate: &[u8]) -> Option<String> {
+/// The names in a certificate that may be those of a host.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names {
+    /// The common name of the subject.
+    common: Option<String>,
+    /// The subject's alternative names of type dNSName.
+    dns: Vec<String>,
+    /// Whether there are alternative names of type iPAddress.
+    has_addresses: bool,
+}
+
+/// The names in the certificate; `None` if it is malformed.
+fn names(certificate: &[u8]) -> Option<Names> {
     let mut fields = fields(certificate)?;
     // serial number, signature algorithm, issuer, validity; then the subject, then the public key
     let subject = Der(fields.nth(4).filter(|&(tag, _)| tag == SEQUENCE)?.1);
+    let mut names = Names { common: common_name(subject), ..Names::default() };
     if let Some((_, extensions)) = fields.find(|&(tag, _)| tag == EXTENSIONS) {
-        let named = |(_, extension)| Der(extension).element(OID) == Some(SUBJECT_ALT_NAME);
-        if Der(Der(extensions).element(SEQUENCE)?).any(named) {
-            return None;
+        for (_, extension) in Der(Der(extensions).element(SEQUENCE)?) {
+            let mut parts = Der(extension);
+            if parts.element(OID) != Some(SUBJECT_ALT_NAME) {
+                continue;
+            }
+            // The flag "critical" may come first.
+            let value = parts.find(|&(tag, _)| tag == OCTET_STRING)?.1;
+            for (tag, name) in Der(Der(value).element(SEQUENCE)?) {
+                match tag {
+                    DNS_NAME => names.dns.extend(String::from_utf8(name.to_vec())),
+                    IP_ADDRESS => names.has_addresses = true,
+                    _ => {}
+                }
+            }
         }
     }
+    Some(names)
+}
+
+fn common_name(subject: Der<'_>) -> Option<String> {
     subject.filter(|&(tag, _)| tag == SET).flat_map(|(_, set)| Der(set)).find_map(|(_, attribute)| {
         let mut attribute = Der(attribute);
         attribute.element(OID).filter(|&oid| oid == COMMON_NAME)?;
@@ -113,7 +140,19 @@ pub(super) fn sole_common_name(certificate: &[u8]) -> Option<String> {
     })
 }
 
-/// Whether the common name `pattern` matches `host`: case-insensitively, a leading `*` for exactly one label.
+/// Whether a name in the certificate is that of `host`, apart from alternative names of type iPAddress.
+///
+/// As in libpq, the names of type dNSName are compared even with an IP address. The common name counts only if there are
+/// no alternative names of the host's type, as in the certificates of `openssl req -x509 -subj /CN=…`.
+pub(super) fn names_host(certificate: &[u8], host: &str) -> bool {
+    let Some(names) = names(certificate) else { return false };
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let has_own_type = if is_address { names.has_addresses } else { !names.dns.is_empty() };
+    let common = names.common.iter().filter(|_| !has_own_type);
+    names.dns.iter().chain(common).any(|name| name_matches(name, host))
+}
+
+/// Whether the name `pattern` matches `host`: case-insensitively, a leading `*` for exactly one label.
 pub(super) fn name_matches(pattern: &str, host: &str) -> bool {
     let tail = |name: &str| name.split_once('.').map(|(_, tail)| tail.to_owned());
     match pattern.strip_prefix("*.") {
@@ -141,11 +180,19 @@ mod tests {
     }
 
     #[test]
-    fn the_common_name_is_used_only_without_alternative_names() {
+    fn the_common_name_is_used_only_without_alternative_names_of_the_hosts_type() {
         let key = KeyPair::generate().unwrap();
-        assert_eq!(sole_common_name(&certificate(Some("db.example"), &[], &key)).unwrap(), "db.example");
-        assert_eq!(sole_common_name(&certificate(Some("db.example"), &["other.example"], &key)), None);
-        assert_eq!(sole_common_name(&certificate(None, &[], &key)), None);
+        let common = |alternative: &[&str], host| {
+            names_host(&certificate(Some("db.example"), alternative, &key), host)
+        };
+        assert!(common(&[], "db.example"));
+        assert!(!common(&["other.example"], "db.example"));
+        assert!(common(&["127.0.0.1"], "db.example"));
+        assert!(!names_host(&certificate(None, &[], &key), "db.example"));
+        let address =
+            |alternative: &[&str]| names_host(&certificate(Some("10.0.0.1"), alternative, &key), "10.0.0.1");
+        assert!(address(&["other.example"]));
+        assert!(!address(&["127.0.0.1"]));
     }
 
     #[test]
@@ -172,10 +219,10 @@ mod tests {
         let whole = certificate(Some("db.example"), &[], &KeyPair::generate().unwrap());
         for length in 0..whole.len() {
             assert_eq!(end_point_hash(&whole[..length]), None);
-            assert_eq!(sole_common_name(&whole[..length]), None);
+            assert_eq!(names(&whole[..length]), None);
             assert_eq!(public_key(&whole[..length]), None);
         }
-        assert_eq!(sole_common_name(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
+        assert_eq!(names(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod env_file;
 mod generate;
 mod help;
 mod json_documents;

@@ -122,6 +122,12 @@ impl Workplace {
         client
     }
 
+    /// The URL of the database.
+    pub(crate) fn database_url(&self) -> &str {
+        let (url, _) = self.database.as_ref().expect("this workplace has a database");
+        url
+    }
+
     /// Execute the statements `sql`.
     pub(crate) async fn execute(&self, sql: &str) {
         self.client().batch_execute(sql).await.unwrap();

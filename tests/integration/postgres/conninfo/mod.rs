@@ -1,6 +1,8 @@
 //! Connection settings against servers with TLS and without: what each `sslmode` does, and what each error says.
 
 mod certificates;
+mod fake;
+mod oracle;
 mod server;
 
 use std::fmt::Write as _;
@@ -11,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use certificates::version_1_certificate;
 use postgres_etl::postgres::conninfo::{Conninfo, resolve};
-use postgres_etl::postgres::{SessionOptions, Timeouts, connect, connect_error, pool};
+use postgres_etl::postgres::{SessionOptions, Timeouts, connect_error, pool};
 use postgres_etl::{Error, ErrorKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use server::{PASSWORD, Server, unused_port, write_private};
+
+use crate::support::workplace::Workplace;
 
 /// Resolve `text` with the variables `env` as the whole environment.
 fn conninfo(text: &str, env: &[(&str, &str)]) -> Conninfo {
@@ -22,22 +26,28 @@ fn conninfo(text: &str, env: &[(&str, &str)]) -> Conninfo {
     resolve(Some((text, "--database-url")), &lookup).unwrap().unwrap()
 }
 
-/// Log in through a pool, and return whether the connection is encrypted. Sync batching, which opens its own sockets,
-/// must have the same outcome.
+/// Log in through a pool, and return whether the connection is encrypted. Sync batching must have the same outcome.
 async fn log_in(conninfo: &Conninfo) -> Result<bool, Error> {
+    let (is_encrypted, _) = log_in_and_ask(conninfo).await?;
+    Ok(is_encrypted)
+}
+
+/// As [`log_in`]; returns the server's TCP port as well, `None` for a Unix socket.
+async fn log_in_and_ask(conninfo: &Conninfo) -> Result<(bool, Option<i32>), Error> {
     let stock = log_in_for(conninfo, SessionOptions::default()).await;
     let batching = SessionOptions { sync_every: NonZero::new(16).unwrap(), ..SessionOptions::default() };
     let batched = log_in_for(conninfo, batching).await;
-    let shown = |outcome: &Result<bool, Error>| outcome.as_ref().map_err(ToString::to_string).copied();
+    let shown = |outcome: &Result<_, Error>| outcome.as_ref().map_err(ToString::to_string).copied();
     assert_eq!(shown(&batched), shown(&stock));
     stock
 }
 
-async fn log_in_for(conninfo: &Conninfo, session: SessionOptions) -> Result<bool, Error> {
+async fn log_in_for(conninfo: &Conninfo, session: SessionOptions) -> Result<(bool, Option<i32>), Error> {
     let pool = pool(conninfo, 1, Timeouts::default(), session)?;
     let client = pool.get().await.map_err(|error| connect_error::from_pool(conninfo, &error))?;
-    let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await;
-    Ok(row.unwrap().get(0))
+    let query = "SELECT ssl, inet_server_port() FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let row = client.query_one(query, &[]).await.unwrap();
+    Ok((row.get(0), row.get(1)))
 }
 
 /// The outcome of a login, in short: `tls`, `plain`, or the error without its address and the help.
@@ -58,6 +68,19 @@ async fn login_outcome(conninfo: &Conninfo) -> String {
             text.strip_prefix(&prefix).map(str::to_owned).unwrap_or(text)
         }
     }
+}
+
+/// Write the client's key in other formats: DER, and encrypted as PKCS #8 with the passphrase `opensesame`.
+fn write_encrypted_keys(server: &Server) {
+    let key = pem::parse(fs::read(server.path("client.key")).unwrap()).unwrap();
+    let (salt, iv) = ([1; 8], [2; 16]);
+    let parameters = pkcs8::pkcs5::pbes2::Parameters::pbkdf2_sha256_aes256cbc(2048, &salt, &iv).unwrap();
+    let plain = pkcs8::PrivateKeyInfo::try_from(key.contents()).unwrap();
+    let encrypted = plain.encrypt_with_params(parameters, "opensesame").unwrap();
+    let text = pem::encode(&pem::Pem::new("ENCRYPTED PRIVATE KEY", encrypted.as_bytes()));
+    write_private(server.path("encrypted.key").as_ref(), &text);
+    write_private(server.path("encrypted.der").as_ref(), encrypted.as_bytes());
+    write_private(server.path("client.der").as_ref(), key.contents());
 }
 
 const NO_TLS: &str =
@@ -103,10 +126,13 @@ async fn certificates_are_checked_as_the_mode_demands() {
     }
     assert_eq!(try_mode("sslrootcert=system".to_owned()).await, unknown);
     assert_eq!(try_mode("sslmode=require".to_owned()).await, "tls");
-    assert_eq!(try_mode(format!("sslmode=prefer sslrootcert={other}")).await, "tls");
+    // As in libpq, a root certificate is used in these modes as well, and the next attempt is without TLS.
+    assert_eq!(try_mode(format!("sslmode=prefer sslrootcert={other}")).await, "plain");
+    assert_eq!(try_mode(format!("sslmode=prefer sslrootcert={ca}")).await, "tls");
     let missing = try_mode("sslmode=verify-ca".to_owned()).await;
     assert!(missing.starts_with("sslmode verify-ca and verify-full need a root certificate / "), "{missing}");
-    let unread = try_mode("sslmode=require sslrootcert=/nowhere".to_owned()).await;
+    assert_eq!(try_mode("sslmode=require sslrootcert=/nowhere".to_owned()).await, "tls");
+    let unread = try_mode("sslmode=verify-ca sslrootcert=/nowhere".to_owned()).await;
     assert!(unread.starts_with("failed to read sslrootcert /nowhere: "), "{unread}");
 }
 
@@ -286,8 +312,6 @@ async fn a_silent_server_times_out() {
     let port = silent.local_addr().unwrap().port();
     let conninfo = conninfo(&format!("host=127.0.0.1 port={port} user=ann"), &[]);
     let timeouts = Timeouts { connect: Some(Duration::from_millis(100)), ..Timeouts::default() };
-    let error = connect(&conninfo, timeouts).await.err().unwrap();
-    assert!(error.to_string().ends_with("the server did not answer within 0.1 s"), "{error}");
     let error = pool(&conninfo, 1, timeouts, SessionOptions::default()).unwrap().get().await.err().unwrap();
     let error = connect_error::from_pool(&conninfo, &error);
     assert!(error.to_string().ends_with("the server did not answer in time"), "{error}");
@@ -298,10 +322,7 @@ async fn password_files_and_services_are_used() {
     let server = Server::with_tls();
     let home = tempfile::tempdir().unwrap();
     let (passwords, services) = (home.path().join(".pgpass"), home.path().join(".pg_service.conf"));
-    write_private(
-        &passwords,
-        &format!("127.0.0.1:{}:*:ann:{PASSWORD}\nlocalhost:*:*:*:wrong\n", server.port),
-    );
+    write_private(&passwords, format!("127.0.0.1:{}:*:ann:{PASSWORD}\nlocalhost:*:*:*:wrong\n", server.port));
     let section = format!("[etl]\nhost=127.0.0.1\nport={}\nuser=ann\ndbname=postgres\n", server.port);
     fs::write(&services, section).unwrap();
     let env = [("HOME", home.path().to_str().unwrap()), ("PGSERVICE", "etl")];
@@ -322,4 +343,66 @@ async fn the_next_host_of_several_is_tried() {
         server.port
     );
     assert_eq!(outcome(&text).await, "plain");
+}
+
+#[tokio::test]
+async fn all_connections_of_a_pool_go_to_the_server_of_the_first() {
+    let server = Server::without_tls();
+    let first = unused_port();
+    let text = format!("host=127.0.0.1,127.0.0.1 port={first},{} user=ann password={PASSWORD}", server.port);
+    let conninfo = conninfo(&format!("{text} dbname=postgres sslmode=disable"), &[]);
+    let pool = pool(&conninfo, 2, Timeouts::default(), SessionOptions::default()).unwrap();
+    let _held = pool.get().await.unwrap();
+    // Now the first host is up again, and would refuse the login.
+    fake::listen_at(first, fake::Fake::Refusing("53300"));
+    drop(pool.get().await.unwrap());
+    let several = login_outcome(&conninfo).await;
+    assert!(several.contains(&format!("127.0.0.1:{first}: not now (SQLSTATE 53300)")), "{several}");
+}
+
+#[tokio::test]
+async fn a_host_is_left_after_connect_timeout_wherever_in_the_login_it_falls_silent() {
+    let server = Server::without_tls();
+    let silent = fake::listen(fake::Fake::Silent);
+    for mode in ["disable", "prefer", "require"] {
+        let text = format!("host=127.0.0.1,127.0.0.1 port={silent},{} connect_timeout=1", server.port);
+        let text = format!("{text} user=ann password={PASSWORD} dbname=postgres sslmode={mode}");
+        let outcome = outcome(&text).await;
+        let silence = format!("127.0.0.1:{silent}: the server did not answer within 1 s; ");
+        let expected = if mode == "require" { outcome.starts_with(&silence) } else { outcome == "plain" };
+        assert!(expected, "{mode}: {outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_refused_by_the_first_host_loads_nothing_into_the_second() {
+    let (with, without) = (Server::with_tls(), Server::without_tls());
+    without.execute("CREATE TABLE IF NOT EXISTS refused_first (a int)").await;
+    let workplace = Workplace::without_database().csv("refused_first.csv", "a\n1\n");
+    let passwords = format!("localhost:*:*:*:wrong\n127.0.0.1:*:*:*:{PASSWORD}\n");
+    write_private(&workplace.path("passwords"), passwords);
+    let load = |first: u16| {
+        let url = format!(
+            "host=localhost,127.0.0.1 hostaddr=127.0.0.1,127.0.0.1 port={first},{} user=ann dbname=postgres \
+             passfile={}",
+            without.port,
+            workplace.path("passwords").display()
+        );
+        let args = ["load", "refused_first.csv", "--table", "refused_first", "--append", "--json"];
+        workplace.run(&[&args[..], &["--receipt", "receipt.json", "--database-url", &url]].concat())
+    };
+    let refused = load(with.port);
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert!(refused.stderr.contains("password authentication failed"), "{}", refused.stderr);
+
+    let loaded = load(unused_port());
+    assert_eq!(loaded.status.code(), Some(0), "{loaded:?}");
+    for document in [loaded.json(), workplace.read_json("receipt.json")] {
+        let server = &document["server"];
+        let named = [&server["host"], &server["address"], &server["database"], &server["role"]];
+        assert_eq!(named, ["127.0.0.1", "127.0.0.1", "postgres", "ann"]);
+        assert_eq!(server["port"], without.port);
+        assert_eq!(document["rows_loaded"], 1);
+        assert!(!document.to_string().contains(PASSWORD));
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use postgres_etl::postgres::{Timeouts, connect};
+use postgres_etl::postgres::{SessionOptions, Timeouts, pool};
 
 use super::certificates::authority_and_certificates;
 use super::conninfo;
@@ -58,6 +58,11 @@ impl Server {
     }
 
     pub(super) fn start(tls: bool) -> Server {
+        Server::prepare(tls, |_| ())
+    }
+
+    /// Start a server after `change` has been made to its directory.
+    pub(super) fn prepare(tls: bool, change: impl FnOnce(&Path)) -> Server {
         let dir = tempfile::Builder::new().prefix("etl-conninfo-").tempdir().unwrap();
         let (data, password) = (dir.path().join("data"), dir.path().join("password"));
         fs::write(&password, PASSWORD).unwrap();
@@ -71,6 +76,8 @@ impl Server {
             .unwrap();
         assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
         fs::write(data.join("pg_hba.conf"), HBA).unwrap();
+        change(dir.path());
+        give_away(dir.path());
         let port = unused_port();
         let setting = |name: &str, file: &str| format!("{name}={}", dir.path().join(file).display());
         let log = fs::File::create(dir.path().join("log")).unwrap();
@@ -115,6 +122,13 @@ impl Server {
         self.dir.path().join(file).display().to_string()
     }
 
+    /// The operating system user that it runs as.
+    pub(super) fn user_name(&self) -> String {
+        let uid = fs::metadata(self.dir.path().join("data")).unwrap().uid().to_string();
+        let output = Command::new("id").args(["-un", &uid]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     /// Settings to connect to this server as `ann` with the right password, followed by `more`, which override them.
     pub(super) fn settings(&self, more: &str) -> String {
         format!("host=127.0.0.1 port={} user=ann password={PASSWORD} dbname=postgres {more}", self.port)
@@ -122,11 +136,8 @@ impl Server {
 
     pub(super) async fn execute(&self, sql: &str) {
         let admin = conninfo(&self.settings(""), &[]);
-        let (client, connection) = connect(&admin, Timeouts::default()).await.unwrap();
-        let driver = tokio::spawn(connection);
-        client.batch_execute(sql).await.unwrap();
-        drop(client);
-        driver.await.unwrap().unwrap();
+        let pool = pool(&admin, 1, Timeouts::default(), SessionOptions::default()).unwrap();
+        pool.get().await.unwrap().batch_execute(sql).await.unwrap();
     }
 }
 
@@ -149,7 +160,7 @@ fn command(program: &str) -> Command {
     command
 }
 
-fn bin_dir() -> PathBuf {
+pub(super) fn bin_dir() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find(|dir| dir.join("initdb").exists());
     let asked = || {
@@ -193,7 +204,7 @@ pub(super) fn unused_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-pub(super) fn write_private(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
+pub(super) fn write_private(path: &Path, content: impl AsRef<[u8]>) {
+    fs::write(path, content).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }

@@ -1,0 +1,77 @@
+//! libpq's `target_session_attrs`: which of several servers to accept.
+
+use std::str::FromStr;
+
+use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage};
+
+/// The kind of server to accept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum TargetSession {
+    /// Any server.
+    #[default]
+    Any,
+    /// One whose transactions may write by default.
+    ReadWrite,
+    /// One whose transactions may not write by default.
+    ReadOnly,
+    /// One that is not in recovery.
+    Primary,
+    /// One that is in recovery.
+    Standby,
+    /// A standby if any of the hosts is one, otherwise any server.
+    PreferStandby,
+}
+
+impl FromStr for TargetSession {
+    /// The text is not one of the six values. The caller knows where it came from.
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<TargetSession, ()> {
+        Ok(match text {
+            "any" => TargetSession::Any,
+            "read-write" => TargetSession::ReadWrite,
+            "read-only" => TargetSession::ReadOnly,
+            "primary" => TargetSession::Primary,
+            "standby" => TargetSession::Standby,
+            "prefer-standby" => TargetSession::PreferStandby,
+            _ => return Err(()),
+        })
+    }
+}
+
+impl TargetSession {
+    /// What to demand of the hosts, one pass over them for each.
+    pub(crate) fn passes(self) -> &'static [TargetSession] {
+        match self {
+            TargetSession::Any => &[TargetSession::Any],
+            TargetSession::ReadWrite => &[TargetSession::ReadWrite],
+            TargetSession::ReadOnly => &[TargetSession::ReadOnly],
+            TargetSession::Primary => &[TargetSession::Primary],
+            TargetSession::Standby => &[TargetSession::Standby],
+            TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],
+        }
+    }
+
+    /// Why the server of `client` is not of this kind; `None` if it is.
+    ///
+    /// The connection of `client` has to be driven meanwhile.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn mismatch(self, client: &Client) -> Result<Option<&'static str>, PgError> {
+        let is_read_only = "SHOW transaction_read_only";
+        let is_standby = "SELECT pg_catalog.pg_is_in_recovery()";
+        let (question, unwanted, mismatch) = match self {
+            TargetSession::Any | TargetSession::PreferStandby => return Ok(None),
+            TargetSession::ReadWrite => (is_read_only, "on", "the session is read-only"),
+            TargetSession::ReadOnly => (is_read_only, "off", "the session is not read-only"),
+            TargetSession::Primary => (is_standby, "t", "the server is a standby"),
+            TargetSession::Standby => (is_standby, "f", "the server is not a standby"),
+        };
+        let answer = client.simple_query(question).await?;
+        let is_unwanted = answer
+            .iter()
+            .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(unwanted)));
+        Ok(is_unwanted.then_some(mismatch))
+    }
+}
