@@ -279,6 +279,7 @@ impl<'a> OpenMeter<'a> {
         self.connections = connections;
         let was_kept = shape.rate.is_some_and(|rate| run.kept(rate));
         let bound = match sampler {
+            Ok(sampler) if run.ended_by.is_some() => sampler.finish(was_kept).await.ended_early(),
             Ok(sampler) => sampler.finish(was_kept).await,
             Err(unknown) => unknown,
         };

@@ -213,10 +213,15 @@ fn disown(path: &Path, dirs: &ServerDirs) -> std::io::Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    let is_stale = |pid| test_kill_process(pid).is_ok() && !serves(pid, dirs);
-    if !first_line_pid(&text).is_some_and(is_stale) {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let is_stale = match first_line_pid(&text) {
+        Some(pid) => test_kill_process(pid).is_ok() && !serves(pid, dirs),
+        // Left empty or damaged by a full disk or a crash of the machine. A negative number is that of a single-user server.
+        None => !text.trim_start().starts_with('-') && orphans(dirs).is_empty(),
+    };
+    if !is_stale {
         return Ok(());
     }
     let rest = text.split_once('\n').map_or("", |(_, rest)| rest);

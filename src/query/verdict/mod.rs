@@ -75,6 +75,11 @@ impl Verdict {
         Verdict::without_samples(&format!("the server could not be sampled: {error}"))
     }
 
+    /// The verdict on a run that ended early, for example because the server was lost: idle backends say nothing then.
+    pub(crate) fn ended_early(self) -> Verdict {
+        Verdict { by: "unknown", sentence: "unknown: the run ended early".to_owned(), ..self }
+    }
+
     /// The verdict on a run through a connection pooler, which gives each transaction any of its server connections.
     pub(crate) fn behind_pooler() -> Verdict {
         Verdict::without_samples(

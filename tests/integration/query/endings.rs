@@ -86,6 +86,7 @@ async fn a_run_ended_by_the_loss_of_the_server_is_reported() {
     assert!(report["queries"].as_u64().unwrap() >= 99, "{report:#}");
     assert!(report["ended_by"].as_str().unwrap().starts_with("a connection was lost: "), "{report:#}");
     assert!(ran.stderr.contains("the server went away during the run"), "{ran:#?}");
+    assert_eq!(report["bound"]["by"], "unknown", "{report:#}");
 }
 
 #[tokio::test]

@@ -94,6 +94,19 @@ fn recovers_from_a_killed_postmaster() {
 
 /// As in a container without an init process, where zombies are never reaped.
 #[test]
+fn recovers_from_a_damaged_lock_file() {
+    for content in [&b""[..], b"\n", b"not a number\n", b"\xff\xfe\0\0"] {
+        let fixture = Fixture::new();
+        ask(&fixture.start(), "CREATE TABLE kept AS SELECT 7 AS seven");
+        let postmaster = fixture.postmaster();
+        kill_process(postmaster, Signal::QUIT).unwrap();
+        while test_kill_process(postmaster).is_ok() {}
+        fs::write(fixture.dir.join("data/postmaster.pid"), content).unwrap();
+        assert_eq!(ask(&fixture.start(), "SELECT seven FROM kept"), "7", "{content:?}");
+    }
+}
+
+#[test]
 fn starts_while_the_killed_postmaster_is_a_zombie() {
     let fixture = Fixture::new();
     let (mut parent, mut lines) = spawn(fixture.child("use"));
