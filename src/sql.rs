@@ -1,7 +1,7 @@
 //! SQL identifiers.
 
-/// Parse an identifier as SQL does: a quoted one keeps its capitals, any other is folded to lower case. `None` if it is not
-/// a valid identifier.
+/// Parse an identifier as SQL does: a quoted one keeps its capitals, any other is folded to lower case, and a long one is
+/// truncated. `None` if it is not a valid identifier.
 pub fn fold(identifier: &str) -> Option<String> {
     let identifier = identifier.trim();
     let folded = match identifier.strip_prefix('"') {
@@ -9,7 +9,20 @@ pub fn fold(identifier: &str) -> Option<String> {
         None if identifier.contains('"') => return None,
         None => identifier.to_ascii_lowercase(),
     };
-    (!folded.is_empty() && !folded.contains('\0')).then_some(folded)
+    (!folded.is_empty() && !folded.contains('\0')).then(|| truncate(&folded).to_owned())
+}
+
+/// The number of bytes of an identifier that PostgreSQL keeps: `NAMEDATALEN - 1`.
+pub const LONGEST_IDENTIFIER: usize = 63;
+
+/// The part of `identifier` that PostgreSQL keeps, with a notice if there was more: whole characters in up to 63 bytes of a
+/// UTF-8 database.
+pub fn truncate(identifier: &str) -> &str {
+    let mut end = identifier.len().min(LONGEST_IDENTIFIER);
+    while !identifier.is_char_boundary(end) {
+        end -= 1;
+    }
+    &identifier[..end]
 }
 
 /// Quote `identifier`, so that it is safe in any statement.

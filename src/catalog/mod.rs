@@ -321,15 +321,6 @@ impl Table {
         Encoder::new(&column.column_type, &self.session)
     }
 
-    /// The columns that the header name `header` may refer to: first the match folded to lower case, then the exact one.
-    /// They may be the same column.
-    pub fn columns_for_header(&self, header: &str) -> impl Iterator<Item = &Column> {
-        let named = |name: &str| self.columns.iter().find(|column| column.name == name);
-        let folded = named(&header.trim().to_ascii_lowercase());
-        let exact = named(header.trim()).or_else(|| named(header));
-        folded.into_iter().chain(exact)
-    }
-
     /// The column to which the SQL identifier `name` refers, which may be quoted.
     pub fn column_by_sql_name(&self, name: &str) -> Option<&Column> {
         let name = fold(name)?;

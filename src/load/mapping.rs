@@ -1,5 +1,6 @@
 //! Which field of a record is loaded into which column of the table.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::catalog::{Column, Table, TableName};
@@ -7,7 +8,7 @@ use crate::csv::{Header, excerpt};
 use crate::encode::{Encoder, TypeKind};
 use crate::error::Location;
 use crate::load::options::{Mode, Naming};
-use crate::sql::{quote, quote_list};
+use crate::sql::{fold, quote, quote_list, truncate};
 use crate::{Error, Result};
 
 /// A column that is loaded, and the field that holds its values.
@@ -94,8 +95,18 @@ impl ColumnMapping {
         let mut problems = naming_problems(&names, header, file, naming);
         let header = header.filter(|_| naming.columns.is_none());
         let mapping = ColumnMapping { columns: Vec::new(), fields: names.len(), ignored: Vec::new() };
-        let mut mapper =
-            FieldMapper { names: &names, header, file, naming, table, mapping, unknown: Vec::new() };
+        let mut mapper = FieldMapper {
+            names: &names,
+            spellings: spellings(&names),
+            header,
+            file,
+            naming,
+            table,
+            columns: table.columns.iter().map(|column| (column.name.as_str(), column)).collect(),
+            taken: HashMap::new(),
+            mapping,
+            unknown: Vec::new(),
+        };
         problems.extend((0..names.len()).filter_map(|field| mapper.map_field(field).err()));
         problems.extend(mapper.unknown_names());
         let mapping = mapper.mapping;
@@ -136,7 +147,7 @@ fn naming_problems(names: &[String], header: Option<&Header>, file: &str, naming
         if !names.iter().any(|name| name.trim() == from) {
             problems.push(
                 Error::usage(format!("--map {from}=… names a column that {file} does not have"))
-                    .with_help(format!("it has {}", names.join(", "))),
+                    .with_help(format!("it has {}", listed(names))),
             );
         }
     }
@@ -146,11 +157,17 @@ fn naming_problems(names: &[String], header: Option<&Header>, file: &str, naming
 /// Builds a [`ColumnMapping`], field by field.
 struct FieldMapper<'a> {
     names: &'a [String],
+    /// How many of the names are the same but for capitals and blanks around them.
+    spellings: HashMap<String, usize>,
     /// The header, if the names are from it.
     header: Option<&'a Header>,
     file: &'a str,
     naming: &'a Naming,
     table: &'a Table,
+    /// The columns of the table by name.
+    columns: HashMap<&'a str, &'a Column>,
+    /// The field that each column mapped so far is loaded from.
+    taken: HashMap<&'a str, usize>,
     mapping: ColumnMapping,
     /// Names that no column of the table has, as messages quote them.
     unknown: Vec<String>,
@@ -178,11 +195,12 @@ impl<'a> FieldMapper<'a> {
             }
             return Ok(());
         };
-        if let Some(other) = self.mapping.columns.iter().find(|other| other.column.name == column.name) {
-            let (other, name) = (names[other.field].trim(), name.trim());
+        if let Some(&other) = self.taken.get(column.name.as_str()) {
+            let (other, name) = (names[other].trim(), name.trim());
             let how = if other == name { String::new() } else { format!(", as {other} and as {name}") };
+            let who = self.namer();
             return Err(self
-                .refuse(field, &format!("the header names {} twice{how}", column.name))
+                .refuse(field, &format!("{who} {} twice{how}", column.name))
                 .with_help("every column can be loaded only once"));
         }
         if column.generated {
@@ -191,6 +209,7 @@ impl<'a> FieldMapper<'a> {
                 .refuse(field, &reason)
                 .with_help("leave it out of the file, or skip it with --ignore-extra and --map"));
         }
+        self.taken.insert(&column.name, field);
         let encoder = table.encoder(column);
         self.mapping.columns.push(MappedColumn { field, column: column.clone(), encoder });
         Ok(())
@@ -198,20 +217,24 @@ impl<'a> FieldMapper<'a> {
 
     /// The column that a field called `name` is loaded into; `renamed` is the name that `--map` gives it.
     fn column_for(&self, name: &str, renamed: Option<&str>) -> Option<&'a Column> {
-        match (renamed, self.header) {
-            (Some(column), _) => self.table.column_by_sql_name(column),
-            (None, None) => self.table.column_by_sql_name(name),
-            (None, Some(_)) => {
-                let mut candidates: Vec<&Column> = self.table.columns_for_header(name).collect();
-                let folds_to_same = |other: &&String| other.trim().eq_ignore_ascii_case(name.trim());
-                // Of several names that fold to the same one, each that is exactly a column's name means that column.
-                if self.names.iter().filter(folds_to_same).count() > 1 {
-                    candidates.reverse();
-                }
-                let is_free = |column: &&Column| !self.mapping.names().any(|taken| taken == column.name);
-                candidates.iter().copied().find(is_free).or(candidates.first().copied())
-            }
+        if renamed.is_some() || self.header.is_none() {
+            return self.columns.get(fold(renamed.unwrap_or(name))?.as_str()).copied();
         }
+        let named = |name: &str| self.columns.get(truncate(name)).copied();
+        let folded = named(&spelling(name));
+        let exact = named(name.trim()).or_else(|| named(name));
+        let mut candidates: Vec<&Column> = folded.into_iter().chain(exact).collect();
+        // Of several names that fold to the same one, each that is exactly a column's name means that column.
+        if self.spellings.get(&spelling(name)).is_some_and(|count| *count > 1) {
+            candidates.reverse();
+        }
+        let is_free = |column: &&Column| !self.taken.contains_key(column.name.as_str());
+        candidates.iter().copied().find(is_free).or(candidates.first().copied())
+    }
+
+    /// Who names the columns, and the verb.
+    fn namer(&self) -> &'static str {
+        if self.naming.columns.is_some() { "--columns names" } else { "the header names" }
     }
 
     /// The error for `field`, from 0.
@@ -230,13 +253,37 @@ impl<'a> FieldMapper<'a> {
             return None;
         }
         let line = self.header.map_or_else(String::new, |header| format!(", line {}", header.line));
-        let (unknown, table) = (self.unknown.join(", "), &self.table.name);
+        let (unknown, table, namer) = (listed(&self.unknown), &self.table.name, self.namer());
         let help = other_delimiter(self.names).unwrap_or_else(|| {
             let columns: Vec<&str> = self.table.columns.iter().map(|column| column.name.as_str()).collect();
             format!("its columns are {}; rename with --map, or skip with --ignore-extra", columns.join(", "))
         });
-        let message = format!("{}{line}: the header names {unknown}, which {table} does not have", self.file);
+        let message = format!("{}{line}: {namer} {unknown}, which {table} does not have", self.file);
         Some(Error::input(message).with_help(help))
+    }
+}
+
+/// `name` without what the spelling of an unquoted name does not depend on.
+fn spelling(name: &str) -> String {
+    name.trim().to_ascii_lowercase()
+}
+
+/// How often each of `names` occurs, by its [`spelling`].
+fn spellings(names: &[String]) -> HashMap<String, usize> {
+    let mut spellings = HashMap::with_capacity(names.len());
+    for name in names {
+        *spellings.entry(spelling(name)).or_default() += 1;
+    }
+    spellings
+}
+
+/// `names` for a message, separated by commas: the first of them, if there are many.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let shown = names[..names.len().min(MOST)].join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -8,6 +8,9 @@ use postgres_etl::load::{ColumnLoaded, LoadReport, Mode, log_path};
 use crate::cli::render::Report;
 use crate::cli::render::units::{bytes, count, rate, rows, seconds, server, warnings};
 
+/// The number of ignored columns that are named.
+const MOST_NAMES: usize = 20;
+
 impl Report for LoadReport {
     fn text(&self) -> String {
         let mut lines = vec![headline(self), format!("  rows    {}", sum(self))];
@@ -33,7 +36,10 @@ impl Report for LoadReport {
             lines.push(format!("  default {}: not in the file", self.columns_defaulted.join(", ")));
         }
         if !self.columns_ignored.is_empty() {
-            lines.push(format!("  ignored {}: not in the table", self.columns_ignored.join(", ")));
+            let ignored = &self.columns_ignored;
+            let (first, more) = ignored.split_at(ignored.len().min(MOST_NAMES));
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            lines.push(format!("  ignored {}{more}: not in the table", first.join(", ")));
         }
         lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
         lines.extend(commits(self));

@@ -4,10 +4,12 @@
 //! file, or, for timestamps, with the same meaning. So `007` is text rather than a number, and so are 20-digit numbers,
 //! dates whose order of day and month is ambiguous, and the word `NaN` among integers. NULLs fit every type.
 
+use std::collections::HashMap;
+
 use crate::catalog::TableName;
 use crate::csv::{Field, excerpt};
 use crate::encode::days_in_month;
-use crate::sql::{is_plain, quote};
+use crate::sql::{LONGEST_IDENTIFIER, is_plain, quote, truncate};
 use crate::{Error, Result};
 
 /// The types to choose from, besides `text`.
@@ -91,14 +93,18 @@ impl Inference {
     /// When two columns would have the same name, or a column has none.
     pub(crate) fn new(names: &[String]) -> Result<Self> {
         let mut columns: Vec<InferredColumn> = Vec::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            let lower = name.to_ascii_lowercase();
-            let name = if is_plain(&lower) { lower } else { name.clone() };
+        let mut taken: HashMap<String, usize> = HashMap::with_capacity(names.len());
+        for (index, given) in names.iter().enumerate() {
+            let lower = given.to_ascii_lowercase();
+            let name = truncate(if is_plain(&lower) { &lower } else { given }).to_owned();
             let problem = if name.is_empty() {
                 "has no name".to_owned()
-            } else if let Some(other) = columns.iter().position(|column| column.name == name) {
-                format!("is called {name}, as column {} is: {} and {}", other + 1, names[other], names[index])
+            } else if let Some(&other) = taken.get(&name) {
+                let kept = format!(", of which PostgreSQL keeps the first {LONGEST_IDENTIFIER} bytes");
+                let kept = if given.len() > LONGEST_IDENTIFIER { kept.as_str() } else { "" };
+                format!("is called {name}, as column {} is: {} and {given}{kept}", other + 1, names[other])
             } else {
+                taken.insert(name.clone(), index);
                 let candidates = CandidateType::ALL.to_vec();
                 columns.push(InferredColumn { name, candidates, has_value: false });
                 continue;

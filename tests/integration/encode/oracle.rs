@@ -295,7 +295,7 @@ fn count() -> usize {
 async fn encoder(client: &Client, table: &str) -> Option<Encoder> {
     let name = TableName::parse(table).unwrap();
     let table = Table::find(client, &name).await.unwrap().unwrap();
-    let column = table.columns_for_header("value").next().unwrap();
+    let column = table.column_by_sql_name("value").unwrap();
     table.encoder(column)
 }
 

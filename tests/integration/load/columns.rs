@@ -74,3 +74,51 @@ async fn names_that_fold_to_the_same_name_are_distinguished_or_refused() {
     workplace.succeed(&["load", "data.csv", "-t", "cased"]);
     assert_eq!(workplace.csv_of("SELECT DISTINCT * FROM cased").await, "1,2\n");
 }
+
+/// PostgreSQL keeps 63 bytes of a name, in whole characters.
+#[tokio::test]
+async fn long_names_are_truncated_as_the_server_truncates_them() {
+    let long = |name: &str| name.repeat(40);
+    let (ascii, multibyte) = (long("abcde"), long("aé"));
+    let csv = format!("id,{ascii},{multibyte}\n1,2,3\n");
+    let workplace =
+        Workplace::with_sql(&format!("CREATE TABLE t (id int, {ascii} int, \"{multibyte}\" int)"))
+            .await
+            .csv("data.csv", csv);
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--append"]);
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--append", "--map", &format!("{ascii}={ascii}")]);
+    let created = workplace.succeed(&["load", "data.csv", "-t", "made", "--create"]);
+    assert!(!created.stderr.contains("truncated"), "{created:#?}");
+    for table in ["t", "made"] {
+        assert_eq!(workplace.csv_of(&format!("SELECT DISTINCT * FROM {table}")).await, "1,2,3\n");
+    }
+    workplace.write("twice.csv", format!("{ascii}1,{ascii}2\n1,2\n"));
+    let twice = workplace.fail(&["load", "twice.csv", "-t", "twice", "--create"], 1);
+    assert!(twice.contains("of which PostgreSQL keeps the first 63 bytes"), "{twice}");
+    let twice = workplace.fail(&["load", "twice.csv", "-t", "t"], 1);
+    assert!(twice.contains("twice"), "{twice}");
+}
+
+/// As the first line of a matrix, or of a file with the wrong delimiter.
+#[tokio::test]
+async fn a_header_of_very_many_names_is_matched_and_refused_briefly() {
+    let names: Vec<String> = (0..70_000).map(|number| format!("c{number}")).collect();
+    let workplace = Workplace::with_sql("CREATE TABLE t (c7 int, c69999 int)")
+        .await
+        .csv("wide.csv", names.join(",") + "\n");
+    let error = workplace.fail(&["load", "wide.csv", "-t", "t"], 1);
+    assert!(error.contains("the header names \"c0\", \"c1\", "), "{error}");
+    assert!(error.contains(" and 69978 more, which t does not have"), "{error}");
+    workplace.write("wide.csv", format!("{}\n{}\n", names.join(","), vec!["1"; 70_000].join(",")));
+    workplace.succeed(&["load", "wide.csv", "-t", "t", "--ignore-extra", "-q"]);
+    assert_eq!(workplace.csv_of("SELECT * FROM t").await, "1,1\n");
+}
+
+#[tokio::test]
+async fn an_unknown_name_of_columns_is_not_blamed_on_the_header() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (a int)").await.csv("data.csv", "x,y\n1,2\n");
+    let error = workplace.fail(&["load", "data.csv", "-t", "t", "--columns", "a,b"], 1);
+    assert!(error.contains("--columns names \"b\", which t does not have"), "{error}");
+    let error = workplace.fail(&["load", "data.csv", "-t", "t", "--columns", "a,a"], 1);
+    assert!(error.contains("--columns names a twice"), "{error}");
+}
