@@ -40,8 +40,10 @@ pub struct Table {
     pub oid: u32,
     /// Its name, with the schema in which the server found it.
     pub name: TableName,
-    /// Its kind with an article, such as `a view`; `None` for an ordinary or partitioned table.
+    /// Its kind with an article, such as `a sequence`, if rows cannot be loaded into it; `None` if they can.
     pub other_kind: Option<&'static str>,
+    /// Whether the server itself stores its rows; it does not for a foreign table or a view.
+    pub is_stored: bool,
     /// Whether it is partitioned.
     pub is_partitioned: bool,
     /// Whether it has rules for INSERT, which COPY ignores.
@@ -167,7 +169,9 @@ const RELATION: &str = "
            -- Row trigger (1), BEFORE (2), INSERT (4).
            ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger
                  WHERE tgrelid = c.oid AND tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname),
-           EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND confrelid = c.oid)
+           EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND confrelid = c.oid),
+           -- Row trigger (1), INSERT (4), INSTEAD OF (64).
+           EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND tgtype & 69 = 69)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = pg_catalog.to_regclass($1)";
 
@@ -246,10 +250,10 @@ impl Table {
         let columns = columns.iter().map(|row| column(row, &types)).collect();
         let kind = relation.get::<_, i8>(3).cast_unsigned();
         let other_kind = match kind {
-            b'r' | b'p' => None,
-            b'v' => Some("a view"),
+            b'r' | b'p' | b'f' => None,
+            b'v' if relation.get(14) => None,
+            b'v' => Some("a view without an INSTEAD OF INSERT trigger"),
             b'm' => Some("a materialized view"),
-            b'f' => Some("a foreign table"),
             b'S' => Some("a sequence"),
             _ => Some("not a table"),
         };
@@ -265,6 +269,7 @@ impl Table {
             oid,
             name: TableName { schema: Some(relation.get(1)), table: relation.get(2) },
             other_kind,
+            is_stored: matches!(kind, b'r' | b'p'),
             is_partitioned: kind == b'p',
             has_insert_rules: relation.get(4),
             before_insert_triggers: relation.get(12),
@@ -306,6 +311,7 @@ impl Table {
             oid: 0,
             name: spec.name.clone(),
             other_kind: None,
+            is_stored: true,
             is_partitioned: false,
             has_insert_rules: false,
             before_insert_triggers: Vec::new(),

@@ -144,8 +144,8 @@ async fn insert_all(
     let rejecting = settings.max_rejects.allows_any() && !first_without_rejecting;
     // A COPY under one of the savepoints of rejecting could not freeze its rows, nor can one into the temporary table of
     // --on-conflict.
-    let freeze =
-        (prepared.truncate || prepared.created) && !table.is_partitioned && !rejecting && clause.is_none();
+    let is_new = prepared.truncate || prepared.created;
+    let freeze = is_new && table.is_stored && !table.is_partitioned && !rejecting && clause.is_none();
     let names: Vec<&str> = mapping.names().collect();
     let row_writer = if rejecting && check_can_load(table, Mode::Rows, &names).is_ok() {
         let depth = settings.pipeline_depth;

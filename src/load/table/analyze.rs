@@ -7,14 +7,17 @@ use crate::postgres::server::SessionPool;
 use crate::{Error, Result};
 
 /// Analyze `table` if the `rows` loaded are more than a tenth of it, the default threshold at which autovacuum would
-/// do so later. Return the time it took, in seconds; 0 if the table was not analyzed.
+/// do so later, which passes over foreign tables and views. Return the time it took, in seconds; 0 if the table was not analyzed.
 pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &SessionPool) -> Result<f64> {
     let started = Instant::now();
     let failed = |error| Error::database(&format!("analyze {table}"), error);
     let client = connections.get().await?;
-    let estimate = "SELECT reltuples::float8 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)";
-    let estimated_rows: f64 = client.query_one(estimate, &[&table.sql()]).await.map_err(failed)?.get(0);
-    if rows as f64 <= estimated_rows.max(0.0) / 10.0 {
+    let estimate = "SELECT reltuples::float8 FROM pg_catalog.pg_class
+                    WHERE oid = pg_catalog.to_regclass($1) AND relkind IN ('r', 'p')";
+    let Some(estimate) = client.query_opt(estimate, &[&table.sql()]).await.map_err(failed)? else {
+        return Ok(0.0);
+    };
+    if rows as f64 <= estimate.get::<_, f64>(0).max(0.0) / 10.0 {
         return Ok(0.0);
     }
     // Skip the table rather than wait for another session's lock on it.

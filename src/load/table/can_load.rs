@@ -15,7 +15,7 @@ pub fn check_can_load(table: &Table, mode: Mode, names: &[&str]) -> Result<()> {
     let refuse = |reason: String, help: &str| Err(Error::new(ErrorKind::Database, reason).with_help(help));
     let name = &table.name;
     if let Some(kind) = table.other_kind {
-        return refuse(format!("{name} is {kind}"), "name an ordinary or partitioned table");
+        return refuse(format!("{name} is {kind}"), "name a table, or a view with such a trigger");
     }
     if let Some(column) =
         table.columns.iter().find(|column| !column.insertable && names.contains(&column.name.as_str()))

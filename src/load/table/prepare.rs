@@ -41,9 +41,11 @@ impl PreparedTable {
         let only = if self.table.is_partitioned { "" } else { "ONLY " };
         client.batch_execute(&format!("TRUNCATE {only}{}", name.sql())).await.map_err(|error| {
             let refusal = Error::database(&format!("empty {name}"), error);
-            // The role is not the owner, or another table has a foreign key to this one.
+            // The role is not the owner, another table has a foreign key to this one, or it is a view.
             match refusal.sqlstate() {
-                Some("42501" | "0A000") => refusal.with_help("use --append to add to the table instead"),
+                Some("42501" | "0A000" | "42809") => {
+                    refusal.with_help("use --append to add to the table instead")
+                }
                 _ => refusal,
             }
         })
@@ -91,7 +93,7 @@ pub(crate) async fn defer_indexes(
 ) -> Result<DeferredIndexes> {
     let PreparedTable { table, mapping, .. } = prepared;
     let defer = settings.defer_indexes;
-    if defer == DeferIndexes::Never || mapping.columns.is_empty() {
+    if defer == DeferIndexes::Never || mapping.columns.is_empty() || !table.is_stored {
         return Ok(DeferredIndexes::default());
     }
     if defer == DeferIndexes::Auto {

@@ -12,6 +12,7 @@ mod interruptions;
 mod library;
 mod modes;
 mod null;
+mod other_relations;
 mod outputs;
 mod receipts;
 mod rejects;
