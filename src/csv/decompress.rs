@@ -110,6 +110,8 @@ impl Compression {
             // The second pattern is a skippable frame, with which some tools begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
             b"\xfd7zXZ\0" => Some(Compression::Unsupported("xz")),
+            // The digit is the size of a block, and pi begins the first one.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Some(Compression::Unsupported("bzip2")),
             [b'P', b'K', 3, 4, ..] => Some(Compression::Unsupported("zip")),
             _ => None,
         }
@@ -177,6 +179,8 @@ mod tests {
             assert_eq!(read(bytes).as_deref(), Ok(""));
         }
         assert_eq!(read(b"PK\x03\x04").unwrap_err(), "x is zip-compressed, which is not supported");
+        let bzip2 = b"BZh91AY&SY";
+        assert_eq!(read(bzip2).unwrap_err(), "x is bzip2-compressed, which is not supported");
     }
 
     #[test]

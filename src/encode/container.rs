@@ -95,8 +95,8 @@ impl ArrayEncoder {
         ArrayEncoder { element, element_oid, delimiter, nulls: session.array_nulls }
     }
 
-    /// Encode an array from its literal, such as `{1,2}`. Bounds in unusual notation, and empty arrays inside arrays,
-    /// whose treatment changed in version 17, are left to the server.
+    /// Encode an array from its literal, such as `{1,2}`. Bounds in unusual notation, and empty arrays and misplaced braces
+    /// inside arrays, whose treatment changed in version 17, are left to the server.
     pub(super) fn encode(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         text::check(field)?;
         let mut literal = ArrayLiteral { rest: field };
@@ -122,7 +122,11 @@ impl ArrayEncoder {
         let sizes_at = out.len();
         out.resize(sizes_at + 8 * dimensions, 0);
 
-        let Some(ArrayLayout { sizes, has_nulls }) = self.elements(&mut literal, dimensions, out)? else {
+        let layout = self.elements(&mut literal, dimensions, out).map_err(|refusal| {
+            // Before version 17, arrays such as {{{2}},{3}} were read, in ways of their own.
+            if dimensions > 1 { Refusal::NeedsServer } else { refusal }
+        });
+        let Some(ArrayLayout { sizes, has_nulls }) = layout? else {
             if dimensions > 1 || bounds.is_some() {
                 return Err(Refusal::NeedsServer);
             }

@@ -19,8 +19,9 @@ pub(crate) struct RejectFiles {
     log: AtomicFile,
     csv_path: PathBuf,
     marks: EncodedMarks,
-    /// The line ending of the last record that had one.
-    line_end: Vec<u8>,
+    /// The line ending of the first record that has one, which all records get: input files may differ, but within a
+    /// file all are to be the same. `None` before that record.
+    line_end: Option<Vec<u8>>,
     /// Number of rows written.
     written: u64,
 }
@@ -46,11 +47,11 @@ impl EncodedMarks {
         EncodedMarks { byte_order_mark, line_feed, carriage_return }
     }
 
-    /// The line ending of `record`; `None` if it has none, as the last one of a file may.
-    fn line_end(self, record: &[u8]) -> Option<&[u8]> {
+    /// `record` without its line ending, and that; empty if it has none, as the last one of a file may.
+    fn split_line_end(self, record: &[u8]) -> (&[u8], &[u8]) {
         let line = record.strip_suffix(self.line_feed).unwrap_or(record);
         let line = line.strip_suffix(self.carriage_return).unwrap_or(line);
-        Some(&record[line.len()..]).filter(|end| !end.is_empty())
+        record.split_at(line.len())
     }
 }
 
@@ -70,7 +71,7 @@ impl RejectFiles {
             log: create(&log_path(csv_path))?,
             csv_path: csv_path.to_owned(),
             marks: EncodedMarks::new(encoding),
-            line_end: EncodedMarks::new(encoding).line_feed.to_owned(),
+            line_end: None,
             written: 0,
         })
     }
@@ -80,16 +81,19 @@ impl RejectFiles {
     /// # Errors
     /// When writing fails, for example because the disk is full.
     pub(crate) fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
-        let raw = &reject.raw;
-        for record in [header, raw] {
-            if let Some(line_end) = self.marks.line_end(record) {
-                line_end.clone_into(&mut self.line_end);
-            }
+        let (header, header_end) = self.marks.split_line_end(header);
+        let (record, record_end) = self.marks.split_line_end(&reject.raw);
+        let own_end = if header_end.is_empty() { record_end } else { header_end };
+        if self.line_end.is_none() && !own_end.is_empty() {
+            self.line_end = Some(own_end.to_owned());
         }
-        // The last record of a file may have no line ending, but here another record may follow.
-        let end = if self.marks.line_end(raw).is_some() { &[][..] } else { &self.line_end };
-        let before = if self.written == 0 { [self.marks.byte_order_mark, header] } else { [&[][..]; 2] };
-        let csv = [before[0], before[1], raw, end].iter().try_for_each(|part| self.csv.write_all(part));
+        let end = self.line_end.as_deref().unwrap_or(self.marks.line_feed);
+        let mut parts = vec![record, end];
+        if self.written == 0 {
+            let header = if header.is_empty() { [header, header] } else { [header, end] };
+            parts = [&[self.marks.byte_order_mark][..], &header, &parts].concat();
+        }
+        let csv = parts.iter().try_for_each(|part| self.csv.write_all(part));
         csv.map_err(|error| self.csv.failed(error))?;
         serde_json::to_writer(&mut self.log, reject)
             .map_err(std::io::Error::from)

@@ -345,6 +345,42 @@ async fn rejects_have_the_line_endings_of_their_file() {
     }
 }
 
+/// Files whose line endings differ are loaded together; their rejects have one line ending.
+#[tokio::test]
+async fn rejects_of_files_with_different_line_endings_load_again() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (a int, b text)")
+        .await
+        .csv("dos.csv", "a,b\r\n1,\"x\r\ny\"\r\nbad2,\"x\ny\"\r\n")
+        .csv("unix.csv", "a,b\nbad3,z\n4,w\nbad5,v");
+    for files in [["dos.csv", "unix.csv"], ["unix.csv", "dos.csv"]] {
+        let load = [&["load"], &files[..], &["-t", "t", "--truncate", "--max-rejects", "3"]].concat();
+        assert_eq!(workplace.run(&load).status.code(), Some(3));
+        workplace.write("again.csv", workplace.read("rejects.csv").replace("bad", ""));
+        workplace.succeed(&["load", "again.csv", "-t", "t", "--append"]);
+        let rows = "SELECT a, replace(replace(b, E'\\r', 'R'), E'\\n', 'N') FROM t ORDER BY a";
+        assert_eq!(workplace.csv_of(rows).await, "1,xRNy\n2,xNy\n3,z\n4,w\n5,v\n");
+    }
+}
+
+/// What versions read differently is left to the server, in every mode.
+#[tokio::test]
+async fn arrays_with_misplaced_braces_are_read_as_the_server_reads_them() {
+    let literals = ["{{{2}},{3},{{NULL}}}", "{{1,2},{3}}", "{{1},2}", "{{1,2},{3,4}}", "{{1},{2}", "{{x}}"];
+    let workplace = Workplace::with_sql("CREATE TABLE t (a int[])").await;
+    for literal in literals {
+        let cast = workplace.client().query_one(&format!("SELECT '{literal}'::int[]::text"), &[]).await;
+        workplace.write("data.csv", format!("a\n\"{literal}\"\n"));
+        for mode in MODES {
+            let ran = workplace.run(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
+            assert_eq!(ran.status.success(), cast.is_ok(), "{mode} {literal}: {ran:#?}");
+            if let Ok(row) = &cast {
+                let read: Option<String> = workplace.value("SELECT a::text FROM t").await;
+                assert_eq!(read, row.get::<_, Option<String>>(0), "{mode} {literal}");
+            }
+        }
+    }
+}
+
 /// A file without bad rows loads though its rows refer to later ones.
 #[tokio::test]
 async fn rows_may_refer_to_later_rows() {
