@@ -75,6 +75,12 @@ pub struct Column {
     pub modifier: i32,
     /// The OID of the array type over its type; 0 if there is none.
     pub array_oid: u32,
+    /// The byte between two values in the text format of that array (`typdelim`); `None` where such an array cannot
+    /// carry the column's values.
+    ///
+    /// It cannot if there is no array type, if the type is a composite, which `unnest()` splits into its attributes, or
+    /// if the session's `array_nulls` is off, so that the text format has no NULL.
+    pub text_array_delimiter: Option<u8>,
     /// Whether it is `GENERATED ALWAYS AS (…)`: computed by the server, never written.
     pub generated: bool,
     /// Whether it is `GENERATED ALWAYS AS IDENTITY`: to write it, an INSERT needs `OVERRIDING SYSTEM VALUE`.
@@ -180,7 +186,7 @@ const COLUMNS: &str = "
     SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
            t.typarray, a.attgenerated <> '',
            pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
-           pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a', a.atttypmod
+           pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a', a.atttypmod, t.typdelim
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum";
@@ -219,13 +225,24 @@ fn describe(oid: u32, types: &HashMap<u32, &Row>) -> Type {
     Type { oid, kind }
 }
 
+/// Whether the type `oid` is a composite, or a domain over one.
+fn is_composite(oid: u32, types: &HashMap<u32, &Row>) -> bool {
+    types.get(&oid).is_some_and(|row| match row.get::<_, i8>(1).cast_unsigned() {
+        b'd' => is_composite(row.get(2), types),
+        kind => kind == b'c',
+    })
+}
+
 /// A column from a row of [`COLUMNS`].
-fn column(row: &Row, types: &HashMap<u32, &Row>) -> Column {
+fn column(row: &Row, types: &HashMap<u32, &Row>, session: &SessionParams) -> Column {
+    let array_oid = row.get(3);
+    let has_text_array = array_oid != 0 && session.array_nulls && !is_composite(row.get(1), types);
     Column {
         name: row.get(0),
         column_type: describe(row.get(1), types),
         type_name: row.get(2),
-        array_oid: row.get(3),
+        array_oid,
+        text_array_delimiter: has_text_array.then(|| row.get::<_, i8>(9).cast_unsigned()),
         generated: row.get(4),
         insertable: row.get(5),
         base_name: row.get(6),
@@ -246,8 +263,6 @@ impl Table {
         let oid: u32 = relation.get(0);
         let columns = client.query(COLUMNS, &[&oid]).await.map_err(failed)?;
         let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
-        let types = types.iter().map(|row| (row.get(0), row)).collect();
-        let columns = columns.iter().map(|row| column(row, &types)).collect();
         let kind = relation.get::<_, i8>(3).cast_unsigned();
         let other_kind = match kind {
             b'r' | b'p' | b'f' => None,
@@ -265,6 +280,8 @@ impl Table {
             interval_style: relation.get(9),
             array_nulls: relation.get(10),
         };
+        let types = types.iter().map(|row| (row.get(0), row)).collect();
+        let columns = columns.iter().map(|row| column(row, &types, &session)).collect();
         Ok(Some(Table {
             oid,
             name: TableName { schema: Some(relation.get(1)), table: relation.get(2) },
@@ -300,6 +317,8 @@ impl Table {
                 type_name,
                 base_name,
                 array_oid,
+                // As with the modifier below.
+                text_array_delimiter: None,
                 // The modifier matters only in statements, of which there are none without a server.
                 modifier: -1,
                 generated,

@@ -1,7 +1,8 @@
 //! The server's refusals of rows: errors with a remedy, and which of them are about rows at all.
 
+use tokio_postgres::error::Severity;
+
 use crate::Error;
-use crate::catalog::Table;
 
 /// The error for a refusal by the server, with a remedy where the server sent no hint.
 pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error {
@@ -30,14 +31,34 @@ fn with_remedy(refusal: Error) -> Error {
     }
 }
 
-/// Whether the load may succeed without some of its rows. PostgreSQL's appendix A lists the classes of SQLSTATE.
-pub(crate) fn is_about_rows(error: &tokio_postgres::Error, table: &Table) -> bool {
-    let Some(db) = error.as_db_error() else { return false };
-    // 42501 may be about the row if a row security policy exists. Since the statement was already prepared, the other
-    // codes can only be about a value: the syntax of a tsvector, a malformed or unknown name in a regclass or regproc.
-    // PostGIS raises XX000 for a geometry that it cannot parse.
-    let code = db.code().code();
-    (code == "42501" && table.has_row_security)
-        || matches!(code, "42601" | "42602" | "42704" | "42883" | "42P01" | "XX000")
-        || !matches!(&code[..2], "08" | "0A" | "25" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX")
+/// What a refusal by the server is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusalScope {
+    /// A row: the load may succeed without it.
+    Row,
+    /// A row, provided that others are accepted; otherwise the table, or what its triggers refer to.
+    ///
+    /// The statement was prepared before, so that such an error is usually about a value: the syntax of a tsvector, a
+    /// label of an ltree, a name in a `regclass`, an unsupported flag in a jsonpath.
+    RowIfOthersPass,
+    /// The session or the server, as for a lost connection, a deadlock, a full disk or a cancelled statement.
+    Session,
+}
+
+impl RefusalScope {
+    /// The scope of `error`, by the class of its SQLSTATE (PostgreSQL's appendix A). No class is excluded that a value
+    /// can cause.
+    pub(crate) fn new(error: &tokio_postgres::Error) -> RefusalScope {
+        let Some(db) = error.as_db_error() else { return RefusalScope::Session };
+        let code = db.code().code();
+        let ends_session = matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+        if ends_session || matches!(code, "55P03" | "XX001" | "XX002") {
+            return RefusalScope::Session;
+        }
+        match &code[..2] {
+            "08" | "25" | "40" | "53" | "57" | "58" | "F0" => RefusalScope::Session,
+            "0A" | "42" | "55" | "XX" => RefusalScope::RowIfOthersPass,
+            _ => RefusalScope::Row,
+        }
+    }
 }

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::catalog::Table;
+use crate::error::Location;
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::chunk::{CHUNK_ROWS, Chunk};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
-use crate::load::refusal::{is_about_rows, refusal_error};
+use crate::load::refusal::{RefusalScope, refusal_error};
 use crate::load::reject::duplicates::UniqueIndex;
 use crate::load::write::Writer;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
@@ -45,6 +46,10 @@ pub(crate) struct RejectIsolator<'a> {
     piece_rows: usize,
     /// Rows in the next run: how many are written one by one before the length of a piece is reconsidered.
     run_rows: usize,
+    /// Whether the server has accepted any row of the load, which shows that a refusal is about the refused row.
+    any_accepted: bool,
+    /// The first refusal that may be about more than its row, until a row is accepted.
+    doubtful: Option<Error>,
 }
 
 /// Rows written and rows rejected so far.
@@ -77,13 +82,16 @@ impl<'a> RejectIsolator<'a> {
             indexes,
             piece_rows,
             run_rows,
+            any_accepted: false,
+            doubtful: None,
         }
     }
 
     /// Write `chunk`; return the server's counts, and the rejected rows in the order of the chunk.
     ///
     /// # Errors
-    /// When the server's error is not about a row, as for a lost connection, a full disk or a deadlock.
+    /// When the server's error is not about a row, as for a lost connection, a full disk or a deadlock, or as far as the
+    /// rows show: none was accepted so far.
     pub(crate) async fn write(&mut self, chunk: &Chunk) -> Result<(RowCounts, Vec<Reject>)> {
         let mut written = WrittenRows::default();
         let mut start = 0;
@@ -97,7 +105,10 @@ impl<'a> RejectIsolator<'a> {
                 self.write_piece(chunk, piece, &mut written).await?
             };
         }
-        Ok((written.counts, written.rejects))
+        match self.doubtful.take().filter(|_| !self.any_accepted) {
+            Some(error) => Err(error),
+            None => Ok((written.counts, written.rejects)),
+        }
     }
 
     /// Write the rows `run` one by one, adapt the length of the next piece and run, and return the next row.
@@ -181,13 +192,19 @@ impl<'a> RejectIsolator<'a> {
         };
         for (row, result) in rows.zip(results) {
             match result {
-                Ok(counts) => written.counts += counts,
-                Err(error) if is_about_rows(&error, self.table) => {
+                Ok(counts) => {
+                    self.any_accepted = true;
+                    written.counts += counts;
+                }
+                Err(error) if RefusalScope::new(&error) != RefusalScope::Session => {
                     // `reason` takes the key's columns from the index.
                     self.index(&error).await?;
                     let detail = error.as_db_error().and_then(|db| db.detail()).map(str::to_owned);
                     let reason = Reason { detail, ..self.reason(&error) };
                     written.rejects.push(chunk.reject(row, reason));
+                    if RefusalScope::new(&error) == RefusalScope::RowIfOthersPass && self.doubtful.is_none() {
+                        self.doubtful = Some(self.refused_row(chunk, row, error));
+                    }
                 }
                 Err(error) => return Err(self.not_about_rows(error)),
             }
@@ -202,11 +219,12 @@ impl<'a> RejectIsolator<'a> {
         match self.writer.write(self.client, &mut feed).await {
             Ok(counts) => {
                 self.execute("RELEASE piece").await?;
+                self.any_accepted = true;
                 Ok(Ok(counts))
             }
             Err(WriteFailure::Input(error)) => Err(error),
             Err(WriteFailure::Server { error, rows }) => {
-                if !is_about_rows(&error, self.table) {
+                if RefusalScope::new(&error) == RefusalScope::Session {
                     return Err(self.not_about_rows(error));
                 }
                 self.execute("ROLLBACK TO piece; RELEASE piece").await?;
@@ -275,6 +293,13 @@ impl<'a> RejectIsolator<'a> {
     /// The error for a refusal that is not about a row, so that rejecting rows would not help.
     fn not_about_rows(&self, error: PgError) -> Error {
         refusal_error(&format!("load rows into {}", self.table.name), error)
+    }
+
+    /// The error for the refusal of `row` of `chunk`, in a load of which no row was accepted.
+    fn refused_row(&self, chunk: &Chunk, row: usize, error: PgError) -> Error {
+        let line = chunk.lines.get(row);
+        let doing = format!("load {}, line {line} into {}", chunk.file, self.table.name);
+        refusal_error(&doing, error).at(Location::on_line(&chunk.file, line))
     }
 
     async fn execute(&self, sql: &str) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
 use crate::load::options::Mode;
-use crate::load::refusal::{is_about_rows, refusal_error};
+use crate::load::refusal::{RefusalScope, refusal_error};
 use crate::load::reject::RejectingLoad;
 use crate::load::report::Phases;
 use crate::load::run::commit::{Committer, transaction_id};
@@ -104,7 +104,7 @@ async fn finish(client: &Client, settings: &LoadSettings, prepared: &PreparedTab
     let mode = settings.input.mode;
     // Before the constraints, whose checks may use the indexes.
     prepared.indexes.rebuild(client).await.map_err(|error| {
-        let is_about_rows = is_about_rows(&error, &prepared.table);
+        let is_about_rows = RefusalScope::new(&error) == RefusalScope::Row;
         let refusal = refusal_error(&format!("rebuild the indexes of {}", prepared.table.name), error);
         if !is_about_rows {
             return Stopped::Error(refusal);

@@ -7,7 +7,7 @@ use crate::catalog::Table;
 use crate::error::ErrorKind;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::options::Mode;
-use crate::load::refusal::{is_about_rows, refusal_error};
+use crate::load::refusal::{RefusalScope, refusal_error};
 use crate::load::settings::LoadSettings;
 use crate::load::write::outcome::WriteFailure;
 use crate::progress::Progress;
@@ -45,7 +45,7 @@ pub(crate) fn stop_or_retry(
     let is_duplicate_key = failure.code() == Some(&SqlState::CARDINALITY_VIOLATION);
     let (is_about_rows, is_located) = match &failure {
         WriteFailure::Server { error, rows } => {
-            (is_about_rows(error, table), rows.is_some_and(|(first, last)| first == last))
+            (RefusalScope::new(error) != RefusalScope::Session, rows.is_some_and(|(first, last)| first == last))
         }
         WriteFailure::Input(error) => (error.kind() == ErrorKind::Input, true),
     };

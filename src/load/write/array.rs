@@ -1,4 +1,4 @@
-//! Arrays in PostgreSQL's binary format, built from encoded elements.
+//! Arrays in PostgreSQL's binary format, built from encoded elements, and in its text format.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use postgres_types::Type;
@@ -46,6 +46,46 @@ impl ArrayBuilder {
         header.put_i32(length);
         header.put_i32(1);
         bytes.freeze()
+    }
+}
+
+/// Builds a one-dimensional array in text format: `{"a",NULL,"b"}`.
+pub(crate) struct TextArrayBuilder {
+    pub(crate) bytes: BytesMut,
+    delimiter: u8,
+}
+
+impl TextArrayBuilder {
+    /// An empty array, whose elements `delimiter` will separate.
+    pub(crate) fn new(delimiter: u8) -> Self {
+        TextArrayBuilder { bytes: BytesMut::new(), delimiter }
+    }
+
+    /// Append an element; `None` for NULL.
+    pub(crate) fn push(&mut self, value: Option<&[u8]>) {
+        self.bytes.put_u8(if self.bytes.is_empty() { b'{' } else { self.delimiter });
+        let Some(value) = value else {
+            self.bytes.put_slice(b"NULL");
+            return;
+        };
+        self.bytes.put_u8(b'"');
+        for piece in value.split_inclusive(|byte| matches!(byte, b'"' | b'\\')) {
+            // A piece ends with the byte to escape, except the last.
+            match piece.split_last() {
+                Some((&special @ (b'"' | b'\\'), before)) => {
+                    self.bytes.put_slice(before);
+                    self.bytes.put_slice(&[b'\\', special]);
+                }
+                _ => self.bytes.put_slice(piece),
+            }
+        }
+        self.bytes.put_u8(b'"');
+    }
+
+    /// The complete array, of at least one element.
+    pub(crate) fn finish(mut self) -> Bytes {
+        self.bytes.put_u8(b'}');
+        self.bytes.freeze()
     }
 }
 

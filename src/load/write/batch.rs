@@ -1,22 +1,20 @@
 //! Mode batch: one `INSERT … SELECT FROM unnest(…)` per batch, with one array parameter per column.
 //!
 //! A batch of any size has as many parameters as columns, so it never reaches the protocol's limit of 65,535
-//! parameters. Columns whose values the server parses are sent as arrays of text and cast; so are columns of an array
-//! type, because `unnest()` would flatten them.
+//! parameters. [`ArrayFormat`] says how the array of a column is sent, so that the server reads every value as COPY does.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
-use crate::catalog::TableName;
+use crate::catalog::{Column, TableName};
 use crate::load::chunk::Tuple;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::mapping::{ColumnMapping, ValueFormat};
-use crate::load::write::array::{ArrayBuilder, array_type};
+use crate::load::write::array::{ArrayBuilder, TextArrayBuilder, array_type};
 use crate::load::write::conflict::ConflictClause;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::load::write::params::EncodedParam;
@@ -29,6 +27,33 @@ const MAX_BATCHES: usize = 4;
 
 /// A batch is sent early when the values of one column exceed this size, in bytes, to bound memory.
 const MAX_COLUMN_BYTES: usize = 1024 * 1024;
+
+/// How the values of a column are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ArrayFormat {
+    /// An array of the column's type, in binary format: this program has parsed the values.
+    Binary,
+    /// An array of the column's type, in text format with this delimiter. The server calls the type's input function for
+    /// each value, as COPY does. A cast from text would not: for a domain it ignores the modifier of the base type, and
+    /// for `regclass` it takes digits for a name.
+    Text(u8),
+    /// A binary array of text, whose elements a function or a cast turns into the column's type: for a type whose
+    /// modifier the input function has to know, and for one whose arrays `unnest()` would take apart.
+    ConvertedText,
+}
+
+impl ArrayFormat {
+    /// How to send values of `column` that are in `format`.
+    fn new(column: &Column, format: ValueFormat) -> ArrayFormat {
+        match (format, column.text_array_delimiter) {
+            (ValueFormat::Binary, _) => ArrayFormat::Binary,
+            (ValueFormat::Text, Some(delimiter)) if column.read_with_modifier("").is_none() => {
+                ArrayFormat::Text(delimiter)
+            }
+            (ValueFormat::Text, _) => ArrayFormat::ConvertedText,
+        }
+    }
+}
 
 /// Inserts batches of rows over one connection.
 #[derive(Debug)]
@@ -71,7 +96,7 @@ impl BatchWriter {
             if batch.formats.as_ref() != Some(&chunk.formats) {
                 // A statement is prepared for one set of formats.
                 counts += self.send(client, &mut batch, &mut pipeline).await?;
-                batch = Batch::new(rows, Arc::clone(&chunk.formats));
+                batch = Batch::new(rows, Arc::clone(&chunk.formats), &self.mapping);
             }
             for tuple in chunk.iter() {
                 batch.push(tuple);
@@ -120,7 +145,7 @@ impl BatchWriter {
         let (mut types, mut parameters, mut names, mut values) = (vec![], vec![], vec![], vec![]);
         for (index, mapped) in self.mapping.columns.iter().enumerate() {
             let name = format!("c{index}");
-            if formats[index] == ValueFormat::Text {
+            if ArrayFormat::new(&mapped.column, formats[index]) == ArrayFormat::ConvertedText {
                 types.push(Type::TEXT_ARRAY);
                 let value = mapped.column.read_with_modifier(&name);
                 let value = value.unwrap_or_else(|| format!("CAST({name} AS {})", mapped.column.base_name));
@@ -156,8 +181,7 @@ type BatchResult = Result<RowCounts, (PgError, (u64, u64))>;
 
 async fn insert_one(client: &Client, statement: Statement, batch: EncodedBatch) -> BatchResult {
     let EncodedBatch { arrays, rows } = batch;
-    let parameters =
-        arrays.into_iter().map(|array| EncodedParam { value: Some(array), format: ValueFormat::Binary });
+    let parameters = arrays.into_iter();
     let refused = |error| (error, rows);
     if statement.columns().is_empty() {
         let inserted = client.execute_raw(&statement, parameters).await.map_err(refused)?;
@@ -184,7 +208,7 @@ fn count(result: BatchResult) -> Result<RowCounts, WriteFailure> {
 /// A batch under construction, column by column.
 #[derive(Default)]
 struct Batch {
-    columns: Vec<ArrayBuilder>,
+    columns: Vec<ColumnBuilder>,
     formats: Option<Arc<[ValueFormat]>>,
     /// Its first row, counted from 0 over the whole feed.
     first: u64,
@@ -194,15 +218,16 @@ struct Batch {
 
 /// A batch ready to be sent.
 struct EncodedBatch {
-    /// A binary array for each column.
-    arrays: Vec<Bytes>,
+    /// An array for each column.
+    arrays: Vec<EncodedParam>,
     /// The first and the last of its rows, counted from 0 over the whole feed.
     rows: (u64, u64),
 }
 
 impl Batch {
-    fn new(first: u64, formats: Arc<[ValueFormat]>) -> Self {
-        let columns = formats.iter().map(|_| ArrayBuilder::new()).collect();
+    fn new(first: u64, formats: Arc<[ValueFormat]>, mapping: &ColumnMapping) -> Self {
+        let columns = mapping.columns.iter().zip(formats.iter());
+        let columns = columns.map(|(mapped, &format)| ColumnBuilder::new(&mapped.column, format)).collect();
         Batch { columns, formats: Some(formats), first, end: first }
     }
 
@@ -218,23 +243,58 @@ impl Batch {
     }
 
     fn is_large(&self) -> bool {
-        self.columns.iter().any(|column| column.bytes.len() > MAX_COLUMN_BYTES)
+        self.columns.iter().any(|column| column.len() > MAX_COLUMN_BYTES)
     }
 
     /// Take the rows out, leaving an empty batch that begins after them.
     fn take(&mut self, mapping: &ColumnMapping) -> EncodedBatch {
         let formats = self.formats.clone().expect("a batch with rows has formats");
-        let empty = Batch::new(self.end, Arc::clone(&formats));
+        let empty = Batch::new(self.end, formats, mapping);
         let full = std::mem::replace(self, empty);
         let (rows, last) = (full.rows() as i32, full.end - 1);
-        let arrays = full.columns.into_iter().enumerate().map(|(index, column)| {
-            let element = if formats[index] == ValueFormat::Text {
-                Type::TEXT.oid()
-            } else {
-                mapping.columns[index].column.column_type.oid
-            };
-            column.finish(element, rows)
-        });
+        let arrays = full.columns.into_iter().map(|column| column.finish(rows));
         EncodedBatch { arrays: arrays.collect(), rows: (full.first, last) }
+    }
+}
+
+/// The array of a column under construction.
+enum ColumnBuilder {
+    /// In binary format, with the OID of the elements' type.
+    Binary(ArrayBuilder, u32),
+    /// In text format.
+    Text(TextArrayBuilder),
+}
+
+impl ColumnBuilder {
+    fn new(column: &Column, format: ValueFormat) -> ColumnBuilder {
+        match ArrayFormat::new(column, format) {
+            ArrayFormat::Binary => ColumnBuilder::Binary(ArrayBuilder::new(), column.column_type.oid),
+            ArrayFormat::Text(delimiter) => ColumnBuilder::Text(TextArrayBuilder::new(delimiter)),
+            ArrayFormat::ConvertedText => ColumnBuilder::Binary(ArrayBuilder::new(), Type::TEXT.oid()),
+        }
+    }
+
+    fn push(&mut self, value: Option<&[u8]>) {
+        match self {
+            ColumnBuilder::Binary(array, _) => array.push(value),
+            ColumnBuilder::Text(array) => array.push(value),
+        }
+    }
+
+    /// Length so far, in bytes.
+    fn len(&self) -> usize {
+        match self {
+            ColumnBuilder::Binary(array, _) => array.bytes.len(),
+            ColumnBuilder::Text(array) => array.bytes.len(),
+        }
+    }
+
+    /// The array of `rows` values as a parameter.
+    fn finish(self, rows: i32) -> EncodedParam {
+        let (value, format) = match self {
+            ColumnBuilder::Binary(array, oid) => (array.finish(oid, rows), ValueFormat::Binary),
+            ColumnBuilder::Text(array) => (array.finish(), ValueFormat::Text),
+        };
+        EncodedParam { value: Some(value), format }
     }
 }

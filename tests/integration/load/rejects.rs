@@ -395,3 +395,50 @@ async fn rows_may_refer_to_later_rows() {
     assert_eq!(workplace.run(&flags).status.code(), Some(3));
     assert_eq!(workplace.count("t").await, 2);
 }
+
+/// Whatever SQLSTATE the server refuses a value with, the row is rejected once others pass, and the error names its
+/// line where no row may be rejected.
+#[tokio::test]
+async fn a_value_is_rejected_whatever_the_code_of_its_refusal() {
+    for (sql_type, bad, good, sqlstate) in [
+        ("regproc", "abs", "version", "42725"),
+        ("regclass", "a.b.c", "pg_class", "0A000"),
+        ("jsonpath", r#"$ ? (@ like_regex \"a\" flag \"x\")"#, "$.a", "0A000"),
+        ("aclitem", "nobody_at_all=r/nobody_at_all", "", "42704"),
+    ] {
+        let bad = bad.replace('\\', "").replace('"', "\"\"");
+        let workplace = Workplace::with_sql(&format!("CREATE TABLE t (id int, v {sql_type})"))
+            .await
+            .csv("data.csv", format!("id,v\n1,\"{bad}\"\n2,{good}\n3,{good}\n"));
+        for mode in MODES {
+            let load = ["load", "data.csv", "-t", "t", "--truncate", "--mode", mode];
+            let error = workplace.fail(&load, 1);
+            assert!(error.contains("data.csv, line 2"), "{mode}, {sql_type}: {error}");
+            let ran = workplace.run(&[&load[..], &["--max-rejects", "1", "--rejects", "bad.csv"]].concat());
+            assert_eq!(ran.status.code(), Some(3), "{mode}, {sql_type}: {ran:#?}");
+            assert_eq!(workplace.count("t").await, 2, "{mode}, {sql_type}");
+            let log = workplace.read_json("bad.log.jsonl");
+            assert_eq!(log["first_line"], 2, "{mode}, {sql_type}");
+            assert_eq!(log["sqlstate"], sqlstate, "{mode}, {sql_type}");
+        }
+    }
+}
+
+/// Where no row is accepted, an error that may be about the table is not taken for one about the rows.
+#[tokio::test]
+async fn a_broken_trigger_ends_the_load_instead_of_rejecting_every_row() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int);
+         CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM 1 FROM does_not_exist; RETURN NEW; END $$;
+         CREATE TRIGGER broken BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION broken()",
+    )
+    .await
+    .csv("data.csv", "id\n1\n2\n3\n");
+    for mode in MODES {
+        let load = ["load", "data.csv", "-t", "t", "--mode", mode, "--max-rejects", "100%"];
+        let error = workplace.fail(&load, 1);
+        assert!(error.contains("data.csv, line 2"), "{mode}: {error}");
+        assert!(error.contains("does_not_exist"), "{mode}: {error}");
+    }
+}

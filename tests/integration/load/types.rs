@@ -1,6 +1,6 @@
 //! `load`: columns of every type, encoded by the program or parsed by the server.
 
-use crate::support::load::{MODES, copy_csv};
+use crate::support::load::{MODES, copy_csv, try_copy_csv};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Every mode stores what the server's own COPY stores, and reports in which format each column was sent.
@@ -121,4 +121,70 @@ async fn dates_that_depend_on_datestyle_are_reported() {
     let ran = ProgramOutput::from_command(command);
     assert!(ran.stdout.contains("DateStyle ISO, DMY"), "{ran:#?}");
     assert_eq!(workplace.csv_of("SELECT day FROM t").await, "2026-10-20\n");
+}
+
+/// Every mode stores the bytes that the server's own COPY stores, or all of them refuse the value: for each built-in
+/// type, and for domains, enums, composites, ranges and arrays, where a cast from text differs from the input function.
+#[tokio::test]
+async fn every_value_is_read_by_the_types_own_input_function() {
+    let workplace = Workplace::with_sql(
+        r#"CREATE DOMAIN years AS interval year; CREATE DOMAIN more_years AS years;
+           CREATE DOMAIN price AS numeric(6,2); CREATE DOMAIN short AS varchar(3); CREATE DOMAIN bits AS bit(4);
+           CREATE DOMAIN instant AS timestamptz(0); CREATE DOMAIN prices AS numeric(6,2)[]; CREATE DOMAIN area AS box;
+           CREATE DOMAIN relation AS regclass; CREATE DOMAIN small AS int CHECK (VALUE < 10);
+           CREATE TYPE mood AS ENUM ('ok', 'a,"b\c'); CREATE TYPE pair AS (a numeric(6,2), b years);
+           CREATE DOMAIN positive_pair AS pair CHECK ((VALUE).a > 0);
+           CREATE TYPE prices_between AS RANGE (subtype = price)"#,
+    )
+    .await;
+    let base = "SELECT format_type(oid, NULL) FROM pg_type WHERE typnamespace = 'pg_catalog'::regnamespace
+                AND typtype IN ('b', 'r', 'm') 
+                AND typelem NOT IN (SELECT oid FROM pg_type WHERE typtype IN ('c', 'p')) ORDER BY oid";
+    let declared = "years more_years price short bits instant prices area relation small mood pair positive_pair
+        prices_between years[] price[] mood[] pair[] numeric(6,2) bit(4) varchar(3) char(3) time(1) box[]";
+    let built_in = workplace.csv_of(base).await;
+    let built_in = built_in.lines().map(|line| line.trim_matches('"').replace("\"\"", "\""));
+    let types: Vec<String> = built_in
+        .chain(declared.split_whitespace().map(str::to_owned))
+        .chain(["interval year", "interval(2)", "timestamp(0)"].map(str::to_owned))
+        .collect();
+    for sql_type in types {
+        check_literals(&workplace, &sql_type).await;
+    }
+}
+
+/// Literals of many types, each of which is loaded into a column of every type.
+const LITERALS: &[&str] = &[
+    "44", "1259", "1e-20000", "pg_class", "abs", "ok", r#"a,"b\c"#, "NULL", "", " ", "{}", "{5}", "{1e-20000}",
+    "{NULL,1}", "(1,5)", "(1e-20000,)", "[1,2)", "{[1,2)}", "1.005", "1010", "t", "((1,2),(3,4))", "{(1,2),(3,4)}",
+    "2021-01-02 03:04:05.678", "1 year 2 mons", "04:05:06.789", "abcd", "abc  ", r#"{"a": 1}"#, "$.a", "a & b", "1:2",
+    "10.0.0.1", "0/16", "<a/>", "\\x00ff",
+];
+
+/// Load every literal into a table with a column of `sql_type`, with each mode and with COPY.
+async fn check_literals(workplace: &Workplace, sql_type: &str) {
+    workplace
+        .execute(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (id int, v {sql_type})"))
+        .await;
+    let mut csv = "id,v\n".to_owned();
+    let mut accepted = String::new();
+    for (id, literal) in LITERALS.iter().enumerate() {
+        let row = format!("{id},\"{}\"\n", literal.replace('"', "\"\""));
+        csv += &row;
+        if try_copy_csv(workplace, "t", format!("id,v\n{row}").as_bytes()).await.is_ok() {
+            accepted += &format!("{literal}, ");
+        }
+    }
+    // NULLs among the values.
+    csv += "100,\n";
+    copy_csv(workplace, "t", b"id,v\n100,\n").await;
+    let stored = "SELECT id, v, pg_column_size(v) FROM t ORDER BY id";
+    let reference = workplace.csv_of(stored).await;
+    workplace.write("data.csv", &csv);
+    for mode in MODES {
+        workplace.run(&[
+            "load", "data.csv", "-t", "t", "--truncate", "--mode", mode, "--max-rejects", "100%", "--rejects", "bad.csv",
+        ]);
+        assert_eq!(workplace.csv_of(stored).await, reference, "{mode}, {sql_type}; COPY takes {accepted}");
+    }
 }

@@ -19,10 +19,19 @@ pub(crate) const HEADER: &str = "id,name,age,isMarried,city,state,country\n";
 
 /// Fill `table` with what the server's own COPY makes of `csv`.
 pub(crate) async fn copy_csv(workplace: &Workplace, table: &str, csv: &[u8]) {
+    try_copy_csv(workplace, table, csv).await.unwrap();
+}
+
+/// As [`copy_csv`], or the server's refusal.
+pub(crate) async fn try_copy_csv(
+    workplace: &Workplace,
+    table: &str,
+    csv: &[u8],
+) -> Result<(), tokio_postgres::Error> {
     let sql = format!("COPY {table} FROM STDIN (FORMAT csv, HEADER)");
-    let mut sink = pin!(workplace.client().copy_in::<_, Bytes>(&sql).await.unwrap());
-    sink.send(Bytes::copy_from_slice(csv)).await.unwrap();
-    sink.finish().await.unwrap();
+    let mut sink = pin!(workplace.client().copy_in::<_, Bytes>(&sql).await?);
+    sink.send(Bytes::copy_from_slice(csv)).await?;
+    sink.finish().await.map(|_| ())
 }
 
 /// The counts of a report under `keys`.
