@@ -142,9 +142,9 @@ async fn every_value_is_read_by_the_types_own_input_function() {
                 AND typelem NOT IN (SELECT oid FROM pg_type WHERE typtype IN ('c', 'p')) ORDER BY oid";
     let declared = "years more_years price short bits instant prices area relation small mood pair positive_pair
         prices_between years[] price[] mood[] pair[] numeric(6,2) bit(4) varchar(3) char(3) time(1) box[]";
-    let built_in = workplace.csv_of(base).await;
-    let built_in = built_in.lines().map(|line| line.trim_matches('"').replace("\"\"", "\""));
+    let built_in: Vec<String> = workplace.values(base).await;
     let types: Vec<String> = built_in
+        .into_iter()
         .chain(declared.split_whitespace().map(str::to_owned))
         .chain(["interval year", "interval(2)", "timestamp(0)"].map(str::to_owned))
         .collect();
