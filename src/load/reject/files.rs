@@ -1,7 +1,7 @@
 //! The two files for rejected rows.
 //!
 //! `FILE.csv` gets the header and the original bytes of each row, so that it can be loaded with the same options once
-//! the rows are corrected; `FILE.log.jsonl` gets one JSON object per row, with its position and the reason.
+//! the rows are corrected; only the line endings are made equal, because a file with several kinds cannot be loaded; `FILE.log.jsonl` gets one JSON object per row, with its position and the reason.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ pub(crate) struct RejectFiles {
     log: AtomicFile,
     csv_path: PathBuf,
     marks: EncodedMarks,
-    /// The line ending of the last record that had one.
-    line_end: Vec<u8>,
+    /// The line ending of every record: that of the first record that had one; `None` before.
+    line_end: Option<Vec<u8>>,
     /// Number of rows written.
     written: u64,
 }
@@ -70,7 +70,7 @@ impl RejectFiles {
             log: create(&log_path(csv_path))?,
             csv_path: csv_path.to_owned(),
             marks: EncodedMarks::new(encoding),
-            line_end: EncodedMarks::new(encoding).line_feed.to_owned(),
+            line_end: None,
             written: 0,
         })
     }
@@ -80,16 +80,17 @@ impl RejectFiles {
     /// # Errors
     /// When writing fails, for example because the disk is full.
     pub(crate) fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
-        let raw = &reject.raw;
-        for record in [header, raw] {
-            if let Some(line_end) = self.marks.line_end(record) {
-                line_end.clone_into(&mut self.line_end);
-            }
+        // The files of a load may differ in their line endings, and the last record of a file may have none.
+        let raw = &reject.raw[..];
+        let own_end = self.marks.line_end(raw).unwrap_or_default();
+        let line = &raw[..raw.len() - own_end.len()];
+        if self.line_end.is_none() {
+            self.line_end =
+                [header, raw].iter().find_map(|record| self.marks.line_end(record)).map(<[u8]>::to_vec);
         }
-        // The last record of a file may have no line ending, but here another record may follow.
-        let end = if self.marks.line_end(raw).is_some() { &[][..] } else { &self.line_end };
+        let end = self.line_end.as_deref().unwrap_or(self.marks.line_feed);
         let before = if self.written == 0 { [self.marks.byte_order_mark, header] } else { [&[][..]; 2] };
-        let csv = [before[0], before[1], raw, end].iter().try_for_each(|part| self.csv.write_all(part));
+        let csv = [before[0], before[1], line, end].iter().try_for_each(|part| self.csv.write_all(part));
         csv.map_err(|error| self.csv.failed(error))?;
         serde_json::to_writer(&mut self.log, reject)
             .map_err(std::io::Error::from)

@@ -406,3 +406,22 @@ async fn a_broken_trigger_ends_the_load_instead_of_rejecting_every_row() {
         assert!(error.contains("does_not_exist"), "{mode}: {error}");
     }
 }
+
+/// Files with different line endings leave rejects that can be loaded again.
+#[tokio::test]
+async fn rejects_of_files_with_different_line_endings_load_again() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int, note text)")
+        .await
+        .csv("a.csv", "id,note\r\nx,\"a\r\nb\"\r\n1,a\r\n")
+        .csv("b.csv", "id,note\ny,b\n2,b\nz,c");
+    for files in [["a.csv", "b.csv"], ["b.csv", "a.csv"]] {
+        let load = ["load", files[0], files[1], "-t", "t", "--truncate"];
+        let ran = workplace.run(&[&load[..], &["--max-rejects", "3", "--rejects", "bad.csv"]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{ran:#?}");
+        workplace.execute("CREATE TABLE again (id text, note text)").await;
+        workplace.succeed(&["load", "bad.csv", "-t", "again"]);
+        let again = workplace.csv_of("SELECT * FROM again ORDER BY id").await;
+        assert_eq!(again, "x,\"a\r\nb\"\ny,b\nz,c\n");
+        workplace.execute("DROP TABLE again").await;
+    }
+}
