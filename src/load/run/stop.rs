@@ -44,9 +44,10 @@ pub(crate) fn stop_or_retry(
     let mode = settings.input.mode;
     let is_duplicate_key = failure.code() == Some(&SqlState::CARDINALITY_VIOLATION);
     let (is_about_rows, is_located) = match &failure {
-        WriteFailure::Server { error, rows } => {
-            (RefusalScope::new(error) != RefusalScope::Session, rows.is_some_and(|(first, last)| first == last))
-        }
+        WriteFailure::Server { error, rows } => (
+            RefusalScope::new(error) != RefusalScope::Session,
+            rows.is_some_and(|(first, last)| first == last),
+        ),
         WriteFailure::Input(error) => (error.kind() == ErrorKind::Input, true),
     };
     let error = explain(failure, feed, settings, table);
