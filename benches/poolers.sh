@@ -70,7 +70,7 @@ load() { # flags…
 
 etl_rate() { # flags…
     "$etl" query -q by-id --connections 8 -n 200000 --json --database-url "$through" "$@" 2>/dev/null |
-        awk -F'[:,]' '/"errors":/ { errors = $2 } /queries_per_second/ { print errors > 0 ? 0 : $2 }'
+        awk -F'[:,]' '/"errors":/ { errors = $2 } /queries_per_second/ { print (errors > 0 ? 0 : $2) }'
 }
 pgbench_rate() {
     pgbench -n -M extended -c 8 -j 2 -t 5000 -f "$work/by-id.sql" "$through" 2>/dev/null | awk '/^tps/ { print $3 }'

@@ -10,6 +10,7 @@ use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, Outcome, log_pat
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::{Error, ErrorKind, Progress, Result};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::args;
 use crate::cli::commands::{Context, generate};
@@ -23,13 +24,9 @@ use crate::cli::terminal::progress_bar::ProgressLine;
 /// # Errors
 /// When the flags are wrong, or the file was not loaded.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8> {
-    let LoadCommand { options, generate, ddl_only, receipt } = context.config.load(flags)?;
-    if let Some(generated) = generate {
-        let path = escape_path(&generated.output);
-        context.note(&format!("{path} does not exist: generating it, as [generate] says"));
-        context.note(&generate::generate(context, generated).await?.text());
-    }
-    check_outputs(&options, receipt.as_deref())?;
+    let planned = plan(context, flags).await;
+    let LoadCommand { options, ddl_only, receipt, .. } =
+        planned.inspect_err(|error| replace_receipt(context, flags.receipt.as_deref(), error))?;
     let progress = Arc::new(context.progress());
     let receipt = match receipt.filter(|_| !ddl_only) {
         Some(path) => Some(Receipt::begin(path, &options, &progress)?),
@@ -64,6 +61,48 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
         context.note(&format!("{} {what}: no rows were loaded", report.path));
     }
     Ok(if report.rows_rejected > 0 { exit::LOADED_WITH_REJECTS } else { exit::DONE })
+}
+
+/// What is to be done, with the input generated where it is missing.
+async fn plan(context: &Context<'_>, flags: &args::Load) -> Result<LoadCommand> {
+    let mut command = context.config.load(flags)?;
+    if let Some(generated) = command.generate.take() {
+        let path = escape_path(&generated.output);
+        context.note(&format!("{path} does not exist: generating it, as [generate] says"));
+        context.note(&generate::generate(context, generated).await?.text());
+    }
+    check_outputs(&command.options, command.receipt.as_deref())?;
+    Ok(command)
+}
+
+/// Write `error`, which came before the load, in the place of an earlier receipt at `path`. Any other file stays: nothing
+/// has been checked yet, and it may be an input.
+fn replace_receipt(context: &Context<'_>, path: Option<&Path>, error: &Error) {
+    let is_receipt = |path: &&Path| {
+        let earlier = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        earlier.is_some_and(|earlier| earlier["command"] == "load")
+    };
+    let Some(path) = path.filter(is_receipt) else { return };
+    let written = AtomicFile::create_private("receipt", path)
+        .and_then(|file| file.write_json(&UnstartedLoad::new(error)));
+    if let Err(unwritten) = written {
+        context.note(&unwritten.to_string());
+    }
+}
+
+/// The receipt of a load that was refused before it began.
+#[derive(Serialize)]
+struct UnstartedLoad<'a> {
+    #[serde(flatten)]
+    failure: Failure<'a>,
+    outcome: Outcome,
+    rows_loaded: u64,
+}
+
+impl<'a> UnstartedLoad<'a> {
+    fn new(error: &'a Error) -> Self {
+        UnstartedLoad { failure: Failure::new("load", error), outcome: Outcome::RolledBack, rows_loaded: 0 }
+    }
 }
 
 /// A finished load.

@@ -5,6 +5,7 @@ use std::process::Child;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::load::{MODES, counts};
+use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
 use crate::support::proxy::{Fate, Plan, Proxy, is_query};
 use crate::support::workplace::{ProgramOutput, Workplace};
 use crate::support::{self, TestDb};
@@ -269,4 +270,42 @@ fn interrupt_until_it_ends(load: &Child) {
 fn has_ended(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap();
     stat.rsplit_once(") ").unwrap().1.starts_with('Z')
+}
+
+#[tokio::test]
+async fn a_role_without_privileges_finds_out_too() {
+    let (_database, _proxy, workplace) = behind(losing(Fate::Cut)).await;
+    let role: String = workplace.value("SELECT 'loader_of_' || current_database()").await;
+    workplace.execute(&format!("CREATE ROLE {role}; GRANT INSERT ON t TO {role}")).await;
+    let mut command = workplace.command(&[&LOAD[..], &["--no-analyze"]].concat());
+    command.env("PGOPTIONS", format!("-c role={role}"));
+    let ran = ProgramOutput::from_command(command);
+    assert!(ran.status.success(), "{ran:#?}");
+    assert_eq!(workplace.read_json("receipt.json")["transactions"][0]["confirmed_by"], "pg_xact_status");
+    workplace.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn the_outcome_is_found_out_behind_a_pooler_too() {
+    if pgbouncer::is_missing() {
+        return;
+    }
+    let database = support::database().await;
+    database.connect().await.batch_execute("CREATE TABLE t (id int)").await.unwrap();
+    let pooler = PgBouncer::start(&database, PoolMode::Transaction, 4);
+    let tries = [
+        (losing(Fate::Cut), &[][..], 0),
+        (losing(Fate::CutBefore), &[][..], 4),
+        (Plan { trigger: is_commit_prepared, ..losing(Fate::Cut) }, &TWO[..], 0),
+        (Plan { trigger: is_prepare, ..losing(Fate::Cut) }, &TWO[..], 4),
+    ];
+    for (number, (plan, flags, exit_code)) in tries.into_iter().enumerate() {
+        let proxy = Proxy::start(pooler.database(), plan);
+        let workplace = proxy.workplace(&database).await.csv("data.csv", "id\n1\n2\n");
+        workplace.execute("TRUNCATE t").await;
+        let ran = workplace.run(&[&LOAD[..], flags].concat());
+        assert_eq!(ran.status.code(), Some(exit_code), "{number}: {ran:#?}");
+        assert_eq!(workplace.count("t").await, if exit_code == 0 { 2 } else { 0 }, "{number}");
+        assert_eq!(left_prepared(&workplace).await, [""; 0], "{number}");
+    }
 }

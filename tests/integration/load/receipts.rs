@@ -104,3 +104,19 @@ async fn a_dry_run_checks_deferred_constraints_and_an_empty_file_truncates_nothi
         assert_eq!(workplace.csv_of("SELECT * FROM t").await, "7\n", "{mode}");
     }
 }
+
+#[tokio::test]
+async fn an_earlier_receipt_does_not_outlast_a_load_that_was_refused_before_it_began() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await.csv("data.csv", "id\n1\n");
+    let load = ["load", "data.csv", "-t", "t", "--receipt", "receipt.json"];
+    workplace.succeed(&load);
+    assert_eq!(workplace.read_json("receipt.json")["outcome"], "committed");
+    workplace.fail(&[&load[..], &["--connections", "2", "--on-conflict", "skip"]].concat(), 2);
+    let receipt = workplace.read_json("receipt.json");
+    assert_eq!((&receipt["outcome"], &receipt["error"]["exit_code"]), (&"rolled back".into(), &2.into()));
+    // What is not a receipt may be an input.
+    let refused = ["load", "data.csv", "-t", "t", "--receipt", "data.csv", "--on-conflict", "nonsense"];
+    workplace.fail(&refused, 2);
+    workplace.fail(&["load", "data.csv", "-t", "t", "--receipt", "data.csv"], 2);
+    assert_eq!(workplace.read("data.csv"), "id\n1\n");
+}
