@@ -21,7 +21,7 @@ const LARGEST_WINDOW: u32 = 31;
 /// # Errors
 /// When `source` cannot be read, or its compression format is not supported.
 pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> Result<ByteSource> {
-    const LONGEST_MAGIC: u64 = 6;
+    const LONGEST_MAGIC: u64 = 10;
     let mut head = Vec::new();
     source
         .by_ref()
@@ -109,7 +109,11 @@ impl Compression {
             [0x1f, 0x8b, 8, ..] => Some(Compression::Gzip),
             // The second pattern is a skippable frame, with which some tools begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
-            b"\xfd7zXZ\0" => Some(Compression::Unsupported("xz")),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Compression::Unsupported("xz")),
+            // The digit is the block size, and the digits of pi begin the first block.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => {
+                Some(Compression::Unsupported("bzip2"))
+            }
             [b'P', b'K', 3, 4, ..] => Some(Compression::Unsupported("zip")),
             _ => None,
         }

@@ -1,5 +1,6 @@
 //! Which field of a record is loaded into which column of the table.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::catalog::{Column, Table, TableName};
@@ -94,8 +95,12 @@ impl ColumnMapping {
         let mut problems = naming_problems(&names, header, file, naming);
         let header = header.filter(|_| naming.columns.is_none());
         let mapping = ColumnMapping { columns: Vec::new(), fields: names.len(), ignored: Vec::new() };
-        let mut mapper =
-            FieldMapper { names: &names, header, file, naming, table, mapping, unknown: Vec::new() };
+        let mut folded_names = HashMap::new();
+        for name in &names {
+            *folded_names.entry(name.trim().to_ascii_lowercase()).or_default() += 1;
+        }
+        let (names, unknown) = (&names, Vec::new());
+        let mut mapper = FieldMapper { names, folded_names, header, file, naming, table, mapping, unknown };
         problems.extend((0..names.len()).filter_map(|field| mapper.map_field(field).err()));
         problems.extend(mapper.unknown_names());
         let mapping = mapper.mapping;
@@ -146,6 +151,8 @@ fn naming_problems(names: &[String], header: Option<&Header>, file: &str, naming
 /// Builds a [`ColumnMapping`], field by field.
 struct FieldMapper<'a> {
     names: &'a [String],
+    /// How many of the names fold to each lower-case name.
+    folded_names: HashMap<String, usize>,
     /// The header, if the names are from it.
     header: Option<&'a Header>,
     file: &'a str,
@@ -182,7 +189,7 @@ impl<'a> FieldMapper<'a> {
             let (other, name) = (names[other.field].trim(), name.trim());
             let how = if other == name { String::new() } else { format!(", as {other} and as {name}") };
             return Err(self
-                .refuse(field, &format!("the header names {} twice{how}", column.name))
+                .refuse(field, &format!("{} {} twice{how}", self.naming_source(), column.name))
                 .with_help("every column can be loaded only once"));
         }
         if column.generated {
@@ -203,15 +210,19 @@ impl<'a> FieldMapper<'a> {
             (None, None) => self.table.column_by_sql_name(name),
             (None, Some(_)) => {
                 let mut candidates: Vec<&Column> = self.table.columns_for_header(name).collect();
-                let folds_to_same = |other: &&String| other.trim().eq_ignore_ascii_case(name.trim());
                 // Of several names that fold to the same one, each that is exactly a column's name means that column.
-                if self.names.iter().filter(folds_to_same).count() > 1 {
+                if self.folded_names[&name.trim().to_ascii_lowercase()] > 1 {
                     candidates.reverse();
                 }
                 let is_free = |column: &&Column| !self.mapping.names().any(|taken| taken == column.name);
                 candidates.iter().copied().find(is_free).or(candidates.first().copied())
             }
         }
+    }
+
+    /// What gives the fields their names, as the beginning of a message.
+    fn naming_source(&self) -> &'static str {
+        if self.naming.columns.is_some() { "--columns names" } else { "the header names" }
     }
 
     /// The error for `field`, from 0.
@@ -235,7 +246,8 @@ impl<'a> FieldMapper<'a> {
             let columns: Vec<&str> = self.table.columns.iter().map(|column| column.name.as_str()).collect();
             format!("its columns are {}; rename with --map, or skip with --ignore-extra", columns.join(", "))
         });
-        let message = format!("{}{line}: the header names {unknown}, which {table} does not have", self.file);
+        let source = self.naming_source();
+        let message = format!("{}{line}: {source} {unknown}, which {table} does not have", self.file);
         Some(Error::input(message).with_help(help))
     }
 }

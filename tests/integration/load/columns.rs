@@ -74,3 +74,25 @@ async fn names_that_fold_to_the_same_name_are_distinguished_or_refused() {
     workplace.succeed(&["load", "data.csv", "-t", "cased"]);
     assert_eq!(workplace.csv_of("SELECT DISTINCT * FROM cased").await, "1,2\n");
 }
+
+/// Messages about names say where the names are from.
+#[tokio::test]
+async fn names_from_columns_are_not_said_to_be_from_the_header() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int, n int)").await.csv("data.csv", "1,2\n");
+    let load = ["load", "data.csv", "-t", "t", "--no-header", "--columns"];
+    let error = workplace.fail(&[&load[..], &["id,nonsense"]].concat(), 1);
+    assert!(error.contains("--columns names \"nonsense\", which t does not have"), "{error}");
+    let error = workplace.fail(&[&load[..], &["id,id"]].concat(), 1);
+    assert!(error.contains("--columns names id twice"), "{error}");
+}
+
+/// A header with tens of thousands of names is matched by look-ups.
+#[tokio::test]
+async fn a_header_of_many_names_is_matched() {
+    let extra: Vec<String> = (0..70_000).map(|number| format!("extra{number}")).collect();
+    let values = ",".repeat(70_000);
+    let csv = format!("id,{}\n1{values}\n", extra.join(","));
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await.csv("data.csv", csv);
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--ignore-extra"]);
+    assert_eq!(workplace.csv_of("SELECT id FROM t").await, "1\n");
+}
