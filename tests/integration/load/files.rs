@@ -236,3 +236,13 @@ async fn a_file_that_changes_while_it_is_loaded_fails_the_load() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_bzip2_file_is_named_as_such() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)")
+        .await
+        .csv("data.csv.bz2", b"BZh91AY&SY\x01\x02\x03\x04 and so on");
+    let error = workplace.fail(&["load", "data.csv.bz2", "-t", "t"], 1);
+    assert!(error.contains("data.csv.bz2 is bzip2-compressed, which is not supported"), "{error}");
+    assert!(error.contains("compress it with gzip or zstd"), "{error}");
+}
