@@ -10,7 +10,7 @@ use crate::auth::AuthMethod;
 /// Take it with [`SyncBatching::control`](crate::SyncBatching::control) before connecting. With TLS it also controls
 /// the stream that [`BatchingTls`](crate::BatchingTls) creates. Clones control the same stream.
 ///
-/// The two changes are for connections that share server sessions with strangers, because a transaction pooler such as
+/// Apart from [`require_auth`](Self::require_auth), the changes are for connections that share server sessions with strangers, because a transaction pooler such as
 /// PgBouncer stands between. Make them while no request is in flight; they affect all later ones.
 ///
 /// ```no_run
