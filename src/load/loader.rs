@@ -8,6 +8,7 @@ use crate::blocking::blocking;
 use crate::catalog::{Table, TableName};
 use crate::csv::{Files, Inputs, Sniffed};
 use crate::load::options::{LoadOptions, Mode};
+use crate::load::reject::orphans::Orphans;
 use crate::load::report::{self, LoadReport, Phases};
 use crate::load::run::stop::Stopped;
 use crate::load::run::{
@@ -207,22 +208,28 @@ async fn load_and_commit(
 ) -> Result<LoadReport> {
     let (inputs, format) = (files.inputs().clone(), files.format().clone());
     let stopped =
-        match load_once(settings, RowChecks::AtTheEnd, files, new_table, connections, progress).await {
+        match load_once(settings, RowChecks::AtTheEnd, None, files, new_table, connections, progress).await {
             Ok(report) => return Ok(report),
             Err(stopped) => stopped,
         };
     let (error, mode) = match stopped {
         Stopped::RetryRowByRow(error, mode) if inputs.can_be_read_again() => (error, mode),
-        Stopped::RetryRowByRow(error, _) | Stopped::Error(error) => return Err(error),
+        stopped => return Err(stopped.into_error()),
     };
     tracing::debug!("loading again with checks at every row: {error}");
-    progress.restart();
-    let files = blocking(move || Files::open(inputs.reopened(), format)).await?;
     let mut settings = settings.clone();
     settings.input.mode = mode;
-    match load_once(&settings, RowChecks::ByRow, files, new_table, connections, progress).await {
-        Ok(report) => Ok(report),
-        Err(Stopped::Error(error) | Stopped::RetryRowByRow(error, _)) => Err(error),
+    let mut orphans = None;
+    loop {
+        progress.restart();
+        let (inputs, format) = (inputs.reopened(), format.clone());
+        let files = blocking(move || Files::open(inputs, format)).await?;
+        let known = orphans.as_ref();
+        match load_once(&settings, RowChecks::ByRow, known, files, new_table, connections, progress).await {
+            Ok(report) => return Ok(report),
+            Err(Stopped::RetryWithout(found)) if orphans.is_none() => orphans = Some(found),
+            Err(stopped) => return Err(stopped.into_error()),
+        }
     }
 }
 
@@ -230,6 +237,7 @@ async fn load_and_commit(
 async fn load_once(
     settings: &LoadSettings,
     checks: RowChecks,
+    orphans: Option<&Orphans>,
     files: Files,
     new_table: Option<&NewTable>,
     connections: &SessionPool,
@@ -239,7 +247,7 @@ async fn load_once(
     let client = connections.get().await?;
     let server = connections.server_facts(&client).await?;
     let started = Instant::now();
-    let run = LoadRun { settings, files, new_table, connections, progress, started };
+    let run = LoadRun { settings, files, new_table, connections, progress, started, orphans };
     let RunResult { prepared, totals, mut phases, transactions, is_atomic } = if settings.autocommit {
         autocommit::load(run, client).await?
     } else if settings.connections > 1 && checks == RowChecks::AtTheEnd {

@@ -87,18 +87,22 @@ impl<'a> RejectIsolator<'a> {
         }
     }
 
-    /// Write `chunk`; return the server's counts, and the rejected rows in the order of the chunk.
+    /// Write `rows` of `chunk`; return the server's counts, and the rejected rows in the order of the chunk.
     ///
     /// # Errors
     /// When the server's error is not about a row, as for a lost connection, a full disk or a deadlock, or as far as the
     /// rows show: none was accepted so far.
-    pub(crate) async fn write(&mut self, chunk: &Chunk) -> Result<(RowCounts, Vec<Reject>)> {
+    pub(crate) async fn write(
+        &mut self,
+        chunk: &Chunk,
+        rows: Range<usize>,
+    ) -> Result<(RowCounts, Vec<Reject>)> {
         let mut written = WrittenRows::default();
-        let mut start = 0;
-        while start < chunk.rows() {
+        let mut start = rows.start;
+        while start < rows.end {
             let row_by_row = self.piece_rows <= FEW_ROWS;
             let length = if row_by_row { self.run_rows } else { self.piece_rows };
-            let piece = start..chunk.rows().min(start + length);
+            let piece = start..rows.end.min(start + length);
             start = if row_by_row || piece.len() == 1 {
                 self.write_run(chunk, piece, &mut written).await?
             } else {

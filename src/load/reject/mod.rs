@@ -3,6 +3,7 @@
 pub(crate) mod duplicates;
 pub(crate) mod files;
 pub(crate) mod isolate;
+pub(crate) mod orphans;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::load::chunk::stream::ChunkStream;
 use crate::load::mapping::ColumnMapping;
 use crate::load::reject::files::{RejectFiles, log_path};
 use crate::load::reject::isolate::RejectIsolator;
+use crate::load::reject::orphans::Orphans;
 use crate::load::settings::LoadSettings;
 use crate::load::totals::LoadTotals;
 use crate::load::write::Writer;
@@ -33,6 +35,8 @@ pub(crate) struct RejectingLoad<'a> {
     pub dialect: Dialect,
     /// The header of the file, as it is in the file; empty if there is none.
     pub header: Vec<u8>,
+    /// Rows known from an earlier try to be rejected.
+    pub orphans: Option<&'a Orphans>,
 }
 
 impl RejectingLoad<'_> {
@@ -85,9 +89,21 @@ impl RejectingLoad<'_> {
             let mut rejects = std::mem::take(&mut chunk.rejects);
             totals.read += (chunk.rows() + rejects.len()) as u64;
             totals.encoded += chunk.rows() as u64;
-            let (counts, refused) = isolator.write(&chunk).await?;
-            totals.counts += counts;
-            rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
+            let orphans = self.orphans.map_or_else(Vec::new, |orphans| orphans.rows(&chunk));
+            let mut start = 0;
+            for end in orphans.iter().copied().chain([chunk.rows()]) {
+                let (counts, refused) = isolator.write(&chunk, start..end).await?;
+                totals.counts += counts;
+                rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
+                start = end + 1;
+            }
+            let reason = self.orphans.map(Orphans::reason);
+            rejects.extend(
+                orphans
+                    .iter()
+                    .zip(reason.iter().cycle())
+                    .map(|(row, reason)| chunk.reject(*row, reason.clone())),
+            );
             rejects.sort_by_key(|reject| reject.byte_offset);
             totals.rejected += rejects.len() as u64;
             stream.reject(rejects.len() as u64);

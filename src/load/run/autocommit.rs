@@ -31,7 +31,7 @@ const CHUNK_ROWS: usize = 64;
 /// # Errors
 /// At the first row that cannot be loaded; the rows committed by then stay.
 pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResult> {
-    let LoadRun { settings, files, new_table, connections, progress, started } = run;
+    let LoadRun { settings, files, new_table, connections, progress, started, .. } = run;
     let mut phases = Phases::default();
     let failed = |doing| move |error| Error::database(doing, error);
     let transaction = client.transaction().await.map_err(failed("begin a transaction"))?;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::csv::Files;
+use crate::load::reject::orphans::Orphans;
 use crate::load::report::Phases;
 use crate::load::run::commit::CommittedTransaction;
 use crate::load::settings::LoadSettings;
@@ -30,6 +31,8 @@ pub(crate) struct LoadRun<'a> {
     pub(crate) connections: &'a SessionPool,
     pub(crate) progress: &'a Arc<Progress>,
     pub(crate) started: Instant,
+    /// Rows known from an earlier try to be rejected.
+    pub(crate) orphans: Option<&'a Orphans>,
 }
 
 /// The outcome of a load that needs a server.

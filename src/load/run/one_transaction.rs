@@ -14,6 +14,7 @@ use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
 use crate::load::options::Mode;
 use crate::load::refusal::{RefusalScope, refusal_error};
 use crate::load::reject::RejectingLoad;
+use crate::load::reject::orphans::Orphans;
 use crate::load::report::Phases;
 use crate::load::run::commit::{Committer, transaction_id};
 use crate::load::run::stop::{Stopped, interrupted, stop_or_retry};
@@ -22,6 +23,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
 use crate::load::table::constraints::check_constraints;
 use crate::load::table::prepare::{PreparedTable, defer_indexes, prepare_table};
+use crate::load::table::self_references::DeferredReferences;
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::Writer;
 use crate::load::write::conflict::resolve_clause;
@@ -73,7 +75,7 @@ async fn write(
     transaction: &impl GenericClient,
     checks: RowChecks,
 ) -> Result<RunResult, Stopped> {
-    let LoadRun { settings, files, new_table, progress, started, .. } = run;
+    let LoadRun { settings, files, new_table, progress, started, orphans, .. } = run;
     let mut phases = Phases::default();
     let mut prepared = prepare_table(transaction, settings, &files, new_table).await?;
     prepared.empty(transaction).await?;
@@ -88,10 +90,25 @@ async fn write(
         }
         RowChecks::ByRow => {}
     }
+    let rejecting = settings.max_rejects.allows_any() && checks == RowChecks::ByRow;
+    // A COPY of all rows checks them at its end by itself.
+    let references = if prepared.table.references_itself && (rejecting || settings.input.mode != Mode::Copy) {
+        DeferredReferences::defer(client, &prepared.table).await?
+    } else {
+        DeferredReferences::default()
+    };
     phases.prepare_seconds = started.elapsed().as_secs_f64();
-    let totals = insert_all(client, settings, checks, &prepared, files, progress).await?;
+    let totals = insert_all(client, settings, checks, &prepared, files, (progress, orphans)).await?;
+    if rejecting
+        && references.is_any
+        && orphans.is_none()
+        && let Some(orphans) = Orphans::find(client, &prepared.table, &prepared.mapping).await?
+    {
+        return Err(Stopped::RetryWithout(orphans));
+    }
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
     finish(client, settings, &prepared).await?;
+    references.restore(client).await?;
     if let Some(new_table) = new_table {
         new_table.replace_old(transaction).await?;
     }
@@ -130,7 +147,7 @@ async fn insert_all(
     checks: RowChecks,
     prepared: &PreparedTable,
     files: Files,
-    progress: &Arc<Progress>,
+    (progress, orphans): (&Arc<Progress>, Option<&Orphans>),
 ) -> Result<LoadTotals, Stopped> {
     let PreparedTable { table, mapping, .. } = prepared;
     if mapping.columns.is_empty() {
@@ -159,7 +176,7 @@ async fn insert_all(
     let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting };
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
     let mut totals = if rejecting {
-        let load = RejectingLoad { client, settings, table, mapping, dialect, header };
+        let load = RejectingLoad { client, settings, table, mapping, dialect, header, orphans };
         load.insert(&mut writer, row_writer, &stream).await?
     } else {
         let mut feed = ChunkFeed::from_stream(&stream);

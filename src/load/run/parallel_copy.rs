@@ -84,7 +84,7 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, input
 /// # Errors
 /// At the first row that cannot be loaded, and when the table does not exist.
 pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResult, Stopped> {
-    let LoadRun { settings, files, new_table, connections, progress, started } = run;
+    let LoadRun { settings, files, new_table, connections, progress, started, .. } = run;
     let mut phases = Phases::default();
     let failed = |doing| move |error| Error::database(doing, error);
     let transaction = client.transaction().await.map_err(failed("begin a transaction"))?;

@@ -8,6 +8,7 @@ use crate::error::ErrorKind;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::options::Mode;
 use crate::load::refusal::{RefusalScope, refusal_error};
+use crate::load::reject::orphans::Orphans;
 use crate::load::settings::LoadSettings;
 use crate::load::write::outcome::WriteFailure;
 use crate::progress::Progress;
@@ -18,6 +19,18 @@ pub(crate) enum Stopped {
     Error(Error),
     /// A row is wrong, but the server did not tell which: loading again in this mode, with checks at every row, will.
     RetryRowByRow(Error, Mode),
+    /// Rows refer to others of the same table that are missing: loading again without them will succeed.
+    RetryWithout(Orphans),
+}
+
+impl Stopped {
+    /// The error, if it is not worth another try.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Stopped::Error(error) | Stopped::RetryRowByRow(error, _) => error,
+            Stopped::RetryWithout(orphans) => orphans.into_error(),
+        }
+    }
 }
 
 impl From<Error> for Stopped {

@@ -7,3 +7,4 @@ pub(crate) mod create;
 pub(crate) mod indexes;
 pub(crate) mod infer;
 pub(crate) mod prepare;
+pub(crate) mod self_references;

@@ -362,6 +362,48 @@ async fn rejects_of_files_with_different_line_endings_load_again() {
     }
 }
 
+/// In a table that references itself, only rows without a parent and their descendants are bad, in every mode.
+#[tokio::test]
+async fn rows_without_a_parent_are_rejected_and_those_before_their_parent_are_not() {
+    // Each row refers to the next one, in chains of ten.
+    let next = |id: u32| if id.is_multiple_of(10) { String::new() } else { (id + 1).to_string() };
+    let good: Vec<String> = (1..=3000).map(|id| format!("{id},{}", next(id))).collect();
+    let mut bad = good.clone();
+    // The parents of rows 100 and 2,000 are missing, so those that lead to them are bad as well.
+    bad[99] = "100,9999".to_owned();
+    bad[1999] = "2000,9998".to_owned();
+    let file = |rows: &[String]| format!("id,parent\n{}\n", rows.join("\n"));
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES t)")
+        .await
+        .csv("good.csv", file(&good))
+        .csv("bad.csv", file(&bad));
+    for mode in MODES {
+        let load = |file, flags: &[&str]| {
+            workplace.run(&[&["load", file, "-t", "t", "--truncate", "--mode", mode], flags].concat())
+        };
+        let ran = load("good.csv", &[]);
+        assert!(ran.status.success(), "{mode}: {ran:#?}");
+        assert_eq!(workplace.count("t").await, 3000, "{mode}");
+        let ran = load("bad.csv", &[]);
+        assert_eq!(ran.status.code(), Some(1), "{mode}: {ran:#?}");
+        assert!(ran.stderr.contains("Key (parent)=(9999) is not present"), "{mode}: {ran:#?}");
+        let ran = load("bad.csv", &["--max-rejects", "100%"]);
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        assert_eq!(workplace.count("t").await, 2980, "{mode}: {ran:#?}");
+        let rejects = workplace.read("rejects.csv");
+        let rejected: Vec<&str> = rejects.lines().skip(1).map(|row| row.split_once(',').unwrap().0).collect();
+        let expected: Vec<String> = (91..=100).chain(1991..=2000).map(|id| id.to_string()).collect();
+        assert_eq!(rejected, expected, "{mode}");
+        let log = workplace.read("rejects.log.jsonl");
+        assert!(
+            log.contains("references a row that is missing or rejected (foreign key t_parent_fkey)"),
+            "{log}"
+        );
+        let is_as_before = "SELECT NOT condeferrable FROM pg_constraint WHERE conname = 't_parent_fkey'";
+        assert!(workplace.value::<bool>(is_as_before).await, "{mode}");
+    }
+}
+
 /// What versions read differently is left to the server, in every mode.
 #[tokio::test]
 async fn arrays_with_misplaced_braces_are_read_as_the_server_reads_them() {
