@@ -34,6 +34,10 @@ bench-agree *arguments:
 bench-flat *rows:
     bash benches/flat.sh {{rows}}
 
+# Loads and look-ups through PgBouncer, against pgbench through the same pooler.
+bench-poolers *arguments:
+    bash benches/poolers.sh {{arguments}}
+
 # What the program claims against pgbench, psql, sqlx and others, in turn; ten minutes.
 bench-peers *arguments:
     bash benches/peers.sh {{arguments}}

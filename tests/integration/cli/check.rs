@@ -165,7 +165,7 @@ async fn the_table_and_the_statements_are_checked_too() {
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     let report = ran.json();
     assert_eq!(report["ok"], false);
-    assert_eq!(report["table"]["problem"], "v is a view");
+    assert_eq!(report["table"]["problem"], "v is a view without an INSTEAD OF INSERT trigger");
     assert!(report["queries"][0]["problem"].as_str().unwrap().contains("SQLSTATE 42703"), "{report:#}");
     assert_eq!(report["queries"][1]["problem"], serde_json::Value::Null);
     workplace.execute("CREATE TABLE persons (id int)").await;
