@@ -135,7 +135,7 @@ impl Inputs {
     /// Expand `names` to inputs, without checking that they can be read.
     ///
     /// # Errors
-    /// When a pattern matches nothing, or standard input is given twice.
+    /// When a pattern matches nothing, a name is a URL, or standard input is given twice.
     pub fn expand(names: &[PathBuf]) -> Result<Vec<Input>> {
         let mut list = Vec::new();
         for name in names {
@@ -145,6 +145,11 @@ impl Inputs {
                         .with_help("it can only be read once"));
                 }
                 Some("-") => list.push(Input::Stdin),
+                // It is not quoted, because it may contain a password.
+                Some(text) if text.contains("://") && !name.exists() => {
+                    return Err(Error::usage("a file is expected, not a URL")
+                        .with_help("name the server with --database-url or DATABASE_URL"));
+                }
                 Some(pattern) if pattern.contains(['*', '?', '[']) && !name.exists() => {
                     list.extend(matches(pattern)?.into_iter().map(Input::File));
                 }

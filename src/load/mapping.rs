@@ -187,6 +187,11 @@ impl<'a> FieldMapper<'a> {
                 "the first line has to name the table's columns; --ignore-extra skips fields without a name",
             ));
         }
+        if name.contains('\0') {
+            return Err(self.refuse(field, "the name of the column contains a NUL character").with_help(
+                "the file may be in UTF-16, or may not be text: name its encoding with --encoding, or use --sniff",
+            ));
+        }
         let renamed = naming.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str());
         let Some(column) = self.column_for(name, renamed) else {
             match (renamed, naming.ignore_extra) {

@@ -122,3 +122,11 @@ async fn an_unknown_name_of_columns_is_not_blamed_on_the_header() {
     let error = workplace.fail(&["load", "data.csv", "-t", "t", "--columns", "a,a"], 1);
     assert!(error.contains("--columns names a twice"), "{error}");
 }
+
+#[tokio::test]
+async fn a_nul_in_the_header_is_named() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (a int)").await.csv("data.csv", "a,i\0d\n1,2\n");
+    let error = workplace.fail(&["load", "data.csv", "-t", "t"], 1);
+    assert!(error.contains("data.csv, line 1, column 2: the name of the column contains a NUL"), "{error}");
+    assert!(error.contains("--encoding"), "{error}");
+}

@@ -60,3 +60,15 @@ async fn names_of_files_do_not_reach_the_terminal_as_they_are() {
     let missing = workplace.fail(&["load", "no\u{1b}]0;such.csv", "-t", "t"], 1);
     assert!(missing.contains(r"no\u{1b}]0;such.csv"), "{missing}");
 }
+
+#[tokio::test]
+async fn a_url_in_the_place_of_a_file_is_not_quoted() {
+    let workplace = workplace().await;
+    for command in [&["load", "-t", "t"][..], &["check"]] {
+        let ran = workplace.run(&[command, &["postgres://me:sekrit@host/db"]].concat());
+        assert!(!ran.status.success(), "{ran:#?}");
+        assert!(!ran.stdout.contains("sekrit") && !ran.stderr.contains("sekrit"), "{ran:#?}");
+        let said = ran.stdout + &ran.stderr;
+        assert!(said.contains("a file is expected, not a URL"), "{said}");
+    }
+}
