@@ -25,6 +25,16 @@ const LARGEST_LOGIN: usize = 1024 * 1024;
 /// Size in bytes of the largest `ErrorResponse` that is read.
 const LARGEST_ERROR: usize = 16 * 1024;
 
+/// What becomes of a message.
+enum Examined {
+    /// Not enough of it has arrived to tell.
+    Incomplete,
+    /// The driver does not receive it.
+    Dropped,
+    /// The driver receives it.
+    Passes,
+}
+
 /// Whether there is anything left to pass to the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filled {
@@ -161,58 +171,68 @@ impl Backend {
                 return Ok(at > self.start);
             };
             let (tag, body) = parse(header)?;
+            let passes = match self.examine(tag, body, at, requests)? {
+                Examined::Incomplete => return Ok(at > self.start),
+                Examined::Dropped => false,
+                Examined::Passes => true,
+            };
             self.check_login(tag, body)?;
-            if tag == READY_FOR_QUERY {
-                if body != READY - HEADER {
-                    let message = format!("ReadyForQuery has a body of {body} bytes, not 1");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-                }
-                // The message passes or is dropped as a whole, so wait for all of it.
-                if self.end - at < READY {
-                    return Ok(at > self.start);
-                }
-                self.status = self.raw[at + HEADER];
-                if !self.end_requests(requests) {
-                    self.dropping = READY;
-                    return Ok(true);
-                }
-            } else if requests.is_next_inserted() && !is_asynchronous(tag) && tag != ERROR_RESPONSE {
-                if body > LARGEST_INSERTED {
-                    let message = format!("message {:?} of {body} bytes is not expected", tag as char);
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-                }
-                if self.end - at < HEADER + body {
-                    return Ok(at > self.start);
-                }
-                requests.drop_inserted();
-                self.idle = false;
+            if !passes {
                 self.dropping = HEADER + body;
                 return Ok(true);
-            } else if tag == ERROR_RESPONSE && body <= LARGEST_ERROR {
-                let Some(fields) = self.raw[at + HEADER..self.end].get(..body) else {
-                    return Ok(at > self.start);
-                };
-                if let Some(error) = fatal_error(fields) {
-                    requests.control.set_fatal_error(error);
-                }
-                self.record(tag, requests);
-            } else if tag == BACKEND_KEY_DATA {
-                // The process ID comes first. It is not worth splitting the message to learn it.
-                let Some(&pid) = self.raw[at + HEADER..self.end].first_chunk() else {
-                    return Ok(at > self.start);
-                };
-                requests.control.set_login_pid(i32::from_be_bytes(pid));
-            } else if tag == AUTHENTICATION {
-                let Some(&code) = self.raw[at + HEADER..self.end].first_chunk() else {
-                    return Ok(at > self.start);
-                };
-                self.authentication.request(i32::from_be_bytes(code), requests.control.allowed_auth())?;
-            } else {
-                self.record(tag, requests);
             }
             at += HEADER;
             self.body = body;
         }
+    }
+
+    /// Examines the message whose header is at `at` in the buffer.
+    fn examine(&mut self, tag: u8, body: usize, at: usize, requests: &mut Requests) -> io::Result<Examined> {
+        let available = &self.raw[at + HEADER..self.end];
+        match tag {
+            READY_FOR_QUERY => {
+                if body != READY - HEADER {
+                    return Err(invalid(format!("ReadyForQuery has a body of {body} bytes, not 1")));
+                }
+                // The message passes or is dropped as a whole, so wait for all of it.
+                let Some(&status) = available.first() else { return Ok(Examined::Incomplete) };
+                self.status = status;
+                return Ok(if self.end_requests(requests) { Examined::Passes } else { Examined::Dropped });
+            }
+            ERROR_RESPONSE if body <= LARGEST_ERROR => {
+                let Some(fields) = available.get(..body) else { return Ok(Examined::Incomplete) };
+                if let Some(error) = fatal_error(fields) {
+                    requests.control.set_fatal_error(error);
+                }
+            }
+            // The process ID, or the code of the method, comes first. It is not worth splitting the message to learn it.
+            BACKEND_KEY_DATA | AUTHENTICATION => {
+                let Some(&number) = available.first_chunk() else { return Ok(Examined::Incomplete) };
+                let number = i32::from_be_bytes(number);
+                if tag == BACKEND_KEY_DATA {
+                    requests.control.set_login_pid(number);
+                } else {
+                    self.authentication.request(number, requests.control.allowed_auth())?;
+                }
+            }
+            _ if requests.is_next_inserted() && !is_asynchronous(tag) && tag != ERROR_RESPONSE => {
+                if body > LARGEST_INSERTED {
+                    return Err(invalid(format!(
+                        "message {:?} of {body} bytes is not expected",
+                        tag as char
+                    )));
+                }
+                if available.len() < body {
+                    return Ok(Examined::Incomplete);
+                }
+                requests.drop_inserted();
+                self.idle = false;
+                return Ok(Examined::Dropped);
+            }
+            _ => {}
+        }
+        self.record(tag, requests);
+        Ok(Examined::Passes)
     }
 
     /// Counts a message before the end of the login, where nobody has vouched for the server.
@@ -222,10 +242,8 @@ impl Backend {
             self.login_budget = None;
             return Ok(());
         }
-        // A header that waits for the rest of its message is counted again, which the budget allows for.
         self.login_budget = Some(budget.checked_sub(HEADER + body).ok_or_else(|| {
-            let message = format!("more than {LARGEST_LOGIN} bytes arrived before the end of the login");
-            io::Error::new(io::ErrorKind::InvalidData, message)
+            invalid(format!("more than {LARGEST_LOGIN} bytes arrived before the end of the login"))
         })?);
         Ok(())
     }
@@ -299,6 +317,10 @@ impl Backend {
         self.passing = self.end;
         false
     }
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// The error in the `fields` of an `ErrorResponse`, if it ends the session.

@@ -348,7 +348,7 @@ impl RunState {
     /// Record the result of a query. Returns why no further queries should be sent; `None` to go on.
     fn record(&self, completion: Completion, worker: &mut Worker) -> Option<End> {
         let Completion { query, done, mut statements, result } = completion;
-        let Worker { stats, second, retry_queue, group, has_waited } = worker;
+        let Worker { stats, second, group, has_waited, .. } = worker;
         let was_skipped = self.plan.shares_syncs && result.as_ref().is_err_and(is_skipped);
         // When the server can have begun to work on the query; it never did on one that it skipped.
         let begun = if was_skipped {
@@ -384,11 +384,28 @@ impl RunState {
             // It never ran and only reads: send it again, and count it neither as an error nor as lost.
             Err(_) if was_skipped => {
                 if !self.is_stopped() {
-                    retry_queue.push_back(query);
+                    worker.retry_queue.push_back(query);
                 }
                 None
             }
-            Err(error)
+            Err(error) => self.record_failure(query, error, (begun, done), is_apart, worker),
+        }
+    }
+
+    /// Record a query that failed with `error`, on which the server began to work at `begun`. Returns why no further
+    /// queries should be sent; `None` to go on.
+    fn record_failure(
+        &self,
+        query: PendingQuery,
+        error: PgError,
+        (begun, done): (Instant, Instant),
+        is_apart: bool,
+        worker: &mut Worker,
+    ) -> Option<End> {
+        let Worker { stats, second, retry_queue, .. } = worker;
+        let workloads = &self.plan.sender.mix.workloads;
+        match error {
+            error
                 if query.retries < self.plan.retries
                     && is_worth_another_try(&error)
                     && !self.is_past_end() =>
@@ -399,9 +416,9 @@ impl RunState {
                 None
             }
             // It was cancelled with the run.
-            Err(_) if self.progress.is_cancelled() => Some(End::Over),
-            Err(error) if self.is_read_only(&error) => Some(End::Fatal(error)),
-            Err(error) => {
+            _ if self.progress.is_cancelled() => Some(End::Over),
+            error if self.is_read_only(&error) => Some(End::Fatal(error)),
+            error => {
                 let doing = format!("run query {}", workloads[query.workload].name);
                 stats.failed(&doing, &error, self.messages.last_words().as_ref());
                 second.record(done - self.start, None, &self.timeline);

@@ -172,7 +172,7 @@ fn what_a_server_sends_before_the_login_is_bounded() {
             }
         }
     };
-    assert!(refused(b"R\x7f\xff\xff\xff"), "a message of 2 GiB");
+    assert!(refused(b"R\x7f\xff\xff\xff\0\0\0\x05"), "a message of 2 GiB");
     let notice = message(b'N', &[&[b'x'; 10_000]]);
     assert!(refused(&notice.repeat(110)), "endless notices");
     assert!(!refused(&notice.repeat(50)));
