@@ -52,7 +52,7 @@ impl AtomicFile {
     /// Start writing the file `path`. If it is new, it gets the permissions `mode`, less the umask.
     fn with_mode(what: &'static str, path: &Path, mode: u32) -> io::Result<Self> {
         let path = destination(path)?;
-        let file = temporary_beside(&path, mode).map_err(|error| plain(&error))?;
+        let file = temporary_beside(&path, mode).map_err(plain)?;
         if let Ok(replaced) = path.metadata() {
             // Only root may give a file to another owner.
             let _ = fchown(file.as_file(), Some(replaced.uid()), Some(replaced.gid()));
@@ -118,7 +118,7 @@ impl Write for AtomicFile {
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::io(ErrorKind::Output, &format!("write the {what}"), path, error)
+    Error::io(ErrorKind::Output, &format!("write the {what}"), path, plain(error))
 }
 
 /// The file to which `path` leads through symbolic links, even if it does not exist yet.
@@ -133,8 +133,11 @@ fn destination(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Remove from `error` the temporary name that `tempfile` adds to its text.
-fn plain(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+fn plain(error: io::Error) -> io::Error {
+    match error.to_string().rsplit_once(" at path ") {
+        Some((plain, _)) => io::Error::new(error.kind(), plain),
+        None => error,
+    }
 }
 
 /// Create a temporary file in the directory of `path`, with the permissions `mode`, less the umask.

@@ -78,16 +78,20 @@ async fn plan(context: &Context<'_>, flags: &args::Load) -> Result<LoadCommand> 
 /// Write `error`, which came before the load, in the place of an earlier receipt at `path`. Any other file stays: nothing
 /// has been checked yet, and it may be an input.
 fn replace_receipt(context: &Context<'_>, path: Option<&Path>, error: &Error) {
-    let is_receipt = |path: &&Path| {
-        let earlier = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        earlier.is_some_and(|earlier| earlier["command"] == "load")
-    };
-    let Some(path) = path.filter(is_receipt) else { return };
-    let written = AtomicFile::create_private("receipt", path)
-        .and_then(|file| file.write_json(&UnstartedLoad::new(error)));
-    if let Err(unwritten) = written {
+    let Some(path) = path.filter(|path| is_receipt(path)) else { return };
+    if let Err(unwritten) = write_receipt(path, &UnstartedLoad::new(error)) {
         context.note(&unwritten.to_string());
     }
+}
+
+/// Whether the file `path` is a receipt.
+fn is_receipt(path: &Path) -> bool {
+    let earlier = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    earlier.is_some_and(|earlier| earlier["command"] == "load")
+}
+
+fn write_receipt(path: &Path, document: &impl Serialize) -> Result<()> {
+    AtomicFile::create_private("receipt", path)?.write_json(document)
 }
 
 /// The receipt of a load that was refused before it began.
@@ -199,14 +203,19 @@ impl<'a> Receipt<'a> {
     fn begin(path: PathBuf, options: &'a LoadOptions, progress: &Arc<Progress>) -> Result<Receipt<'a>> {
         let begun = Error::new(ErrorKind::OutcomeUnknown, "the load has begun and not ended")
             .with_help("if it is no longer running, it was killed: look into the table");
-        let receipt = Receipt { path, options, progress: Arc::clone(progress), is_written: false };
-        receipt
-            .write(&FailedLoad { outcome: Outcome::Unknown, ..FailedLoad::new(options, progress, &begun) })?;
-        Ok(receipt)
+        let begun = FailedLoad { outcome: Outcome::Unknown, ..FailedLoad::new(options, progress, &begun) };
+        if let Err(error) = write_receipt(&path, &begun) {
+            // Nor may it seem to be that of this load.
+            return Err(match is_receipt(&path).then(|| std::fs::remove_file(&path)) {
+                Some(Ok(())) => error.and("the receipt of an earlier load was removed"),
+                _ => error,
+            });
+        }
+        Ok(Receipt { path, options, progress: Arc::clone(progress), is_written: false })
     }
 
     fn write(&self, document: &impl Serialize) -> Result<()> {
-        AtomicFile::create_private("receipt", &self.path)?.write_json(document)
+        write_receipt(&self.path, document)
     }
 
     /// Write that the load ended with `error`.

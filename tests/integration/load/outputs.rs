@@ -2,8 +2,9 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::{Command, Stdio};
 
-use crate::support::workplace::Workplace;
+use crate::support::workplace::{ProgramOutput, Workplace};
 
 async fn workplace() -> Workplace {
     Workplace::with_sql("CREATE TABLE t (id int)").await.csv("data.csv", "id\n1\nx\n")
@@ -71,4 +72,24 @@ async fn a_url_in_the_place_of_a_file_is_not_quoted() {
         let said = ran.stdout + &ran.stderr;
         assert!(said.contains("a file is expected, not a URL"), "{said}");
     }
+}
+
+/// The directory may be read-only by now, or the disk full.
+#[tokio::test]
+async fn an_earlier_receipt_does_not_outlast_a_receipt_that_cannot_be_written() {
+    let workplace = workplace().await;
+    let receipt = r#"{"command": "load", "outcome": "committed"}"#;
+    workplace.write("receipt.json", receipt);
+    let program = workplace.command(&LOAD);
+    // It may not write to files, as on a full disk.
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]).arg(program.get_program());
+    limited.args(program.get_args()).current_dir(workplace.path("")).stdin(Stdio::null());
+    limited.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = ProgramOutput::from_command(limited);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("failed to write the receipt"), "{ran:#?}");
+    assert!(ran.stderr.contains("the receipt of an earlier load was removed"), "{ran:#?}");
+    assert!(!ran.stderr.contains("at path"), "{ran:#?}");
+    assert!(!workplace.path("receipt.json").exists());
 }
