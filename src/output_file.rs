@@ -121,15 +121,20 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::io(ErrorKind::Output, &format!("write the {what}"), path, plain(error))
 }
 
+/// The largest number of symbolic links that are followed, as in Linux.
+const MOST_LINKS: usize = 40;
+
 /// The file to which `path` leads through symbolic links, even if it does not exist yet.
 fn destination(path: &Path) -> io::Result<PathBuf> {
-    match path.canonicalize() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match (path.read_link(), path.parent()) {
-            (Ok(link), Some(parent)) => Ok(parent.join(link)),
-            _ => Ok(path.to_owned()),
-        },
-        found => found,
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match path.read_link() {
+            Ok(link) => path = directory_of(&path).join(link),
+            // It is not a link, or does not exist.
+            Err(_) => return Ok(path),
+        }
     }
+    Err(io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()))
 }
 
 /// Remove from `error` the temporary name that `tempfile` adds to its text.

@@ -1,6 +1,6 @@
 //! What the server says unasked: warnings, and why it ends a session.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,12 +33,12 @@ pub(crate) struct ServerMessages(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     warnings: ServerWarnings,
-    /// Why the server ended sessions.
-    last_words: BTreeSet<LastWords>,
+    /// Why the server ended sessions, by the process ID that it sent at login.
+    last_words: BTreeMap<i32, LastWords>,
 }
 
 /// Why the server ended a session.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LastWords {
     /// The SQLSTATE.
     pub(crate) code: String,
@@ -70,7 +70,8 @@ impl ServerMessages {
         }
         // Before the connection is dropped, and whoever uses it learns that it is closed.
         if let Some(FatalError { code, message }) = control.fatal_error() {
-            self.kept().last_words.insert(LastWords { code, message });
+            let pid = control.login_pid().unwrap_or_default();
+            self.kept().last_words.insert(pid, LastWords { code, message });
         }
     }
 
@@ -98,10 +99,17 @@ impl ServerMessages {
         self.kept().warnings.clone()
     }
 
+    /// Why the server ended the session with process ID `pid`; `None` if that is not known, as behind a pooler.
+    pub(crate) fn last_words_of(&self, pid: i32) -> Option<LastWords> {
+        self.kept().last_words.get(&pid).cloned()
+    }
+
     /// Why the server ended a session; `None` if that is not known, or ambiguous.
-    pub(crate) fn last_words(&self) -> Option<LastWords> {
+    fn last_words(&self) -> Option<LastWords> {
         let kept = self.kept();
-        kept.last_words.first().filter(|_| kept.last_words.len() == 1).cloned()
+        let mut words = kept.last_words.values();
+        let first = words.next()?;
+        words.all(|other| other == first).then(|| first.clone())
     }
 
     /// `error`, with the reason that the server gave if the error is that a connection is closed.

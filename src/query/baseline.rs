@@ -48,7 +48,7 @@ impl SaveFile {
             return Err(Error::usage(format!("--save: {} is not a regular file", path.display()))
                 .with_help("choose another file"));
         }
-        AtomicFile::create("saved run", path).map(SaveFile)
+        AtomicFile::create_private("saved run", path).map(SaveFile)
     }
 
     /// Save `run` there.

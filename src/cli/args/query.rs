@@ -53,7 +53,8 @@ pub(crate) struct Query {
     /// Number of queries, or of transactions for workloads with a transaction [default: 100000]
     #[arg(short = 'n', long, value_name = "N")]
     pub queries: Option<u64>,
-    /// How long to run: 500ms, 30s, 5m; with -n, whichever ends first
+    /// How long to run: 500ms, 30s, 5m; with -n, whichever ends first. The last results are awaited for as long
+    /// again, but at least 10 s and at most 60 s
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub duration: Option<Duration>,
     /// How long to run before measuring

@@ -60,8 +60,9 @@ enum End {
 /// How long to wait for the last results after an interruption.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The least time to wait for the last results after the time of a run is over: as long as the run, but at least this.
-const LEAST_PATIENCE: Duration = Duration::from_secs(10);
+/// The least and the most time to wait for the last results after the time of a run is over; in between, as long as the
+/// run.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
 /// How long to keep trying to replace a lost connection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -148,6 +149,8 @@ struct WorkerResult {
 
 /// The state of one connection's worker.
 struct Worker {
+    /// The process ID of the connection's backend.
+    pid: i32,
     stats: RunStats,
     second: CurrentSecond,
     /// Queries that were skipped or failed and are to be sent again; the oldest first, so that none is left to the
@@ -182,7 +185,7 @@ impl RunState {
 
     /// How long to wait for the last results after the time of the run is over; `None` if it has no limit of time.
     fn patience(&self) -> Option<Duration> {
-        self.plan.limits.duration.map(|duration| duration.max(LEAST_PATIENCE))
+        self.plan.limits.duration.map(|duration| duration.clamp(PATIENCE[0], PATIENCE[1]))
     }
 
     /// Wait until the time of the run, and that for its last results, is over.
@@ -207,6 +210,7 @@ impl RunState {
     /// Send queries over `connection`, and over its replacement whenever it is lost, until the run is over.
     async fn work(&self, mut connection: Connection, pool: &SessionPool) -> WorkerResult {
         let mut worker = Worker {
+            pid: connection.pid,
             stats: RunStats::default(),
             second: CurrentSecond::default(),
             retry_queue: VecDeque::new(),
@@ -236,6 +240,7 @@ impl RunState {
                 End::Lost => match self.replace(connection, pool).await {
                     Ok(new) => {
                         connection = new;
+                        worker.pid = connection.pid;
                         worker.stats.reconnections += 1;
                     }
                     Err(error) => break Err(error),
@@ -402,7 +407,7 @@ impl RunState {
         is_apart: bool,
         worker: &mut Worker,
     ) -> Option<End> {
-        let Worker { stats, second, retry_queue, .. } = worker;
+        let Worker { stats, second, retry_queue, pid: worker_pid, .. } = worker;
         let workloads = &self.plan.sender.mix.workloads;
         match error {
             error
@@ -420,7 +425,7 @@ impl RunState {
             error if self.is_read_only(&error) => Some(End::Fatal(error)),
             error => {
                 let doing = format!("run query {}", workloads[query.workload].name);
-                stats.failed(&doing, &error, self.messages.last_words().as_ref());
+                stats.failed(&doing, &error, self.messages.last_words_of(*worker_pid).as_ref());
                 second.record(done - self.start, None, &self.timeline);
                 if is_apart {
                     stats.workloads.resize_with(workloads.len(), WorkloadStats::default);

@@ -45,6 +45,9 @@ pub struct ServerActivity {
     /// The mean number of CPU cores that the backends of the run used; `None` for a server on another machine. With
     /// parallel workers, all that the client did not use: not every worker lives until it is sampled.
     pub server_cores: Option<f64>,
+    /// Whether the server stopped answering the sampler during the run.
+    #[serde(skip)]
+    pub ended_early: bool,
     /// Whether the backends used parallel workers.
     #[serde(skip)]
     pub has_parallel_workers: bool,
@@ -111,6 +114,11 @@ impl ServerActivity {
 
     /// What bounded the run: a word, and a sentence.
     fn verdict(&self) -> (&'static str, String) {
+        if self.ended_early {
+            let (samples, usage) = (self.samples, self.usage());
+            let why = format!("unknown: the server could not be sampled after {samples} samples; {usage}");
+            return ("unknown", why);
+        }
         if self.samples < FEWEST_SAMPLES {
             let usage = self.usage();
             return ("unknown", format!("unknown: the run was too short to sample the server; {usage}"));

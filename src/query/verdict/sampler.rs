@@ -121,6 +121,8 @@ struct Samples {
     /// The CPU seconds of each parallel worker when it was last seen.
     workers: BTreeMap<i32, f64>,
     has_parallel_workers: bool,
+    /// Whether the server stopped answering.
+    ended_early: bool,
 }
 
 impl Samples {
@@ -167,6 +169,7 @@ impl Samples {
             client_cores: (after.client - before.client) / seconds,
             server_cores,
             has_parallel_workers: self.has_parallel_workers,
+            ended_early: self.ended_early,
             busy_cores: busy.map(|(before, after)| (after - before).max(0.0) / seconds),
             cores: machine_cores().unwrap_or(client_limit),
             client_limit,
@@ -198,7 +201,10 @@ async fn watch(
             if is_stopped {
                 break;
             }
-            let Some(Ok(rows)) = soon(client.query(&query, &[&pids.get()])).await else { break };
+            let Some(Ok(rows)) = soon(client.query(&query, &[&pids.get()])).await else {
+                samples.ended_early = true;
+                break;
+            };
             samples.add(rows, is_local);
         }
     }

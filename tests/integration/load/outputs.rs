@@ -35,11 +35,15 @@ async fn outputs_follow_symbolic_links() {
     let workplace = workplace().await;
     fs::create_dir(workplace.path("elsewhere")).unwrap();
     for name in OUTPUTS {
-        symlink(workplace.path("elsewhere").join(name), workplace.path(name)).unwrap();
+        // A chain of links, the last of which leads to nothing yet.
+        symlink(workplace.path("elsewhere").join(name), workplace.path(format!("{name}.link"))).unwrap();
+        symlink(format!("{name}.link"), workplace.path(name)).unwrap();
     }
     assert_eq!(workplace.run(&LOAD).status.code(), Some(3));
     for name in OUTPUTS {
-        assert!(fs::symlink_metadata(workplace.path(name)).unwrap().is_symlink(), "{name}");
+        for link in [name.to_owned(), format!("{name}.link")] {
+            assert!(fs::symlink_metadata(workplace.path(&link)).unwrap().is_symlink(), "{link}");
+        }
         assert!(fs::metadata(workplace.path("elsewhere").join(name)).unwrap().len() > 0, "{name}");
     }
 }
