@@ -69,7 +69,7 @@ compare() { # title workload connections pgbench-flags etl-flags
     done
 }
 
-grep server "$work/report" | sed 's/ *server *//'
+grep '^  server' "$work/report" | sed 's/ *server *//'
 compare 'older-than, 1 connection' older-than 1 '' ''
 compare 'older-than, 3 connections' older-than 3 '' ''
 compare 'older-than, 8 connections' older-than 8 '' ''

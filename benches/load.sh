@@ -42,7 +42,7 @@ for ((run = 0; run <= runs; run++)); do
     done
 done
 
-echo "$rows rows, $runs runs of each in turn; $(grep server "$work/report" | sed 's/ *server *//')"
+echo "$rows rows, $runs runs of each in turn; $(grep '^  server' "$work/report" | sed 's/ *server *//')"
 printf '%-12s %8s %8s %8s %10s\n' '' median min max 'peak KiB'
 for name in "${names[@]}"; do
     sort -n "$work/$name" | awk -v name="$name" '

@@ -47,6 +47,6 @@ compare() { # workload connections queries
     printf '  %-28s %s\n' 'query' "$(median "$work/rate-default")"
 }
 
-grep server "$work/report" | sed 's/ *server *//'
+grep '^  server' "$work/report" | sed 's/ *server *//'
 compare by-id 20 "$queries"
 compare older-than 20 $((queries / 50))
