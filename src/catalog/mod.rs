@@ -78,8 +78,7 @@ pub struct Column {
     /// The byte between two values in the text format of that array (`typdelim`); `None` where such an array cannot
     /// carry the column's values.
     ///
-    /// It cannot if there is no array type, if the type is a composite, which `unnest()` splits into its attributes, or
-    /// if the session's `array_nulls` is off, so that the text format has no NULL.
+    /// It cannot if there is no array type, or if the type is a composite, which `unnest()` splits into its attributes.
     pub text_array_delimiter: Option<u8>,
     /// Whether it is `GENERATED ALWAYS AS (…)`: computed by the server, never written.
     pub generated: bool,
@@ -95,22 +94,24 @@ impl Column {
     ///
     /// For a parameter or a cast, the server calls the input function without the type modifier and applies the modifier
     /// to the result. The input functions of these two types use it: `5` is five years in an `interval year`, and
-    /// `1e-20000` is zero in a `numeric(10,2)`, but out of range for a plain `numeric`.
+    /// `1e-20000` is zero in a `numeric(10,2)`, but out of range for a plain `numeric`. So do those of their arrays.
     pub fn read_with_modifier(&self, text: &str) -> Option<String> {
-        let input = match (&self.column_type.kind, self.column_type.oid) {
-            _ if self.modifier < 0 => return None,
-            (TypeKind::Base, 1186) => "interval_in",
-            (TypeKind::Base, 1700) => "numeric_in",
-            _ => return None,
+        const INTERVAL: u32 = 1186;
+        const NUMERIC: u32 = 1700;
+        let Column { column_type, type_name, modifier, .. } = self;
+        let input = |function: &str, oid: u32| {
+            format!("pg_catalog.{function}(CAST({text} AS pg_catalog.cstring), {oid}, {modifier})")
         };
-        let modifier = self.modifier;
-        Some(format!("pg_catalog.{input}(CAST({text} AS pg_catalog.cstring), 0, {modifier})"))
-    }
-
-    /// Whether it is an array such as `interval year[]`, which needs [`Column::read_with_modifier`], but whose input
-    /// function cannot be called from SQL.
-    pub(crate) fn is_array_of_intervals_with_fields(&self) -> bool {
-        self.type_name.starts_with("interval ") && self.type_name.ends_with("[]")
+        match &column_type.kind {
+            _ if *modifier < 0 => None,
+            TypeKind::Base if column_type.oid == INTERVAL => Some(input("interval_in", 0)),
+            TypeKind::Base if column_type.oid == NUMERIC => Some(input("numeric_in", 0)),
+            // The result is of the pseudo-type `anyarray`, which can be cast to text only.
+            TypeKind::Array { element, .. } if matches!(element.oid, INTERVAL | NUMERIC) => {
+                Some(format!("CAST({}::pg_catalog.text AS {type_name})", input("array_in", element.oid)))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -234,9 +235,9 @@ fn is_composite(oid: u32, types: &HashMap<u32, &Row>) -> bool {
 }
 
 /// A column from a row of [`COLUMNS`].
-fn column(row: &Row, types: &HashMap<u32, &Row>, session: &SessionParams) -> Column {
+fn column(row: &Row, types: &HashMap<u32, &Row>) -> Column {
     let array_oid = row.get(3);
-    let has_text_array = array_oid != 0 && session.array_nulls && !is_composite(row.get(1), types);
+    let has_text_array = array_oid != 0 && !is_composite(row.get(1), types);
     Column {
         name: row.get(0),
         column_type: describe(row.get(1), types),
@@ -281,7 +282,7 @@ impl Table {
             array_nulls: relation.get(10),
         };
         let types = types.iter().map(|row| (row.get(0), row)).collect();
-        let columns = columns.iter().map(|row| column(row, &types, &session)).collect();
+        let columns = columns.iter().map(|row| column(row, &types)).collect();
         Ok(Some(Table {
             oid,
             name: TableName { schema: Some(relation.get(1)), table: relation.get(2) },

@@ -36,7 +36,8 @@ fn with_remedy(refusal: Error) -> Error {
 pub(crate) enum RefusalScope {
     /// A row: the load may succeed without it.
     Row,
-    /// A row, provided that others are accepted; otherwise the table, or what its triggers refer to.
+    /// A row, provided that others are accepted or its values are refused without the table; otherwise the table, or what
+    /// its triggers refer to.
     ///
     /// The statement was prepared before, so that such an error is usually about a value: the syntax of a tsvector, a
     /// label of an ltree, a name in a `regclass`, an unsupported flag in a jsonpath.

@@ -23,7 +23,7 @@ use crate::load::refusal::{RefusalScope, refusal_error};
 use crate::load::reject::duplicates::UniqueIndex;
 use crate::load::write::Writer;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
-use crate::load::write::rows::RowWriter;
+use crate::load::write::rows::{RowWriter, read_values};
 use crate::{Error, Result};
 
 /// Pieces of at most this number of rows are written one by one, which is faster than to search them for bad rows.
@@ -46,7 +46,7 @@ pub(crate) struct RejectIsolator<'a> {
     piece_rows: usize,
     /// Rows in the next run: how many are written one by one before the length of a piece is reconsidered.
     run_rows: usize,
-    /// Whether the server has accepted any row of the load, which shows that a refusal is about the refused row.
+    /// Whether the server has accepted any row of the load, which shows that a refusal concerns the refused row.
     any_accepted: bool,
     /// The first refusal that may be about more than its row, until a row is accepted.
     doubtful: Option<Error>,
@@ -206,7 +206,11 @@ impl<'a> RejectIsolator<'a> {
                     let detail = error.as_db_error().and_then(|db| db.detail()).map(str::to_owned);
                     let reason = Reason { detail, ..self.reason(&error) };
                     written.rejects.push(chunk.reject(row, reason));
-                    if RefusalScope::new(&error) == RefusalScope::RowIfOthersPass && self.doubtful.is_none() {
+                    if RefusalScope::new(&error) == RefusalScope::RowIfOthersPass
+                        && !self.any_accepted
+                        && self.doubtful.is_none()
+                        && !self.refuses_values(chunk, row).await?
+                    {
                         self.doubtful = Some(self.refused_row(chunk, row, error));
                     }
                 }
@@ -214,6 +218,15 @@ impl<'a> RejectIsolator<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the server refuses the values of `row` even where they are not inserted, so that the table and its triggers
+    /// have no part in it.
+    async fn refuses_values(&self, chunk: &Chunk, row: usize) -> Result<bool> {
+        self.execute("SAVEPOINT reading").await?;
+        let read = read_values(self.client, self.mapping, chunk, row).await;
+        self.execute("ROLLBACK TO reading; RELEASE reading").await?;
+        Ok(read.is_err())
     }
 
     /// Write `piece` completely, or nothing of it.

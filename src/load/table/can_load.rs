@@ -31,14 +31,10 @@ pub fn check_can_load(table: &Table, mode: Mode, names: &[&str]) -> Result<()> {
             "use --mode rows or --mode batch",
         );
     }
-    if matches!(mode, Mode::Rows | Mode::Batch)
-        && let Some(column) = table.columns.iter().find(|column| {
-            column.is_array_of_intervals_with_fields() && names.contains(&column.name.as_str())
-        })
-    {
+    if mode == Mode::Batch && !table.session.array_nulls {
         return refuse(
-            format!("only COPY can load {} into column {} of {name}", column.type_name, column.name),
-            "use --mode copy: an INSERT would parse {5} without regard to the interval's fields",
+            "array_nulls is off in this session, so arrays of values cannot contain NULL".to_owned(),
+            "use --mode copy or --mode rows, or set it on: PGOPTIONS='-c array_nulls=on'",
         );
     }
     if table.has_insert_rules && matches!(mode, Mode::Rows | Mode::Batch) {

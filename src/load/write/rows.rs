@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::join3;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
-use crate::catalog::TableName;
+use crate::catalog::{Column, TableName};
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::chunk::{Chunk, Tuple};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
@@ -172,15 +172,46 @@ async fn prepare(
     formats: &[ValueFormat],
     suffix: &str,
 ) -> Result<Statement> {
-    let values = mapping.columns.iter().zip(formats).enumerate().map(|(index, (mapped, format))| {
-        let parameter = format!("${}", index + 1);
-        let cast = || mapped.column.read_with_modifier(&format!("{parameter}::pg_catalog.text"));
-        (*format == ValueFormat::Text).then(cast).flatten().unwrap_or(parameter)
-    });
-    let values = values.collect::<Vec<_>>().join(", ");
+    let values = values(mapping, formats, |parameter, _| parameter);
     let sql = format!("{} VALUES ({values}){suffix}", mapping.insert_into(table));
     let prepared = client.prepare(&sql).await;
     prepared.map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), error))
+}
+
+/// The expressions for the values of a row, whose parameters are in `formats`; `plain` makes the one of a parameter that
+/// the server reads as COPY does.
+fn values(
+    mapping: &ColumnMapping,
+    formats: &[ValueFormat],
+    plain: impl Fn(String, &Column) -> String,
+) -> String {
+    let values = mapping.columns.iter().zip(formats).enumerate().map(|(index, (mapped, format))| {
+        let parameter = format!("${}", index + 1);
+        let cast = || mapped.column.read_with_modifier(&format!("{parameter}::pg_catalog.text"));
+        (*format == ValueFormat::Text)
+            .then(cast)
+            .flatten()
+            .unwrap_or_else(|| plain(parameter, &mapped.column))
+    });
+    values.collect::<Vec<_>>().join(", ")
+}
+
+/// Let the server read the values of row `row` of `chunk`, from 0, without inserting them.
+///
+/// # Errors
+/// When it refuses one of them.
+pub(crate) async fn read_values(
+    client: &Client,
+    mapping: &ColumnMapping,
+    chunk: &Chunk,
+    row: usize,
+) -> Result<(), PgError> {
+    let values =
+        values(mapping, &chunk.formats, |parameter, column| format!("{parameter}::{}", column.type_name));
+    let statement = client.prepare(&format!("SELECT {values}")).await?;
+    let parameters = params::parameters(chunk.tuple(row), Arc::clone(&chunk.formats));
+    client.execute_raw(&statement, parameters).await?;
+    Ok(())
 }
 
 /// Insert row `row` of `chunk`, from 0.

@@ -463,6 +463,14 @@ async fn a_value_is_rejected_whatever_the_code_of_its_refusal() {
             assert_eq!(log["first_line"], 2, "{mode}, {sql_type}");
             assert_eq!(log["sqlstate"], sqlstate, "{mode}, {sql_type}");
         }
+        // Not a single row is accepted.
+        workplace.write("data.csv", format!("id,v\n1,\"{bad}\"\n2,\"{bad}\"\n"));
+        for mode in MODES {
+            let load = ["load", "data.csv", "-t", "t", "--truncate", "--mode", mode];
+            let ran = workplace.run(&[&load[..], &["--max-rejects", "2", "--rejects", "bad.csv"]].concat());
+            assert_eq!(ran.status.code(), Some(3), "{mode}, {sql_type}: {ran:#?}");
+            assert!(ran.stdout.contains("2 rejected"), "{mode}, {sql_type}: {ran:#?}");
+        }
     }
 }
 

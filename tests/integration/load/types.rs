@@ -87,21 +87,38 @@ async fn a_refused_row_before_a_change_of_format_is_reported() {
 
 /// `5` is five years in an `interval year`, and five seconds where the input function does not know the fields.
 #[tokio::test]
-async fn short_intervals_are_read_with_their_fields_or_refused() {
-    let table = "CREATE TABLE t (a interval year, b interval year[], c numeric(5,1))";
-    let workplace =
-        Workplace::with_sql(table).await.csv("data.csv", "a,c\n1 year,1\n5,1e-20000\n2 years,2\n");
+async fn short_intervals_and_numbers_are_read_with_their_modifiers() {
+    let table = "CREATE TABLE t (a interval year, b interval year[], c numeric(5,1), d numeric(5,1)[])";
+    let rows = r#"1 year,{1 year},1,{1}
+5,"{5,NULL}",1e-20000,"[0:1]={1e-20000,2.25}"
+"#;
+    let workplace = Workplace::with_sql(table).await.csv("data.csv", format!("a,b,c,d\n{rows}"));
     for mode in MODES {
         workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
-        let found = workplace.csv_of("SELECT a, c FROM t").await;
-        assert_eq!(found, "1 year,1.0\n5 years,0.0\n2 years,2.0\n", "{mode}");
+        let found = workplace.csv_of("SELECT * FROM t").await;
+        let expected =
+            "1 year,{1 year},1.0,{1.0}\n5 years,\"{\"\"5 years\"\",NULL}\",0.0,\"[0:1]={0.0,2.3}\"\n";
+        assert_eq!(found, expected, "{mode}");
     }
-    workplace.write("data.csv", "b\n{5}\n");
-    workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", "copy"]);
-    assert_eq!(workplace.csv_of("SELECT b FROM t").await, "\"{\"\"5 years\"\"}\"\n");
-    for mode in ["rows", "batch"] {
-        let message = workplace.fail(&["load", "data.csv", "-t", "t", "--mode", mode], 1);
-        assert!(message.contains("only COPY can load interval year[] into column b of t"), "{message}");
+}
+
+/// Without `array_nulls` the array of a batch could not contain NULL.
+#[tokio::test]
+async fn batches_need_array_nulls() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int, words text[])")
+        .await
+        .csv("data.csv", "id,words\n1,\"{NULL,b}\"\n,\n");
+    for (mode, code) in [("copy", 0), ("rows", 0), ("batch", 1)] {
+        let mut command = workplace.command(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
+        command.env("PGOPTIONS", "-c array_nulls=off");
+        let ran = ProgramOutput::from_command(command);
+        assert_eq!(ran.status.code(), Some(code), "{mode}: {ran:#?}");
+        if code == 0 {
+            assert_eq!(workplace.csv_of("SELECT id, words[1] = 'NULL' FROM t").await, "1,t\n,\n", "{mode}");
+        } else {
+            assert!(ran.stderr.contains("array_nulls is off"), "{ran:#?}");
+            assert!(ran.stderr.contains("use --mode copy or --mode rows"), "{ran:#?}");
+        }
     }
 }
 
@@ -134,7 +151,9 @@ async fn every_value_is_read_by_the_types_own_input_function() {
            CREATE DOMAIN relation AS regclass; CREATE DOMAIN small AS int CHECK (VALUE < 10);
            CREATE TYPE mood AS ENUM ('ok', 'a,"b\c'); CREATE TYPE pair AS (a numeric(6,2), b years);
            CREATE DOMAIN positive_pair AS pair CHECK ((VALUE).a > 0);
-           CREATE TYPE prices_between AS RANGE (subtype = price)"#,
+           CREATE TYPE prices_between AS RANGE (subtype = price);
+           CREATE FUNCTION sent(r record) RETURNS bytea LANGUAGE plpgsql AS $$
+           BEGIN RETURN record_send(r); EXCEPTION WHEN undefined_function THEN RETURN NULL; END $$"#,
     )
     .await;
     let base = "SELECT format_type(oid, NULL) FROM pg_type WHERE typnamespace = 'pg_catalog'::regnamespace
@@ -142,11 +161,11 @@ async fn every_value_is_read_by_the_types_own_input_function() {
                 AND typelem NOT IN (SELECT oid FROM pg_type WHERE typtype IN ('c', 'p')) ORDER BY oid";
     let declared =
         "years more_years price short bits instant prices area relation small mood pair positive_pair
-        prices_between years[] price[] mood[] pair[] numeric(6,2) bit(4) varchar(3) char(3) time(1) box[]";
+        prices_between years[] price[] mood[] pair[] numeric(6,2) numeric(6,2)[] bit(4) varchar(3) char(3) time(1) box[]";
     let built_in: Vec<String> = workplace.values(base).await;
     let declared = declared.split_whitespace().map(str::to_owned);
     let types: Vec<String> = declared
-        .chain(["interval year", "interval(2)", "timestamp(0)"].map(str::to_owned))
+        .chain(["interval year", "interval year[]", "interval(2)", "timestamp(0)"].map(str::to_owned))
         .chain(built_in)
         .collect();
     for sql_type in types {
@@ -209,7 +228,7 @@ async fn check_literals(workplace: &Workplace, sql_type: &str) {
             accepted += &row;
         }
     }
-    let stored = "SELECT id, v, pg_column_size(v) FROM t ORDER BY id";
+    let stored = "SELECT id, v, pg_column_size(v), sent(t) FROM t ORDER BY id";
     let reference = workplace.csv_of(stored).await;
     workplace.write("all.csv", &all);
     workplace.write("accepted.csv", &accepted);
