@@ -183,9 +183,7 @@ impl Error {
     /// points at.
     pub(crate) fn statement(name: &str, sql: &str, source: tokio_postgres::Error) -> Self {
         match source.as_db_error() {
-            Some(db) => {
-                Error::refused(&format!("{name} does not prepare"), Some(sql), db).with_source(source)
-            }
+            Some(db) => Error::refused(&format!("cannot prepare {name}"), Some(sql), db).with_source(source),
             None => Error::database(&format!("prepare {name}"), source),
         }
     }
@@ -333,7 +331,7 @@ fn pooler_help(db: &DbError) -> Option<&'static str> {
     let is_poolers =
         *db.code() == SqlState::PROTOCOL_VIOLATION && db.message().contains("prepared statement");
     (is_about_names || is_poolers).then_some(
-        "a connection pooler such as PgBouncer stands between and does not keep prepared statements; use --prepare never",
+        "connections go through a pooler such as PgBouncer, which does not keep prepared statements; use --prepare never",
     )
 }
 

@@ -44,6 +44,8 @@ pub struct Table {
     pub other_kind: Option<&'static str>,
     /// Whether the server itself stores its rows; it does not for a foreign table or a view.
     pub is_stored: bool,
+    /// Whether it is a view, whose INSTEAD OF trigger decides what becomes of a row.
+    pub is_view: bool,
     /// Whether it is partitioned.
     pub is_partitioned: bool,
     /// Whether it has rules for INSERT, which COPY ignores.
@@ -288,6 +290,7 @@ impl Table {
             name: TableName { schema: Some(relation.get(1)), table: relation.get(2) },
             other_kind,
             is_stored: matches!(kind, b'r' | b'p'),
+            is_view: kind == b'v',
             is_partitioned: kind == b'p',
             has_insert_rules: relation.get(4),
             before_insert_triggers: relation.get(12),
@@ -332,6 +335,7 @@ impl Table {
             name: spec.name.clone(),
             other_kind: None,
             is_stored: true,
+            is_view: false,
             is_partitioned: false,
             has_insert_rules: false,
             before_insert_triggers: Vec::new(),

@@ -74,6 +74,9 @@ pub struct LoadReport {
     pub truncated: bool,
     /// Whether the table was created.
     pub created: bool,
+    /// Whether it is a view, whose INSTEAD OF trigger decides what is stored; `rows_loaded` counts the rows given to it,
+    /// in modes `rows` and `batch` without those for which it returned NULL.
+    pub into_view: bool,
     /// Indexes dropped first and rebuilt after loading.
     pub indexes_deferred: Vec<String>,
     /// Why the indexes of an empty table stayed in place; `None` if they did not, or were expected to.
@@ -199,6 +202,7 @@ pub(crate) fn build(
         dry_run: settings.dry_run,
         truncated: *truncate,
         created: *created,
+        into_view: table.is_view,
         indexes_deferred: indexes.deferred.clone(),
         indexes_kept_because: indexes.kept_because.clone(),
         encoding,

@@ -128,7 +128,7 @@ fn explain(conninfo: &Conninfo, attempt: &FailedAttempt) -> Explained {
         FailureReason::Unreachable(error) => explain_socket(conninfo, Some(&attempt.host), error),
         FailureReason::Silent(limit) => Explained::new(silence(*limit)).with_help(TIMED_OUT),
         FailureReason::Unwanted(mismatch) => Explained::new(*mismatch).with_help(
-            "target_session_attrs demands another kind of server: add that host, or leave the setting out",
+            "target_session_attrs demands another kind of server: add a host of that kind, or remove the setting",
         ),
         FailureReason::WrongPeer(user) => Explained::new(format!("the server runs as user {user}"))
             .with_help("requirepeer names another user: correct it if you trust this server"),
@@ -167,7 +167,7 @@ fn explain_socket(conninfo: &Conninfo, host: Option<&HostEntry>, error: &io::Err
     let or_embedded = match named_by.split_once(" in ") {
         Some((variable, file)) => format!("remove {variable} from {file}"),
         None if named_by.starts_with('-') => format!("leave {named_by} out"),
-        None if named_by.contains(' ') => format!("remove it from {named_by}"),
+        None if named_by.contains(' ') => format!("remove the server from {named_by}"),
         None => format!("unset {named_by}"),
     };
     let start = format!("start the server, or {or_embedded} to use the embedded server");
@@ -209,7 +209,7 @@ fn explain_tls(cause: &str, error: Option<&rustls::Error>) -> Explained {
             ),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
                 "the server's certificate is for another host name".to_owned(),
-                "connect to the name in the certificate, if need be with hostaddr=ADDRESS, or use sslmode=verify-ca",
+                "use the name in the certificate as the host (hostaddr=ADDRESS sets the address), or use sslmode=verify-ca",
             ),
             CertificateError::Revoked => (
                 "the server's certificate has been revoked".to_owned(),
@@ -259,7 +259,7 @@ fn explain_refusal(conninfo: &Conninfo, host: Option<&HostEntry>, db: &DbError) 
         code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             // These errors share an SQLSTATE and differ only in their messages, which may be translated.
             Some(if message.contains("no encryption") || message.contains("SSL off") {
-                "if the server requires TLS, use sslmode=require; otherwise add a line to its pg_hba.conf"
+                "if the server requires TLS, use sslmode=require; if not, add a line for this login to its pg_hba.conf"
                     .to_owned()
             } else if message.contains("pg_hba.conf") {
                 format!(

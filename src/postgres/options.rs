@@ -28,18 +28,18 @@ pub struct DatabaseOptions {
     pub pool_size: usize,
     /// How long to wait for a connection.
     pub timeouts: Timeouts,
-    /// Whether statements are prepared under names.
+    /// Whether prepared statements are named.
     pub prepare: Prepare,
 }
 
-/// Whether statements are prepared under names, which behind a transaction pooler outlive the transaction, in a session
-/// that others use next.
+/// Whether prepared statements are named. Behind a transaction pooler, a named statement outlives its transaction, in a
+/// session that another client uses next.
 ///
 /// Without names, the server parses a statement again in each transaction, or group of statements that share a Sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Prepare {
-    /// Unless a connection pooler stands between.
+    /// Unless connections go through a pooler.
     #[default]
     Auto,
     /// Always. A pooler must pool sessions, or keep track of prepared statements, as PgBouncer does from 1.21 on where
@@ -60,8 +60,8 @@ impl DatabaseOptions {
         }
     }
 
-    /// The server that the environment names, as libpq and psql read it: `DATABASE_URL`, else `PGHOST`, `PGSERVICE` and
-    /// the other `PG*` variables; the embedded server when nothing names one.
+    /// The server that the environment names, as libpq and psql read it: `DATABASE_URL`, else `PGHOST`,
+    /// `PGHOSTADDR` or `PGSERVICE` (with the other `PG*` variables); the embedded server when nothing names one.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when a variable has a value that cannot be read.
@@ -115,7 +115,7 @@ pub struct SessionOptions {
     pub sync_every: NonZero<usize>,
     /// Whether prepared statements are executed in read-only transactions, unless an explicit transaction is open.
     pub read_only: bool,
-    /// Whether statements are prepared under names.
+    /// Whether prepared statements are named.
     pub prepare: Prepare,
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn check_depth(pipeline_depth: usize) -> Result<()> {
         0 => Err(Error::usage("the pipeline depth is 0")
             .with_help(format!("use a number from 1 to {DEEPEST_PIPELINE}"))),
         1..=DEEPEST_PIPELINE => Ok(()),
-        _ => Err(Error::usage(format!("a pipeline depth of {pipeline_depth} is too deep"))
+        _ => Err(Error::usage(format!("pipeline depth {pipeline_depth} is too large"))
             .with_help(format!("use a number from 1 to {DEEPEST_PIPELINE}"))),
     }
 }

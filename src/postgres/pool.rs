@@ -21,7 +21,7 @@ use crate::{Error, Result};
 pub(crate) struct Reached {
     /// The address that all connections go to.
     pub(crate) route: SharedRoute,
-    /// Whether a connection pooler stands between.
+    /// Whether connections go through a pooler.
     pub(crate) pooler: PoolerSeen,
     /// What the server said unasked.
     pub(crate) messages: ServerMessages,

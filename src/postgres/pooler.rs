@@ -22,7 +22,7 @@ impl PoolerSeen {
     }
 }
 
-/// Configure a new connection as in `session`, in a way that leaves nothing behind if a pooler stands between; note in
+/// Configure a new connection as in `session`, in a way that leaves nothing behind if there is a pooler; note in
 /// `seen` whether one does.
 ///
 /// A pooler is recognised by the process ID that it sends at login, which is not that of the server's session.

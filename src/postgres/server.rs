@@ -35,7 +35,7 @@ pub struct ServerFacts {
     pub database: String,
     /// The role whose privileges apply, which is that of the login unless a setting or a pooler changes it.
     pub role: String,
-    /// Whether a connection pooler such as PgBouncer stands between.
+    /// Whether connections go through a pooler, such as PgBouncer.
     pub pooler: bool,
     /// Whether statements are prepared under names; otherwise the server parses them again in each transaction.
     pub named_statements: bool,
@@ -186,7 +186,7 @@ impl Database {
     pub async fn open(options: DatabaseOptions, note: impl FnMut(&str) + Send + 'static) -> Result<Database> {
         let DatabaseOptions { server, pool_size, timeouts, prepare } = options;
         if !(1..=LARGEST_POOL).contains(&pool_size) {
-            return Err(Error::usage(format!("a pool of {pool_size} connections is out of range"))
+            return Err(Error::usage(format!("pool size {pool_size} is out of range"))
                 .with_help(format!("use a number from 1 to {LARGEST_POOL}")));
         }
         let (conninfo, embedded) = match server {

@@ -79,14 +79,14 @@ impl ServerMessages {
         let is_warning = matches!(notice.parsed_severity(), Some(Severity::Warning));
         // A notice, because the server goes on with another name than the one it was given.
         if !is_warning && *notice.code() != SqlState::NAME_TOO_LONG {
-            tracing::debug!("the server notes: {}", notice.message());
+            tracing::debug!("notice from the server: {}", notice.message());
             return;
         }
         let mut message = format!("{} (SQLSTATE {})", notice.message(), notice.code().code());
         for more in [notice.detail(), notice.hint()].into_iter().flatten() {
             let _ = write!(message, "; {}", more.trim_end_matches('.'));
         }
-        tracing::warn!("the server warns: {message}");
+        tracing::warn!("warning from the server: {message}");
         let ServerWarnings { count, messages } = &mut self.kept().warnings;
         *count += 1;
         if messages.len() < MOST_KEPT {

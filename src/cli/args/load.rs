@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use postgres_etl::load::{Connections, OnConflict, RejectLimit};
 
-/// Load CSV files into the table
+/// Load CSV files into a table
 ///
-/// Everything runs in one transaction: after an error the table is unchanged.
+/// Everything runs in one transaction, unless --autocommit or several connections are used: after an error the table is
+/// unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -18,7 +19,7 @@ Examples:
   postgres-etl load new.csv --table new --create
                                               create a table for the file
   postgres-etl load dirty.csv --max-rejects 1%
-                                              set bad rows aside in rejects.csv
+                                              write bad rows to rejects.csv, load the others
   postgres-etl load 'data/*.csv.gz'           several files as one, decompressed
   postgres-etl load --mode rows               one prepared INSERT per row, pipelined, in one transaction
   postgres-etl load --mode rows --autocommit --connections 20
@@ -32,7 +33,7 @@ pub(crate) struct Load {
     /// Add to the rows in the table (the default with --table)
     #[arg(long, conflicts_with = "truncate")]
     pub append: bool,
-    /// Empty the table first, in the same transaction [default: [load] truncate in config.toml, for its own table]
+    /// Empty the table first, in the same transaction [default for the table of config.toml: [load] truncate; for others: off]
     #[arg(long)]
     pub truncate: bool,
     /// Drop the table's indexes and rebuild them after loading, in the same transaction [default: auto]
@@ -52,11 +53,11 @@ pub(crate) struct Load {
     /// primary key unless columns are named, as in update:id,day
     #[arg(long, value_name = "skip|update[:COLUMNS]")]
     pub on_conflict: Option<OnConflict>,
-    /// Set aside up to N bad rows, or N% of all rows, and load the others
+    /// Reject up to N bad rows, or N% of all rows, and load the others
     #[arg(long, value_name = "N|N%", default_value = "0", hide_default_value = true)]
     pub max_rejects: RejectLimit,
-    /// File for bad rows, byte for byte, replacing that of an earlier load; the reasons go to the same name with
-    /// .log.jsonl [default: rejects.csv]
+    /// File for the rejected rows, byte for byte; replaces an earlier one. The reasons go to a file of the same name,
+    /// ending in .log.jsonl [default: rejects.csv]
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
     /// Do everything, then roll it back
@@ -83,8 +84,8 @@ pub(crate) struct Load {
     /// Commit every row separately (mode rows); after an error the committed rows stay
     #[arg(long)]
     pub autocommit: bool,
-    /// Connections to write over; more than one needs --autocommit, or --mode copy --append, where each has its own
-    /// transaction and all commit at the end; auto uses two where that is faster [default: 1]
+    /// Connections to write over; more than one needs --autocommit, or --mode copy --append: each connection then has its
+    /// own transaction, and all commit at the end; auto uses two where that is faster [default: 1]
     #[arg(long, value_name = "N|auto")]
     pub connections: Option<Connections>,
     // Last, because its help heading would extend to the flags after it.
@@ -124,7 +125,7 @@ pub(crate) struct Input {
     /// How to write the rows [default: copy]
     #[arg(short, long, env = "POSTGRES_ETL_MODE")]
     pub mode: Option<Mode>,
-    /// The table's columns in the order of the fields, whatever the header says
+    /// Columns that the fields go to, in the order of the fields; overrides the header
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', help_heading = "Columns and tables")]
     pub columns: Option<Vec<String>>,
     /// Load the field that the header calls NAME into COLUMN; can be repeated
@@ -159,7 +160,7 @@ pub(crate) struct Format {
     /// An unquoted field with this text is NULL [default: the empty field]
     #[arg(long, value_name = "TEXT")]
     pub null: Option<String>,
-    /// The first record is data; the fields are the table's columns in their order
+    /// The first record is data; the fields go to the table's columns in order
     #[arg(long)]
     pub no_header: bool,
     /// Skip records that begin with this character [default: none]
@@ -169,7 +170,7 @@ pub(crate) struct Format {
     /// is windows-1252 [default: utf-8]
     #[arg(long, value_name = "NAME")]
     pub encoding: Option<String>,
-    /// Detect how the first file is written, and print the matching flags
+    /// Detect the dialect of the first file, print the matching flags, and load with them
     #[arg(long, conflicts_with_all = ["delimiter", "quote", "escape", "no_header", "comment", "encoding"])]
     pub sniff: bool,
     /// Reject longer records (usually an unclosed quote) [default: 67108864, 64 MiB]
@@ -204,9 +205,9 @@ impl From<Mode> for postgres_etl::load::Mode {
 /// [`postgres_etl::load::DeferIndexes`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DeferIndexes {
-    /// when the table is empty, or emptied by this load, and they can be restored exactly
+    /// when the table is empty, or emptied by this load, and the indexes can be restored exactly
     Auto,
-    /// also when the table has rows; an error if they cannot be restored exactly
+    /// also when the table has rows; an error if the indexes cannot be restored exactly
     Always,
     /// leave the indexes in place
     Never,

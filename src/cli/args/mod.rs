@@ -24,12 +24,12 @@ Examples:
   postgres-etl query -n 100000        run the default workload 100,000 times and report the rate
   postgres-etl check                  check the server, the table and the statements
 
-Which server: --database-url, else DATABASE_URL, else PGHOST, PGSERVICE and the other PG*
-variables, else [database] url in config.toml, else the embedded server, started when needed.
+Which server: --database-url, else DATABASE_URL, else PGHOST, PGHOSTADDR or PGSERVICE with the
+other PG* variables, else [database] url in config.toml, else the embedded server, started when needed.
 Variables that are not set are looked up in .env in the current directory.
 
 Exit codes: 0 done; 1 bad data, a file or server error; 2 wrong flags or configuration;
-3 loaded, but some rows were set aside; 4 no connection, or no embedded server; 5 loaded, but
+3 loaded, but some rows were rejected; 4 no connection, or no embedded server; 5 loaded, but
 ANALYZE, the receipt or the report failed; 6 whether rows were committed is not known; 130 interrupted."
 )]
 pub(crate) struct Cli {
@@ -55,7 +55,7 @@ pub(crate) struct Global {
     /// Do not read variables that name the server from .env in the current directory
     #[arg(long, global = true)]
     pub no_env_file: bool,
-    /// Prepare statements under names: always, never, or unless a connection pooler is found [default: auto]
+    /// When to use named prepared statements: auto (unless there is a connection pooler), always or never [default: auto]
     #[arg(long, global = true, value_name = "WHEN")]
     pub prepare: Option<Prepare>,
     /// Print the result as one JSON document on standard output
@@ -131,7 +131,7 @@ pub(crate) struct Generate {
 
 /// Start, stop or inspect the embedded server
 ///
-/// It is used when no flag, variable or configuration names another server. It listens on a unix socket only,
+/// It is used when no flag, variable or configuration names another server. It listens on a Unix socket only,
 /// keeps its data between commands, and is as durable as a default PostgreSQL.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -148,12 +148,12 @@ pub(crate) struct Server {
 /// What to do with the embedded server.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum ServerAction {
-    /// Start it, unless it is running
+    /// Start the embedded server, unless it is running
     Start,
-    /// Stop it; its data is kept
+    /// Stop the embedded server; its data is kept
     Stop,
-    /// Report whether it is running, and where its data and log are; exit code 3 if it is not
+    /// Report whether the embedded server is running, and where its data and log are; exit code 3 if it is not
     Status,
-    /// Start it if necessary, and print its URL
+    /// Start the embedded server if necessary, and print its URL
     Url,
 }

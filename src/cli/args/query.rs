@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use postgres_etl::query::{self, ArgSpec, Axis, RATES, Ramp, Threshold};
 
-/// Measure how many queries per second the server answers, and how fast
+/// Measure how many queries per second the server answers, and how long each takes
 ///
 /// Runs workloads of config.toml, or the statement of --sql, over several connections, with seeded random arguments,
 /// and reports the rate, the latency, the errors, and what bounded the run.
@@ -23,8 +23,8 @@ Examples:
 
 Closed loop: every connection keeps up to --pipeline-depth queries in flight, and sends the next one when \
 a result arrives. A deeper pipeline raises the rate and, because queries queue, the latency too: use \
---pipeline-depth 1 for the latency of a single query. Open loop (--rate): queries are due at that rate \
-whatever happened to earlier ones, and response times are measured from then, not from when they could be sent.
+--pipeline-depth 1 for the latency of a single query. Open loop (--rate): queries fall due at that rate \
+regardless of earlier ones; a response time counts from when its query was due, not from when it was sent.
 
 Arguments:
   uniform      every value from LOW to HIGH is equally likely
@@ -34,8 +34,8 @@ Arguments:
   sequence     integers from LOW to HIGH, then from LOW again
 
 Queries in flight share a Sync message, up to --sync-every of them: the server ends one transaction and flushes \
-one reply for the whole group. This applies to statements that begin with SELECT, VALUES or TABLE, and to WITH \
-statements that do not write; they run in read-only sessions, in which writes fail. With --sync-every 1 each query has its own \
+one reply for the whole group. Only statements that begin with SELECT, VALUES or TABLE, and WITH statements that do \
+not write, share one; they run in read-only transactions, in which writes fail. With --sync-every 1 each query has its own \
 Sync, and so its own transaction, and may write.")]
 pub(crate) struct Query {
     /// Workloads to run, each defined by [query.NAME] in config.toml; several are mixed by weight [default:
@@ -53,8 +53,8 @@ pub(crate) struct Query {
     /// Number of queries, or of transactions for workloads with a transaction [default: 100000]
     #[arg(short = 'n', long, value_name = "N")]
     pub queries: Option<u64>,
-    /// How long to run: 500ms, 30s, 5m; with -n, whichever ends first. The last results are awaited for as long
-    /// again, but at least 10 s and at most 60 s
+    /// How long to run: 500ms, 30s, 5m; with -n, whichever ends first. Afterwards, it waits for
+    /// outstanding results for the same time, but at least 10 s and at most 60 s
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub duration: Option<Duration>,
     /// How long to run before measuring
@@ -70,8 +70,8 @@ pub(crate) struct Query {
     /// Queries, or transactions, in flight on each connection [default: 8; 1 in an open loop]
     #[arg(short = 'd', long, value_name = "N", help_heading = "Load")]
     pub pipeline_depth: Option<usize>,
-    /// Number of queries that share a Sync, and so one read-only transaction; 1 gives each its own and allows writes
-    /// [default: 256 if all statements only read, otherwise 1; 1 with --explain or another --protocol]
+    /// Number of queries that share a Sync, and so one read-only transaction; 1 gives each query its own transaction and
+    /// allows writes [default: 256 if all statements only read; otherwise, or with --explain or another --protocol, 1]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub sync_every: Option<usize>,
     /// How statements are sent to the server [default: prepared]
@@ -105,7 +105,7 @@ pub(crate) struct Query {
     /// the first attempt [default: 0]
     #[arg(long, value_name = "N", help_heading = "Answers and errors")]
     pub retries: Option<u64>,
-    /// Stop, and fail, when more than N queries fail [default: never stop; one failed query fails the run]
+    /// Stop once more than N queries have failed; up to N failures are accepted [default: never stop, but accept none]
     #[arg(long, value_name = "N", help_heading = "Answers and errors")]
     pub max_errors: Option<u64>,
 
@@ -120,7 +120,7 @@ pub(crate) struct Query {
     pub no_latency: bool,
 
     /// Run every combination of one or two settings, and draw a map: connections=1,2,4 pipeline-depth=1,8
-    /// rate=100,200; put the names of workloads before it
+    /// rate=100,200; workload names must come before it
     #[arg(long, value_name = "SETTING=VALUES", num_args = 1.., conflicts_with_all = ["ramp", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub sweep: Vec<Axis>,
     /// Run at each rate from FROM to TO queries per second, STEP apart, as with --rate
@@ -133,7 +133,7 @@ pub(crate) struct Query {
         help_heading = "Several runs, of 5 s each unless -n or --duration is given"
     )]
     pub find_max: bool,
-    /// The bound of --find-max, such as 5ms
+    /// The limit that --find-max keeps the 99th percentile within, such as 5ms
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "find_max", help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub p99: Option<Duration>,
 
@@ -143,7 +143,7 @@ pub(crate) struct Query {
     /// Compare with the run saved in this file, figure by figure
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
     pub baseline: Option<PathBuf>,
-    /// Fail if the run is worse than the baseline by more than this, beyond chance, or if there is not enough data to
+    /// Fail if the run is significantly worse than the baseline by more than PERCENT, or if there is not enough data to
     /// tell: slower:5% (lower rate; with --rate, longer mean response time) or p99:10%; can be repeated
     #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
     pub fail_if: Vec<Threshold>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use postgres_etl::escape::{escape, escape_path};
-use postgres_etl::load::{ColumnLoaded, LoadReport, Mode, log_path};
+use postgres_etl::load::{ColumnLoaded, Confirmation, LoadReport, Mode, log_path};
 
 use crate::cli::render::Report;
 use crate::cli::render::units::{bytes, count, rate, rows, seconds, server, warnings};
@@ -17,7 +17,7 @@ impl Report for LoadReport {
         if !self.skipping_triggers.is_empty() {
             let triggers = self.skipping_triggers.join(", ");
             lines
-                .push(format!("  skipped because the key exists, or by a BEFORE INSERT trigger: {triggers}"));
+                .push(format!("  skipped because the key exists, or because a trigger dropped the row (BEFORE INSERT: {triggers})"));
         }
         if let Some(rejects) = &self.rejects {
             let log = log_path(Path::new(rejects));
@@ -28,18 +28,18 @@ impl Report for LoadReport {
             lines.push(format!("  file    {}, {size}, sha256 {:.16}…", escape(&file.path), file.sha256));
         }
         if self.encoding != "UTF-8" {
-            lines.push(format!("  bytes   decoded as {} (WHATWG Encoding Standard)", self.encoding));
+            lines.push(format!("  encoding {} (WHATWG Encoding Standard)", self.encoding));
         }
         lines.extend(writing(self));
         lines.extend(read_by_server(self));
         if !self.columns_defaulted.is_empty() {
-            lines.push(format!("  default {}: not in the file", self.columns_defaulted.join(", ")));
+            lines.push(format!("  default {} (not in the file)", self.columns_defaulted.join(", ")));
         }
         if !self.columns_ignored.is_empty() {
             let ignored = &self.columns_ignored;
             let (first, more) = ignored.split_at(ignored.len().min(MOST_NAMES));
             let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-            lines.push(format!("  ignored {}{more}: not in the table", first.join(", ")));
+            lines.push(format!("  ignored {}{more} (not in the table)", first.join(", ")));
         }
         lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
         lines.extend(commits(self));
@@ -63,7 +63,7 @@ fn headline(report: &LoadReport) -> String {
             rate(report.rows_encoded as f64 / report.seconds)
         );
     }
-    let verb = if report.dry_run { "could load" } else { "loaded" };
+    let verb = if report.dry_run { "dry run: would load" } else { "loaded" };
     let (loaded, per_second) = (rows(report.rows_loaded), rate(report.rows_per_second));
     format!("{verb} {loaded} into {} in {took}: {per_second} rows/s", report.table)
 }
@@ -73,11 +73,14 @@ fn commits(report: &LoadReport) -> Option<String> {
     let last = report.transactions.last()?;
     let ids =
         report.transactions.iter().map(|transaction| transaction.id.as_str()).collect::<Vec<_>>().join(", ");
-    let known = match &last.committed_at {
-        Some(at) => format!("at {at} by the server's clock"),
-        None => "as the server confirmed when the answer to COMMIT was lost".to_owned(),
+    let several = report.transactions.len() > 1;
+    let known = match (&last.committed_at, last.confirmed_by) {
+        (Some(at), _) if several => format!("the last at {at} (server clock)"),
+        (Some(at), _) => format!("at {at} (server clock)"),
+        (None, Confirmation::PgXactStatus) => "confirmed by the server after its answer was lost".to_owned(),
+        (None, Confirmation::Answer) => "time unknown".to_owned(),
     };
-    Some(format!("  commit  transaction {ids}, {known}"))
+    Some(format!("  commit  transaction{} {ids}, {known}", if several { "s" } else { "" }))
 }
 
 /// The rows read, and what happened to them.
@@ -109,9 +112,9 @@ fn read_by_server(report: &LoadReport) -> Vec<String> {
     };
     let since = columns.iter().find_map(|column| column.text_from.as_ref());
     let since = since.map_or_else(String::new, |since| {
-        format!(", from {}, line {} on, because of {}", since.file, since.line, since.value)
+        format!(", from line {} of {} on, because of {}", since.line, since.file, since.value)
     });
-    let mut lines = vec![format!("  format  text, read by the server: {}{since}", names(&columns))];
+    let mut lines = vec![format!("  text    parsed by the server: {}{since}", names(&columns))];
     // The meaning of a date may depend on it, and no other line says so.
     let is_date = |column: &&ColumnLoaded| {
         column.type_name.starts_with("date") || column.type_name.starts_with("timestamp")
@@ -144,12 +147,13 @@ fn writing(report: &LoadReport) -> Vec<String> {
         _ => String::new(),
     };
     let table = match (report.created, report.truncated) {
+        _ if report.into_view => "a view, whose INSTEAD OF trigger decides what is stored",
         (true, _) => "created",
         (false, true) => "emptied first",
         (false, false) => "added to",
     };
     let analyzed = if report.phases.analyze_seconds > 0.0 { ", analyzed afterwards" } else { "" };
-    let undone = if report.dry_run { "; everything was rolled back" } else { "" };
+    let undone = if report.dry_run { "; then rolled back" } else { "" };
     let mut lines = vec![
         format!("  mode    {}, {transactions}, {connections}{syncs}", report.mode),
         format!("  table   {table}{analyzed}{undone}"),
@@ -158,7 +162,7 @@ fn writing(report: &LoadReport) -> Vec<String> {
         lines.push(format!("  indexes {}: rebuilt after loading", report.indexes_deferred.join(", ")));
     }
     if let Some(reason) = &report.indexes_kept_because {
-        lines.push(format!("  indexes in place: {reason}"));
+        lines.push(format!("  indexes kept: {reason}"));
     }
     lines
 }

@@ -14,9 +14,13 @@ const INDENT: &str = "           ";
 
 impl Report for RunReport {
     fn text(&self) -> String {
+        let queries = counted(self.queries, "query", "queries");
+        let answered = match self.errors {
+            0 => queries,
+            errors => format!("{} of {queries} answered", count(self.queries - errors)),
+        };
         let mut lines = vec![format!(
-            "{} in {}: {} queries/s{}",
-            counted(self.queries, "query", "queries"),
+            "{answered} in {}: {} queries/s{}",
             seconds(self.seconds),
             rate(self.queries_per_second),
             interval(self.rate_interval, rate)
@@ -29,7 +33,7 @@ impl Report for RunReport {
             lines.extend(error.help.iter().map(|help| format!("{INDENT}help: {help}")));
         }
         lines.extend(latencies(self));
-        lines.push(format!("  load     {}", load(&self.load)));
+        lines.push(format!("  setup    {}", load(&self.load)));
         lines.extend(self.offered.iter().map(|offered| format!("  rate     {}", sent(offered))));
         for connection in self.connections.iter().flatten() {
             let latency = connection.response_us.map_or_else(String::new, |latency| {
@@ -116,11 +120,11 @@ fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
 fn errors(report: &RunReport) -> String {
     let mut text = count(report.errors);
     if report.retries > 0 {
-        text += &format!(", {} sent again", count(report.retries));
+        text += &format!(", {} retried", count(report.retries));
     }
     if report.reconnections > 0 {
         let replaced = counted(report.reconnections, "connection", "connections");
-        text += &format!(", {replaced} replaced");
+        text += &format!(", {replaced} reopened");
     }
     text
 }
@@ -176,7 +180,7 @@ fn load(load: &LoadShape) -> String {
 fn sent(offered: &OfferedReport) -> String {
     let OfferedReport { due, unsent, kept, lag_p99_us, lag_max_us, late_p99_us, late_max_us } = *offered;
     let late = format!(
-        "queries sent late by {} (p99), {} (max); the client's clock by {} (p99), {} (max)",
+        "queries were sent {} (p99) to {} (max) after they were due; the client's timer was late by {} (p99), {} (max)",
         micros(late_p99_us),
         micros(late_max_us),
         micros(lag_p99_us),
@@ -184,7 +188,7 @@ fn sent(offered: &OfferedReport) -> String {
     );
     match (unsent, kept) {
         (0, true) => format!("kept: all {} were sent; {late}", count(due)),
-        (0, false) => format!("NOT KEPT: all {} were sent, but late; {late}", count(due)),
+        (0, false) => format!("NOT KEPT: all {} were sent, but too late; {late}", count(due)),
         _ => format!(
             "NOT KEPT: {} OF {} QUERIES COULD NOT BE SENT IN TIME and are not in the figures; {late}",
             count(unsent),
@@ -204,7 +208,13 @@ fn answers(checked: &ResultCheck) -> String {
 }
 
 fn bounded(bound: &Verdict) -> Vec<String> {
-    let mut lines = vec![format!("  bound by {}", bound.sentence)];
+    let mut lines = vec![match bound.sentence.strip_prefix("unknown: ") {
+        Some(why) => format!("  bottleneck unknown: {why}"),
+        None => format!("  bound by {}", bound.sentence),
+    }];
+    if bound.activity.samples == 0 {
+        return lines;
+    }
     let waited: Vec<String> =
         bound.activity.waiting.iter().take(4).map(|(event, mean)| format!("{event} {mean:.1}")).collect();
     let mut numbers = format!(
@@ -241,10 +251,10 @@ fn plan(plan: &SlowPlan) -> Vec<String> {
     )];
     lines.extend(planned.map(|PlanCounts { custom, generic }| {
         let what = match (custom, generic) {
-            (custom, 0) => format!("planned for its arguments all {} times since it was prepared", count(custom)),
-            (0, generic) => format!("used its generic plan all {} times since it was prepared", count(generic)),
+            (custom, 0) => format!("custom plan in all {} executions", count(custom)),
+            (0, generic) => format!("generic plan in all {} executions", count(generic)),
             (custom, generic) => format!(
-                "planned for its arguments {} times, then used its generic plan {} times, over all connections, since it was prepared",
+                "custom plan {} times, then generic plan {} times, over all connections",
                 count(custom),
                 count(generic)
             ),
@@ -312,13 +322,17 @@ impl Report for SearchReport {
             } else {
                 let tried = self.points.iter().filter_map(|point| point.rate);
                 let lowest = tried.min_by(f64::total_cmp).unwrap_or_default();
-                format!("no rate from {}/s up kept its p99 within {}", rate(lowest), micros(bound))
+                format!(
+                    "p99 exceeded {} at every rate tried; the lowest was {}/s",
+                    micros(bound),
+                    rate(lowest)
+                )
             });
         } else if let Some(best) =
             self.points.iter().max_by(|a, b| a.queries_per_second.total_cmp(&b.queries_per_second))
         {
             lines.push(format!(
-                "most: {} queries/s, p99 {}, at {}, pipeline depth {}",
+                "highest rate: {} queries/s, with p99 {}, at {}, pipeline depth {}",
                 rate(best.queries_per_second),
                 or_none(best.p99_us),
                 counted(best.connections as u64, "connection", "connections"),
@@ -385,7 +399,9 @@ fn list(report: &SearchReport) -> Vec<String> {
             Setting::Rate => point.rate.map_or_else(|| "closed loop".into(), rate),
         };
         let mut notes: Vec<String> = Vec::new();
-        notes.extend(point.held.map(|held| if held { "held" } else { "not held" }.to_owned()));
+        notes.extend(
+            point.held.map(|held| if held { "p99 within bound" } else { "p99 above bound" }.to_owned()),
+        );
         if point.unsent > 0 {
             notes.push(format!("{} not sent in time", count(point.unsent)));
         }

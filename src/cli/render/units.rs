@@ -73,9 +73,9 @@ pub(crate) fn server(server: &ServerFacts) -> String {
     };
     let reached = match (pooler, named_statements) {
         (true, true) => " behind a connection pooler",
-        (true, false) => " behind a connection pooler, statements without names",
+        (true, false) => " behind a connection pooler, unnamed statements",
         (false, true) => "",
-        (false, false) => ", statements without names",
+        (false, false) => ", unnamed statements",
     };
     format!(
         "PostgreSQL {version} at {}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
@@ -87,10 +87,10 @@ pub(crate) fn server(server: &ServerFacts) -> String {
 /// What the server warned of, a line each.
 pub(crate) fn warnings(warnings: &ServerWarnings) -> Vec<String> {
     let mut lines: Vec<String> =
-        warnings.messages.iter().map(|message| format!("  WARNING of the server: {message}")).collect();
+        warnings.messages.iter().map(|message| format!("  WARNING from the server: {message}")).collect();
     let more = warnings.count - warnings.messages.len() as u64;
     if more > 0 {
-        lines.push(format!("  and {} more warnings of the server", count(more)));
+        lines.push(format!("  and {} more warnings from the server", count(more)));
     }
     lines
 }

@@ -47,7 +47,7 @@ impl EncodedMarks {
         EncodedMarks { byte_order_mark, line_feed, carriage_return }
     }
 
-    /// `record` without its line ending, and that; empty if it has none, as the last one of a file may.
+    /// Split `record` into its content and its line ending, which is empty if it has none, as in the last record of a file.
     fn split_line_end(self, record: &[u8]) -> (&[u8], &[u8]) {
         let line = record.strip_suffix(self.line_feed).unwrap_or(record);
         let line = line.strip_suffix(self.carriage_return).unwrap_or(line);

@@ -34,7 +34,7 @@ const FEW_ROWS: usize = 32;
 pub(crate) struct RejectIsolator<'a> {
     client: &'a Client,
     writer: &'a mut Writer,
-    /// Writes rows one by one; `None` where an INSERT would not accept the same values as a COPY.
+    /// Writes rows one by one; `None` if INSERT and COPY do not accept the same values.
     row_writer: Option<RowWriter>,
     table: &'a Table,
     mapping: &'a Arc<ColumnMapping>,
@@ -60,7 +60,8 @@ struct WrittenRows {
 }
 
 impl<'a> RejectIsolator<'a> {
-    /// Write over `client`, which has a transaction open. `row_writer` is `None` where `writer` accepts other values.
+    /// Write over `client`, which has a transaction open. `row_writer` is `None` if INSERT and
+    /// COPY do not accept the same values.
     pub(crate) fn new(
         client: &'a Client,
         writer: &'a mut Writer,
@@ -90,8 +91,8 @@ impl<'a> RejectIsolator<'a> {
     /// Write `rows` of `chunk`; return the server's counts, and the rejected rows in the order of the chunk.
     ///
     /// # Errors
-    /// When the server's error is not about a row, as for a lost connection, a full disk or a deadlock, or as far as the
-    /// rows show: none was accepted so far.
+    /// When the error is not about a row (a lost connection, a full disk, a deadlock), or may not be, because no row has
+    /// been accepted yet.
     pub(crate) async fn write(
         &mut self,
         chunk: &Chunk,

@@ -122,7 +122,7 @@ impl RejectingLoad<'_> {
             return Ok(());
         }
         Err(Error::input(format!(
-            "{} of {} rows were rejected, more than --max-rejects {limit}; nothing was loaded",
+            "{} of {} rows were rejected, and --max-rejects allows {limit}; nothing was loaded",
             totals.rejected, totals.read
         )))
     }

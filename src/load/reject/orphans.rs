@@ -91,11 +91,12 @@ impl Orphans {
 
     /// The error that they are, where they cannot be rejected.
     pub(crate) fn into_error(self) -> Error {
-        let (rows, constraints) = (self.keys.len(), self.constraints.join(", "));
-        Error::new(
-            ErrorKind::Database,
-            format!("{rows} rows reference rows that are missing (foreign key {constraints})"),
-        )
+        let what = match self.keys.len() {
+            1 => "1 row references a row that is missing".to_owned(),
+            rows => format!("{rows} rows reference rows that are missing"),
+        };
+        let keys = if self.constraints.len() == 1 { "key" } else { "keys" };
+        Error::new(ErrorKind::Database, format!("{what} (foreign {keys} {})", self.constraints.join(", ")))
     }
 
     /// Why they are rejected.

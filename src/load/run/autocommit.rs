@@ -157,7 +157,7 @@ fn with_remaining_rows(
     if least + more == 0 || settings.is_none_or(|settings| settings.on_conflict.is_some()) {
         return error;
     }
-    let rest = "if the table has a key, --on-conflict skip loads the remaining rows";
+    let rest = "to load the remaining rows, load again with --on-conflict skip (the table needs a key)";
     let help = error.help().map_or(rest.to_owned(), |help| format!("{help}; {rest}"));
     error.with_help(help)
 }

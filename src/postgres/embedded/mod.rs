@@ -169,7 +169,7 @@ pub fn start(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Server> {
     let dirs = dirs.create()?;
     if let Some(shut) = user.first_inaccessible(&dirs.root) {
         return Err(Error::launch(format!(
-            "the server must run as user {}, who cannot enter {}",
+            "the server has to run as user {}, which has no access to {}",
             user.name,
             shut.display()
         ))
@@ -319,8 +319,8 @@ fn wait_until_settled(dirs: &ServerDirs) -> Result<Option<Option<String>>> {
             let error = unresponsive(dirs);
             return Err(match pid {
                 Some(pid) => error.with_help(format!(
-                    "`kill -CONT {pid}` resumes a suspended server; `kill -KILL {pid}` ends any server without losing \
-                     committed data"
+                    "if it is suspended, resume it with `kill -CONT {pid}`; otherwise end it with `kill -KILL {pid}`: committed \
+                     data is kept"
                 )),
                 None => error,
             });
@@ -358,7 +358,7 @@ fn boot(
             }
             let error = process::did_not_start(
                 dirs,
-                "cannot start while backends of a killed postmaster run",
+                "cannot start until the backends of its killed postmaster have ended",
                 &logged,
             );
             let pids: Vec<_> = process::orphans(dirs).iter().map(ToString::to_string).collect();
@@ -416,7 +416,7 @@ fn unresponsive(dirs: &ServerDirs) -> Error {
 fn note_changed_settings(dirs: &ServerDirs, config: &str, note: &mut dyn FnMut(&str)) {
     if fs::read_to_string(dirs.root.join("server.conf")).is_ok_and(|running| running != config) {
         note(
-            "the running server has other settings than those configured, which take effect at its next start",
+            "the running server was started with other settings; the configured ones take effect at its next start",
         );
     }
 }

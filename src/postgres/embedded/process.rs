@@ -60,11 +60,13 @@ impl Backoff {
     }
 }
 
-/// The process named by `postmaster.pid`, if it runs and serves the cluster in `dirs`.
+/// The postmaster of the cluster in `dirs`, if one runs: the process named by `postmaster.pid` or, where that file is
+/// damaged, the one that was started for the directory.
 ///
 /// The file survives crashes, and the operating system reuses pids, so the number alone proves nothing.
 pub(super) fn postmaster(dirs: &ServerDirs) -> Option<Pid> {
-    pid_in_file(dirs).filter(|&pid| serves(pid, dirs))
+    let named = pid_in_file(dirs).filter(|&pid| serves(pid, dirs));
+    named.or_else(|| processes(dirs).find(|&pid| is_started_for(pid, dirs)))
 }
 
 fn pid_in_file(dirs: &ServerDirs) -> Option<Pid> {
@@ -91,12 +93,7 @@ fn serves(pid: Pid, dirs: &ServerDirs) -> bool {
         // other users' processes, as in most containers, compare the arguments of the postmaster.
         return match fs::read_link(format!("/proc/{number}/cwd")) {
             Ok(cwd) => cwd == dirs.data,
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                let arguments = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
-                arguments
-                    .split(|&b| b == 0)
-                    .any(|argument| argument == dirs.data.as_os_str().as_encoded_bytes())
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => is_started_for(pid, dirs),
             Err(_) => false,
         };
     }
@@ -107,11 +104,22 @@ fn serves(pid: Pid, dirs: &ServerDirs) -> bool {
     ps.is_ok_and(|ps| String::from_utf8_lossy(&ps.stdout).contains(&*dirs.data.to_string_lossy()))
 }
 
-/// The processes of the cluster that have outlived their postmaster, as far as `/proc` shows them.
-pub(super) fn orphans(dirs: &ServerDirs) -> Vec<Pid> {
+/// Whether the data directory is among the arguments of the process, as for a postmaster. Backends replace theirs.
+fn is_started_for(pid: Pid, dirs: &ServerDirs) -> bool {
+    let arguments = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    arguments.split(|&b| b == 0).any(|argument| argument == dirs.data.as_os_str().as_encoded_bytes())
+}
+
+/// The processes of the cluster, as far as `/proc` shows them.
+fn processes(dirs: &ServerDirs) -> impl Iterator<Item = Pid> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter(|&pid| serves(pid, dirs)).collect()
+    pids.filter(|&pid| serves(pid, dirs))
+}
+
+/// The processes of the cluster that have outlived their postmaster.
+pub(super) fn orphans(dirs: &ServerDirs) -> Vec<Pid> {
+    processes(dirs).collect()
 }
 
 /// Create the cluster: run `initdb` on `data.new`, and rename that directory once it is complete.

@@ -67,7 +67,7 @@ pub(super) fn find_or_fetch(
     if let Some(dir) = bin_dir {
         let found = Binaries::in_dir(dir, user).map_err(|why| {
             Error::launch(why).with_help(format!(
-                "set {BIN_SETTING} to the directory that holds initdb and postgres, or leave it out"
+                "set {BIN_SETTING} to the directory that holds initdb and postgres, or remove that setting"
             ))
         })?;
         return if fits(&found) { Ok(found) } else { Err(wrong_version(dirs, &[found])) };

@@ -72,7 +72,7 @@ fn check_name(name: &str) -> Result<()> {
     }
     if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
         return Err(Error::launch(format!("the server setting {name} cannot be changed"))
-            .with_help("it follows from the server directory; remove it from [server.settings]"));
+            .with_help("the server directory determines it; remove it from [server.settings]"));
     }
     Ok(())
 }

@@ -35,9 +35,9 @@ impl ServerUser {
             }
             let gid = rustix::process::getegid().as_raw();
             let name = id(&["-un"]).ok_or_else(|| {
-                Error::launch(format!("user ID {uid} has no name, which PostgreSQL requires")).with_help(
+                Error::launch(format!("user ID {uid} has no user name, and PostgreSQL requires one")).with_help(
                     format!(
-                        "add user ID {uid} to /etc/passwd, run as another user, or name a running server"
+                        "add user ID {uid} to /etc/passwd, run as another user, or use a running server (--database-url)"
                     ),
                 )
             })?;

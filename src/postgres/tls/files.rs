@@ -44,7 +44,7 @@ pub(super) fn private_key(identity: &ClientIdentity) -> Result<PrivateKeyDer<'st
     parse_key(&content, passphrase).map_err(|problem| {
         Error::usage(failed(&problem)).with_help(
             "sslkey must name a private key in PEM or DER; \
-            set sslpassword if it is encrypted, in the PKCS #8 format (`openssl pkcs8 -topk8 -v2 aes256`)",
+            an encrypted key needs sslpassword, and must be in PKCS #8 format (`openssl pkcs8 -topk8 -v2 aes256`)",
         )
     })
 }

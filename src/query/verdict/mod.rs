@@ -86,7 +86,7 @@ impl Verdict {
     /// The verdict on a run through a connection pooler, which gives each transaction any of its server connections.
     pub(crate) fn behind_pooler() -> Verdict {
         Verdict::without_samples(
-            "a connection pooler stands between, so the server processes of the run are not known",
+            "connections go through a pooler, so the server processes of the run are not known",
         )
     }
 

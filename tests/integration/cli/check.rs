@@ -68,7 +68,7 @@ async fn all_problems_are_reported_at_once_in_the_words_of_load() {
                       help: its columns are id, name, span, twice, note; rename with --map, or skip with --ignore-extra
                     field 1 id -> id integer, binary
                     default name, span, note: not in the file
-    query      BAD  [query.broken] does not prepare: column "nothing" does not exist (SQLSTATE 42703)
+    query      BAD  cannot prepare [query.broken]: column "nothing" does not exist (SQLSTATE 42703)
                       |
                     1 | SELECT nothing
                       |        ^

@@ -59,11 +59,15 @@ impl Oracle {
         let half = valid.iter().filter(|row| row.sure).count() / 2;
         self.shuffle(&mut valid[half..]);
 
+        // Mode batch is refused where an array cannot contain NULL.
+        let array_nulls: String = self.client().query_one("SHOW array_nulls", &[]).await.unwrap().get(0);
+        let modes = MODES.into_iter().filter(|mode| *mode != "batch" || array_nulls == "on");
+
         let name = |id: usize| cases.get(id).map_or("NULL".into(), |case| excerpt(&case.value));
         let csv = csv(&valid);
         self.workplace.write("valid.csv", &csv);
         self.copy(&format!("{theirs} FROM STDIN (FORMAT csv, HEADER)"), csv.freeze()).await.unwrap();
-        for mode in MODES {
+        for mode in modes.clone() {
             self.workplace.succeed(&["load", "valid.csv", "-t", &ours, "--truncate", "--mode", mode]);
             let differences = self.differences(&ours, &theirs, name).await;
             assert!(differences.is_empty(), "{sql_type}, {mode}: {differences:#?}");
@@ -73,7 +77,7 @@ impl Oracle {
         all.extend(broken);
         self.shuffle(&mut all);
         self.workplace.write("all.csv", self::csv(&all));
-        for mode in MODES {
+        for mode in modes {
             let flags =
                 ["load", "all.csv", "-t", &ours, "--truncate", "--json", "--max-rejects", "100%", "--mode"];
             let ran = self.workplace.run(&[&flags[..], &[mode]].concat());

@@ -55,7 +55,7 @@ async fn a_commit_whose_answer_is_lost_is_found_out_to_have_happened() {
 async fn a_commit_that_the_server_did_not_receive_is_found_out_not_to_have_happened() {
     let (_database, _proxy, workplace) = behind(losing(Fate::CutBefore)).await;
     let error = workplace.fail(&LOAD, 4);
-    assert!(error.contains("the server rolled it back"), "{error}");
+    assert!(error.contains("the server rolled back transaction"), "{error}");
     assert!(error.contains("nothing was loaded"), "{error}");
     assert_eq!(workplace.count("t").await, 0);
     let receipt = workplace.read_json("receipt.json");
@@ -169,7 +169,7 @@ async fn prepared_transactions_of_a_lost_server_are_named() {
     interrupt_until_it_ends(&load);
     let ran = ProgramOutput::from_child(load);
     assert_eq!(ran.status.code(), Some(UNKNOWN), "{ran:#?}");
-    let question = ran.stderr.split_once("ask the server: ").unwrap().1.split_once(';').unwrap().0;
+    let question = ran.stderr.split_once("ask the server: ").unwrap().1.split_once(" (and run").unwrap().0;
     let left: Vec<String> = workplace.values(question).await;
     assert_eq!((left.len(), &left), (2, &left_prepared(&workplace).await));
     for name in left {
@@ -186,7 +186,7 @@ async fn a_server_without_prepared_transactions_is_said_to_commit_one_after_anot
     workplace.succeed(&["load", "data.csv", "-t", "t", "--create"]);
     let load = ["load", "data.csv", "-t", "t", "--append", "--connections", "2"];
     let ran = workplace.succeed(&load);
-    assert!(ran.stderr.contains("note: 2 transactions are committed one after another"), "{ran:#?}");
+    assert!(ran.stderr.contains("so the 2 transactions are committed one after another"), "{ran:#?}");
     assert!(ran.stdout.contains("one transaction each, committed one after another"), "{ran:#?}");
 }
 

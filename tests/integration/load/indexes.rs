@@ -85,7 +85,7 @@ async fn a_duplicate_key_is_found_though_its_index_is_deferred() {
     let ran = workplace.run_with_input(&always, "id\n1\n2\n1\n");
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     assert!(ran.stderr.contains("Key (id)=(1) is duplicated"), "{ran:#?}");
-    assert!(ran.stderr.contains("use --defer-indexes never to find out which row it is"), "{ran:#?}");
+    assert!(ran.stderr.contains("load with --defer-indexes never: the error then names the row"), "{ran:#?}");
     assert_eq!(indexes(&workplace).await, before);
     assert_eq!(workplace.count("t").await, 1);
 }
@@ -122,7 +122,7 @@ async fn indexes_that_others_depend_on_are_kept() {
                 .csv("data.csv", "id\n1\n2\n");
         let before = indexes(&workplace).await;
         let ran = workplace.succeed(&["load", "data.csv", "-t", "t"]);
-        assert!(ran.stdout.contains(&format!("indexes in place: {reason}")), "{sql}: {ran:#?}");
+        assert!(ran.stdout.contains(&format!("indexes kept: {reason}")), "{sql}: {ran:#?}");
         assert_eq!(indexes(&workplace).await, before, "{sql}");
         assert_eq!(workplace.count("t").await, 2, "{sql}");
         let refused = workplace.fail(&["load", "data.csv", "-t", "t", "--defer-indexes", "always"], 2);

@@ -27,6 +27,7 @@ async fn rows_go_into_a_view_by_way_of_its_trigger() {
         let ran = load("people.csv", &[]);
         assert!(ran.status.success(), "{mode}: {ran:#?}");
         assert!(!ran.stdout.contains("WARNING"), "{mode}: {ran:#?}");
+        assert!(ran.stdout.contains("whose INSTEAD OF trigger decides what is stored"), "{mode}: {ran:#?}");
         assert_eq!(workplace.csv_of("TABLE stored ORDER BY 1").await, "1,ann\n2,bo\n", "{mode}");
         workplace.execute("TRUNCATE stored").await;
 

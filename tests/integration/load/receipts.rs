@@ -48,7 +48,7 @@ async fn a_dry_run_changes_nothing_and_a_load_writes_its_receipt() {
         Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY)").await.csv("data.csv", "id\n1\n2\n");
     for mode in MODES {
         let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--mode", mode, "--dry-run"]);
-        assert!(ran.stdout.starts_with("could load 2 rows into t"), "{ran:#?}");
+        assert!(ran.stdout.starts_with("dry run: would load 2 rows into t"), "{ran:#?}");
         assert_eq!(workplace.count("t").await, 0);
     }
     workplace.succeed(&["load", "data.csv", "-t", "t", "--receipt", "receipt.json"]);

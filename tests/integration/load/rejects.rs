@@ -111,7 +111,7 @@ async fn too_many_rejects_roll_the_load_back_and_stay_in_their_file() {
                 1,
             );
             assert!(
-                message.contains(&format!("were rejected, more than --max-rejects {limit}")),
+                message.contains(&format!("were rejected, and --max-rejects allows {limit}")),
                 "{message}"
             );
             assert!(message.contains("the rejected rows are in rejects.csv"), "{message}");

@@ -155,7 +155,7 @@ async fn named_statements_that_a_pooler_mixes_up_are_an_error_that_names_it() {
     pooler.database().connect().await.batch_execute(&names).await.unwrap();
     let error = workplace.fail(&["load", "a.csv", "-t", "ta", "--mode", "rows", "--prepare", "always"], 1);
     assert!(error.contains("SQLSTATE 42P05"), "{error}");
-    assert!(error.contains("help: a connection pooler such as PgBouncer"), "{error}");
+    assert!(error.contains("help: connections go through a pooler such as PgBouncer"), "{error}");
     assert!(error.contains("--prepare never"), "{error}");
     workplace.succeed(&["load", "a.csv", "-t", "ta", "--mode", "rows", "--prepare", "never"]);
 }

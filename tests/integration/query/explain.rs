@@ -25,7 +25,7 @@ async fn the_slowest_arguments_are_explained() {
         // The server makes five custom plans before it considers a generic one.
         assert_eq!(plan["planned"], serde_json::json!({ "custom": 5, "generic": 15 }));
         let text = workplace.succeed(&[&read[..], &explain[..explain.len() - 1]].concat()).stdout;
-        let switch = "planned for its arguments 5 times, then used its generic plan 15 times";
+        let switch = "custom plan 5 times, then generic plan 15 times";
         assert!(text.contains(switch), "{text}");
     }
     // EXPLAIN ANALYZE runs the statement once more, but its writes are rolled back.

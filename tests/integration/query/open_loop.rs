@@ -46,7 +46,7 @@ async fn queries_not_sent_in_time_are_reported() {
     assert!(ran.stdout.contains("QUERIES COULD NOT BE SENT IN TIME"), "{ran:#?}");
     let args = ["query", "--sql", "SELECT pg_sleep(0.05)", "--rate", "1000", "-n", "200", "-c", "10"];
     let ran = workplace.succeed(&args);
-    assert!(ran.stdout.contains("NOT KEPT: all 200 were sent, but late"), "{ran:#?}");
+    assert!(ran.stdout.contains("NOT KEPT: all 200 were sent, but too late"), "{ran:#?}");
     // The run ends on time at any rate; to schedule these queries one by one would take minutes.
     let args =
         ["query", "--sql", "SELECT 1", "--rate", "100000000", "--duration", "100ms", "-c", "1", "--json"];

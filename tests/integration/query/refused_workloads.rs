@@ -22,14 +22,14 @@ async fn statements_that_do_not_prepare_are_refused_before_the_run() {
          [query.range]\nsql = \"SELECT $1::int\"\nargs = [{ uniform = [5, 1] }]\n",
     );
     insta::assert_snapshot!(workplace.fail(&["query", "syntax", "-n", "5"], 1), @r#"
-    error: [query.syntax] does not prepare: syntax error at or near "SELEC" (SQLSTATE 42601)
+    error: cannot prepare [query.syntax]: syntax error at or near "SELEC" (SQLSTATE 42601)
       |
     1 | SELEC 1
       | ^
       help: correct the statement of [query.syntax] in config.toml
     "#);
     insta::assert_snapshot!(workplace.fail(&["query", "lines", "-n", "5"], 1), @r#"
-    error: [query.lines] does not prepare: column "idd" does not exist (SQLSTATE 42703)
+    error: cannot prepare [query.lines]: column "idd" does not exist (SQLSTATE 42703)
       |
     4 | 	WHERE idd = $1
       | 	      ^

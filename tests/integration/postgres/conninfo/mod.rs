@@ -260,8 +260,8 @@ async fn failed_logins_are_explained_with_a_remedy() {
         (
             "dbname=template1 sslmode=disable",
             "no pg_hba.conf entry for host \"127.0.0.1\", user \"ann\", database \"template1\", no encryption \
-             (SQLSTATE 28000) / if the server requires TLS, use sslmode=require; otherwise add a line to its \
-             pg_hba.conf",
+             (SQLSTATE 28000) / if the server requires TLS, use sslmode=require; if not, add a line for \
+             this login to its pg_hba.conf",
         ),
         (
             "dbname=template1 sslmode=require",

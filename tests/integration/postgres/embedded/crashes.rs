@@ -106,6 +106,19 @@ fn recovers_from_a_damaged_lock_file() {
     }
 }
 
+/// PostgreSQL itself notices within a minute that its lock file is damaged, and until then it runs.
+#[test]
+fn a_server_whose_lock_file_is_damaged_is_found_and_stopped() {
+    let fixture = Fixture::new();
+    drop(fixture.start());
+    let postmaster = fixture.postmaster();
+    fs::write(fixture.dir.join("data/postmaster.pid"), b"\xff").unwrap();
+    let status = embedded::status(&fixture.options()).unwrap();
+    assert_eq!((status.running, status.pid), (true, Some(postmaster.as_raw_nonzero().get())));
+    assert_eq!(embedded::stop(&fixture.options()).unwrap(), StopOutcome::Stopped);
+    assert!(test_kill_process(postmaster).is_err());
+}
+
 #[test]
 fn starts_while_the_killed_postmaster_is_a_zombie() {
     let fixture = Fixture::new();
