@@ -84,7 +84,9 @@ fn paths(code: &str) -> Vec<Written> {
     for statement in code.split(';') {
         let Some((before, tree)) = statement.rsplit_once("use ") else { continue };
         let last_line = before.rsplit('\n').next().unwrap_or_default().trim();
-        if !(last_line.is_empty() || last_line.starts_with("pub")) {
+        // "use" is also a word of messages.
+        let is_path = tree.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_:{},*".contains(c));
+        if !is_path || !(last_line.is_empty() || last_line.starts_with("pub")) {
             continue;
         }
         let is_shown = last_line == "pub";

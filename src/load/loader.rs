@@ -216,7 +216,6 @@ async fn load_and_commit(
         Stopped::RetryRowByRow(error, mode) if inputs.can_be_read_again() => (error, mode),
         stopped => return Err(stopped.into_error()),
     };
-    tracing::debug!("loading again with checks at every row: {error}");
     let mut settings = settings.clone();
     settings.input.mode = mode;
     let mut orphans = None;
@@ -226,7 +225,12 @@ async fn load_and_commit(
         let files = blocking(move || Files::open(inputs, format)).await?;
         let known = orphans.as_ref();
         match load_once(&settings, RowChecks::ByRow, known, files, new_table, connections, progress).await {
-            Ok(report) => return Ok(report),
+            Ok(report) => {
+                progress.note(&format!(
+                    "this is the second attempt, in mode {mode} with checks at every row; the first one failed: {error}"
+                ));
+                return Ok(report);
+            }
             Err(Stopped::RetryWithout(found)) if orphans.is_none() => orphans = Some(found),
             Err(stopped) => return Err(stopped.into_error()),
         }

@@ -47,13 +47,21 @@ pub(crate) enum RefusalScope {
 }
 
 impl RefusalScope {
+    /// Whether the session ended with `error`.
+    pub(crate) fn ends_session(error: &tokio_postgres::Error) -> bool {
+        error
+            .as_db_error()
+            .is_none_or(|db| matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic)))
+    }
+
     /// The scope of `error`, by the class of its SQLSTATE (PostgreSQL's appendix A). No class is excluded that a value
     /// can cause.
     pub(crate) fn new(error: &tokio_postgres::Error) -> RefusalScope {
-        let Some(db) = error.as_db_error() else { return RefusalScope::Session };
+        let Some(db) = error.as_db_error().filter(|_| !Self::ends_session(error)) else {
+            return RefusalScope::Session;
+        };
         let code = db.code().code();
-        let ends_session = matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
-        if ends_session || matches!(code, "55P03" | "XX001" | "XX002") {
+        if matches!(code, "55P03" | "XX001" | "XX002") {
             return RefusalScope::Session;
         }
         match &code[..2] {

@@ -1,7 +1,7 @@
 //! Ctrl-C and termination signals, at any time.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres_etl::postgres::{Canceller, Database};
 use postgres_etl::{Error, ErrorKind, Progress, Result};
@@ -9,6 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long work may take to stop and the server to roll back; a second signal ends the wait.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A signal so soon after the first is the same one: `timeout` sends it to the process and to its group.
+const REPEATED: Duration = Duration::from_millis(200);
 
 /// Queries of a pipeline run one after another, and each has to be cancelled separately.
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
@@ -40,6 +43,7 @@ impl Interrupt {
             result = &mut work => return result,
             () = signals.next() => {}
         }
+        let first = Instant::now();
         let stopping: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
         if stopping.is_empty() {
             // Nothing has started that would have to be undone.
@@ -62,7 +66,7 @@ impl Interrupt {
         let result = tokio::select! {
             result = &mut work => result,
             () = cancel => unreachable!("it never ends"),
-            () = signals.next() => Err(given_up(&stopping)),
+            () = signals.next_after(first) => Err(given_up(&stopping)),
             () = out_of_patience(&stopping) => Err(given_up(&stopping)),
         };
         // Whatever the error says, the cause is the interruption, unless it is about what was committed.
@@ -112,6 +116,16 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
+    }
+
+    /// Wait for the next signal, other than one that repeats `first`.
+    async fn next_after(&mut self, first: Instant) {
+        loop {
+            self.next().await;
+            if first.elapsed() >= REPEATED {
+                return;
+            }
+        }
     }
 
     async fn next(&mut self) {

@@ -10,6 +10,9 @@ use postgres_etl::{Error, Result};
 use crate::cli::args;
 use crate::cli::config::{Config, EnvFile, Environment};
 
+/// Variables that say how to log in, but not to which server.
+const WITHOUT_A_SERVER: &[&str] = &["PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD"];
+
 impl Config {
     /// Which server: the flag, then `DATABASE_URL` and the `PG*` variables, then `config.toml`, then the embedded one.
     ///
@@ -23,6 +26,11 @@ impl Config {
                 .with_help(format!("give a number from 1 to {LARGEST_POOL}")));
         }
         let database_url = env("DATABASE_URL").filter(|url| !url.is_empty());
+        if flags.database_url.as_deref().is_some_and(|url| url.trim().is_empty()) {
+            return Err(Error::usage("--database-url is empty").with_help(
+                "name a server, or leave the flag out; a variable on the command line may be misspelt",
+            ));
+        }
         let variable = variables.origin("DATABASE_URL");
         let url = match (&flags.database_url, &database_url) {
             (Some(url), _) => Some((url.as_str(), "--database-url")),
@@ -43,6 +51,17 @@ impl Config {
             let origin = variables.origin(conninfo.named_by());
             conninfo.with_named_by(origin)
         });
+        if named.is_none() {
+            let is_set = |name: &&&str| env(name).is_some_and(|value| !value.is_empty());
+            let ignored: Vec<&str> = WITHOUT_A_SERVER.iter().filter(is_set).copied().collect();
+            if !ignored.is_empty() {
+                tracing::warn!(
+                    "the embedded server is used, and {} ignored: neither PGHOST, PGHOSTADDR, PGSERVICE nor \
+                     DATABASE_URL names a server; PGHOST=/var/run/postgresql is psql's default",
+                    ignored.join(", ")
+                );
+            }
+        }
         let server = match named {
             Some(conninfo) if conninfo.has_connect_timeout() => ServerChoice::Named(Box::new(conninfo)),
             Some(conninfo) => {

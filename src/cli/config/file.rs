@@ -28,7 +28,7 @@ pub(crate) struct File {
     pub load: Load,
     /// Defaults of `query`, and its workloads.
     pub query: Query,
-    /// What `generate` writes; `load` generates a missing input only if this section is present.
+    /// What `generate` writes; `load` generates a missing input only if this section is present, or no file at all.
     pub generate: Option<Generate>,
 }
 

@@ -50,7 +50,10 @@ impl Config {
             }
             Some(path) => path.as_path(),
             None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
-            None => return Ok(Config { file: file::File::default(), base: PathBuf::new() }),
+            None => {
+                let file = file::File { generate: Some(file::Generate::default()), ..file::File::default() };
+                return Ok(Config { file, base: PathBuf::new() });
+            }
         };
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Config { file: file::read(path)?, base })

@@ -110,11 +110,20 @@ fn read_by_server(report: &LoadReport) -> Vec<String> {
     let names = |columns: &[&ColumnLoaded]| {
         columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let since = columns.iter().find_map(|column| column.text_from.as_ref());
-    let since = since.map_or_else(String::new, |since| {
-        format!(", from line {} of {} on, because of {}", since.line, since.file, since.value)
-    });
-    let mut lines = vec![format!("  text    parsed by the server: {}{since}", names(&columns))];
+    // Columns that share the reason, as all of a COPY do, share the line.
+    let same_reason = |a: &&ColumnLoaded, b: &&ColumnLoaded| a.text_from == b.text_from;
+    let mut sorted = columns.clone();
+    sorted
+        .sort_by_key(|column| column.text_from.as_ref().map(|since| (&since.file, since.line, &since.value)));
+    let mut lines: Vec<String> = sorted
+        .chunk_by(same_reason)
+        .map(|group| {
+            let since = group[0].text_from.as_ref().map_or_else(String::new, |since| {
+                format!(", from line {} of {} on, because of {}", since.line, since.file, since.value)
+            });
+            format!("  text    parsed by the server: {}{since}", names(group))
+        })
+        .collect();
     // The meaning of a date may depend on it, and no other line says so.
     let is_date = |column: &&ColumnLoaded| {
         column.type_name.starts_with("date") || column.type_name.starts_with("timestamp")

@@ -212,16 +212,14 @@ fn bounded(bound: &Verdict) -> Vec<String> {
         Some(why) => format!("  bottleneck unknown: {why}"),
         None => format!("  bound by {}", bound.sentence),
     }];
-    if bound.activity.samples == 0 {
+    let (Some(running), Some(idle)) = (bound.activity.running, bound.activity.waiting_for_client) else {
         return lines;
-    }
+    };
     let waited: Vec<String> =
         bound.activity.waiting.iter().take(4).map(|(event, mean)| format!("{event} {mean:.1}")).collect();
     let mut numbers = format!(
-        "sampled {} times; backends on average: {:.1} running, {:.1} idle",
-        count(bound.activity.samples),
-        bound.activity.running,
-        bound.activity.waiting_for_client
+        "sampled {} times; backends on average: {running:.1} running, {idle:.1} idle",
+        count(bound.activity.samples)
     );
     if !waited.is_empty() {
         numbers += &format!(", waiting for {}", waited.join(", "));

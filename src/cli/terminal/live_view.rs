@@ -83,8 +83,12 @@ fn latest(seconds: &[Second], elapsed: Duration, span: usize) -> &[Second] {
     &seconds[end.saturating_sub(span)..end]
 }
 
-fn rate(seconds: &[Second]) -> u64 {
-    seconds.iter().map(|second| second.answered).sum::<u64>() / seconds.len().max(1) as u64
+/// The rate over the last complete seconds, at most `span`, including those without any result.
+fn rate(seconds: &[Second], elapsed: Duration, span: u64) -> u64 {
+    let end = elapsed.as_secs().saturating_sub(1);
+    let begin = end.saturating_sub(span);
+    let recent = seconds.iter().filter(|second| (begin..end).contains(&second.second));
+    recent.map(|second| second.answered).sum::<u64>() / (end - begin).max(1)
 }
 
 fn done(seconds: &[Second]) -> (u64, u64) {
@@ -119,12 +123,12 @@ fn lines(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) -> S
 
 fn line(what: &str, elapsed: Duration, seconds: &[Second]) -> String {
     let (done, errors) = done(seconds);
-    let recent = latest(seconds, elapsed, LINE_EVERY.as_secs() as usize);
-    let (rate, p99) = (rate(recent), recent.last().map_or(0.0, |second| second.p99_us));
+    let span = LINE_EVERY.as_secs();
     format!(
-        "{what}: {} s, {done} queries, {rate}/s, p99 {}, errors {errors}",
+        "{what}: {} s, {} queries, errors {errors}; in the last {span} s: {}/s",
         elapsed.as_secs(),
-        milliseconds(p99)
+        HumanCount(done),
+        HumanCount(rate(seconds, elapsed, span))
     )
 }
 
@@ -195,7 +199,12 @@ mod tests {
     fn a_line_says_the_same() {
         assert_eq!(
             line("by-id", Duration::from_secs(3), &seconds()),
-            "by-id: 3 s, 351 queries, 150/s, p99 2.50 ms, errors 1"
+            "by-id: 3 s, 351 queries, errors 1; in the last 10 s: 150/s"
+        );
+        // The server has been silent for 8 of the 10 seconds.
+        assert_eq!(
+            line("by-id", Duration::from_secs(12), &seconds()),
+            "by-id: 12 s, 351 queries, errors 1; in the last 10 s: 25/s"
         );
     }
 }

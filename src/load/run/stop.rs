@@ -89,6 +89,9 @@ pub(crate) fn explain(
     match failure {
         WriteFailure::Input(error) => error,
         WriteFailure::Server { error, rows } => {
+            let ended = RefusalScope::ends_session(&error);
+            // A session that ends does so at any row, through no fault of it.
+            let rows = rows.filter(|_| !ended);
             let lines = rows.and_then(|(first, last)| feed.locate_range(first, last));
             let lines = lines.unwrap_or_else(|| settings.input.describe());
             let verb = if settings.input.mode == Mode::Copy { "copy" } else { "insert" };
@@ -96,6 +99,10 @@ pub(crate) fn explain(
             let refusal = refusal_error(&format!("{verb} {lines} into {}", table.name), error);
             match location {
                 Some(location) => refusal.at(location),
+                None if ended && !settings.autocommit => {
+                    let help = refusal.help().map_or_else(String::new, |help| format!("{help}; "));
+                    refusal.with_help(format!("{help}nothing was loaded"))
+                }
                 None => refusal,
             }
         }

@@ -50,6 +50,10 @@ impl ConflictClause {
         } else {
             key_columns(named, table)?
         };
+        if key.is_empty() && table.is_stored && !has_unique_index(client, table).await? {
+            let message = format!("--on-conflict skip: {} has no primary key or unique index", table.name);
+            return Err(Error::usage(message).with_help("create one, or leave --on-conflict out"));
+        }
         if let Some(missing) = key.iter().find(|name| !mapping.names().any(|loaded| loaded == *name)) {
             return Err(Error::usage(format!("--on-conflict: the file has no column {missing}"))
                 .with_help("the key has to be in the file"));
@@ -94,6 +98,15 @@ async fn primary_key(client: &impl GenericClient, table: &Table) -> Result<Vec<S
             .with_help("name the columns of a unique index: --on-conflict update:COLUMN,COLUMN"));
     }
     Ok(key)
+}
+
+/// Whether any index or constraint of `table` can refuse a row because of another one.
+async fn has_unique_index(client: &impl GenericClient, table: &Table) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_index
+                              WHERE indrelid = $1 AND (indisunique OR indisexclusion))";
+    let found = client.query_one(sql, &[&table.oid]).await;
+    let failed = |error| Error::database(&format!("look up the indexes of {}", table.name), error);
+    Ok(found.map_err(failed)?.get(0))
 }
 
 /// The action that gives a row all values of the file.

@@ -112,7 +112,6 @@ pub(crate) async fn run(
     while let Some(joined) = tasks.join_next().await {
         finished.push(joined.expect("a worker neither panics nor is aborted"));
     }
-    let elapsed = start.elapsed();
     state.is_over.store(true, Relaxed);
     let offered = match pacing {
         Some(pacing) => {
@@ -123,10 +122,11 @@ pub(crate) async fn run(
         None => None,
     };
     let (mut total, mut each, mut connections) = (RunStats::default(), Vec::new(), Vec::new());
-    let mut ended_by = None;
+    let (mut ended_by, mut elapsed) = (None, Duration::ZERO);
     finished.sort_by_key(|(index, _)| *index);
-    for (_, WorkerResult { stats, connection }) in finished {
+    for (_, WorkerResult { stats, ended, connection }) in finished {
         total.add(&stats);
+        elapsed = elapsed.max(ended - start);
         each.push(stats);
         match connection {
             Ok(connection) => connections.push(connection),
@@ -143,6 +143,8 @@ pub(crate) async fn run(
 /// The result of one connection's worker.
 struct WorkerResult {
     stats: RunStats,
+    /// When it had its last result, or lost its connection for good.
+    ended: Instant,
     /// The connection as it is now, or why it could not go on.
     connection: Result<Connection>,
 }
@@ -218,6 +220,8 @@ impl RunState {
             has_waited: true,
         };
         let sender = &*self.plan.sender;
+        // Since when the connection has been lost; the time in which it could not be replaced is not the server's.
+        let mut lost = None;
         let connection = loop {
             let end = if sender.is_plain() {
                 self.send_until_end(&mut worker, |query| sender.send_plain(&connection, query)).await
@@ -237,9 +241,13 @@ impl RunState {
                 End::Lost if self.is_stopped() || (worker.retry_queue.is_empty() && self.has_none_left()) => {
                     break Ok(connection);
                 }
-                End::Lost => match self.replace(connection, pool).await {
+                End::Lost => match {
+                    lost = Some(Instant::now());
+                    worker.second.hand_over(&self.timeline);
+                    self.replace(connection, pool).await
+                } {
                     Ok(new) => {
-                        connection = new;
+                        (connection, lost) = (new, None);
                         worker.pid = connection.pid;
                         worker.stats.reconnections += 1;
                     }
@@ -252,7 +260,7 @@ impl RunState {
         }
         worker.group.settle(&mut worker.stats.split);
         worker.second.hand_over(&self.timeline);
-        WorkerResult { stats: worker.stats, connection }
+        WorkerResult { stats: worker.stats, ended: lost.unwrap_or_else(Instant::now), connection }
     }
 
     /// Send queries and record their results until no query is left to send.

@@ -34,16 +34,16 @@ pub struct ServerActivity {
     /// How many times they were sampled.
     #[serde(rename = "looks")]
     pub samples: u64,
-    /// The mean number of running backends.
-    pub running: f64,
-    /// The mean number of idle backends, which waited for the client to send something.
-    pub waiting_for_client: f64,
+    /// The mean number of running backends; `None` without samples.
+    pub running: Option<f64>,
+    /// The mean number of idle backends, which waited for the client to send something; `None` without samples.
+    pub waiting_for_client: Option<f64>,
     /// The mean number of backends that waited for each `wait_event_type:wait_event`, the largest first.
     pub waiting: Vec<(String, f64)>,
-    /// The mean number of CPU cores that this process used.
-    pub client_cores: f64,
-    /// The mean number of CPU cores that the backends of the run used; `None` for a server on another machine. With
-    /// parallel workers, all that the client did not use: not every worker lives until it is sampled.
+    /// The mean number of CPU cores that this process used; `None` where the run was not observed.
+    pub client_cores: Option<f64>,
+    /// The mean number of CPU cores that the backends of the run used; `None` for a server on another machine, for very
+    /// short runs, and where backends ended during the run. With parallel workers, all that the client did not use: not every worker lives until it is sampled.
     pub server_cores: Option<f64>,
     /// Whether the server stopped answering the sampler during the run.
     #[serde(skip)]
@@ -107,7 +107,8 @@ impl ServerActivity {
     /// The same, with the CPU time that parallel workers may have used counted as the server's: they come and go
     /// between two samples, and then cannot be told from other programs.
     fn attributed(self) -> ServerActivity {
-        let rest = self.busy_cores.filter(|_| self.has_parallel_workers).map(|busy| busy - self.client_cores);
+        let rest =
+            self.busy_cores.filter(|_| self.has_parallel_workers).map(|busy| busy - self.client_cores());
         let server_cores = self.server_cores.map(|server| rest.map_or(server, |rest| server.max(rest)));
         ServerActivity { server_cores, ..self }
     }
@@ -130,7 +131,7 @@ impl ServerActivity {
             .or_else(|| self.bounded_by_server())
             .or_else(|| self.bounded_by_round_trips())
             .unwrap_or_else(|| {
-                let ServerActivity { backends, running, waiting_for_client, .. } = self;
+                let (backends, running, waiting_for_client) = (self.backends, self.running(), self.idle());
                 let (waiting, usage) = (self.all_waiting(), self.usage());
                 (
                     "unknown",
@@ -142,13 +143,13 @@ impl ServerActivity {
     }
 
     fn bounded_by_others(&self) -> Finding {
-        let ServerActivity { cores, client_cores, .. } = self;
+        let (cores, client_cores) = (self.cores, self.client_cores());
         // The server's other processes, such as the WAL writer, are among the others.
         let others = match (self.busy_cores, self.server_cores) {
             (Some(busy), Some(server)) => busy - client_cores - server,
             _ => 0.0,
         };
-        (self.is_machine_full() && others >= 0.4 * *cores as f64).then(|| {
+        (self.is_machine_full() && others >= 0.4 * cores as f64).then(|| {
             let usage = self.usage();
             (
                 "others",
@@ -160,7 +161,7 @@ impl ServerActivity {
     }
 
     fn bounded_by_rate(&self) -> Finding {
-        let ServerActivity { backends, waiting_for_client, .. } = self;
+        let (backends, waiting_for_client) = (self.backends, self.idle());
         self.rate_was_kept.then(|| {
             let usage = self.usage();
             (
@@ -175,7 +176,7 @@ impl ServerActivity {
     fn bounded_by_waits(&self) -> Finding {
         let (event, _) = self.waiting.first()?;
         let (backends, waiting) = (self.backends, self.all_waiting());
-        (waiting >= 0.25 * backends as f64 && waiting >= self.running).then(|| {
+        (waiting >= 0.25 * backends as f64 && waiting >= self.running()).then(|| {
             let ((by, what), usage) = (wait_class(event), self.usage());
             (
                 by,
@@ -190,9 +191,9 @@ impl ServerActivity {
         let all = self.cores as f64;
         // This process may be allowed fewer cores than the machine has.
         let limit = all.min(self.client_limit as f64);
-        let is_full = self.client_cores >= 0.85 * limit;
+        let is_full = self.client_cores() >= 0.85 * limit;
         let uses_most =
-            self.is_machine_full() && self.server_cores.is_some_and(|server| self.client_cores > server);
+            self.is_machine_full() && self.server_cores.is_some_and(|server| self.client_cores() > server);
         (is_full || uses_most).then(|| {
             let remedy = if limit < all {
                 "let it use more cores, or measure from another machine"
@@ -204,24 +205,27 @@ impl ServerActivity {
     }
 
     fn bounded_by_server(&self) -> Finding {
-        let ServerActivity { backends, running, .. } = self;
+        let (backends, running) = (self.backends, self.running());
         let all = self.cores as f64;
         let is_full = self.is_machine_full() && self.server_cores.is_some_and(|server| server >= 0.4 * all);
-        (is_full || *running >= 0.7 * *backends as f64).then(|| {
-            let none = if self.all_waiting() < 0.05 * *backends as f64 { "none" } else { "some" };
+        (is_full || running >= 0.7 * backends as f64).then(|| {
+            let none = if self.all_waiting() < 0.05 * backends as f64 { "none" } else { "some" };
             let usage = self.usage();
-            (
-                "server",
+            // Samples miss queries that are much shorter than the time between the server's answer and the next query.
+            let sentence = if running < 0.4 * all {
+                format!("server CPU: no core was idle; {usage}")
+            } else {
                 format!(
                     "server CPU: {running:.1} of {backends} backends were running, {none} waiting; {usage}"
-                ),
-            )
+                )
+            };
+            ("server", sentence)
         })
     }
 
     fn bounded_by_round_trips(&self) -> Finding {
-        let ServerActivity { backends, waiting_for_client, .. } = self;
-        (*waiting_for_client >= 0.5 * *backends as f64).then(|| {
+        let (backends, waiting_for_client) = (self.backends, self.idle());
+        (waiting_for_client >= 0.5 * backends as f64).then(|| {
             let usage = self.usage();
             (
                 "roundtrip",
@@ -230,6 +234,18 @@ impl ServerActivity {
                 ),
             )
         })
+    }
+
+    fn running(&self) -> f64 {
+        self.running.unwrap_or_default()
+    }
+
+    fn idle(&self) -> f64 {
+        self.waiting_for_client.unwrap_or_default()
+    }
+
+    fn client_cores(&self) -> f64 {
+        self.client_cores.unwrap_or_default()
     }
 
     /// The mean number of backends that waited for something other than the client.
@@ -243,7 +259,8 @@ impl ServerActivity {
 
     /// How many cores the client and the server used, in words.
     fn usage(&self) -> String {
-        let ServerActivity { client_cores, client_limit, cores, .. } = self;
+        let ServerActivity { client_limit, cores, .. } = self;
+        let client_cores = self.client_cores();
         let with = match (self.has_parallel_workers, self.busy_cores) {
             (false, _) => "",
             (true, Some(_)) => " with parallel workers at most",
@@ -272,7 +289,7 @@ fn wait_class(event: &str) -> (&'static str, &'static str) {
         }
         Some(("LWLock", _)) => ("lwlock", "lightweight locks inside the server"),
         Some(("IO", _)) => ("io", "the server's disk"),
-        _ => ("unknown", "other waits"),
+        _ => ("other", "other waits"),
     }
 }
 
@@ -301,10 +318,10 @@ mod tests {
     #[test]
     fn the_verdict_follows_from_the_numbers() {
         let server = ServerActivity {
-            running: 16.0,
+            running: Some(16.0),
             busy_cores: Some(1.99),
             server_cores: Some(1.9),
-            client_cores: 0.04,
+            client_cores: Some(0.04),
             ..activity()
         };
         check(
@@ -312,18 +329,22 @@ mod tests {
             "server",
             "server CPU: 16.0 of 16 backends were running, none waiting; the client used 0.04 and the server 1.90 of 2 cores",
         );
-        let remote = ServerActivity { running: 15.0, server_cores: None, client_cores: 0.1, ..activity() };
+        let remote =
+            ServerActivity { running: Some(15.0), server_cores: None, client_cores: Some(0.1), ..activity() };
         check(&remote, "server", "server CPU: 15.0 of 16 backends were running");
         let client = ServerActivity {
-            running: 3.0,
-            waiting_for_client: 13.0,
-            client_cores: 1.2,
+            running: Some(3.0),
+            waiting_for_client: Some(13.0),
+            client_cores: Some(1.2),
             busy_cores: Some(2.0),
             ..activity()
         };
         check(&client, "client", "THE CLIENT, NOT THE SERVER: the client used 1.20");
-        let locks =
-            ServerActivity { running: 1.0, waiting: vec![("Lock:transactionid".into(), 14.0)], ..activity() };
+        let locks = ServerActivity {
+            running: Some(1.0),
+            waiting: vec![("Lock:transactionid".into(), 14.0)],
+            ..activity()
+        };
         check(&locks, "lock", "locks: 14.0 of 16 backends were waiting, mostly for Lock:transactionid");
         let wal = ServerActivity {
             waiting: vec![("LWLock:WALWrite".into(), 9.0), ("IO:WALSync".into(), 1.0)],
@@ -332,7 +353,7 @@ mod tests {
         check(&wal, "wal", "the write-ahead log: 10.0 of 16");
         let renamed = ServerActivity { waiting: vec![("IO:WalSync".into(), 9.0)], ..activity() };
         check(&renamed, "wal", "the write-ahead log: 9.0 of 16");
-        let idle = ServerActivity { waiting_for_client: 15.5, ..activity() };
+        let idle = ServerActivity { waiting_for_client: Some(15.5), ..activity() };
         check(&idle, "roundtrip", "round trips: 15.5 of 16 backends were waiting for the next query");
         check(&ServerActivity { rate_was_kept: true, ..idle }, "rate", "the requested rate: 15.5");
         check(
@@ -343,7 +364,7 @@ mod tests {
         let crowded = ServerActivity {
             busy_cores: Some(2.0),
             server_cores: Some(0.1),
-            client_cores: 0.01,
+            client_cores: Some(0.01),
             ..activity()
         };
         check(&crowded, "others", "OTHER PROGRAMS: they used 1.89 of 2 cores");
@@ -353,10 +374,10 @@ mod tests {
     fn parallel_workers_count_as_the_servers() {
         let crowded = ServerActivity {
             backends: 1,
-            running: 1.0,
+            running: Some(1.0),
             busy_cores: Some(2.0),
             server_cores: Some(0.75),
-            client_cores: 0.01,
+            client_cores: Some(0.01),
             ..activity()
         };
         check(&crowded.clone().attributed(), "others", "OTHER PROGRAMS: they used 1.24 of 2 cores");
@@ -377,11 +398,11 @@ mod tests {
     #[test]
     fn a_client_is_bound_by_what_it_may_use() {
         let limited = ServerActivity {
-            waiting_for_client: 7.5,
-            running: 8.5,
+            waiting_for_client: Some(7.5),
+            running: Some(8.5),
             busy_cores: Some(1.7),
             server_cores: Some(0.7),
-            client_cores: 0.97,
+            client_cores: Some(0.97),
             client_limit: 1,
             ..activity()
         };
@@ -391,7 +412,7 @@ mod tests {
         let three = ServerActivity {
             client_limit: 3,
             cores: 8,
-            client_cores: 2.6,
+            client_cores: Some(2.6),
             server_cores: None,
             ..limited.clone()
         };
@@ -401,7 +422,7 @@ mod tests {
         let free = ServerActivity { client_limit: 2, ..limited };
         check(&free, "unknown", "no single cause");
         // The limit cannot exceed what the machine has.
-        let generous = ServerActivity { client_limit: 64, client_cores: 1.8, ..free };
+        let generous = ServerActivity { client_limit: 64, client_cores: Some(1.8), ..free };
         let sentence =
             "THE CLIENT, NOT THE SERVER: the client used 1.80 and the server 0.70 of 2 cores; measure";
         check(&generous, "client", sentence);

@@ -143,22 +143,28 @@ impl Samples {
     /// What was seen between `before` and `after`, which are `seconds` apart, over `backends` backends.
     fn activity(self, backends: usize, before: &CpuTimes, after: CpuTimes, seconds: f64) -> ServerActivity {
         let client_limit = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mean = |count: u64| count as f64 / self.count.max(1) as f64;
+        let mean = |count: u64| count as f64 / self.count as f64;
         let mut waiting: Vec<(String, f64)> = Vec::new();
-        let (mut running, mut waiting_for_client) = (0.0, 0.0);
+        let zero = (self.count > 0).then_some(0.0);
+        let (mut running, mut waiting_for_client) = (zero, zero);
         for (state, count) in self.states {
             match state.as_str() {
-                "running" => running = mean(count),
-                "client" => waiting_for_client = mean(count),
+                "running" => running = Some(mean(count)),
+                "client" => waiting_for_client = Some(mean(count)),
                 _ => waiting.push((state, mean(count))),
             }
         }
         waiting.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let server_cores = before.server.as_ref().zip(after.server).map(|(before, after)| {
-            // The whole time of processes that started since.
-            let used = |(pid, seconds): (&i32, &f64)| seconds - before.get(pid).unwrap_or(&0.0);
-            (after.iter().map(used).sum::<f64>().max(0.0) + self.workers.values().sum::<f64>()) / seconds
-        });
+        let is_complete = |before: &BTreeMap<i32, f64>, after: &BTreeMap<i32, f64>| {
+            seconds >= LEAST_SECONDS && before.keys().all(|pid| after.contains_key(pid))
+        };
+        let processes = before.server.as_ref().zip(after.server);
+        let server_cores =
+            processes.filter(|(before, after)| is_complete(before, after)).map(|(before, after)| {
+                // The whole time of processes that started since.
+                let used = |(pid, seconds): (&i32, &f64)| seconds - before.get(pid).unwrap_or(&0.0);
+                (after.iter().map(used).sum::<f64>().max(0.0) + self.workers.values().sum::<f64>()) / seconds
+            });
         let busy = before.machine.zip(after.machine).filter(|_| seconds >= LEAST_SECONDS);
         ServerActivity {
             backends,
@@ -166,7 +172,7 @@ impl Samples {
             running,
             waiting_for_client,
             waiting,
-            client_cores: (after.client - before.client) / seconds,
+            client_cores: Some((after.client - before.client) / seconds),
             server_cores,
             has_parallel_workers: self.has_parallel_workers,
             ended_early: self.ended_early,

@@ -66,3 +66,15 @@ fn a_password_on_the_command_line_draws_a_warning() {
     let without = check(&workplace, &["--database-url", "postgres://ann@localhost:1/d"], &[]);
     assert!(!without.stderr.contains(".pgpass"), "{}", without.stderr);
 }
+
+/// A misspelt variable makes the flag empty, and PGPORT alone names no server: neither is passed over in silence.
+#[test]
+fn settings_that_name_no_server_are_refused_or_reported() {
+    let workplace = Workplace::with_embedded_server("keep = false");
+    let output = check(&workplace, &["--database-url", ""], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:#?}");
+    assert!(output.stderr.contains("--database-url is empty"), "{output:#?}");
+    let output = check(&workplace, &[], &[("PGPORT", "6547"), ("PGDATABASE", "shop"), ("PGHOST", "")]);
+    let expected = "the embedded server is used, and PGPORT, PGDATABASE ignored: neither PGHOST";
+    assert!(output.stderr.contains(expected), "{output:#?}");
+}

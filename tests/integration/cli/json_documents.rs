@@ -10,7 +10,7 @@ async fn json_documents_keep_their_shape() {
     let generated = workplace.succeed(&["generate", "-n", "50", "-o", "people.csv", "--json"]);
     insta::assert_snapshot!("generate", shape(&generated));
     insta::assert_snapshot!("load", shape(&workplace.succeed(&["load", "people.csv", "--json"])));
-    let mut query = workplace.succeed(&["query", "-n", "5", "--json"]).json();
+    let mut query = workplace.succeed(&["query", "--duration", "1s", "--json"]).json();
     // Which events were waited for varies from run to run, and so does whether there are enough data for an interval.
     query["bound"]["waiting"] = "chance".into();
     for pointer in ["/rate_interval", "/response_us/mean_interval"] {

@@ -77,3 +77,27 @@ async fn a_bad_row_is_not_hidden_by_a_later_row_with_its_key() {
         workplace.execute("TRUNCATE t").await;
     }
 }
+
+/// Without a unique index no row can conflict, so `skip` would load every duplicate and report that it skipped none.
+#[tokio::test]
+async fn skipping_needs_a_unique_index() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await.csv("data.csv", "id\n1\n1\n");
+    let load = ["load", "data.csv", "-t", "t", "--on-conflict", "skip"];
+    let error = workplace.fail(&load, 2);
+    assert!(error.contains("t has no primary key or unique index"), "{error}");
+    workplace.execute("CREATE UNIQUE INDEX ON t ((id % 10))").await;
+    workplace.succeed(&load);
+    assert_eq!(workplace.count("t").await, 1);
+}
+
+/// A statement cannot update a row twice, so the load is repeated row by row, and says so.
+#[tokio::test]
+async fn a_second_attempt_is_reported() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+        .await
+        .csv("data.csv", "id,v\n1,first\n2,other\n1,second\n");
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--on-conflict", "update"]);
+    assert!(ran.stderr.contains("second attempt, in mode rows"), "{ran:#?}");
+    assert!(ran.stdout.contains("mode    rows"), "{ran:#?}");
+    assert_eq!(workplace.csv_of("TABLE t ORDER BY id").await, "1,second\n2,other\n");
+}

@@ -56,5 +56,9 @@ async fn a_lost_connection_is_reported() {
         let ran = ProgramOutput::from_child(child);
         assert!(matches!(ran.status.code(), Some(1 | 4)), "{mode}: {ran:#?}");
         assert!(ran.stderr.contains("clos") || ran.stderr.contains("57P01"), "{mode}: {ran:#?}");
+        assert!(
+            ran.stderr.contains("nothing was loaded") && !ran.stderr.contains(", line "),
+            "{mode}: {ran:#?}"
+        );
     }
 }

@@ -19,7 +19,8 @@ fn csv(value: &str, rows: usize) -> String {
 /// `b.csv`.
 async fn two_tables(mode: PoolMode, size: usize) -> (TestDb, PgBouncer, Workplace) {
     let database = support::database().await;
-    let sql = "CREATE TABLE ta (v text); CREATE TABLE tb (v text)";
+    let sql =
+        "CREATE TABLE ta (v text, n serial PRIMARY KEY); CREATE TABLE tb (v text, n serial PRIMARY KEY)";
     database.connect().await.batch_execute(sql).await.unwrap();
     let pooler = PgBouncer::start(&database, mode, size);
     let workplace = pooler.workplace().await.csv("a.csv", csv("a", 200)).csv("b.csv", csv("b", 200));

@@ -87,6 +87,9 @@ async fn a_run_ended_by_the_loss_of_the_server_is_reported() {
     assert!(report["ended_by"].as_str().unwrap().starts_with("a connection was lost: "), "{report:#}");
     assert!(ran.stderr.contains("the server went away during the run"), "{ran:#?}");
     assert_eq!(report["bound"]["by"], "unknown", "{report:#}");
+    // Not the time in which the program tried to replace the connections.
+    let last = report["series"].as_array().unwrap().last().unwrap()["second"].as_f64().unwrap();
+    assert!(report["seconds"].as_f64().unwrap() < last + 2.0, "{report:#}");
 }
 
 #[tokio::test]
@@ -122,6 +125,8 @@ async fn a_run_interrupted_while_the_server_is_frozen_is_reported() {
     let child = workplace.start(&query);
     let backend = backend_asked(&workplace, 100).await;
     kill_process(backend, Signal::STOP).unwrap();
+    // As `timeout` does, which sends its signal to the process and to its group.
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ran = ProgramOutput::from_child(child);
     kill_process(backend, Signal::CONT).unwrap();

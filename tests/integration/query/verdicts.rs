@@ -84,7 +84,7 @@ async fn queries_that_sleep_are_reported_as_waiting() {
     check_waiting(
         &workplace,
         &["--sql", "SELECT pg_sleep(0.01)"],
-        "unknown",
+        "other",
         "other waits",
         &["Timeout:PgSleep"],
     );
