@@ -5,7 +5,7 @@ mod caret;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
+use tokio_postgres::error::{DbError, ErrorPosition, Severity, SqlState};
 
 use crate::error::caret::point_at;
 use crate::escape::escape_path;
@@ -214,7 +214,7 @@ impl Error {
         // 57P01 and similar: the server is shutting down, or the session was terminated.
         let kind = if db.code().code().starts_with("57P") { ErrorKind::Connect } else { ErrorKind::Database };
         let error = Error::new(kind, message);
-        match db.hint().or_else(|| pooler_help(db)) {
+        match db.hint().or_else(|| known_remedy(db.code().code(), db.message())) {
             Some(help) => error.with_help(help),
             None => error,
         }
@@ -244,6 +244,29 @@ impl Error {
         self
     }
 
+    /// The same error with `more` after its remedy.
+    #[must_use]
+    pub(crate) fn and_help(self, more: &str) -> Self {
+        match self.help() {
+            None => self.with_help(more),
+            Some(help) if help.contains(more) => self,
+            Some(help) => {
+                let help = format!("{help}; {more}");
+                self.with_help(help)
+            }
+        }
+    }
+
+    /// The same error with the reason that the server gave for ending the session.
+    #[must_use]
+    pub(crate) fn with_last_words(self, code: &str, message: &str) -> Self {
+        let error = self.and(&format!("the server ended the session: {message} (SQLSTATE {code})"));
+        let help = pooler_help(code, message).map(str::to_owned);
+        // A refusal, rather than the loss of a server.
+        let kind = if code == SqlState::PROTOCOL_VIOLATION.code() { ErrorKind::Database } else { error.kind };
+        Error { help, kind, ..error }.with_sqlstate(code)
+    }
+
     /// The same error with its cause.
     #[must_use]
     pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -262,6 +285,13 @@ impl Error {
     pub(crate) fn is_about_closed_connection(&self) -> bool {
         let Some(source) = &self.source else { return false };
         source.is::<ConnectionClosed>() || source.downcast_ref().is_some_and(is_about_connection)
+    }
+
+    /// Whether the error is that the session ended, with a reason or without.
+    pub(crate) fn is_about_ended_session(&self) -> bool {
+        let db = self.source.as_ref().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+        let severity = db.and_then(|error| error.as_db_error()?.parsed_severity());
+        self.is_about_closed_connection() || matches!(severity, Some(Severity::Fatal | Severity::Panic))
     }
 
     /// The same error with the SQLSTATE `code`.
@@ -322,17 +352,47 @@ fn is_about_connection(error: &tokio_postgres::Error) -> bool {
         || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
+/// What to do about errors that users often meet; `None` for any other.
+fn known_remedy(code: &str, message: &str) -> Option<&'static str> {
+    match code {
+        "25006" => Some(
+            "the server is a standby, or the session read-only: connect to the primary (target_session_attrs=read-write)",
+        ),
+        "42501" => Some("a role with the privilege has to GRANT it, or log in as another role"),
+        "53100" => Some("free or add space on the server's disk"),
+        "53300" => Some("use fewer connections, close idle ones, or raise the server's max_connections"),
+        "55P03" => Some(
+            "another session holds the lock: wait for it to end, or raise lock_timeout; pg_locks shows it",
+        ),
+        "57014" if message.contains("statement timeout") => {
+            Some("raise statement_timeout: PGOPTIONS='-c statement_timeout=0'")
+        }
+        _ => pooler_help(code, message),
+    }
+}
+
 /// What to do about an error that a connection pooler causes, by keeping prepared statements of another connection, or
 /// none; `None` for any other error.
-fn pooler_help(db: &DbError) -> Option<&'static str> {
-    let is_about_names =
-        [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(db.code());
+fn pooler_help(code: &str, message: &str) -> Option<&'static str> {
+    let is_about_names = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT]
+        .iter()
+        .any(|state| state.code() == code);
     // PgBouncer reports everything as a protocol violation, with a message of its own.
-    let is_poolers =
-        *db.code() == SqlState::PROTOCOL_VIOLATION && db.message().contains("prepared statement");
-    (is_about_names || is_poolers).then_some(
-        "connections go through a pooler such as PgBouncer, which does not keep prepared statements; use --prepare never",
-    )
+    let says = |text: &str| code == SqlState::PROTOCOL_VIOLATION.code() && message.contains(text);
+    if is_about_names || says("prepared statement") {
+        Some(
+            "connections go through a pooler such as PgBouncer, which does not keep prepared statements; use \
+             --prepare never, or --prepare auto, with which poolers are recognised",
+        )
+    } else if says("statement pooling mode") {
+        Some(
+            "the pooler pools statements, which rules out transactions; use a pool with pool_mode transaction or session",
+        )
+    } else if says("query_wait_timeout") {
+        Some("the pooler has no server connection left: use fewer --connections, or raise its pool size")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,12 @@ struct Commits {
     refused: AtomicU64,
     /// The statement that tells the outcome of the COMMIT to which there is no answer yet; `None` if there is none.
     question: Mutex<Option<String>>,
+    /// Whether transactions are being prepared, which may be cancelled; a COMMIT may not.
+    is_preparing: AtomicBool,
+    /// Whether everything is committed that is to be.
+    is_concluded: AtomicBool,
+    /// The IDs of the transactions whose commit was requested.
+    ids: Mutex<Vec<String>>,
 }
 
 impl Commits {
@@ -95,6 +101,38 @@ impl Progress {
         self.commits.requested.fetch_add(rows, Relaxed);
     }
 
+    /// As [`Progress::begin_commit`], for the first part of a two-phase commit, which can still be undone.
+    pub(crate) fn begin_prepare(&self, rows: u64, question: String) {
+        self.commits.is_preparing.store(true, Relaxed);
+        self.begin_commit(rows, Some(question));
+    }
+
+    /// Record that all transactions are prepared, and are now committed.
+    pub(crate) fn end_prepare(&self) {
+        self.commits.is_preparing.store(false, Relaxed);
+    }
+
+    /// Record that everything is committed that is to be: what follows cannot change the outcome.
+    pub(crate) fn conclude(&self) {
+        self.commits.is_concluded.store(true, Relaxed);
+    }
+
+    /// Whether everything is committed that is to be.
+    pub fn is_concluded(&self) -> bool {
+        self.commits.is_concluded.load(Relaxed)
+    }
+
+    /// Record the ID of a transaction whose commit is requested.
+    pub(crate) fn add_transaction(&self, id: &str) {
+        self.commits.ids.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
+    }
+
+    /// The IDs of the transactions whose commit was requested, as `pg_current_xact_id()` returns them; without those of
+    /// rows that are committed one by one.
+    pub fn transaction_ids(&self) -> Vec<String> {
+        self.commits.ids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Record that `rows` of those whose commit was requested are committed.
     pub(crate) fn confirm_commit(&self, rows: u64) {
         self.commits.confirmed.fetch_add(rows, Relaxed);
@@ -118,9 +156,15 @@ impl Progress {
         requested.load(Relaxed).saturating_sub(confirmed.load(Relaxed) + refused.load(Relaxed))
     }
 
-    /// Whether the answer to a COMMIT is outstanding.
-    pub fn is_committing(&self) -> bool {
+    /// Whether transactions are being committed, prepared or rolled back, so that an interruption has to wait for the
+    /// outcome.
+    pub fn is_ending(&self) -> bool {
         self.commits.question().is_some()
+    }
+
+    /// Whether the answer to a COMMIT is outstanding, which must not be cut short.
+    pub fn is_committing(&self) -> bool {
+        self.is_ending() && !self.commits.is_preparing.load(Relaxed)
     }
 
     /// The error that reports, after `cause`, that the outcome of the load is not known; `None` if it is.

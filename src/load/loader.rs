@@ -1,9 +1,8 @@
 //! A load, from its options to its report.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::blocking::blocking;
 use crate::catalog::{Table, TableName};
 use crate::csv::{Files, Inputs, Sniffed};
@@ -20,6 +19,7 @@ use crate::load::table::create::{NewTable, infer};
 use crate::postgres::options::check_pool;
 use crate::postgres::server::{Database, SessionPool};
 use crate::progress::Progress;
+use crate::{Error, Result};
 
 /// Loads CSV into a table.
 ///
@@ -39,11 +39,55 @@ pub struct Loader {
     settings: LoadSettings,
 }
 
+/// How long to wait for an ANALYZE to end that was cancelled.
+const ANALYZE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A [`Loader`] whose files are open, so that errors in them are found before a server is contacted.
 #[derive(Debug)]
 pub struct OpenLoad<'a> {
     settings: &'a LoadSettings,
     files: Files,
+}
+
+/// A load that is committed, or rolled back as a dry run, and whose table has not been analyzed yet.
+#[derive(Debug)]
+pub struct CommittedLoad {
+    /// The report so far.
+    pub report: LoadReport,
+    settings: LoadSettings,
+    connections: SessionPool,
+}
+
+impl CommittedLoad {
+    /// Analyze the table, if that is wanted and much of it is new, and complete the report. What fails is in
+    /// [`LoadReport::failed_afterwards`].
+    pub async fn analyze(self, progress: &Arc<Progress>) -> LoadReport {
+        let CommittedLoad { mut report, settings, connections } = self;
+        if settings.analyze && !settings.dry_run {
+            let interrupted = async {
+                progress.cancelled().await;
+                tokio::time::sleep(ANALYZE_PATIENCE).await;
+            };
+            let analyzed = async {
+                if progress.is_cancelled() {
+                    return Err(Error::interrupted());
+                }
+                tokio::select! {
+                    analyzed = analyze(&settings.input.table.name, report.rows_loaded, &connections) => analyzed,
+                    () = interrupted => Err(Error::interrupted()),
+                }
+            };
+            match analyzed.await {
+                Ok(seconds) => report.phases.analyze_seconds = seconds,
+                Err(_) if progress.is_cancelled() => {
+                    report.failed_afterwards.push("interrupted: the table was not analyzed".to_owned());
+                }
+                Err(error) => report.failed_afterwards.push(error.to_string()),
+            }
+        }
+        report.warnings = connections.messages().warnings();
+        report
+    }
 }
 
 impl Loader {
@@ -133,10 +177,18 @@ impl OpenLoad<'_> {
     /// # Errors
     /// As [`Loader::run`].
     pub async fn run(self, database: &Database, progress: &Arc<Progress>) -> Result<LoadReport> {
-        let OpenLoad { settings, .. } = &self;
-        if settings.input.mode == Mode::Null {
+        if self.settings.input.mode == Mode::Null {
             return self.encode(progress).await;
         }
+        Ok(self.commit(database, progress).await?.analyze(progress).await)
+    }
+
+    /// Load the files and commit, but do not analyze the table yet: what became of the rows is known now.
+    ///
+    /// # Errors
+    /// As [`Loader::run`].
+    pub async fn commit(self, database: &Database, progress: &Arc<Progress>) -> Result<CommittedLoad> {
+        let OpenLoad { settings, .. } = &self;
         check_pool(settings.connections_needed(), database.pool_size())?;
         let connections = database.session_pool(settings.session())?;
         let new_table = self.new_table_if_needed(&connections, progress).await?;
@@ -150,18 +202,18 @@ impl OpenLoad<'_> {
             settings.connections = 2;
         }
         let loaded = load_and_commit(&settings, self.files, new_table.as_ref(), &connections, progress).await;
-        let mut report = loaded.map_err(|error| connections.messages().explain(error))?;
-        if settings.analyze && !settings.dry_run {
-            match analyze(&settings.input.table.name, report.rows_loaded, &connections).await {
-                Ok(seconds) => report.phases.analyze_seconds = seconds,
-                Err(_) if progress.is_cancelled() => {
-                    report.failed_afterwards.push("interrupted: the table was not analyzed".to_owned());
-                }
-                Err(error) => report.failed_afterwards.push(error.to_string()),
+        let report = loaded.map_err(|error| {
+            let error = connections.messages().explain(error);
+            let is_untouched = !settings.autocommit && progress.committed() + progress.uncertain() == 0;
+            if is_untouched && error.is_about_ended_session() {
+                error.and_help("nothing was loaded")
+            } else {
+                error
             }
-        }
-        report.warnings = connections.messages().warnings();
-        Ok(report)
+        })?;
+        progress.conclude();
+        let warnings = connections.messages().warnings();
+        Ok(CommittedLoad { report: LoadReport { warnings, ..report }, settings, connections })
     }
 
     /// The table inferred from the files.
@@ -249,6 +301,11 @@ async fn load_once(
 ) -> Result<LoadReport, Stopped> {
     let inputs = files.inputs().clone();
     let client = connections.get().await?;
+    if settings.input.mode == Mode::Copy && connections.is_behind_pgpool() {
+        let error =
+            Error::usage("connections go through Pgpool-II, which does not answer a COPY of this program");
+        return Err(error.with_help("use --mode batch, or connect to the server itself").into());
+    }
     let server = connections.server_facts(&client).await?;
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started, orphans };

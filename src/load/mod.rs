@@ -32,7 +32,7 @@ mod totals;
 mod write;
 
 pub use crate::load::chunk::encoder::TextFallback;
-pub use crate::load::loader::{Loader, OpenLoad};
+pub use crate::load::loader::{CommittedLoad, Loader, OpenLoad};
 pub use crate::load::options::{
     Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode, Naming, OnConflict,
     RejectLimit,

@@ -33,6 +33,8 @@ pub(super) struct Opened {
     pub(super) client: Client,
     pub(super) connection: BatchingConnection,
     pub(super) control: StreamControl,
+    /// The port of this end of a TCP connection.
+    pub(super) local_port: Option<u16>,
 }
 
 /// The address that the first connection reached, to which all later ones go as well.
@@ -205,6 +207,7 @@ impl Opener {
         if let Some(wanted) = self.conninfo.require_peer() {
             check_peer(&transport, wanted)?;
         }
+        let local_port = transport.local_port();
         let handshake = BatchingTls::new(self.handshake(host, address), self.sync_every);
         let stream = SyncBatching::new(transport, self.sync_every);
         let control = stream.control();
@@ -224,7 +227,7 @@ impl Opener {
             }
         };
         match mismatch.map_err(FailureReason::Login)? {
-            None => Ok(Opened { client, connection, control }),
+            None => Ok(Opened { client, connection, control, local_port }),
             Some(mismatch) => Err(FailureReason::Unwanted(mismatch)),
         }
     }

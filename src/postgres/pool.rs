@@ -112,9 +112,9 @@ impl SessionConnector {
     }
 
     async fn open(&self) -> Result<(Client, JoinHandle<()>), ConnectFailure> {
-        let Opened { client, connection, control } = self.opener.open().await?;
+        let Opened { client, connection, control, local_port } = self.opener.open().await?;
         let task = tokio::spawn(self.messages.clone().drive(connection, control.clone()));
-        match pooler::configure(&client, &control, self.session, &self.pooler).await {
+        match pooler::configure(&client, &control, local_port, self.session, &self.pooler).await {
             Ok(()) => Ok((client, task)),
             Err(error) => Err(self.opener.failure(FailureReason::Login(error))),
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
@@ -68,6 +68,8 @@ pub struct Database {
 struct OpenedConnections {
     cancel_tokens: Mutex<Vec<CancelToken>>,
     pools: Mutex<Vec<Pool>>,
+    /// What is known about the server.
+    facts: Arc<OnceLock<ServerFacts>>,
     reached: Reached,
 }
 
@@ -81,7 +83,9 @@ impl OpenedConnections {
         let endpoint = self.reached.route.endpoint();
         let endpoint =
             endpoint.ok_or_else(|| Error::connect("no connection to the server has been opened"))?;
-        ServerFacts::from_client(client, endpoint, self.reached.pooler.get(), prepare).await
+        let facts = ServerFacts::from_client(client, endpoint, self.reached.pooler.get(), prepare).await?;
+        self.facts.get_or_init(|| facts.clone());
+        Ok(facts)
     }
 
     fn pools(&self) -> MutexGuard<'_, Vec<Pool>> {
@@ -170,6 +174,11 @@ impl SessionPool {
         self.opened.reached.pooler.get()
     }
 
+    /// Whether connections go through Pgpool-II; see [`PoolerSeen::is_pgpool`](crate::postgres::pooler::PoolerSeen::is_pgpool).
+    pub(crate) fn is_behind_pgpool(&self) -> bool {
+        self.opened.reached.pooler.is_pgpool()
+    }
+
     /// Whether the server runs on this machine, judging by its address: a Unix socket or a loopback address.
     pub(crate) fn is_local(&self) -> bool {
         self.opened.reached.route.endpoint().is_some_and(|endpoint| endpoint.is_local())
@@ -226,6 +235,26 @@ impl Database {
     /// When the server does not tell its settings.
     pub async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
         self.opened.server_facts(client, self.prepare).await
+    }
+
+    /// What [`Database::server_facts`] has found out first; empty until then.
+    pub fn known_facts(&self) -> Arc<OnceLock<ServerFacts>> {
+        Arc::clone(&self.opened.facts)
+    }
+
+    /// Begin a transaction on a new connection, and roll it back.
+    ///
+    /// # Errors
+    /// When that is not possible, as through a pooler of statements, with the reason.
+    pub async fn check_transactions(&self) -> Result<()> {
+        let pool = self.session_pool(SessionOptions::default())?;
+        let client = pool.get().await?;
+        let begun = async {
+            client.batch_execute("BEGIN").await?;
+            client.batch_execute("ROLLBACK").await
+        };
+        let begun = begun.await.map_err(|error| Error::database("begin a transaction", error));
+        begun.map_err(|error| pool.messages().explain(error))
     }
 
     /// The maximum number of connections in each pool.

@@ -116,7 +116,7 @@ impl ServerMessages {
     pub(crate) fn explain(&self, error: Error) -> Error {
         match self.last_words() {
             Some(words) if error.kind() == ErrorKind::Connect && error.is_about_closed_connection() => {
-                error.and(&format!("the server ended the session: {words}")).with_sqlstate(words.code)
+                error.with_last_words(&words.code, &words.message)
             }
             _ => error,
         }

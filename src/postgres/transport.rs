@@ -62,6 +62,16 @@ fn unreachable_error(error: &mut Option<io::Error>) -> io::Error {
     error.take().unwrap_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
+impl Transport {
+    /// The port of this end of a TCP connection.
+    pub(crate) fn local_port(&self) -> Option<u16> {
+        match self {
+            Transport::Tcp(stream) => stream.local_addr().ok().map(|address| address.port()),
+            Transport::Unix(_) | Transport::Unreachable(_) => None,
+        }
+    }
+}
+
 impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

@@ -187,7 +187,7 @@ impl<'a> OpenMeter<'a> {
         let mut arguments = Vec::new();
         for workload in &settings.workloads {
             // First of all, because a wrong statement is the error to report.
-            let prepared = workload.prepare(&client).await?;
+            let prepared = in_time(settings.limits, workload.prepare(&client)).await?;
             let resolved =
                 workload.resolve(&client, &settings.table.name, rows, settings.seed, &settings.base).await?;
             workload.check_arguments(&client, &resolved, &prepared).await?;
@@ -236,7 +236,8 @@ impl<'a> OpenMeter<'a> {
         connections.drain(connections.len().min(wanted)..).for_each(Connection::close);
         while connections.len() < wanted {
             let (pool, workloads) = (self.pool.clone(), self.settings.workloads.clone());
-            let opening = async move { Connection::open(&pool, &workloads).await };
+            let limits = self.settings.limits;
+            let opening = async move { in_time(limits, Connection::open(&pool, &workloads)).await };
             let opened = self.shards.handle(connections.len()).spawn(opening).await;
             connections.push(opened.expect("opening neither panics nor is aborted")?);
         }
@@ -336,6 +337,17 @@ impl<'a> OpenMeter<'a> {
 }
 
 /// Count the rows of table `name`, and check that there are any.
+/// Await `preparing`, as long as for the last results of the run if that ends after a time.
+async fn in_time<T>(limits: Limits, preparing: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(patience) = limits.patience() else { return preparing.await };
+    tokio::time::timeout(patience, preparing).await.unwrap_or_else(|_| {
+        let seconds = patience.as_secs();
+        Err(Error::connect(format!("the server has not prepared the statements within {seconds} s")).with_help(
+            "another session may hold a lock, or the server may be silent or overloaded; look at pg_stat_activity",
+        ))
+    })
+}
+
 async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     let load = "load it first: postgres-etl load";
     let Some(Table { name, .. }) = Table::find(client, name).await? else {

@@ -329,8 +329,9 @@ fn fatal_error(fields: &[u8]) -> Option<FatalError> {
         let field = fields.split(|byte| *byte == 0).find(|field| field.first() == Some(&name))?;
         Some(String::from_utf8_lossy(&field[1..]).into_owned())
     };
-    // In this field, unlike the one named S, the severity is not translated.
-    let is_fatal = matches!(field(b'V')?.as_str(), "FATAL" | "PANIC");
+    // In this field, unlike the one named S, the severity is not translated. PgBouncer sends only the latter.
+    let severity = field(b'V').or_else(|| field(b'S'))?;
+    let is_fatal = matches!(severity.as_str(), "FATAL" | "PANIC");
     is_fatal.then_some(FatalError { code: field(b'C')?, message: field(b'M')? })
 }
 

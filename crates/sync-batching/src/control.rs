@@ -1,7 +1,7 @@
 //! What the owner of a connection sees of its stream and changes about it after logging in.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::auth::AuthMethod;
 
@@ -41,6 +41,8 @@ struct State {
     /// The process ID in `BackendKeyData`, or 0.
     login_pid: AtomicI32,
     unnames: AtomicBool,
+    /// Goes before the names of statements.
+    prefix: OnceLock<String>,
     read_only: AtomicBool,
     fatal_error: Mutex<Option<FatalError>>,
     /// The set of methods that the server may ask for, or 0 for all.
@@ -81,6 +83,16 @@ impl StreamControl {
         self.state.unnames.store(true, Relaxed);
     }
 
+    /// Put `prefix` before the names that the driver gives to statements, which are `s0`, `s1` … in every process.
+    ///
+    /// With a prefix that no other process uses, a statement that a pooler leaves in a server session, or looks for in
+    /// another one, is never taken for a stranger's. Only the first call has an effect, and none after
+    /// [`unname_statements`](Self::unname_statements). A statement that the driver has prepared before is not known
+    /// here and still goes by its name.
+    pub fn prefix_statements(&self, prefix: String) {
+        let _ = self.state.prefix.set(prefix);
+    }
+
     /// Make the transaction of every group read-only, with a statement at its start whose result the driver does not
     /// see.
     ///
@@ -111,6 +123,10 @@ impl StreamControl {
 
     pub(crate) fn unnames(&self) -> bool {
         self.state.unnames.load(Relaxed)
+    }
+
+    pub(crate) fn prefix(&self) -> Option<&str> {
+        self.state.prefix.get().map(String::as_str)
     }
 
     pub(crate) fn is_read_only(&self) -> bool {

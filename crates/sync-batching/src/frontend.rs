@@ -99,14 +99,18 @@ impl Frontend {
         out: &mut BytesMut,
     ) -> io::Result<()> {
         let (unnames, is_read_only) = (requests.control.unnames(), requests.control.is_read_only());
+        let prefix = requests.control.prefix().filter(|_| !unnames).map(str::to_owned);
         // Everything before `copied` has been appended or left out; everything before `at` has been examined.
         let mut copied = 0;
         let mut at = self.skip_body(bytes.len());
         while let Some(&header) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
             let (tag, body) = parse(header)?;
             let available = &bytes[at + HEADER..];
-            let name =
-                if unnames { StatementName::find(tag, body, available)? } else { StatementName::Absent };
+            let name = if unnames || prefix.is_some() {
+                StatementName::find(tag, body, available)?
+            } else {
+                StatementName::Absent
+            };
             if name == StatementName::Incomplete {
                 break;
             }
@@ -129,10 +133,14 @@ impl Frontend {
             if let StatementName::At(name) = name {
                 read = name.end;
                 let message = &available[..body.min(available.len())];
-                if begins_request {
-                    requests.insert(self.statements.put_parse_before(tag, &message[name.clone()], out));
+                if let Some(prefix) = &prefix {
+                    self.statements.put_prefixed(tag, body, message, name, prefix, out);
+                } else {
+                    if begins_request {
+                        requests.insert(self.statements.put_parse_before(tag, &message[name.clone()], out));
+                    }
+                    self.statements.put_unnamed(tag, body, message, name, out)?;
                 }
-                self.statements.put_unnamed(tag, body, message, name, out)?;
             }
             at += HEADER + read;
             if hold || read > 0 {

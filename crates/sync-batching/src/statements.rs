@@ -91,6 +91,34 @@ impl Statements {
         1
     }
 
+    /// Appends the start of a message, up to and including the name at `name`, before which it puts `prefix`.
+    ///
+    /// The message has this tag and a body of `length` bytes, of which `body` is the start. A statement that was
+    /// prepared before prefixes were used keeps its name.
+    pub(crate) fn put_prefixed(
+        &mut self,
+        tag: u8,
+        length: usize,
+        body: &[u8],
+        name: Range<usize>,
+        prefix: &str,
+        out: &mut BytesMut,
+    ) {
+        let text = &body[name.clone()];
+        if tag == PARSE && text != b"\0" {
+            self.prepared.insert(text.to_vec(), Vec::new());
+        }
+        let is_known = self.prepared.contains_key(text);
+        let prefix = if is_known { prefix.as_bytes() } else { b"" };
+        put_header(out, tag, length + prefix.len());
+        out.extend_from_slice(&body[..name.start]);
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(text);
+        if tag == CLOSE {
+            self.prepared.remove(text);
+        }
+    }
+
     /// Appends the start of a message, up to and including the name at `name`, which it replaces with none.
     ///
     /// The message has this tag and a body of `length` bytes, of which `body` is the start.

@@ -99,7 +99,11 @@ async fn check(
     let InputCommand { options: settings, generate } = input;
     let client = database.connection().await?;
     let server = database.server_facts(&client).await?;
-    let found = Table::find(&**client, &settings.table.name).await;
+    let can_begin = if server.pooler { database.check_transactions().await } else { Ok(()) };
+    let found = match can_begin {
+        Ok(()) => Table::find(&**client, &settings.table.name).await,
+        Err(error) => Err(error),
+    };
     let mut queries = Vec::new();
     for (name, workload) in context.config.workloads() {
         let prepared = match workload {

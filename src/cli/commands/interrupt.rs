@@ -66,7 +66,7 @@ impl Interrupt {
         let result = tokio::select! {
             result = &mut work => result,
             () = cancel => unreachable!("it never ends"),
-            () = signals.next_after(first) => Err(given_up(&stopping)),
+            () = second_signal(&mut signals, first, &stopping) => Err(given_up(&stopping)),
             () = out_of_patience(&stopping) => Err(given_up(&stopping)),
         };
         // Whatever the error says, the cause is the interruption, unless it is about what was committed.
@@ -84,9 +84,18 @@ type Stopping = [(Arc<Progress>, Option<Canceller>)];
 async fn out_of_patience(stopping: &Stopping) {
     loop {
         tokio::time::sleep(PATIENCE).await;
-        if !stopping.iter().any(|(progress, _)| progress.is_committing()) {
+        if !stopping.iter().any(|(progress, _)| progress.is_ending()) {
             return;
         }
+    }
+}
+
+/// Wait for a signal after the one that came at `first`. Where everything is committed, only the report is left to
+/// wait for, which comes soon.
+async fn second_signal(signals: &mut Signals, first: Instant, stopping: &Stopping) {
+    signals.next_after(first).await;
+    if stopping.iter().any(|(progress, _)| progress.is_concluded()) {
+        tokio::time::sleep(PATIENCE).await;
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use postgres_etl::csv::{Input, Inputs};
 use postgres_etl::escape::escape_path;
 use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, Outcome, log_path};
 use postgres_etl::output_file::AtomicFile;
+use postgres_etl::postgres::ServerFacts;
 use postgres_etl::{Error, ErrorKind, Progress, Result};
 use serde::Serialize;
 use serde_json::Value;
@@ -28,11 +29,11 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
     let LoadCommand { options, ddl_only, receipt, .. } =
         planned.inspect_err(|error| replace_receipt(context, flags.receipt.as_deref(), error))?;
     let progress = Arc::new(context.progress());
-    let receipt = match receipt.filter(|_| !ddl_only) {
+    let mut receipt = match receipt.filter(|_| !ddl_only) {
         Some(path) => Some(Receipt::begin(path, &options, &progress)?),
         None => None,
     };
-    let done = match load(context, &options, ddl_only, &progress).await {
+    let done = match load(context, &options, ddl_only, &progress, receipt.as_mut()).await {
         Ok(Some(done)) => done,
         Ok(None) => return Ok(exit::DONE),
         Err(error) => {
@@ -50,9 +51,13 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
     let failed: Vec<String> =
         failed.chain(afterwards.into_iter().filter_map(Result::err).map(|error| error.to_string())).collect();
     if !failed.is_empty() {
+        let rejected = match report.rows_rejected {
+            0 => String::new(),
+            rows => format!(", without {rows} rejected"),
+        };
         let what = if report.dry_run { "the dry run is done" } else { "the rows are loaded and committed" };
         for error in failed {
-            super::say(&format!("error: {error}\n  help: {what}; only this failed"));
+            super::say(&format!("error: {error}\n  help: {what}{rejected}; only this failed"));
         }
         return Ok(exit::LOADED_BUT);
     }
@@ -84,8 +89,23 @@ fn replace_receipt(context: &Context<'_>, path: Option<&Path>, error: &Error) {
     }
 }
 
+/// Replace an earlier receipt, where the command line `arguments` names one but cannot be understood because of `error`.
+pub(super) fn replace_named_receipt(arguments: &[String], error: &Error) {
+    let values = arguments.windows(2).filter(|pair| pair[0] == "--receipt").map(|pair| pair[1].as_str());
+    let joined = arguments.iter().filter_map(|argument| argument.strip_prefix("--receipt="));
+    for path in values.chain(joined).map(Path::new).filter(|path| is_receipt(path)) {
+        if let Err(unwritten) = write_receipt(path, &UnstartedLoad::new(error)) {
+            super::say(&unwritten.to_string());
+        }
+    }
+}
+
 /// Whether the file `path` is a receipt.
 fn is_receipt(path: &Path) -> bool {
+    // Reading a pipe or a device may never end.
+    if !path.metadata().is_ok_and(|file| file.is_file()) {
+        return false;
+    }
     let earlier = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     earlier.is_some_and(|earlier| earlier["command"] == "load")
 }
@@ -123,6 +143,7 @@ async fn load(
     options: &LoadOptions,
     ddl_only: bool,
     progress: &Arc<Progress>,
+    mut receipt: Option<&mut Receipt<'_>>,
 ) -> Result<Option<Done>> {
     let loader = Loader::new(options)?;
     context.config.check_pool(loader.connections_needed())?;
@@ -141,9 +162,21 @@ async fn load(
         _ => Some(context.database().await?),
     };
     context.interrupt.cancels(progress, database.as_ref());
+    if let (Some(receipt), Some(database)) = (&mut receipt, &database) {
+        receipt.server = database.known_facts();
+    }
     let line = ProgressLine::draw(context.draws(), "loading", progress, None, open.size());
     let result = match &database {
-        Some(database) => open.run(database, progress).await,
+        Some(database) => match open.commit(database, progress).await {
+            Ok(committed) => {
+                // Whatever happens from now on cannot change it.
+                let unwritten = receipt.and_then(|receipt| receipt.write(&committed.report).err());
+                let mut report = committed.analyze(progress).await;
+                report.failed_afterwards.extend(unwritten.map(|error| error.to_string()));
+                Ok(report)
+            }
+            Err(error) => Err(error),
+        },
         None => open.encode(progress).await,
     };
     line.finish();
@@ -195,6 +228,7 @@ struct Receipt<'a> {
     path: PathBuf,
     options: &'a LoadOptions,
     progress: Arc<Progress>,
+    server: Arc<OnceLock<ServerFacts>>,
     is_written: bool,
 }
 
@@ -203,7 +237,12 @@ impl<'a> Receipt<'a> {
     fn begin(path: PathBuf, options: &'a LoadOptions, progress: &Arc<Progress>) -> Result<Receipt<'a>> {
         let begun = Error::new(ErrorKind::OutcomeUnknown, "the load has begun and not ended")
             .with_help("if it is no longer running, it was killed: look into the table");
-        let begun = FailedLoad { outcome: Outcome::Unknown, ..FailedLoad::new(options, progress, &begun) };
+        let begun = FailedLoad {
+            outcome: Outcome::Unknown,
+            rows_loaded: None,
+            rows_loaded_at_most: None,
+            ..FailedLoad::new(options, progress, None, &begun)
+        };
         if let Err(error) = write_receipt(&path, &begun) {
             // Nor may it seem to be that of this load.
             return Err(match is_receipt(&path).then(|| std::fs::remove_file(&path)) {
@@ -211,7 +250,8 @@ impl<'a> Receipt<'a> {
                 _ => error,
             });
         }
-        Ok(Receipt { path, options, progress: Arc::clone(progress), is_written: false })
+        let (progress, server) = (Arc::clone(progress), Arc::default());
+        Ok(Receipt { path, options, progress, server, is_written: false })
     }
 
     fn write(&self, document: &impl Serialize) -> Result<()> {
@@ -221,7 +261,12 @@ impl<'a> Receipt<'a> {
     /// Write that the load ended with `error`.
     fn failed(mut self, error: &Error) -> Result<()> {
         self.is_written = true;
-        self.write(&FailedLoad::new(self.options, &self.progress, error))
+        self.write(&self.failure(error))
+    }
+
+    /// What is known of the load that ended with `error`.
+    fn failure<'e>(&'e self, error: &'e Error) -> FailedLoad<'e> {
+        FailedLoad::new(self.options, &self.progress, self.server.get(), error)
     }
 
     /// Write the report of the load.
@@ -237,7 +282,7 @@ impl Drop for Receipt<'_> {
             // A second signal has ended the wait for the load.
             let unknown = self.progress.unknown_outcome("interrupted");
             let error = unknown.unwrap_or_else(Error::interrupted);
-            if let Err(unwritten) = self.write(&FailedLoad::new(self.options, &self.progress, &error)) {
+            if let Err(unwritten) = self.write(&self.failure(&error)) {
                 super::say(&unwritten.to_string());
             }
         }
@@ -254,18 +299,33 @@ struct FailedLoad<'a> {
     table: String,
     path: String,
     rows_read: u64,
-    /// Rows that are known to be committed.
-    rows_loaded: u64,
+    /// Rows that are known to be committed; `None` before the load has ended.
+    rows_loaded: Option<u64>,
     /// More than `rows_loaded` if the answer to a COMMIT was lost.
-    rows_loaded_at_most: u64,
+    rows_loaded_at_most: Option<u64>,
     rows_rejected: u64,
     bytes_read: u64,
+    /// Those whose commit was requested.
+    transactions: Vec<RequestedTransaction>,
+    server: Option<&'a ServerFacts>,
+}
+
+/// A transaction whose commit was requested in vain, or to an outcome that is not known.
+#[derive(Serialize)]
+struct RequestedTransaction {
+    id: String,
 }
 
 impl<'a> FailedLoad<'a> {
-    fn new(options: &LoadOptions, progress: &Progress, error: &'a Error) -> Self {
+    fn new(
+        options: &LoadOptions,
+        progress: &Progress,
+        server: Option<&'a ServerFacts>,
+        error: &'a Error,
+    ) -> Self {
         let (least, more) = (progress.committed(), progress.uncertain());
         let outcome = match (least, more) {
+            _ if progress.is_concluded() => Outcome::Committed,
             _ if error.kind() == ErrorKind::OutcomeUnknown => Outcome::Unknown,
             (0, 0) => Outcome::RolledBack,
             (_, 0) => Outcome::PartlyCommitted,
@@ -278,10 +338,16 @@ impl<'a> FailedLoad<'a> {
             table: options.input.table.name.to_string(),
             path: options.input.describe(),
             rows_read: progress.rows(),
-            rows_loaded: least,
-            rows_loaded_at_most: least + more,
+            rows_loaded: Some(least),
+            rows_loaded_at_most: Some(least + more),
             rows_rejected: progress.rejected(),
             bytes_read: progress.bytes(),
+            transactions: progress
+                .transaction_ids()
+                .into_iter()
+                .map(|id| RequestedTransaction { id })
+                .collect(),
+            server,
         }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
 /// Print what is wrong with the command line, or the requested help or version; returns the exit code.
 pub(crate) fn misused(error: &clap::Error) -> u8 {
     let given: Vec<String> = std::env::args().skip(1).take_while(|argument| argument != "--").collect();
-    if error.use_stderr() && given.iter().any(|argument| argument == "--json") {
+    if error.use_stderr() {
         let cli = Cli::command();
         let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some());
         let text = error.render().to_string();
@@ -73,8 +73,13 @@ pub(crate) fn misused(error: &clap::Error) -> u8 {
         );
         let error = Error::usage(lines.join(" ").trim_start_matches("error: "))
             .with_help(tip.map_or(help, str::to_owned));
-        // It is printed to standard error as well, below.
-        let _ = print(&Failure::new(command.map_or("postgres-etl", String::as_str), &error).json());
+        if command.is_some_and(|command| command == "load") {
+            load::replace_named_receipt(&given, &error);
+        }
+        if given.iter().any(|argument| argument == "--json") {
+            // It is printed to standard error as well, below.
+            let _ = print(&Failure::new(command.map_or("postgres-etl", String::as_str), &error).json());
+        }
     }
     // A closed standard error does not change the exit code.
     let _ = error.print();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool_postgres::Object;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error as PgError, GenericClient};
 
 use crate::load::refusal::refusal_error;
@@ -21,6 +22,9 @@ const SEARCH_PATIENCE: Duration = Duration::from_secs(60);
 
 /// As [`SEARCH_PATIENCE`], after an interruption.
 const INTERRUPTED_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait for the time of a commit.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -90,12 +94,9 @@ impl<'a> Committer<'a> {
         rows: u64,
         commit: impl Future<Output = Result<(), PgError>>,
     ) -> Result<CommittedTransaction> {
+        self.progress.add_transaction(&id);
         self.progress.begin_commit(rows, Some(format!("SELECT pg_xact_status('{id}')")));
-        let answer = tokio::select! {
-            answer = commit => Some(answer),
-            () = answer_overdue(self.progress) => None,
-        };
-        let confirmed_by = match answer {
+        let confirmed_by = match self.answer(commit).await {
             Some(Ok(())) => Confirmation::Answer,
             Some(Err(error)) if !is_answer_lost(&error) => {
                 self.progress.refuse_commit(rows);
@@ -105,6 +106,14 @@ impl<'a> Committer<'a> {
         };
         self.progress.confirm_commit(rows);
         Ok(CommittedTransaction::new(id, confirmed_by))
+    }
+
+    /// Await `answer`, the server's answer to the end of a transaction; `None` if it is overdue after an interruption.
+    pub(super) async fn answer<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            answer = answer => Some(answer),
+            () = answer_overdue(self.progress) => None,
+        }
     }
 
     /// Find out whether transaction `id` was committed, the answer to whose COMMIT was `lost`.
@@ -179,17 +188,20 @@ impl CommittedTransaction {
         CommittedTransaction { id, confirmed_by, committed_at: None }
     }
 
-    /// The same, with the time of the server of `client`, on which it was committed just now.
-    pub(super) async fn timed(self, client: &Client) -> CommittedTransaction {
+    /// The same, with the time of the server, if `client`, on which it was committed just now, still answers. Otherwise
+    /// nothing may wait for an answer on it again, and it is dropped.
+    pub(super) async fn timed(self, client: Object) -> CommittedTransaction {
         let now = "SELECT pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC',
                                              'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
-        let committed_at = client.query_one(now, &[]).await.ok().map(|row| row.get(0));
+        let answers = self.confirmed_by == Confirmation::Answer;
+        let committed_at = match answers.then(|| timeout(CLOCK_PATIENCE, client.query_one(now, &[]))) {
+            Some(asked) => asked.await.ok().and_then(Result::ok).map(|row| row.get(0)),
+            None => None,
+        };
+        if committed_at.is_none() {
+            drop(Object::take(client));
+        }
         CommittedTransaction { committed_at, ..self }
-    }
-
-    /// Whether the connection on which it was committed can still be used.
-    pub(super) fn was_answered(&self) -> bool {
-        self.confirmed_by == Confirmation::Answer
     }
 }
 

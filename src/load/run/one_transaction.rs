@@ -59,13 +59,8 @@ pub(crate) async fn load(
     let id = transaction_id(&*transaction).await.map_err(|error| interrupted(progress, error.into()))?;
     let rows = result.totals.counts.inserted + result.totals.counts.updated;
     let ended = committer.commit(id, rows, transaction.commit()).await?;
-    result.transactions.push(if ended.was_answered() {
-        ended.timed(&client).await
-    } else {
-        // Nothing may wait for an answer on it again.
-        drop(Object::take(client));
-        ended
-    });
+    progress.conclude();
+    result.transactions.push(ended.timed(client).await);
     Ok(result)
 }
 

@@ -195,13 +195,7 @@ async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<C
             committer.commit(id, rows, client.batch_execute("COMMIT")).await
         };
         match commit.await {
-            Ok(transaction) if transaction.was_answered() => {
-                transactions.push(transaction.timed(&client).await);
-            }
-            Ok(transaction) => {
-                drop(Object::take(client));
-                transactions.push(transaction);
-            }
+            Ok(transaction) => transactions.push(transaction.timed(client).await),
             Err(error) if transactions.is_empty() => return Err(error),
             Err(error) => {
                 let (done, rows) = (transactions.len(), committer.progress().committed());
@@ -212,6 +206,7 @@ async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<C
             }
         }
     }
+    committer.progress().conclude();
     Ok(transactions)
 }
 

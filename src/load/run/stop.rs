@@ -99,10 +99,6 @@ pub(crate) fn explain(
             let refusal = refusal_error(&format!("{verb} {lines} into {}", table.name), error);
             match location {
                 Some(location) => refusal.at(location),
-                None if ended && !settings.autocommit => {
-                    let help = refusal.help().map_or_else(String::new, |help| format!("{help}; "));
-                    refusal.with_help(format!("{help}nothing was loaded"))
-                }
                 None => refusal,
             }
         }

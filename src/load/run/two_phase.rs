@@ -27,7 +27,6 @@ pub(super) struct Part {
 /// A part whose transaction may be prepared.
 struct PreparedPart {
     client: Object,
-    rows: u64,
     /// The ID of the transaction.
     id: String,
     /// The name of the prepared transaction.
@@ -48,77 +47,99 @@ pub(super) async fn is_allowed(client: &Client, count: usize) -> Result<bool> {
 /// Commit the transactions of all `parts`, or none.
 ///
 /// # Errors
-/// When one cannot be prepared: then all are rolled back. [`ErrorKind::OutcomeUnknown`] when all are prepared, but not
-/// all can be committed yet, or when one of them cannot be rolled back: the help says how to end them.
+/// When one cannot be prepared, or the load is cancelled before all are: then all are rolled back.
+/// [`ErrorKind::OutcomeUnknown`] when all are prepared, but not all can be committed yet, or when one of them cannot be
+/// rolled back: the help says how to end them.
 pub(super) async fn commit(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<CommittedTransaction>> {
-    let load = RandomState::new().hash_one(std::process::id());
+    let (progress, load) = (committer.progress(), RandomState::new().hash_one(std::process::id()));
+    let rows = parts.iter().map(|part| part.rows).sum();
     let mut prepared = Vec::with_capacity(parts.len());
-    for (number, Part { client, rows }) in parts.into_iter().enumerate() {
+    for (number, Part { client, .. }) in parts.into_iter().enumerate() {
         let id = transaction_id(&**client).await?;
-        prepared.push(PreparedPart { client, rows, id, name: format!("postgres_etl_{load:016x}_{number}") });
+        prepared.push(PreparedPart { client, id, name: format!("postgres_etl_{load:016x}_{number}") });
     }
+    prepared.iter().for_each(|part| progress.add_transaction(&part.id));
+    progress.begin_prepare(rows, question(&prepared, &format!("postgres_etl_{load:016x}_%")));
     let prepare = prepared.iter().map(|part| {
         let prepare = format!("PREPARE TRANSACTION {}", literal(&part.name));
-        async move { part.client.batch_execute(&prepare).await }
+        async move { committer.answer(part.client.batch_execute(&prepare)).await }
     });
     let outcomes = join_all(prepare).await;
-    if let Some(position) = outcomes.iter().position(Result::is_err) {
-        let is_prepared: Vec<_> =
-            outcomes.iter().map(|outcome| outcome.as_ref().err().is_none_or(is_answer_lost)).collect();
-        let error = outcomes.into_iter().nth(position).and_then(Result::err).expect("this one is an error");
-        let error = refusal_error("prepare the commit of the load", error);
-        return Err(roll_back(committer, prepared, &is_prepared, error).await);
+    if progress.is_cancelled() || outcomes.iter().any(|outcome| !matches!(outcome, Some(Ok(())))) {
+        return Err(roll_back(committer, prepared, outcomes, rows).await);
     }
-    finish(committer, prepared, &format!("postgres_etl_{load:016x}_%")).await
+    progress.end_prepare();
+    finish(committer, prepared, rows).await
 }
 
-/// Roll back all `parts`, of which some may be prepared, because of `error`.
+/// How to find out what became of `parts`, whose names are like `pattern`, and to complete their commit.
+fn question(parts: &[PreparedPart], pattern: &str) -> String {
+    let ids: Vec<String> = parts.iter().map(|part| format!("pg_xact_status('{}')", part.id)).collect();
+    format!(
+        "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {} (and run COMMIT PREPARED 'gid' for each gid it returns), \
+         then SELECT {}",
+        literal(pattern),
+        ids.join(", ")
+    )
+}
+
+/// Roll back all `parts`, because the load is cancelled, or one of the `outcomes` of preparing them is an error.
 async fn roll_back(
     committer: &Committer<'_>,
     parts: Vec<PreparedPart>,
-    may_be_prepared: &[bool],
-    error: Error,
+    outcomes: Vec<Option<Result<(), PgError>>>,
+    rows: u64,
 ) -> Error {
-    let mut left = Vec::new();
-    for (part, _) in parts.into_iter().zip(may_be_prepared).filter(|(_, may_be_prepared)| **may_be_prepared) {
+    let (mut left, mut refusal) = (Vec::new(), None);
+    for (part, outcome) in parts.into_iter().zip(outcomes) {
         let rollback = format!("ROLLBACK PREPARED {}", literal(&part.name));
-        if part.client.batch_execute(&rollback).await.is_ok() {
+        let is_prepared = matches!(outcome, Some(Ok(())));
+        match outcome {
+            Some(Err(error)) if !is_answer_lost(&error) => {
+                refusal = refusal.or(Some(error));
+                continue;
+            }
+            Some(Err(error)) => refusal = refusal.or(Some(error)),
+            _ => {}
+        }
+        if is_prepared && matches!(committer.answer(part.client.batch_execute(&rollback)).await, Some(Ok(())))
+        {
             continue;
         }
-        let ended = committer.search(async |client| end(client, &part, &rollback).await).await;
-        if ended.is_err() {
+        if committer.search(async |client| end(client, &part, &rollback).await).await.is_err() {
             left.push(rollback);
         }
         drop(Object::take(part.client));
     }
-    match left.as_slice() {
-        [] => error.with_help("nothing was loaded"),
-        _ => error.with_kind(ErrorKind::OutcomeUnknown).with_help(format!(
-            "nothing was committed, but a prepared transaction still holds its locks; to end it, run: {}",
-            left.join("; ")
-        )),
+    let error = match refusal {
+        Some(refusal) if !committer.progress().is_cancelled() => {
+            refusal_error("prepare the commit of the load", refusal)
+        }
+        _ => Error::interrupted(),
+    };
+    if left.is_empty() {
+        committer.progress().refuse_commit(rows);
+        return error.with_help("nothing was loaded");
     }
+    error.with_kind(ErrorKind::OutcomeUnknown).with_help(format!(
+        "nothing was committed, but a prepared transaction still holds its locks; to end it, run: {}",
+        left.join("; ")
+    ))
 }
 
-/// Commit `parts`, all of which are prepared. Their names are like `pattern`.
+/// Commit `parts`, all of which are prepared.
 async fn finish(
     committer: &Committer<'_>,
     parts: Vec<PreparedPart>,
-    pattern: &str,
+    rows: u64,
 ) -> Result<Vec<CommittedTransaction>> {
-    let progress = committer.progress();
-    let question = format!(
-        "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {} (and run COMMIT PREPARED 'gid' for each gid it returns)",
-        literal(pattern)
-    );
-    let rows = parts.iter().map(|part| part.rows).sum();
-    progress.begin_commit(rows, Some(question));
     let (mut transactions, mut why) = (Vec::with_capacity(parts.len()), None);
     for part in parts {
         let statement = format!("COMMIT PREPARED {}", literal(&part.name));
-        if part.client.batch_execute(&statement).await.is_ok() {
+        let answer = committer.answer(part.client.batch_execute(&statement)).await;
+        if matches!(answer, Some(Ok(()))) {
             let transaction = CommittedTransaction::new(part.id, Confirmation::Answer);
-            transactions.push(transaction.timed(&part.client).await);
+            transactions.push(transaction.timed(part.client).await);
             continue;
         }
         match committer.search(async |client| end(client, &part, &statement).await).await.as_deref() {
@@ -132,7 +153,8 @@ async fn finish(
     }
     match why {
         None => {
-            progress.confirm_commit(rows);
+            committer.progress().confirm_commit(rows);
+            committer.progress().conclude();
             Ok(transactions)
         }
         Some(why) => Err(committer.unknown(&why)),

@@ -87,6 +87,17 @@ pub struct Limits {
     pub duration: Option<Duration>,
 }
 
+/// The least and the most time to wait for a server after, or before, a run that ends after a time; in between, as long
+/// as the run.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+
+impl Limits {
+    /// How long to wait for the last results after the time of the run is over; `None` if it has no limit of time.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.duration.map(|duration| duration.clamp(PATIENCE[0], PATIENCE[1]))
+    }
+}
+
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
 fn as_seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(|duration| duration.as_secs_f64()).serialize(serializer)

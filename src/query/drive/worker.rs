@@ -60,10 +60,6 @@ enum End {
 /// How long to wait for the last results after an interruption.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The least and the most time to wait for the last results after the time of a run is over; in between, as long as the
-/// run.
-const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
-
 /// How long to keep trying to replace a lost connection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -185,14 +181,9 @@ impl RunState {
             || self.plan.limits.duration.is_some_and(|duration| self.start.elapsed() >= duration)
     }
 
-    /// How long to wait for the last results after the time of the run is over; `None` if it has no limit of time.
-    fn patience(&self) -> Option<Duration> {
-        self.plan.limits.duration.map(|duration| duration.clamp(PATIENCE[0], PATIENCE[1]))
-    }
-
     /// Wait until the time of the run, and that for its last results, is over.
     async fn overdue(&self) {
-        match (self.plan.limits.duration, self.patience()) {
+        match (self.plan.limits.duration, self.plan.limits.patience()) {
             (Some(duration), Some(patience)) => {
                 tokio::time::sleep_until((self.start + duration + patience).into()).await;
             }
@@ -220,7 +211,7 @@ impl RunState {
             has_waited: true,
         };
         let sender = &*self.plan.sender;
-        // Since when the connection has been lost; the time in which it could not be replaced is not the server's.
+        // Since when the connection has been lost or awaited in vain: that time is not part of the run.
         let mut lost = None;
         let connection = loop {
             let end = if sender.is_plain() {
@@ -232,7 +223,9 @@ impl RunState {
                 End::Over => break Ok(connection),
                 End::Fatal(error) => break Err(self.explain(&error)),
                 End::Silent(queries) => {
-                    let patience = self.patience().unwrap_or_default();
+                    let Limits { duration, .. } = self.plan.limits;
+                    let patience = self.plan.limits.patience().unwrap_or_default();
+                    lost = duration.map(|duration| self.start + duration);
                     worker.stats.unanswered(queries as u64, patience);
                     connection.close();
                     break Err(silent(queries, patience));

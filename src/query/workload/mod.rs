@@ -133,7 +133,11 @@ impl Workload {
                 let file = if is_configured { " in config.toml" } else { "" };
                 let has_several = error.as_db_error().is_some_and(|error| error.message().contains("multiple commands"));
                 let refusal = Error::statement(&self.place, sql, error);
-                let remedy = if has_several {
+                let elsewhere = ["08", "25", "40", "53", "55", "57", "58"];
+                let is_elsewhere = |code: &str| elsewhere.iter().any(|class| code.starts_with(class));
+                let remedy = if refusal.sqlstate().is_some_and(is_elsewhere) {
+                    return refusal;
+                } else if has_several {
                     "list them as transaction = [{ sql = \"…\" }, { sql = \"…\" }] under [query.NAME] in config.toml".to_owned()
                 } else {
                     format!("correct the statement of {}{file}", self.place)

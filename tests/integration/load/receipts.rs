@@ -114,9 +114,28 @@ async fn an_earlier_receipt_does_not_outlast_a_load_that_was_refused_before_it_b
     workplace.fail(&[&load[..], &["--connections", "2", "--on-conflict", "skip"]].concat(), 2);
     let receipt = workplace.read_json("receipt.json");
     assert_eq!((&receipt["outcome"], &receipt["error"]["exit_code"]), (&"rolled back".into(), &2.into()));
+    // Nor one that the command line refuses by itself.
+    workplace.succeed(&load);
+    workplace.fail(&[&load[..], &["--batch-size", "many"]].concat(), 2);
+    let receipt = workplace.read_json("receipt.json");
+    assert_eq!((&receipt["outcome"], &receipt["error"]["exit_code"]), (&"rolled back".into(), &2.into()));
     // What is not a receipt may be an input.
     let refused = ["load", "data.csv", "-t", "t", "--receipt", "data.csv", "--on-conflict", "nonsense"];
     workplace.fail(&refused, 2);
     workplace.fail(&["load", "data.csv", "-t", "t", "--receipt", "data.csv"], 2);
     assert_eq!(workplace.read("data.csv"), "id\n1\n");
+}
+
+/// Reading a pipe to see whether it is an earlier receipt would never end.
+#[tokio::test]
+async fn a_receipt_is_a_regular_file() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await.csv("data.csv", "id\n1\n");
+    let pipe = workplace.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    for path in ["pipe", "/dev/full", "/dev/zero"] {
+        let error = workplace.fail(&["load", "data.csv", "-t", "t", "--receipt", path], 2);
+        assert!(error.contains("is not a regular file"), "{error}");
+    }
+    assert_eq!(workplace.count("t").await, 0);
 }

@@ -4,6 +4,7 @@ use std::process::Child;
 
 use tokio_postgres::SimpleQueryMessage;
 
+use crate::support::load::MODES;
 use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
 use crate::support::workplace::{ProgramOutput, Workplace};
 use crate::support::{self, TestDb};
@@ -32,7 +33,7 @@ fn sessions(mode: PoolMode) -> usize {
     match mode {
         // The test's, the run's, and those that compare results and read plans.
         PoolMode::Session => 4,
-        PoolMode::Transaction => 1,
+        PoolMode::Transaction | PoolMode::Statement => 1,
     }
 }
 
@@ -145,20 +146,52 @@ async fn a_query_that_writes_is_refused_behind_a_pooler_and_writes_nothing() {
     }
 }
 
+/// The driver counts its names up from s0 in every process; with names of its own, no process executes a statement of
+/// another.
 #[tokio::test]
-async fn named_statements_that_a_pooler_mixes_up_are_an_error_that_names_it() {
+async fn statements_that_a_pooler_mixes_up_are_never_taken_for_strangers() {
     if pgbouncer::is_missing() {
         return;
     }
-    let (_database, pooler, workplace) = two_tables(PoolMode::Transaction, 1).await;
-    // Another program, whose statements stay in the only session. The driver counts its names up from s0.
+    let (database, pooler, workplace) = two_tables(PoolMode::Transaction, 1).await;
+    // Another program, whose statements stay in the only session.
     let names = (0..20).map(|number| format!("PREPARE s{number} AS SELECT 1")).collect::<Vec<_>>().join(";");
     pooler.database().connect().await.batch_execute(&names).await.unwrap();
-    let error = workplace.fail(&["load", "a.csv", "-t", "ta", "--mode", "rows", "--prepare", "always"], 1);
-    assert!(error.contains("SQLSTATE 42P05"), "{error}");
-    assert!(error.contains("help: connections go through a pooler such as PgBouncer"), "{error}");
-    assert!(error.contains("--prepare never"), "{error}");
-    workplace.succeed(&["load", "a.csv", "-t", "ta", "--mode", "rows", "--prepare", "never"]);
+    let always = ["--mode", "rows", "--prepare", "always", "--append"];
+    workplace.succeed(&[&["load", "a.csv", "-t", "ta"], &always[..]].concat());
+    assert_eq!(workplace.count("ta").await, 200);
+
+    // A pooler that gives the next transaction another session: the statement is missing there.
+    let stranger = pooler.database().connect().await;
+    let forget = tokio::spawn(async move { while stranger.batch_execute("DEALLOCATE ALL").await.is_ok() {} });
+    workplace.write("long.csv", csv("a", 100_000));
+    let load = ["load", "long.csv", "-t", "ta", "--autocommit"];
+    let loading = workplace.start(&[&load[..], &always].concat());
+    let ran = tokio::task::spawn_blocking(move || ProgramOutput::from_child(loading)).await.unwrap();
+    forget.abort();
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("SQLSTATE 26000"), "{ran:#?}");
+    assert!(ran.stderr.contains("help: connections go through a pooler such as PgBouncer"), "{ran:#?}");
+    assert!(ran.stderr.contains("--prepare never"), "{ran:#?}");
+    let foreign = "SELECT count(*) FROM ta WHERE v <> 'a'";
+    assert_eq!(database.connect().await.query_one(foreign, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+/// PgBouncer ends the session at a BEGIN, and says why.
+#[tokio::test]
+async fn a_pooler_of_statements_is_named() {
+    if pgbouncer::is_missing() {
+        return;
+    }
+    let (_database, _pooler, workplace) = two_tables(PoolMode::Statement, 4).await;
+    for mode in MODES {
+        let error = workplace.fail(&["load", "a.csv", "-t", "ta", "--append", "--mode", mode], 1);
+        assert!(error.contains("statement pooling mode"), "{mode}: {error}");
+        assert!(error.contains("use a pool with pool_mode transaction or session"), "{mode}: {error}");
+    }
+    let check = workplace.run(&["check", "a.csv", "-t", "ta"]);
+    assert_eq!(check.status.code(), Some(1), "{check:#?}");
+    assert!(check.stdout.contains("statement pooling mode"), "{check:#?}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::workplace::Workplace;
 pub(crate) enum PoolMode {
     Session,
     Transaction,
+    Statement,
 }
 
 /// Whether PgBouncer is not installed, so that a test has to be skipped.
@@ -56,6 +57,7 @@ impl PgBouncer {
         let mode = match mode {
             PoolMode::Session => "session",
             PoolMode::Transaction => "transaction",
+            PoolMode::Statement => "statement",
         };
         let config = format!(
             "[databases]

@@ -42,6 +42,26 @@ fn sent(driver: &mut Driver, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
+fn the_names_of_statements_are_prefixed() {
+    in_pieces(|piece| {
+        let mut driver = driver(2, piece, |control| control.prefix_statements("mine_".into()));
+        let prepared = sent(&mut driver, &[&parse("s1", "SELECT $1"), &describe(b'S', "s1"), SYNC]);
+        assert_eq!(prepared, [&parse("mine_s1", "SELECT $1"), &describe(b'S', "mine_s1"), SYNC].concat());
+        assert_eq!(driver.sees("1tTZ"), "1tTZ");
+
+        let executed = sent(&mut driver, &[&bind("s1"), EXECUTE, SYNC, &bind("s1"), EXECUTE, SYNC]);
+        assert_eq!(executed, [&bind("mine_s1"), EXECUTE, &bind("mine_s1"), EXECUTE, SYNC].concat());
+        assert_eq!(driver.sees("2DC2DCZ"), "2DCZ2DCZ");
+
+        // The unnamed statement has no name to put anything before, and a portal is no statement.
+        let unnamed = [&parse("", "SELECT 1"), &bind(""), &describe(b'P', ""), EXECUTE, SYNC].concat();
+        assert_eq!(sent(&mut driver, &[&unnamed]), unnamed);
+        assert_eq!(driver.sees("12TDCZ"), "12TDCZ");
+        assert_eq!(sent(&mut driver, &[&close("s1"), SYNC]), [&close("mine_s1")[..], SYNC].concat());
+    });
+}
+
+#[test]
 fn a_statement_without_a_name_is_parsed_in_every_group_that_uses_it() {
     in_pieces(|piece| {
         let mut driver = driver(2, piece, StreamControl::unname_statements);
