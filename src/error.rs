@@ -264,7 +264,7 @@ impl Error {
         let help = pooler_help(code, message).map(str::to_owned);
         // A refusal, rather than the loss of a server.
         let kind = if code == SqlState::PROTOCOL_VIOLATION.code() { ErrorKind::Database } else { error.kind };
-        Error { help, kind, ..error }.with_sqlstate(code)
+        Error { kind, help, ..error }.with_sqlstate(code)
     }
 
     /// The same error with its cause.

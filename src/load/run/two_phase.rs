@@ -58,7 +58,9 @@ pub(super) async fn commit(committer: &Committer<'_>, parts: Vec<Part>) -> Resul
         let id = transaction_id(&**client).await?;
         prepared.push(PreparedPart { client, id, name: format!("postgres_etl_{load:016x}_{number}") });
     }
-    prepared.iter().for_each(|part| progress.add_transaction(&part.id));
+    for part in &prepared {
+        progress.add_transaction(&part.id);
+    }
     progress.begin_prepare(rows, question(&prepared, &format!("postgres_etl_{load:016x}_%")));
     let prepare = prepared.iter().map(|part| {
         let prepare = format!("PREPARE TRANSACTION {}", literal(&part.name));

@@ -234,18 +234,18 @@ impl RunState {
                 End::Lost if self.is_stopped() || (worker.retry_queue.is_empty() && self.has_none_left()) => {
                     break Ok(connection);
                 }
-                End::Lost => match {
+                End::Lost => {
                     lost = Some(Instant::now());
                     worker.second.hand_over(&self.timeline);
-                    self.replace(connection, pool).await
-                } {
-                    Ok(new) => {
-                        (connection, lost) = (new, None);
-                        worker.pid = connection.pid;
-                        worker.stats.reconnections += 1;
+                    match self.replace(connection, pool).await {
+                        Ok(new) => {
+                            (connection, lost) = (new, None);
+                            worker.pid = connection.pid;
+                            worker.stats.reconnections += 1;
+                        }
+                        Err(error) => break Err(error),
                     }
-                    Err(error) => break Err(error),
-                },
+                }
             }
         };
         if connection.is_err() {
