@@ -1,0 +1,3 @@
+//! `bench`: the whole comparison, of this program's ways and of peers.
+
+pub(crate) mod report;

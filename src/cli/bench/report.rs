@@ -1,0 +1,139 @@
+//! The document that `bench` writes, and from which tables and pages are made.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A whole comparison.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BenchReport {
+    /// Always `bench`.
+    pub command: String,
+    /// The version of this document's shape.
+    pub schema: u32,
+    /// The version of this program.
+    pub version: String,
+    /// When it began, in UTC: `2026-01-31T12:00:00Z`.
+    pub started_at: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The seed of the order of runs, and of resampling.
+    pub seed: u64,
+    /// Measured runs of each contender in each section, after one warm-up.
+    pub runs: usize,
+    /// The machine of the client, which is that of the server too.
+    pub machine: Machine,
+    /// The server's version and settings, by name.
+    pub server: BTreeMap<String, String>,
+    /// Everyone who took part, and everyone who is missing.
+    pub contenders: Vec<ContenderInfo>,
+    /// What was compared.
+    pub sections: Vec<Section>,
+    /// Why it ended early; `None` if it did not.
+    pub ended_by: Option<String>,
+}
+
+/// The machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// Number of its cores.
+    pub cores: usize,
+    /// Main memory in bytes.
+    pub memory_bytes: u64,
+    /// The kernel's name and release.
+    pub kernel: String,
+    /// The governor of the processor's frequency; `None` where the system does not tell, as in most virtual machines.
+    pub governor: Option<String>,
+    /// The mean number of runnable processes in the minute before the comparison began.
+    pub load_average: f64,
+}
+
+/// A way to do the work: one of this program's, or a peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ContenderInfo {
+    /// Its short name, as in `--only`: `copy`, `psql-copy`.
+    pub name: String,
+    /// What the tables call it.
+    pub title: String,
+    /// The versions of its programs and libraries; empty for this program's own ways.
+    pub version: String,
+    /// What is fair and what differs: connections, transactions, durability, indexes.
+    pub terms: String,
+    /// Whether it is one of this program's ways.
+    pub is_ours: bool,
+    /// Why it did not take part; `None` if it did.
+    pub missing: Option<String>,
+}
+
+/// Work that several contenders do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Section {
+    /// `load` or `query`.
+    pub kind: String,
+    /// What is done: `load 100,000 rows`, `by-id, 4 connections`.
+    pub title: String,
+    /// Rows of the table.
+    pub rows: u64,
+    /// Connections of the client, for queries.
+    pub connections: Option<usize>,
+    /// Queries in flight on each connection, for queries.
+    pub pipeline_depth: Option<usize>,
+    /// The contender to which the others are compared, by name.
+    pub baseline: String,
+    /// The results, the fastest first.
+    pub results: Vec<ContenderResult>,
+}
+
+/// The runs of a contender in a section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ContenderResult {
+    /// Its short name.
+    pub contender: String,
+    /// Its measured runs, in the order in which they ran.
+    pub runs: Vec<Run>,
+    /// Rows or queries per second: the median of the runs, the least and the most.
+    pub rate: Spread,
+    /// The rate divided by that of the baseline, medians of both; `None` for the baseline itself, or without runs.
+    pub ratio: Option<f64>,
+    /// The 95 % confidence interval of the ratio, by resampling the runs; `None` with fewer than 5 runs of each.
+    pub ratio_interval: Option<(f64, f64)>,
+    /// Why it failed, or that it left a wrong table or gave wrong answers; `None` if all is well.
+    pub failed: Option<String>,
+}
+
+/// The median, the least and the most of some runs.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+/// One run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// Wall time of the work, in seconds: of the whole command for a load.
+    pub seconds: f64,
+    /// Rows or queries per second.
+    pub rate: f64,
+    /// Bytes of CSV per second; `None` for queries.
+    pub bytes_per_second: Option<f64>,
+    /// User and system time of the client's process and its children, in seconds.
+    pub client_cpu_seconds: f64,
+    /// CPU time of the server's processes, in seconds; `None` where the system does not tell.
+    pub server_cpu_seconds: Option<f64>,
+    /// Peak resident memory of the client, in bytes.
+    pub client_peak_bytes: u64,
+    /// Peak resident memory of the largest server process, in bytes; `None` where the system does not tell.
+    pub server_peak_bytes: Option<u64>,
+    /// Bytes of write-ahead log.
+    pub wal_bytes: u64,
+    /// Where the time of a load went, in seconds, for this program's own ways: `prepare`, `write`, `finish`, `commit`,
+    /// `analyze`.
+    pub phases: BTreeMap<String, f64>,
+    /// Latency percentiles in microseconds, for queries: `p50`, `p90`, `p99`, `p99.9`; empty where the contender does
+    /// not report them.
+    pub latency_us: BTreeMap<String, f64>,
+}
