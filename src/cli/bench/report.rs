@@ -120,12 +120,12 @@ pub(crate) struct Run {
     pub rate: f64,
     /// Bytes of CSV per second; `None` for queries.
     pub bytes_per_second: Option<f64>,
-    /// User and system time of the client's process and its children, in seconds.
-    pub client_cpu_seconds: f64,
+    /// User and system time of the client's process and its children, in seconds; `None` where the system does not tell.
+    pub client_cpu_seconds: Option<f64>,
     /// CPU time of the server's processes, in seconds; `None` where the system does not tell.
     pub server_cpu_seconds: Option<f64>,
-    /// Peak resident memory of the client, in bytes.
-    pub client_peak_bytes: u64,
+    /// Peak resident memory of the client, in bytes; `None` where the system does not tell.
+    pub client_peak_bytes: Option<u64>,
     /// Peak resident memory of the largest server process, in bytes; `None` where the system does not tell.
     pub server_peak_bytes: Option<u64>,
     /// Bytes of write-ahead log.
