@@ -21,7 +21,8 @@
 //! - [`postgres`]: connection settings, TLS, the connection pool, and the embedded server.
 //! - [`dataset`]: generates CSV of synthetic people.
 //! - [`Error`] names what is wrong and the remedy; [`Progress`] counts what is done, and cancels it.
-//!   [`sql`], [`suggest`], [`output_file`] and [`blocking`] are small helpers shared with the command line.
+//!   [`sql`], [`statistics`], [`suggest`], [`output_file`] and [`blocking`] are small helpers shared with the command
+//!   line.
 //!
 //! `load` and `query` are independent of each other. Both build on `catalog`, `csv` and `postgres`, and these on `encode`
 //! and the helpers.
@@ -63,6 +64,7 @@ pub mod postgres;
 mod progress;
 pub mod query;
 pub mod sql;
+pub mod statistics;
 pub mod suggest;
 
 pub use crate::blocking::blocking;

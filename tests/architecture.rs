@@ -22,11 +22,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("output_file", &[]),
     ("progress", &[]),
     ("sql", &[]),
+    ("statistics", &[]),
     ("suggest", &[]),
 ];
 
 /// Small modules that know nothing of the others.
-const EVERYWHERE: &[&str] = &["blocking", "error", "escape", "output_file", "progress", "sql", "suggest"];
+const EVERYWHERE: &[&str] =
+    &["blocking", "error", "escape", "output_file", "progress", "sql", "statistics", "suggest"];
 
 /// Crates that only the binary may use; `Cargo.toml` puts them behind the feature `cli`.
 const OF_THE_BINARY: &[&str] =
