@@ -1,5 +1,6 @@
 //! The command line as it is typed; what it means together with the other sources is settled in `config`.
 
+mod bench;
 mod load;
 mod query;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use bench::Bench;
 pub(crate) use load::{Check, Format, Input, Load};
 pub(crate) use query::Query;
 
@@ -94,6 +96,7 @@ pub(crate) enum Command {
     Load(Box<Load>),
     Query(Box<Query>),
     Check(Box<Check>),
+    Bench(Bench),
     Server(Server),
     /// Print a completion script for a shell
     Completions {

@@ -1,5 +1,6 @@
 //! One file per subcommand: resolves the options, calls the library, and prints the report.
 
+mod bench;
 mod check;
 mod documentation;
 mod generate;
@@ -97,6 +98,7 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
         Command::Load(flags) => load::run(context, flags).await,
         Command::Query(flags) => query::run(context, flags).await,
         Command::Check(flags) => check::run(context, flags).await,
+        Command::Bench(flags) => bench::run(context, flags).await,
         Command::Server(flags) => server::run(context, flags.action).await,
         Command::Completions { shell } => documentation::completions(*shell),
         Command::Man => documentation::man(),
@@ -110,6 +112,7 @@ impl Command {
             Command::Load(_) => "load",
             Command::Query(_) => "query",
             Command::Check(_) => "check",
+            Command::Bench(_) => "bench",
             Command::Server(_) => "server",
             Command::Completions { .. } => "completions",
             Command::Man => "man",
@@ -130,6 +133,14 @@ impl Context<'_> {
             }
         })
         .await
+    }
+
+    /// The URL by which a flag or a variable names the server; `None` if it is named otherwise.
+    fn database_url(&self) -> Result<Option<String>> {
+        let variables =
+            if self.flags.no_env_file { EnvFile::default() } else { EnvFile::read(Path::new(""))? };
+        let named = self.flags.database_url.clone().or_else(|| variables.get("DATABASE_URL"));
+        Ok(named.filter(|url| !url.is_empty()))
     }
 
     /// What counts, notes and cancels a command's work.
