@@ -47,7 +47,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for every command")]
 pub(crate) struct Global {
-    /// Configuration file [default: ./config.toml, if it exists]
+    /// Configuration file [default: ./postgres-etl.toml, else ./config.toml if it is this program's]
     #[arg(long, global = true, value_name = "FILE", env = "POSTGRES_ETL_CONFIG")]
     pub config: Option<PathBuf>,
     /// Server to use: `postgresql://user@host:5432/database` or "host=… dbname=…"
@@ -98,10 +98,13 @@ pub(crate) enum Command {
     Check(Box<Check>),
     Bench(Bench),
     Server(Server),
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell, or install it
     Completions {
         /// Shell to print it for
         shell: clap_complete::Shell,
+        /// Write the script where the shell looks for it, instead of printing it (bash, fish and zsh)
+        #[arg(long)]
+        install: bool,
     },
     /// Print the manual page
     Man,
