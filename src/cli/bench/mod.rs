@@ -204,7 +204,7 @@ impl<'a> Bench<'a> {
     fn taking_part(&self, work: &Work) -> Result<Vec<usize>> {
         let mut taking_part = Vec::new();
         for (index, (contender, info)) in self.contenders.iter().zip(&self.infos).enumerate() {
-            let is_wanted = self.options.only.is_empty() || self.options.only.contains(&info.name);
+            let is_wanted = self.options.wants(&info.name);
             if info.missing.is_none() && is_wanted && self.command(&**contender, work)?.is_some() {
                 taking_part.push(index);
             }

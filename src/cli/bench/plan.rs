@@ -84,6 +84,11 @@ impl BenchOptions {
         Ok(())
     }
 
+    /// Whether the contender `name` is to take part.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
     /// The sections, in the order of the report.
     pub(super) fn works(&self) -> Vec<Work> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -94,8 +99,6 @@ impl BenchOptions {
             for connections in [1, 4, 16] {
                 works.extend([1, 8, 64].map(|depth| Work::Query(&BY_ID, shape(connections, depth))));
             }
-        } else {
-            works.push(Work::Query(&BY_ID, shape(4, 1)));
         }
         works.push(Work::Query(&BY_ID, QueryLoad::Fastest));
         works

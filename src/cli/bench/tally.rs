@@ -75,9 +75,11 @@ impl Tally {
             runs: options.runs,
             machine,
             server,
-            contenders: infos.to_vec(),
+            contenders: infos.iter().filter(|info| options.wants(&info.name)).cloned().collect(),
+            // Without those in which nobody takes part.
             sections: sections
                 .into_iter()
+                .filter(|(_, outcomes)| !outcomes.is_empty())
                 .map(|(work, outcomes)| section(&options, work, outcomes, infos))
                 .collect(),
             ended_by: None,

@@ -41,6 +41,9 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
     let outcome = match Config::read(&cli.global) {
         Ok(config) => {
             let context = Context { flags: &cli.global, config, interrupt: &interrupt };
+            if let Some(note) = context.config.note() {
+                context.note(&note);
+            }
             interrupt.or_done(dispatch(&context, &cli.command)).await
         }
         Err(error) => Err(error),
@@ -100,7 +103,7 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
         Command::Check(flags) => check::run(context, flags).await,
         Command::Bench(flags) => bench::run(context, flags).await,
         Command::Server(flags) => server::run(context, flags.action).await,
-        Command::Completions { shell } => documentation::completions(*shell),
+        Command::Completions { shell, install } => documentation::completions(context, *shell, *install),
         Command::Man => documentation::man(),
     }
 }

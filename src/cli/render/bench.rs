@@ -1,5 +1,7 @@
 //! Comparisons for people.
 
+use std::collections::BTreeMap;
+
 use crate::cli::bench::report::{BenchReport, ContenderResult, Run, Section};
 use crate::cli::render::Report;
 use crate::cli::render::units::{bytes, rate, seconds};
@@ -21,11 +23,15 @@ impl Report for BenchReport {
             lines.push(String::new());
             lines.extend(table(self, section));
         }
-        let missing: Vec<_> =
-            self.contenders.iter().filter_map(|info| Some((info, info.missing.as_ref()?))).collect();
+        let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for info in &self.contenders {
+            if let Some(why) = &info.missing {
+                missing.entry(why).or_default().push(&info.title);
+            }
+        }
         if !missing.is_empty() {
             lines.push(String::new());
-            lines.extend(missing.iter().map(|(info, why)| format!("missing: {} ({why})", info.title)));
+            lines.extend(missing.iter().map(|(why, who)| format!("missing: {} ({why})", who.join(", "))));
         }
         if let Some(why) = &self.ended_by {
             lines.push(String::new());
