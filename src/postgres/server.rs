@@ -174,9 +174,9 @@ impl SessionPool {
         self.opened.reached.pooler.get()
     }
 
-    /// Whether connections go through Pgpool-II; see [`PoolerSeen::is_pgpool`](crate::postgres::pooler::PoolerSeen::is_pgpool).
-    pub(crate) fn is_behind_pgpool(&self) -> bool {
-        self.opened.reached.pooler.is_pgpool()
+    /// As [`Database::check_mode`].
+    pub(crate) fn check_mode(&self, copies: bool) -> Result<()> {
+        check_copy(copies && self.opened.reached.pooler.is_pgpool())
     }
 
     /// Whether the server runs on this machine, judging by its address: a Unix socket or a loopback address.
@@ -242,19 +242,25 @@ impl Database {
         Arc::clone(&self.opened.facts)
     }
 
-    /// Begin a transaction on a new connection, and roll it back.
+    /// Begin a transaction on `client`, a connection to this database, and roll it back.
     ///
     /// # Errors
-    /// When that is not possible, as through a pooler of statements, with the reason.
-    pub async fn check_transactions(&self) -> Result<()> {
-        let pool = self.session_pool(SessionOptions::default())?;
-        let client = pool.get().await?;
+    /// When that is not possible, as through a pooler of statements, which closes the connection.
+    pub async fn check_transactions(&self, client: &Client) -> Result<()> {
         let begun = async {
             client.batch_execute("BEGIN").await?;
             client.batch_execute("ROLLBACK").await
         };
         let begun = begun.await.map_err(|error| Error::database("begin a transaction", error));
-        begun.map_err(|error| pool.messages().explain(error))
+        begun.map_err(|error| self.opened.reached.messages.explain(error))
+    }
+
+    /// Check that what the connections opened so far go through lets rows be loaded, by COPY if `copies`.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_mode(&self, copies: bool) -> Result<()> {
+        check_copy(copies && self.opened.reached.pooler.is_pgpool())
     }
 
     /// The maximum number of connections in each pool.
@@ -287,6 +293,15 @@ impl Database {
         let Some(server) = self.embedded else { return Ok(()) };
         blocking(move || server.release()).await
     }
+}
+
+/// Refuse a COPY through Pgpool-II.
+fn check_copy(is_through_pgpool: bool) -> Result<()> {
+    if !is_through_pgpool {
+        return Ok(());
+    }
+    Err(Error::usage("connections go through Pgpool-II, which does not answer a COPY of this program")
+        .with_help("use --mode batch, or connect to the server itself"))
 }
 
 /// The connection settings of the embedded server.

@@ -118,6 +118,7 @@ impl Meter {
             report.plans = tokio::select! {
                 plans = meter.slowest_plans(&run) => Some(plans),
                 () = worker::grace_over(progress) => None,
+                () = settings.limits.overdue() => None,
             };
         }
         let saved = SavedRun::new(&report, &run.total.batch_means, &run.total.response);
@@ -187,10 +188,14 @@ impl<'a> OpenMeter<'a> {
         let mut arguments = Vec::new();
         for workload in &settings.workloads {
             // First of all, because a wrong statement is the error to report.
-            let prepared = in_time(settings.limits, workload.prepare(&client)).await?;
-            let resolved =
-                workload.resolve(&client, &settings.table.name, rows, settings.seed, &settings.base).await?;
-            workload.check_arguments(&client, &resolved, &prepared).await?;
+            let prepared = settings.limits.in_time(workload.prepare(&client)).await?;
+            let resolving = async {
+                let (table, seed, base) = (&settings.table.name, settings.seed, &settings.base);
+                let resolved = workload.resolve(&client, table, rows, seed, base).await?;
+                workload.check_arguments(&client, &resolved, &prepared).await?;
+                Ok(resolved)
+            };
+            let resolved = settings.limits.in_time(resolving).await?;
             arguments.push(resolved);
         }
         // Close it instead of returning it: a run that took it from the pool would have it driven by this thread, not
@@ -237,7 +242,7 @@ impl<'a> OpenMeter<'a> {
         while connections.len() < wanted {
             let (pool, workloads) = (self.pool.clone(), self.settings.workloads.clone());
             let limits = self.settings.limits;
-            let opening = async move { in_time(limits, Connection::open(&pool, &workloads)).await };
+            let opening = async move { limits.in_time(Connection::open(&pool, &workloads)).await };
             let opened = self.shards.handle(connections.len()).spawn(opening).await;
             connections.push(opened.expect("opening neither panics nor is aborted")?);
         }
@@ -337,17 +342,6 @@ impl<'a> OpenMeter<'a> {
 }
 
 /// Count the rows of table `name`, and check that there are any.
-/// Await `preparing`, as long as for the last results of the run if that ends after a time.
-async fn in_time<T>(limits: Limits, preparing: impl Future<Output = Result<T>>) -> Result<T> {
-    let Some(patience) = limits.patience() else { return preparing.await };
-    tokio::time::timeout(patience, preparing).await.unwrap_or_else(|_| {
-        let seconds = patience.as_secs();
-        Err(Error::connect(format!("the server has not prepared the statements within {seconds} s")).with_help(
-            "another session may hold a lock, or the server may be silent or overloaded; look at pg_stat_activity",
-        ))
-    })
-}
-
 async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     let load = "load it first: postgres-etl load";
     let Some(Table { name, .. }) = Table::find(client, name).await? else {

@@ -46,7 +46,12 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
             }
             interrupt.or_done(dispatch(&context, &cli.command)).await
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            if let Command::Load(flags) = &cli.command {
+                load::replace_receipt(flags.receipt.as_deref(), &error);
+            }
+            Err(error)
+        }
     };
     match outcome {
         Ok(exit_code) => exit_code,
@@ -64,7 +69,8 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
 
 /// Print what is wrong with the command line, or the requested help or version; returns the exit code.
 pub(crate) fn misused(error: &clap::Error) -> u8 {
-    let given: Vec<String> = std::env::args().skip(1).take_while(|argument| argument != "--").collect();
+    let given = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let given: Vec<String> = given.take_while(|argument| argument != "--").collect();
     if error.use_stderr() {
         let cli = Cli::command();
         let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some());
