@@ -2,6 +2,7 @@
 
 mod load;
 mod query;
+mod runs;
 pub(crate) mod units;
 
 use postgres_etl::{Error, ErrorKind};
