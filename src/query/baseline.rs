@@ -170,3 +170,39 @@ impl Serialize for SavedRuns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run as the version before several runs could be saved wrote it.
+    const OLD: &str = r#"{"postgres_etl": "0.1.0", "kept_at": "2026-11-24T12:00:00Z",
+        "environment": {"system": "linux x86_64", "cores": 2}, "report": {"queries_per_second": 7.5},
+        "samples": {"batches": {"stretch_ms": 1, "stretches": []}, "response_ns": [[1000, 3]]}}"#;
+
+    #[test]
+    fn runs_are_read_as_they_were_saved() {
+        let one = SavedRuns::from_json(OLD).unwrap().unwrap();
+        let run = &one.runs()[0];
+        assert_eq!((one.runs().len(), run.figure("/queries_per_second")), (1, Some(7.5)));
+        let three = SavedRuns::new(vec![run.clone(); 3]).unwrap();
+        for (runs, count) in [(&one, 1), (&three, 3)] {
+            let text = serde_json::to_string(runs).unwrap();
+            let read = SavedRuns::from_json(&text).unwrap().unwrap();
+            assert_eq!(read.runs().len(), count);
+            assert!(read.runs().iter().all(|run| run.samples.response_ns == [(1000, 3)]));
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
+        // One run is written as it always was.
+        let document: Value = serde_json::to_value(&one).unwrap();
+        assert_eq!(document["report"]["queries_per_second"], 7.5);
+    }
+
+    #[test]
+    fn other_documents_are_no_runs() {
+        assert!(SavedRuns::from_json(r#"{"runs": []}"#).unwrap().is_none());
+        for wrong in ["{}", "[]", "7", r#"{"runs": [{}]}"#, r#"{"runs": 7}"#, "{"] {
+            assert!(SavedRuns::from_json(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -302,45 +302,58 @@ mod tests {
     use rand_distr::{Distribution as _, StandardNormal};
 
     use super::*;
+    use crate::query::baseline::ClientMachine;
+    use crate::query::measure::batch_means::BatchMeans;
     use crate::query::workload::random::RandomStream;
 
-    /// A run of `seconds` with one query in flight, each of which took `micros` ± 20 %.
-    fn run(seconds: u64, micros: f64) -> SavedRun {
+    /// A run of 1 s with one query in flight, each of which took `micros` ± 20 %.
+    fn run(seed: u64, micros: f64) -> SavedRun {
         let (mut batch_means, mut response) = (BatchMeans::default(), Latencies::default());
-        let mut random = RandomStream::new(micros as u64, 0, 0);
+        let mut random = RandomStream::new(seed, micros as u64, 0);
         let (mut at, mut count) = (0.0, 0);
-        while at < seconds as f64 {
+        while at < 1.0 {
             let took = micros / 1e6 * (0.8 + 0.4 * random.fraction());
             at += took;
             count += 1;
             batch_means.record(Duration::from_secs_f64(at), Duration::from_secs_f64(took));
             response.record(Duration::from_secs_f64(took));
         }
-        let summary = response.summary();
         let report = serde_json::json!({
             "queries_per_second": f64::from(count) / at,
-            "response_us": summary,
+            "response_us": response.summary(),
             "load": { "rate": null, "connections": 1 },
         });
+        saved(report, batch_means, &response)
+    }
+
+    fn saved(report: Value, batch_means: BatchMeans, response: &Latencies) -> SavedRun {
         let samples = Samples { batch_means, response_ns: response.counts() };
         let environment = ClientMachine::this();
         SavedRun { postgres_etl: String::new(), saved_at: String::new(), environment, report, samples }
     }
 
-    fn failures(now: &SavedRun, then: &SavedRun, threshold: &str) -> Vec<String> {
-        now.against(then, Path::new("b"), &[threshold.parse().unwrap()]).failures
+    /// Five runs, which differ from one another by up to `spread` in either direction, of a mean of `micros`.
+    fn runs(micros: f64, spread: f64) -> Vec<SavedRun> {
+        let factor = |run: u64| 1.0 + spread * (run as f64 / 2.0 - 1.0);
+        (0..5).map(|index| run(index, micros * factor(index))).collect()
+    }
+
+    fn failures(now: &[SavedRun], then: &[SavedRun], threshold: &str) -> Vec<String> {
+        compare(now, then, false, "b".into(), &[threshold.parse().unwrap()]).failures
     }
 
     #[test]
-    fn a_significantly_slower_run_fails() {
-        let (then, slower) = (run(4, 1000.0), run(4, 1100.0));
-        let comparison = slower.against(&then, Path::new("b"), &[]);
-        assert!(comparison.different_settings.is_empty());
+    fn significantly_slower_runs_fail() {
+        let (then, slower) = (runs(1000.0, 0.005), runs(1100.0, 0.005));
+        let comparison = compare(&slower, &then, false, "b".into(), &[]);
+        assert!(comparison.different_settings.is_empty() && comparison.note.is_none());
+        assert_eq!((comparison.basis, comparison.runs, comparison.baseline_runs), (Basis::BetweenRuns, 5, 5));
+        assert_eq!(comparison.ratios.len(), FIGURES.len());
         for ratio in &comparison.ratios {
             let expected = if ratio.figure == "rate" { 1.0 / 1.1 } else { 1.1 };
             assert!((ratio.ratio - expected).abs() < 0.02, "{ratio:?}");
-            // A few thousand results are not enough data on the 99.9th percentile.
-            assert_eq!(ratio.significant, ratio.figure != "p99.9", "{ratio:?}");
+            assert!((ratio.now / ratio.baseline - ratio.ratio).abs() < 1e-9, "{ratio:?}");
+            assert!(ratio.significant, "{ratio:?}");
         }
         assert_eq!(failures(&slower, &then, "slower:5%").len(), 1);
         assert_eq!(failures(&slower, &then, "p99:5%").len(), 1);
@@ -349,23 +362,54 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_that_may_be_noise_does_not_fail() {
-        let short = |micros| {
-            let mut run = run(1, micros);
-            // As if each tenth of the run had been on another machine.
-            run.samples.batch_means = BatchMeans::default();
-            for at in 0..1000 {
-                let swing = if at / 100 % 2 == 0 { 0.5 } else { 1.5 };
-                run.samples
-                    .batch_means
-                    .record(Duration::from_millis(at), Duration::from_secs_f64(micros * swing / 1e6));
+    fn a_difference_within_the_spread_of_runs_is_not_significant() {
+        let (then, slower) = (runs(1000.0, 0.1), runs(1100.0, 0.1));
+        for ratio in compare(&slower, &then, false, "b".into(), &[]).ratios {
+            assert!(!ratio.significant, "{ratio:?}");
+        }
+        assert!(failures(&slower, &then, "slower:5%").is_empty());
+        // What pairs have in common cancels out.
+        for ratio in compare(&slower, &then, true, "b".into(), &[]).ratios {
+            assert!(ratio.significant, "{ratio:?}");
+        }
+    }
+
+    #[test]
+    fn a_single_run_tells_nothing() {
+        let (then, slower) = (runs(1000.0, 0.005), runs(1500.0, 0.005));
+        for (now, then) in [(&slower[..1], &then[..1]), (&slower[..1], &then[..]), (&slower[..], &then[..1])]
+        {
+            let comparison = compare(now, then, false, "b".into(), &["slower:5%".parse().unwrap()]);
+            assert_eq!(comparison.basis, Basis::WithinRuns);
+            assert!(comparison.note.unwrap().starts_with("one run: not enough to tell change from noise"));
+            let rate = &comparison.ratios[0];
+            // The interval is there, and excludes 1; but it covers these runs only.
+            assert!(rate.interval.unwrap().high < 0.9 && !rate.significant, "{rate:?}");
+            assert!(comparison.ratios.iter().all(|ratio| !ratio.significant));
+            assert!(comparison.failures[0].contains("5 runs or more"), "{:?}", comparison.failures);
+        }
+        assert!(failures(&slower[..4], &then, "slower:5%")[0].ends_with("of which there are 4 and 5"));
+    }
+
+    #[test]
+    fn rounded_quantiles_are_not_taken_for_exact() {
+        // All runs of a side are the same, so nothing varies but what the histogram rounds off.
+        let (then, now) = (vec![run(1, 1000.0); 5], vec![run(1, 1000.9); 5]);
+        for ratio in compare(&now, &then, false, "b".into(), &[]).ratios {
+            if ratio.figure.starts_with('p') {
+                let interval = ratio.interval.unwrap();
+                assert!(interval.high / interval.low > 1.0019, "{ratio:?}");
             }
-            run
-        };
-        let (then, slower) = (short(1000.0), short(1100.0));
-        let comparison = slower.against(&then, Path::new("b"), &["p99:5%".parse().unwrap()]);
-        let mean = comparison.ratios.iter().find(|ratio| ratio.figure == "mean").unwrap();
-        assert!(!mean.significant, "{mean:?}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_a_run_lacks_is_left_out() {
+        let (then, mut now) = (runs(1000.0, 0.01), runs(1000.0, 0.01));
+        now[3].report["response_us"] = Value::Null;
+        let figures: Vec<&str> =
+            compare(&now, &then, false, "b".into(), &[]).ratios.iter().map(|ratio| ratio.figure).collect();
+        assert_eq!(figures, ["rate"]);
     }
 
     /// 10 s of a result per millisecond: `micros` ± 6 % of noise, a drift of ± 2 % whose correlation decays in 0.3 s,
@@ -387,46 +431,75 @@ mod tests {
             response.record(took);
         }
         let report = serde_json::json!({ "response_us": response.summary(), "load": { "rate": 1000 } });
-        let samples = Samples { batch_means, response_ns: response.counts() };
-        SavedRun {
-            postgres_etl: String::new(),
-            saved_at: String::new(),
-            environment: ClientMachine::this(),
-            report,
-            samples,
-        }
+        saved(report, batch_means, &response)
     }
 
-    /// In how many of `pairs` runs, of which the second is slower by `factor`, each figure differs significantly.
-    fn significant(pairs: u64, factor: f64) -> BTreeMap<&'static str, u64> {
+    /// Within-run intervals are wide enough for what varies within a run: of `pairs` of runs, the second slower by
+    /// `factor`, in how many the interval of each figure excludes 1.
+    fn excluding(pairs: u64, factor: f64) -> BTreeMap<&'static str, u64> {
         let mut found = BTreeMap::new();
         for pair in 0..pairs {
             let (then, now) = (drifting(2 * pair, 1000.0), drifting(2 * pair + 1, 1000.0 * factor));
-            for ratio in now.against(&then, Path::new("b"), &[]).ratios {
-                *found.entry(ratio.figure).or_default() += u64::from(ratio.significant);
+            for ratio in compare(&[now], &[then], false, "b".into(), &[]).ratios {
+                let excludes_1 =
+                    ratio.interval.is_some_and(|interval| interval.low > 1.0 || interval.high < 1.0);
+                *found.entry(ratio.figure).or_default() += u64::from(excludes_1);
             }
         }
         found
     }
 
-    /// Equal runs should differ significantly in 5 % of all pairs. The test allows 12 %, because 60 pairs, and
-    /// intervals from twenty groups, are no more precise. Of 200 pairs it is 6 % at p50 and p90, 5 % at p95 and 2.5 %
-    /// at p99; it would be 70, 62, 54 and 26 % if the effective sample size were that of the mean, which the outliers
-    /// dominate.
+    /// Equal runs should differ in 5 % of all pairs. The test allows 12 %, because 60 pairs, and intervals from twenty
+    /// groups, are no more precise. Of 200 pairs it is 6 % at p50 and p90, 5 % at p95 and 2.5 % at p99; it would be 70,
+    /// 62, 54 and 26 % if the effective sample size were that of the mean, which the outliers dominate.
     #[test]
-    fn equal_runs_seldom_differ_significantly() {
-        let found = significant(60, 1.0);
+    fn intervals_of_equal_runs_seldom_exclude_1() {
+        let found = excluding(60, 1.0);
         for figure in ["mean", "p50", "p90", "p95", "p99"] {
             assert!(found[figure] * 100 <= 60 * 12, "{found:?}");
         }
     }
 
-    /// The mean is left out: because of the outliers, it does not differ significantly in every pair.
+    /// The mean is left out: because of the outliers, its interval does not exclude 1 in every pair.
     #[test]
-    fn runs_slower_by_5_percent_differ_significantly() {
-        let found = significant(20, 1.05);
+    fn intervals_of_runs_slower_by_5_percent_exclude_1() {
+        let found = excluding(20, 1.05);
         for figure in ["p50", "p90", "p95", "p99"] {
             assert!(found[figure] * 100 >= 20 * 85, "{found:?}");
+        }
+    }
+
+    /// Of 400 series of 10 runs, which differ from run to run by 3 % and whose figures move together, as rate and
+    /// latencies do, any figure should differ significantly in 5 % at most; the limit allows for chance.
+    #[test]
+    fn equal_series_seldom_have_a_significant_figure() {
+        let series = |seed: u64| -> Vec<SavedRun> {
+            let mut random = RandomStream::new(seed, 0, 0);
+            let mut noise = |share: f64| -> f64 {
+                let normal: f64 = StandardNormal.sample(&mut random);
+                share * normal
+            };
+            let mut run = || {
+                let common = noise(0.03);
+                let [mean, p50, p90, p95, p99, p999] =
+                    [0.01, 0.01, 0.01, 0.02, 0.05, 0.2].map(|own| 1000.0 * (common + noise(own)).exp());
+                let report = serde_json::json!({
+                    "queries_per_second": 1e6 / mean,
+                    "response_us": {
+                        "mean": mean, "p50": p50, "p90": p90, "p95": p95, "p99": p99, "p999": p999
+                    },
+                });
+                saved(report, BatchMeans::default(), &Latencies::default())
+            };
+            (0..10).map(|_| run()).collect()
+        };
+        for is_paired in [false, true] {
+            let found = (0..400).filter(|pair| {
+                let (now, then) = (series(2 * pair), series(2 * pair + 1));
+                compare(&now, &then, is_paired, "b".into(), &[]).ratios.iter().any(|ratio| ratio.significant)
+            });
+            let found = found.count();
+            assert!(found <= 28, "{found} of 400, paired: {is_paired}");
         }
     }
 
@@ -435,7 +508,7 @@ mod tests {
         let (mut now, then) = (run(1, 1000.0), run(1, 1000.0));
         now.report["load"]["connections"] = 4.into();
         now.environment.cores += 1;
-        let comparison = now.against(&then, Path::new("b"), &[]);
+        let comparison = compare(&[now], &[then], false, "b".into(), &[]);
         assert_eq!(comparison.different_settings, ["connections 4 (baseline 1)", "client machine"]);
     }
 
