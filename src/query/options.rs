@@ -100,8 +100,9 @@ pub struct MeterOptions {
     pub search: Option<Search>,
     /// How many runs to make, each on new connections; `None` for 1, or 10 pairs with [`against`](Self::against).
     pub runs: Option<usize>,
-    /// The workloads of the other side, with whose runs those of `workloads` are interleaved. They are the same if the
-    /// other side is [another server](crate::query::Meter::run_against).
+    /// The workloads of the other side, with whose runs those of `workloads` are interleaved. Workloads of equal names
+    /// have equal arguments. They are the same if the other side is [another
+    /// server](crate::query::Meter::run_against).
     pub against: Option<Vec<Workload>>,
     /// Compare the runs with those saved in this file.
     pub baseline: Option<PathBuf>,

@@ -41,10 +41,10 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
     // error.
     let Printed { interrupted, failures, not_saved } = print(context, &outcome, max_errors, save)?;
     if interrupted || progress.is_cancelled() {
-        say(if interrupted {
-            "interrupted: the report covers the results until then"
-        } else {
-            "interrupted: the run is complete, its plans are not"
+        say(match (interrupted, &outcome) {
+            (true, MeterOutcome::Runs(..)) => "interrupted: the report covers the runs that were complete",
+            (true, _) => "interrupted: the report covers the results until then",
+            (false, _) => "interrupted: the run is complete, its plans are not",
         });
         return Ok(exit::INTERRUPTED);
     }

@@ -115,7 +115,9 @@ impl Config {
             }
         };
         let workload = WorkloadSpec { sql: sql.clone(), args, ..WorkloadSpec::default() };
-        Ok(Some(vec![Workload::at("--against-sql", "--against-sql", &workload, &self.base)?]))
+        // The arguments are drawn by name, too.
+        let name = &workloads[0].name;
+        Ok(Some(vec![Workload::at(name, "--against-sql", &workload, &self.base)?]))
     }
 
     /// Every workload, or what is wrong with it, by name.
