@@ -15,10 +15,16 @@ comparisons=${1:-40} run=${2:-1s}
 [[ -n ${ETL:-} ]] || cargo build --release --quiet
 etl=${ETL:-target/release/postgres-etl}
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-"$etl" server url -q >"$work/url"
-"$etl" load -q >"$work/report"
-query=("$etl" query -q -c 2 -d 1 --duration "$run" --runs 10 --json)
+# A server of its own, because `load` empties persons, which on the default server may be someone else's. As root, the
+# server's user has to enter the directory.
+chmod 755 "$work"
+export POSTGRES_ETL_SERVER_DIR="$work/server"
+unset DATABASE_URL PGHOST PGHOSTADDR PGSERVICE
+trap '"$etl" server stop -q >"$work/stopped" 2>&1 || cat "$work/stopped"; rm -rf "$work"' EXIT
+url=$("$etl" server url -q --no-env-file)
+[[ $url == *"$work/server"* ]] || { echo "the server is not the script's own: $url" >&2; exit 1; }
+"$etl" load -q --no-env-file --database-url "$url" >"$work/report"
+query=("$etl" query -q --database-url "$url" -c 2 -d 1 --duration "$run" --runs 10 --json)
 by_id=$(awk '/^\[query.by-id\]/ { found = 1 } found && /^sql/ { gsub(/^sql = "|"$/, ""); print; exit }' config.toml)
 
 significant() { awk '/"figure"/ { figure = $2 } /"significant": true/ { gsub(/[",]/, "", figure); printf "%s ", figure }' "$1"; }
@@ -52,7 +58,7 @@ interleaved | summary "equal, interleaved"
 one_after_another | summary "equal, --baseline"
 
 plain="SELECT count(*), NULL FROM generate_series(1, \$1)"
-mean=$("$etl" query -q -c 2 -d 1 --duration 2s --json --sql "$plain" --arg 100000 |
+mean=$("$etl" query -q --database-url "$url" -c 2 -d 1 --duration 2s --json --sql "$plain" --arg 100000 |
     awk -F'[:,]' '/"mean"/ { print $2; exit }')
 rows=$(awk -v mean="$mean" 'BEGIN { printf "%d", 100000 * 20000 / mean }')
 for ((i = 0; i < 10; i++)); do
