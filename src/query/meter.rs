@@ -324,6 +324,7 @@ impl<'a> OpenMeter<'a> {
     /// Close the connections and end the threads that drive them, so that the next run starts anew.
     pub(super) fn disconnect(&mut self) -> Result<()> {
         self.connections.drain(..).for_each(Connection::close);
+        self.pool.forget_connections();
         self.shards = Shards::start()?;
         Ok(())
     }
@@ -421,7 +422,6 @@ impl<'a> OpenMeter<'a> {
     }
 }
 
-/// Count the rows of table `name`, and check that there are any.
 /// Await `preparing`, as long as for the last results of the run if that ends after a time.
 async fn in_time<T>(limits: Limits, preparing: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(patience) = limits.patience() else { return preparing.await };
@@ -433,6 +433,7 @@ async fn in_time<T>(limits: Limits, preparing: impl Future<Output = Result<T>>) 
     })
 }
 
+/// Count the rows of table `name`, and check that there are any.
 async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     let load = "load it first: postgres-etl load";
     let Some(Table { name, .. }) = Table::find(client, name).await? else {

@@ -144,8 +144,8 @@ async fn series(sides: &mut [&mut Side<'_>], runs: usize, seed: u64) -> Result<E
     for run in 0..runs {
         let is_reversed = sides.len() > 1 && is_reversed(seed, run);
         for turn in 0..sides.len() {
-            let side = &mut sides[if is_reversed { 1 - turn } else { turn }];
-            let result = side.run(format!(", {what} {} of {runs}", run + 1)).await;
+            let side = if is_reversed { 1 - turn } else { turn };
+            let result = sides[side].run(format!(", {what} {} of {runs}", run + 1)).await;
             if progress.is_cancelled() {
                 return Ok(Ending { interrupted: true, ended_by: None });
             }
@@ -168,7 +168,7 @@ async fn series(sides: &mut [&mut Side<'_>], runs: usize, seed: u64) -> Result<E
 /// of it, and no rhythm of the machine fits the order.
 fn is_reversed(seed: u64, pair: usize) -> bool {
     let is_first_reversed = RandomStream::new(seed, pair as u64 / 2, 0).below(2) == 1;
-    is_first_reversed == (pair % 2 == 0)
+    is_first_reversed == pair.is_multiple_of(2)
 }
 
 #[cfg(test)]

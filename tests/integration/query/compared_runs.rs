@@ -32,10 +32,9 @@ async fn each_run_has_connections_of_its_own_and_its_own_figures() {
     assert_eq!(summary["values"], serde_json::json!(rates));
     let mut sorted = rates;
     sorted.sort_by(f64::total_cmp);
-    assert_eq!(
-        [&summary["min"], &summary["median"], &summary["max"]].map(|value| value.as_f64().unwrap()),
-        sorted[..]
-    );
+    for (key, value) in ["min", "median", "max"].into_iter().zip(sorted) {
+        assert_eq!(summary[key], value, "{summary:#}");
+    }
     assert!(report["against"].is_null() && report["comparison"].is_null(), "{report:#}");
 
     let text = workplace.succeed(&query).stdout;
