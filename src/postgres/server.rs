@@ -66,7 +66,8 @@ pub struct Database {
 /// Everything opened so far that may have to be cancelled or closed.
 #[derive(Default)]
 struct OpenedConnections {
-    cancel_tokens: Mutex<Vec<CancelToken>>,
+    /// For each connection, the number of its pool and what cancels its statement.
+    cancel_tokens: Mutex<Vec<(usize, CancelToken)>>,
     pools: Mutex<Vec<Pool>>,
     /// What is known about the server.
     facts: Arc<OnceLock<ServerFacts>>,
@@ -74,7 +75,7 @@ struct OpenedConnections {
 }
 
 impl OpenedConnections {
-    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<CancelToken>> {
+    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<(usize, CancelToken)>> {
         self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,6 +98,8 @@ impl OpenedConnections {
 #[derive(Clone)]
 pub(crate) struct SessionPool {
     pool: Pool,
+    /// Which of the database's pools it is.
+    number: usize,
     session: SessionOptions,
     conninfo: Conninfo,
     opened: Arc<OpenedConnections>,
@@ -112,7 +115,7 @@ impl Canceller {
     /// Ask the server to cancel the statement that each connection is running.
     pub async fn cancel(&self) {
         let tokens = self.opened.cancel_tokens().clone();
-        for token in tokens {
+        for (_, token) in tokens {
             self.opener.cancel(&token).await;
         }
     }
@@ -144,8 +147,13 @@ impl SessionPool {
     pub(crate) async fn get(&self) -> Result<Object> {
         let connection =
             self.pool.get().await.map_err(|error| connect_error::from_pool(&self.conninfo, &error))?;
-        self.opened.cancel_tokens().push(connection.cancel_token());
+        self.opened.cancel_tokens().push((self.number, connection.cancel_token()));
         Ok(connection)
+    }
+
+    /// Forget the connections that were taken so far and are closed, so that nobody tries to cancel what they ran.
+    pub(crate) fn forget_connections(&self) {
+        self.opened.cancel_tokens().retain(|(pool, _)| *pool != self.number);
     }
 
     /// Open a connection that does not count towards the limit of the pool.
@@ -217,8 +225,11 @@ impl Database {
         let session = SessionOptions { prepare: self.prepare, ..session };
         let reached = &self.opened.reached;
         let pool = pool::pool_sharing(&self.conninfo, self.pool_size, self.timeouts, session, reached)?;
-        self.opened.pools().push(pool.clone());
-        Ok(SessionPool { pool, session, conninfo: self.conninfo.clone(), opened: Arc::clone(&self.opened) })
+        let mut pools = self.opened.pools();
+        let number = pools.len();
+        pools.push(pool.clone());
+        let (conninfo, opened) = (self.conninfo.clone(), Arc::clone(&self.opened));
+        Ok(SessionPool { pool, number, session, conninfo, opened })
     }
 
     /// Take a connection with the default [`SessionOptions`] from a new pool, to which it returns when dropped.

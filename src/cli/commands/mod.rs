@@ -15,7 +15,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use postgres_etl::escape::escape_lines;
-use postgres_etl::postgres::Database;
+use postgres_etl::postgres::{Database, DatabaseOptions};
 use postgres_etl::{Error, Progress, Result};
 
 use crate::cli::args::{Cli, Command, Global};
@@ -132,9 +132,22 @@ impl Command {
 impl Context<'_> {
     /// The server to work on.
     async fn database(&self) -> Result<Database> {
-        let variables =
-            if self.flags.no_env_file { EnvFile::default() } else { EnvFile::read(Path::new(""))? };
-        let options = self.config.database(self.flags, &variables)?;
+        let options = self.config.database(self.flags, &self.variables()?)?;
+        self.open(options).await
+    }
+
+    /// The server at `url`, the value of `--against`.
+    async fn other_database(&self, url: &str) -> Result<Database> {
+        let options = self.config.other_database(url, self.flags, &self.variables()?)?;
+        self.open(options).await
+    }
+
+    /// The environment, with what `.env` adds to it.
+    fn variables(&self) -> Result<EnvFile> {
+        if self.flags.no_env_file { Ok(EnvFile::default()) } else { EnvFile::read(Path::new("")) }
+    }
+
+    async fn open(&self, options: DatabaseOptions) -> Result<Database> {
         let quiet = self.flags.quiet;
         Database::open(options, move |line| {
             if !quiet {

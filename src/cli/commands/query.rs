@@ -3,8 +3,9 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use postgres_etl::query::{Meter, MeterOutcome, RunMonitor, SaveFile};
-use postgres_etl::{ErrorKind, Result};
+use postgres_etl::postgres::Database;
+use postgres_etl::query::{Meter, MeterOutcome, RunMonitor, SaveFile, SavedRuns};
+use postgres_etl::{Error, ErrorKind, Progress, Result};
 
 use crate::cli::args;
 use crate::cli::commands::{Context, say};
@@ -19,51 +20,31 @@ use crate::cli::terminal::live_view::LiveView;
 /// When the flags are wrong, or the run could not be made. Failed queries, wrong results and a failed comparison make
 /// the exit code 1.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8> {
-    let QueryCommand { options, save } = context.config.query(flags)?;
+    let QueryCommand { options, save, against } = context.config.query(flags)?;
     let max_errors = options.max_errors;
     let meter = Meter::new(options)?;
     context.config.check_pool(meter.connections_needed())?;
     let save = save.as_deref().map(SaveFile::open).transpose()?;
     let database = context.database().await?;
-    let (progress, monitor) = (Arc::new(context.progress()), Arc::new(RunMonitor::default()));
-    context.interrupt.cancels(&progress, Some(&database));
-    let view = match context.flags.quiet {
-        true => None,
-        false if std::io::stderr().is_terminal() => Some(LiveView::on_terminal(&monitor)),
-        false => Some(LiveView::in_lines(&monitor)),
+    let other = match &against {
+        Some(url) => Some(context.other_database(url).await?),
+        None => None,
     };
-    let result = meter.run(&database, &monitor, &progress).await;
-    drop(view);
-    let closed = database.close().await;
+    let progress = Arc::new(context.progress());
+    let result = measure(context, &meter, &database, other.as_ref(), &progress).await;
+    let mut closed = database.close().await;
+    if let Some(other) = other {
+        closed = closed.and(other.close().await);
+    }
     let outcome = result?;
     // What was measured is printed first, as the only document, whatever else goes wrong; errors follow on standard
     // error.
-    let mut not_saved = None;
-    let (interrupted, failures) = match &outcome {
-        MeterOutcome::Search(report) => {
-            context.print(&**report)?;
-            let interrupted =
-                report.ended_by.as_ref().is_some_and(|error| error.kind() == ErrorKind::Interrupted);
-            (interrupted, report.failures(max_errors))
-        }
-        MeterOutcome::Run(report, saved) => {
-            context.print(&**report)?;
-            if let Some(save) = save {
-                // It would replace a complete run.
-                if report.interrupted || report.ended_by.is_some() || report.queries == report.errors {
-                    say("the run is not saved: it ended early, or had no results");
-                } else {
-                    not_saved = save.write(saved).err();
-                }
-            }
-            (report.interrupted, report.failures(max_errors))
-        }
-    };
+    let Printed { interrupted, failures, not_saved } = print(context, &outcome, max_errors, save)?;
     if interrupted || progress.is_cancelled() {
-        say(if interrupted {
-            "interrupted: the report covers the results until then"
-        } else {
-            "interrupted: the run is complete, its plans are not"
+        say(match (interrupted, &outcome) {
+            (true, MeterOutcome::Runs(..)) => "interrupted: the report covers the runs that were complete",
+            (true, _) => "interrupted: the report covers the results until then",
+            (false, _) => "interrupted: the run is complete, its plans are not",
         });
         return Ok(exit::INTERRUPTED);
     }
@@ -76,4 +57,76 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
         return Ok(exit::code(error.kind()));
     }
     Ok(if failures.is_empty() { exit::DONE } else { exit::FAILED })
+}
+
+/// Measure, and show it meanwhile.
+async fn measure(
+    context: &Context<'_>,
+    meter: &Meter,
+    database: &Database,
+    other: Option<&Database>,
+    progress: &Arc<Progress>,
+) -> Result<MeterOutcome> {
+    let monitor = Arc::new(RunMonitor::default());
+    for database in [Some(database), other].into_iter().flatten() {
+        context.interrupt.cancels(progress, Some(database));
+    }
+    let _view = match context.flags.quiet {
+        true => None,
+        false if std::io::stderr().is_terminal() => Some(LiveView::on_terminal(&monitor)),
+        false => Some(LiveView::in_lines(&monitor)),
+    };
+    match other {
+        Some(other) => meter.run_against(database, other, &monitor, progress).await,
+        None => meter.run(database, &monitor, progress).await,
+    }
+}
+
+/// What is left to say and to return once the report is printed.
+struct Printed {
+    /// Whether a signal ended the measurement early.
+    interrupted: bool,
+    /// Why it failed, one line per reason.
+    failures: Vec<String>,
+    /// Why the runs could not be saved; `None` if they were, or were not to be.
+    not_saved: Option<Error>,
+}
+
+/// Print the report of `outcome`, and save its runs.
+fn print(
+    context: &Context<'_>,
+    outcome: &MeterOutcome,
+    max_errors: Option<u64>,
+    save: Option<SaveFile>,
+) -> Result<Printed> {
+    let (interrupted, failures, saved) = match outcome {
+        MeterOutcome::Search(report) => {
+            context.print(&**report)?;
+            let interrupted =
+                report.ended_by.as_ref().is_some_and(|error| error.kind() == ErrorKind::Interrupted);
+            (interrupted, report.failures(max_errors), None)
+        }
+        MeterOutcome::Runs(report, saved) => {
+            context.print(&**report)?;
+            let saved = saved.clone().filter(|_| report.is_complete());
+            (report.interrupted, report.failures(max_errors), saved)
+        }
+        MeterOutcome::Run(report, saved) => {
+            context.print(&**report)?;
+            let is_complete =
+                !report.interrupted && report.ended_by.is_none() && report.queries > report.errors;
+            let saved = is_complete.then(|| SavedRuns::from((**saved).clone()));
+            (report.interrupted, report.failures(max_errors), saved)
+        }
+    };
+    let not_saved = match (save, saved) {
+        (Some(save), Some(saved)) => save.write(&saved).err(),
+        (Some(_), None) => {
+            // It would replace a complete run.
+            say("the run is not saved: it ended early, or had no results");
+            None
+        }
+        (None, _) => None,
+    };
+    Ok(Printed { interrupted, failures, not_saved })
 }

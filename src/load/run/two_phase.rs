@@ -135,7 +135,7 @@ async fn finish(
     let (mut transactions, mut why) = (Vec::new(), None);
     for outcome in outcomes {
         match outcome {
-            Ok(committed) => transactions.push(committed),
+            Ok(done) => transactions.push(done),
             Err(NotFound(reason)) => why = Some(reason),
         }
     }
