@@ -94,6 +94,7 @@ pub(crate) enum Command {
     Load(Box<Load>),
     Query(Box<Query>),
     Check(Box<Check>),
+    Report(Report),
     Server(Server),
     /// Print a completion script for a shell
     Completions {
@@ -127,6 +128,24 @@ pub(crate) struct Generate {
     /// Keep accents and other non-ASCII letters in place names: São Paulo, not Sao Paulo
     #[arg(long)]
     pub unicode: bool,
+}
+
+/// Make a page with charts from reports
+///
+/// The page is one HTML file that needs nothing else: no network, no script. Under each chart is the table of its data.
+/// Each report is recognised by its content.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl report bench.json --html bench.html
+  postgres-etl report before.json after.json --html both.html    saved runs, compared")]
+pub(crate) struct Report {
+    /// JSON documents: what bench, load and query print with --json, receipts, and saved runs
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// File to write the page to
+    #[arg(long, value_name = "FILE")]
+    pub html: PathBuf,
 }
 
 /// Start, stop or inspect the embedded server

@@ -5,6 +5,7 @@ mod documentation;
 mod generate;
 mod load;
 mod query;
+mod report;
 mod server;
 
 mod interrupt;
@@ -97,6 +98,7 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
         Command::Load(flags) => load::run(context, flags).await,
         Command::Query(flags) => query::run(context, flags).await,
         Command::Check(flags) => check::run(context, flags).await,
+        Command::Report(flags) => report::run(context, flags),
         Command::Server(flags) => server::run(context, flags.action).await,
         Command::Completions { shell } => documentation::completions(*shell),
         Command::Man => documentation::man(),
@@ -110,6 +112,7 @@ impl Command {
             Command::Load(_) => "load",
             Command::Query(_) => "query",
             Command::Check(_) => "check",
+            Command::Report(_) => "report",
             Command::Server(_) => "server",
             Command::Completions { .. } => "completions",
             Command::Man => "man",

@@ -15,6 +15,8 @@ pub(crate) struct QueryCommand {
     pub(crate) options: MeterOptions,
     /// The file to save the run in.
     pub(crate) save: Option<PathBuf>,
+    /// The file to write the page to.
+    pub(crate) html: Option<PathBuf>,
 }
 
 impl Config {
@@ -60,7 +62,7 @@ impl Config {
         options.fail_if.clone_from(&flags.fail_if);
         refuse_flags(flags, options.search.is_some())?;
         options.check()?;
-        Ok(QueryCommand { options, save: flags.save.clone() })
+        Ok(QueryCommand { options, save: flags.save.clone(), html: flags.html.clone() })
     }
 
     /// The workloads that `flags` ask for.
