@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use postgres_etl::statistics;
+
 use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Run, Section};
 use crate::cli::page::charts::cost::CostChart;
 use crate::cli::page::charts::heat::{HeatCell, HeatChart};
@@ -159,7 +161,7 @@ fn add_loads(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
     if !ways.is_empty() {
         page.figure(&CostChart { title: "Cost of a row by number of rows".to_owned(), ways });
     }
-    for section in sections.iter().max_by_key(|section| section.rows) {
+    if let Some(section) = sections.iter().max_by_key(|section| section.rows) {
         let loads: Vec<PhasesOfLoad> =
             section.valid().filter_map(|result| phases(report.title_of(&result.contender), result)).collect();
         if !loads.is_empty() {
@@ -179,13 +181,8 @@ fn phases(title: &str, result: &ContenderResult) -> Option<PhasesOfLoad> {
 
 /// The median of a figure of `runs`; 0 without any.
 fn median(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
-    let mut values: Vec<f64> = runs.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => values[odd / 2],
-        even => f64::midpoint(values[even / 2 - 1], values[even / 2]),
-    }
+    let values: Vec<f64> = runs.iter().map(of).collect();
+    statistics::median(&values).unwrap_or_default()
 }
 
 fn add_queries(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
@@ -246,7 +243,7 @@ fn ratios(report: &BenchReport, title: &str, sections: &[&Section]) -> RatioChar
     };
     let unit = if sections.iter().any(|section| section.kind == "load") { "rows/s" } else { "queries/s" };
     RatioChart {
-        title: title.to_owned(),
+        title: capitalised(title),
         verdict: verdict(report, sections),
         of,
         groups: sections.iter().map(group).collect(),
@@ -272,6 +269,12 @@ fn bar(report: &BenchReport, section: &Section, result: &ContenderResult) -> Rat
         figure: if has_result { rate(result.rate.median) } else { NOTHING.to_owned() },
         note,
     }
+}
+
+/// `text` with a capital first letter.
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// Which contender is the fastest; level with another if their intervals overlap.
@@ -445,9 +448,9 @@ fn figures(report: &BenchReport, result: &ContenderResult) -> [String; 15] {
         result.ratio.map_or_else(nothing, times),
         interval.unwrap_or_else(nothing),
         known(|run| run.bytes_per_second, size),
-        known(|run| Some(run.client_cpu_seconds), seconds),
+        known(|run| run.client_cpu_seconds, seconds),
         known(|run| run.server_cpu_seconds, seconds),
-        known(|run| Some(run.client_peak_bytes as f64), size),
+        known(|run| run.client_peak_bytes.map(|bytes| bytes as f64), size),
         known(|run| run.server_peak_bytes.map(|bytes| bytes as f64), size),
         known(|run| Some(run.wal_bytes as f64), size),
         known(|run| run.latency_us.get("p50").copied(), micros),

@@ -89,10 +89,6 @@ impl Page {
         let _ = write!(self.body, "<h3>{}</h3>", escape(text));
     }
 
-    pub(super) fn paragraph(&mut self, text: &str) {
-        let _ = write!(self.body, "<p>{}</p>", escape(text));
-    }
-
     /// What the reader must not overlook.
     pub(super) fn notice(&mut self, text: &str) {
         let _ = write!(self.body, r#"<p class="notice">{}</p>"#, escape(text));

@@ -116,20 +116,6 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
     coarse.into_iter().step_by(every).collect()
 }
 
-/// The slope of the straight line through the logarithms of `points`, by least squares: the exponent of a power law.
-/// `None` with fewer than two different abscissas.
-pub(super) fn log_log_slope(points: &[(f64, f64)]) -> Option<f64> {
-    let has_place = |&(x, y): &(f64, f64)| ScaleKind::Log.has_place(x) && ScaleKind::Log.has_place(y);
-    let points: Vec<(f64, f64)> =
-        points.iter().copied().filter(has_place).map(|(x, y)| (x.ln(), y.ln())).collect();
-    let number = points.len() as f64;
-    let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / number;
-    let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / number;
-    let variance: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
-    let covariance: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-    (variance > 1e-12).then(|| covariance / variance)
-}
-
 /// `places`, in their order, moved apart so that neighbours are `gap` apart and all lie between `low` and `high`, if
 /// there is room for them.
 pub(super) fn spread(places: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
@@ -191,18 +177,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_slope_of_a_power_law_is_its_exponent() {
-        let points: Vec<(f64, f64)> =
-            [1e3, 1e5, 1e6].iter().map(|x: &f64| (*x, 7.0 * x.powf(-0.25))).collect();
-        assert!((log_log_slope(&points).unwrap() + 0.25).abs() < 1e-9);
-        // By hand: the logarithms to base 10 are (0, 0), (1, 1), (2, 1), and their slope is 1/2.
-        let slope = log_log_slope(&[(1.0, 1.0), (10.0, 10.0), (100.0, 10.0)]).unwrap();
-        assert!((slope - 0.5).abs() < 1e-9, "{slope}");
-        assert_eq!(log_log_slope(&[(5.0, 1.0), (5.0, 2.0), (0.0, 1.0)]), None);
-        assert_eq!(log_log_slope(&[]), None);
     }
 
     #[test]

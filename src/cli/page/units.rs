@@ -13,6 +13,14 @@ pub(super) fn ratio(value: f64) -> String {
     }
 }
 
+/// A number as short as it is exact, for those that are round: `1`, `0.95`.
+pub(super) fn round(value: f64) -> String {
+    match value {
+        ..1e4 => ((value * 1e9).round() / 1e9).to_string(),
+        _ => compact(value),
+    }
+}
+
 /// A large number with three significant digits: `123 k`.
 pub(super) fn compact(number: f64) -> String {
     let (number, unit) = match number {
@@ -28,6 +36,16 @@ pub(super) fn compact(number: f64) -> String {
         _ => format!("{number:.0}"),
     };
     digits + unit
+}
+
+/// The time of a tick, which is round, in microseconds.
+pub(super) fn round_micros(value: f64) -> String {
+    match value {
+        ..1.0 => format!("{} ns", round(value * 1e3)),
+        ..1e3 => format!("{} µs", round(value)),
+        ..1e6 => format!("{} ms", round(value / 1e3)),
+        _ => format!("{} s", round(value / 1e6)),
+    }
 }
 
 /// Microseconds, with nanoseconds where they are few.
@@ -61,6 +79,8 @@ mod tests {
             ["0.50", "12", "1 k", "123 k", "1.50 M"]
         );
         assert_eq!([0.4, 1.5, 12.3, 1234.0].map(small_micros), ["400 ns", "1.50 µs", "12.3 µs", "1.23 ms"]);
+        assert_eq!([1.0, 0.1 + 0.2, 0.95, 50.0, 2e6].map(round), ["1", "0.3", "0.95", "50", "2 M"]);
+        assert_eq!([0.5, 20.0, 1500.0, 2e6].map(round_micros), ["500 ns", "20 µs", "1.5 ms", "2 s"]);
         assert_eq!([0.25, -0.001, -0.5].map(signed), ["+0.25", "+0.00", "−0.50"]);
     }
 }

@@ -1,11 +1,13 @@
 //! The cost of a row by the number of rows, log–log: level where the time grows as the rows do.
 
+use postgres_etl::statistics::power_law;
+
 use crate::cli::page::charts::Chart;
 use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
 use crate::cli::page::html::{NOTHING, Table};
-use crate::cli::page::scale::{ScaleKind, log_log_slope};
+use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
-use crate::cli::page::units::{compact, count, signed, small_micros};
+use crate::cli::page::units::{compact, count, round_micros, signed, small_micros};
 
 /// A line for each way to load.
 #[derive(Debug)]
@@ -25,12 +27,20 @@ pub(in crate::cli::page) struct CostOfWay {
 impl CostOfWay {
     /// The exponent by which the cost of a row changes with the number of rows; 0 if it does not.
     fn slope(&self) -> Option<f64> {
-        log_log_slope(&self.costs)
+        power_law(&self.costs).map(|law| law.exponent)
     }
 
     fn named(&self) -> String {
         match self.slope() {
             Some(slope) => format!("{}, slope {}", self.name, signed(slope)),
+            None => self.name.clone(),
+        }
+    }
+
+    /// With its slope first, as long names are shortened.
+    fn label(&self) -> String {
+        match self.slope() {
+            Some(slope) => format!("{}  {}", signed(slope), self.name),
             None => self.name.clone(),
         }
     }
@@ -76,14 +86,14 @@ impl Chart for CostChart {
 
     fn draw(&self, width: f64) -> Svg {
         let series: Vec<Series> =
-            self.ways.iter().map(|way| Series { name: way.named(), points: way.costs.clone() }).collect();
+            self.ways.iter().map(|way| Series { name: way.label(), points: way.costs.clone() }).collect();
         let plot = LinePlot {
             series: &series,
             x: Axis { kind: ScaleKind::Log, name: "rows, logarithmic", text: compact, ticks: Vec::new() },
             y: Axis {
                 kind: ScaleKind::Log,
-                name: "time for each row, logarithmic",
-                text: small_micros,
+                name: "time for each row, logarithmic; each line with its slope",
+                text: round_micros,
                 ticks: Vec::new(),
             },
             limit: None,

@@ -5,7 +5,7 @@ use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
 use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
-use crate::cli::page::units::{micros, ratio};
+use crate::cli::page::units::{micros, ratio, round_micros};
 
 /// The curves of one or more runs, or of the parts of a response time.
 #[derive(Debug)]
@@ -131,7 +131,12 @@ impl Chart for LatencyChart {
         let plot = LinePlot {
             series: &series,
             x: Axis { kind: ScaleKind::Linear, name: "percentile", text: name, ticks },
-            y: Axis { kind: ScaleKind::Log, name: "time, logarithmic", text: micros, ticks: Vec::new() },
+            y: Axis {
+                kind: ScaleKind::Log,
+                name: "time, logarithmic",
+                text: round_micros,
+                ticks: Vec::new(),
+            },
             limit: None,
             has_markers: self.curves.iter().all(|curve| curve.percentiles.len() <= MARKED.len()),
         };

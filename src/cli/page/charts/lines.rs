@@ -69,7 +69,7 @@ impl LinePlot<'_> {
         let left = texts.map(|text| text_width(&text)).fold(20.0, f64::max) + 8.0;
         let names = self.series.iter().map(|series| text_width(&series.name)).fold(0.0, f64::max);
         let at_ends = self.series.len() > 1 && !self.has_key(width);
-        let right = if at_ends { names.min(200.0) + 30.0 } else { 18.0 };
+        let right = if at_ends { names.min(260.0) + 26.0 } else { 18.0 };
         let frame = Frame { left, top: top + 26.0, right: width - right, bottom: top + 26.0 + plot };
         let y = y(frame.bottom, frame.top);
         let x = match self.x.ticks.as_slice() {
@@ -135,7 +135,7 @@ impl LinePlot<'_> {
             svg.line("limit", (frame.left, at), (frame.right, at));
             // Below the line if it is at the top.
             let text_at = if at < frame.top + 16.0 { at + 14.0 } else { at - 5.0 };
-            svg.text("", (frame.left + 6.0, text_at), Anchor::Start, name);
+            svg.text("over", (frame.left + 6.0, text_at), Anchor::Start, name);
         }
     }
 

@@ -4,7 +4,7 @@ use crate::cli::page::charts::Chart;
 use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::{Scale, ScaleKind};
 use crate::cli::page::svg::{Anchor, Svg, shorten, text_width};
-use crate::cli::page::units::ratio;
+use crate::cli::page::units::{ratio, round};
 
 /// Bars in groups, all on one logarithmic scale: each bar begins at 1, the baseline.
 #[derive(Debug)]
@@ -123,19 +123,22 @@ impl Chart for RatioChart {
         let bottom = top + headings * HEADING + rows * layout.row + 6.0;
         let mut svg = Svg::new(width, bottom + 44.0);
         draw_key(&mut svg, self.colours);
-        let most = ((layout.right - layout.left) / 55.0) as usize;
+        let most = ((layout.right - layout.left) / 44.0) as usize;
         for tick in scale.ticks(most.min(9)) {
             let x = scale.at(tick);
             svg.line("grid", (x, top), (x, bottom));
-            svg.text("quiet", (x, bottom + 16.0), Anchor::Middle, &format!("{}×", ratio(tick)));
+            let text = format!("{}×", round(tick));
+            let x = x.min(width - text_width(&text) / 2.0);
+            svg.text("quiet", (x, bottom + 16.0), Anchor::Middle, &text);
         }
         svg.line("axis", (scale.at(1.0), top), (scale.at(1.0), bottom));
-        let caption = shorten(&format!("ratio to the {}, logarithmic", self.of), layout.width - 16.0);
+        let kind = if layout.is_narrow { "" } else { ", logarithmic" };
+        let caption = shorten(&format!("ratio to the {}{kind}", self.of), layout.width - 16.0);
         svg.text("quiet", (layout.width / 2.0, bottom + 36.0), Anchor::Middle, &caption);
         let mut y = top;
         for group in &self.groups {
             if !group.name.is_empty() {
-                svg.text("strong", (0.0, y + 20.0), Anchor::Start, &shorten(&group.name, width));
+                svg.text("over strong", (0.0, y + 20.0), Anchor::Start, &shorten(&group.name, width));
                 y += HEADING;
             }
             for bar in &group.bars {
@@ -194,12 +197,12 @@ fn draw_bar(svg: &mut Svg, layout: &Layout, scale: &Scale, y: f64, bar: &RatioBa
     let value = shorten(&bar.value(), if layout.is_narrow { layout.width * 0.6 } else { 190.0 });
     let room = if layout.is_narrow { layout.width - text_width(&value) - 10.0 } else { layout.left - 14.0 };
     svg.text(
-        if bar.is_ours { "strong" } else { "" },
+        if bar.is_ours { "over strong" } else { "over" },
         name_at,
         Anchor::Start,
         &shorten(&bar.name, room + 1.0),
     );
-    svg.text("", value_at, Anchor::End, &value);
+    svg.text("over", value_at, Anchor::End, &value);
     let class = if bar.is_ours { "fill ours" } else { "fill peer" };
     let (height, one) = (if layout.is_narrow { 12.0 } else { 16.0 }, scale.at(1.0));
     match bar.ratio {

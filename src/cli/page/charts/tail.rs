@@ -5,7 +5,7 @@ use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
 use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
-use crate::cli::page::units::{micros, rate};
+use crate::cli::page::units::{micros, rate, round, round_micros};
 
 /// A search through rates.
 #[derive(Debug)]
@@ -51,11 +51,11 @@ impl Chart for TailChart {
         let series = [Series { name: "p99".to_owned(), points }];
         let plot = LinePlot {
             series: &series,
-            x: Axis { kind: ScaleKind::Linear, name: "offered queries/s", text: rate, ticks: Vec::new() },
+            x: Axis { kind: ScaleKind::Linear, name: "offered queries/s", text: round, ticks: Vec::new() },
             y: Axis {
                 kind: ScaleKind::Log,
                 name: "99th percentile of the response time, logarithmic",
-                text: micros,
+                text: round_micros,
                 ticks: Vec::new(),
             },
             limit: self.bound_us.map(|bound| (bound, format!("bound: {}", micros(bound)))),

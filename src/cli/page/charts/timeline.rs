@@ -5,7 +5,7 @@ use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
 use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
-use crate::cli::page::units::{count, micros, rate};
+use crate::cli::page::units::{count, micros, rate, round, round_micros};
 
 /// A run, stretch by stretch.
 #[derive(Debug)]
@@ -85,10 +85,10 @@ impl TimelineChart {
             .filter_map(|stretch| Some((stretch.from + middle, stretch.p99_us?)))
             .collect();
         let mut plots: Vec<(Series, &str, fn(f64) -> String)> =
-            vec![(Series { name: "rate".to_owned(), points: rates }, "queries/s", rate)];
+            vec![(Series { name: "rate".to_owned(), points: rates }, "queries/s", round)];
         if !p99s.is_empty() {
             let name = "99th percentile of the response time";
-            plots.push((Series { name: "p99".to_owned(), points: p99s }, name, micros));
+            plots.push((Series { name: "p99".to_owned(), points: p99s }, name, round_micros));
         }
         plots
     }
@@ -138,7 +138,7 @@ impl Chart for TimelineChart {
                 x: Axis {
                     kind: ScaleKind::Linear,
                     name: "seconds since the start",
-                    text: rate,
+                    text: round,
                     ticks: Vec::new(),
                 },
                 y: Axis { kind: ScaleKind::Linear, name, text, ticks: Vec::new() },
