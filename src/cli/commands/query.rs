@@ -56,8 +56,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
         MeterOutcome::Run(report, saved) => {
             context.print(&**report)?;
             if let Some(page) = page.filter(|_| report.queries > report.errors) {
-                // The saved run has every response time.
-                not_drawn = page.write(&[Document::from_report(saved)]).err();
+                not_drawn = page.write(&[Document::from_run(report, saved)]).err();
             }
             if let Some(save) = save {
                 // It would replace a complete run.

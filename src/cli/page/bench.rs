@@ -205,7 +205,10 @@ fn add_queries(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
                 .iter()
                 .all(|section| section.connections.is_some() && section.pipeline_depth.is_some());
         for contender in report.contenders.iter().filter(|contender| contender.is_ours && are_mapped) {
-            page.figure(&map(report, &title, &sections, contender));
+            let map = map(report, &title, &sections, contender);
+            if map.best().is_some() {
+                page.figure(&map);
+            }
         }
         let latencies = sections.first().map(|section| (section.settings(), curves(report, section)));
         if let Some((settings, curves)) = latencies.filter(|(_, curves)| !curves.is_empty()) {
@@ -362,7 +365,7 @@ fn map(report: &BenchReport, title: &str, sections: &[&Section], contender: &Con
     let baseline = sections.first().map_or("", |section| report.title_of(&section.baseline));
     let mut chart = HeatChart {
         title: format!("{}: {title}", contender.title),
-        verdict: "Nothing was measured.".to_owned(),
+        verdict: String::new(),
         settings: ["connections".to_owned(), "in flight on each".to_owned()],
         down: names(&down),
         across: names(&across),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use postgres_etl::escape::escape_path;
+use postgres_etl::query::{RunReport, SavedRun};
 use postgres_etl::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::bench::report::BenchReport;
 
@@ -251,12 +252,19 @@ impl Document {
     }
 
     /// The document of a comparison.
-    #[expect(dead_code, reason = "the command follows")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the command follows"))]
     pub(crate) fn from_bench(report: &BenchReport) -> Document {
         Document { name: "bench".to_owned(), content: Content::Bench(Box::new(report.clone())) }
     }
 
-    /// The document that `report`, of `load` or `query`, or a saved run is printed as.
+    /// The document of a run, with every response time that `saved` has.
+    pub(crate) fn from_run(report: &RunReport, saved: &SavedRun) -> Document {
+        // The report of a saved run does not compare it with others.
+        let whole = json!({ "kept_at": saved.saved_at, "report": report, "samples": saved.samples });
+        Document::from_report(&whole)
+    }
+
+    /// The document that `report`, of `load` or of a search, is printed as.
     pub(crate) fn from_report(report: &impl Serialize) -> Document {
         let value = serde_json::to_value(report).expect("a report has only string keys and finite numbers");
         let name = value["command"].as_str().unwrap_or("query").to_owned();
@@ -301,8 +309,6 @@ fn saved_run(mut value: Value) -> Result<QueryDocument, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn refusal(value: Value) -> String {

@@ -51,7 +51,10 @@ pub(super) fn compare(page: &mut Page, documents: &[Document]) {
     if !ways.is_empty() {
         page.figure(&CostChart { title: "Cost of a row by number of rows".to_owned(), ways });
     }
-    let loads = loads.into_iter().map(|(document, load)| load.phases(document.name.clone())).collect();
+    let loads = loads
+        .into_iter()
+        .map(|(document, load)| load.phases(format!("{} ({})", document.name, load.way())))
+        .collect();
     page.figure(&PhasesChart { title: "Where the time of the loads went".to_owned(), loads });
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Scale {
     to: f64,
 }
 
+/// Larger values are not measured, and smaller ones than its reciprocal neither; their axes would have no ends.
+const LARGEST: f64 = 1e100;
+
 /// Number of marks for which the ends of an axis are rounded.
 const USUAL_TICKS: f64 = 5.0;
 
@@ -34,7 +37,7 @@ impl Scale {
         let (low, high) = match kind {
             ScaleKind::Linear => {
                 let step = nice_step((most - least.min(0.0)).max(f64::MIN_POSITIVE) / USUAL_TICKS);
-                ((least.min(0.0) / step).floor() * step, (most / step).ceil() * step)
+                (round_down(least.min(0.0), step), round_up(most, step))
             }
             ScaleKind::Log => log_ends(least, most),
         };
@@ -75,7 +78,7 @@ impl Scale {
 impl ScaleKind {
     /// Whether such an axis has a place for `value`.
     pub(super) fn has_place(self, value: f64) -> bool {
-        value.is_finite() && (self == ScaleKind::Linear || value > 0.0)
+        value.abs() < LARGEST && (self == ScaleKind::Linear || value > 1.0 / LARGEST)
     }
 }
 
@@ -95,8 +98,17 @@ fn log_ends(least: f64, most: f64) -> (f64, f64) {
         return (1.0 / nice_step(1.0 / least), up);
     }
     let step = nice_step((most - least) / USUAL_TICKS);
-    let low = (least / step).floor() * step;
-    (if low > 0.0 { low } else { least }, (most / step).ceil() * step)
+    let low = round_down(least, step);
+    (if low > 0.0 { low } else { least }, round_up(most, step))
+}
+
+/// `value` as a multiple of `step`; one that is only just above it stays what it is.
+fn round_down(value: f64, step: f64) -> f64 {
+    (value / step + 1e-9).floor() * step
+}
+
+fn round_up(value: f64, step: f64) -> f64 {
+    (value / step - 1e-9).ceil() * step
 }
 
 /// 1, 2, 5, 10 … from `low` to `high`, or powers of ten only where these are more than `most`.

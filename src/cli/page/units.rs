@@ -16,7 +16,8 @@ pub(super) fn ratio(value: f64) -> String {
 /// A number as short as it is exact, for those that are round: `1`, `0.95`.
 pub(super) fn round(value: f64) -> String {
     match value {
-        ..1e4 => ((value * 1e9).round() / 1e9).to_string(),
+        ..1e3 => ((value * 1e9).round() / 1e9).to_string(),
+        ..1e6 => count(value.round() as u64),
         _ => compact(value),
     }
 }
@@ -41,6 +42,7 @@ pub(super) fn compact(number: f64) -> String {
 /// The time of a tick, which is round, in microseconds.
 pub(super) fn round_micros(value: f64) -> String {
     match value {
+        0.0 => "0".to_owned(),
         ..1.0 => format!("{} ns", round(value * 1e3)),
         ..1e3 => format!("{} µs", round(value)),
         ..1e6 => format!("{} ms", round(value / 1e3)),
@@ -79,8 +81,11 @@ mod tests {
             ["0.50", "12", "1 k", "123 k", "1.50 M"]
         );
         assert_eq!([0.4, 1.5, 12.3, 1234.0].map(small_micros), ["400 ns", "1.50 µs", "12.3 µs", "1.23 ms"]);
-        assert_eq!([1.0, 0.1 + 0.2, 0.95, 50.0, 2e6].map(round), ["1", "0.3", "0.95", "50", "2 M"]);
-        assert_eq!([0.5, 20.0, 1500.0, 2e6].map(round_micros), ["500 ns", "20 µs", "1.5 ms", "2 s"]);
+        assert_eq!([1.0, 0.1 + 0.2, 0.95, 5e3, 2e6].map(round), ["1", "0.3", "0.95", "5,000", "2 M"]);
+        assert_eq!(
+            [0.0, 0.5, 20.0, 1500.0, 2e6].map(round_micros),
+            ["0", "500 ns", "20 µs", "1.5 ms", "2 s"]
+        );
         assert_eq!([0.25, -0.001, -0.5].map(signed), ["+0.25", "+0.00", "−0.50"]);
     }
 }

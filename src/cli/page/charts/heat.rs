@@ -30,7 +30,7 @@ pub(in crate::cli::page) struct HeatCell {
 }
 
 /// The opacity of the darkest cell, which its text must still stand out from.
-const DARKEST: f64 = 0.5;
+const DARKEST: f64 = 0.45;
 
 impl HeatChart {
     /// The best value, with the places of its row and its column.
@@ -85,7 +85,7 @@ impl Chart for HeatChart {
     fn draw(&self, width: f64) -> Svg {
         let [down, across] = &self.settings;
         let left = self.down.iter().map(|text| text_width(text)).fold(24.0, f64::max) + 10.0;
-        let cell = ((width - left - 2.0) / self.across.len().max(1) as f64).min(150.0);
+        let cell = ((width - left - 2.0) / self.across.len().max(1) as f64).min(220.0);
         let (top, height) = (44.0, 46.0);
         let mut svg = Svg::new(width, top + height * self.down.len() as f64 + 6.0);
         svg.text("quiet", (0.0, 14.0), Anchor::Start, &format!("{down} ↓   {across} →"));

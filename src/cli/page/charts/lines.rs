@@ -120,11 +120,12 @@ impl LinePlot<'_> {
         for tick in ticks {
             let (at, text) = (x.at(tick), (self.x.text)(tick));
             let half = text_width(&text) / 2.0;
+            let middle = at.min(width - half);
             svg.line("axis", (at, frame.bottom), (at, frame.bottom + 4.0));
             // Texts that would meet are left out.
-            if at - half >= free {
-                svg.text("quiet", (at, frame.bottom + 18.0), Anchor::Middle, &text);
-                free = at + half + 6.0;
+            if middle - half >= free {
+                svg.text("quiet", (middle, frame.bottom + 18.0), Anchor::Middle, &text);
+                free = middle + half + 6.0;
             }
         }
         svg.line("axis", (frame.left, frame.bottom), (frame.right, frame.bottom));

@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn the_verdict_names_the_longest_phase() {
-        let load = PhasesOfLoad { name: "copy".into(), seconds: [0.1, 0.7, 0.1, 0.1, 0.0] };
+        let load = PhasesOfLoad { name: "copy".into(), seconds: [0.25, 1.5, 0.25, 0.0, 0.0] };
         let chart = PhasesChart { title: String::new(), loads: vec![load] };
-        assert_eq!(chart.verdict(), "Of 1.00 s, 70 % went to: read, encode, write.");
+        assert_eq!(chart.verdict(), "Of 2.00 s, 75 % went to: read, encode, write.");
     }
 }

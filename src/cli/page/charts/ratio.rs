@@ -128,7 +128,8 @@ impl Chart for RatioChart {
             let x = scale.at(tick);
             svg.line("grid", (x, top), (x, bottom));
             let text = format!("{}×", round(tick));
-            let x = x.min(width - text_width(&text) / 2.0);
+            let half = text_width(&text) / 2.0;
+            let x = x.min(width - half).max(half);
             svg.text("quiet", (x, bottom + 16.0), Anchor::Middle, &text);
         }
         svg.line("axis", (scale.at(1.0), top), (scale.at(1.0), bottom));

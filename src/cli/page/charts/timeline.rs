@@ -40,6 +40,9 @@ pub(in crate::cli::page) struct Second {
 /// More points than this cannot be told apart.
 const MOST_STRETCHES: usize = 180;
 
+/// Points are marked where there are no more than this, as a line through few hides where they are.
+const MOST_MARKED: usize = 20;
+
 /// A last second of which less than this share was measured is left out.
 const FEWEST_OF_SECOND: f64 = 0.2;
 
@@ -105,6 +108,12 @@ impl Chart for TimelineChart {
         let slowest = self.stretches.iter().min_by(|a, b| a.rate.total_cmp(&b.rate));
         let lost = slowest.map_or(0.0, |slowest| 1.0 - slowest.rate / median.max(1e-9));
         match slowest {
+            Some(slowest) if lost > 0.2 && slowest.from < 0.5 => format!(
+                "The rate began at {} queries/s, {:.0} % below its median of {}.",
+                rate(slowest.rate),
+                lost * 100.0,
+                rate(median)
+            ),
             Some(slowest) if lost > 0.2 => format!(
                 "The rate fell to {} queries/s at second {}, {:.0} % below its median of {}.",
                 rate(slowest.rate),
@@ -143,7 +152,7 @@ impl Chart for TimelineChart {
                 },
                 y: Axis { kind: ScaleKind::Linear, name, text, ticks: Vec::new() },
                 limit: None,
-                has_markers: false,
+                has_markers: self.stretches.len() <= MOST_MARKED,
             };
             plot.draw(&mut svg, width, one * index as f64, frame);
         }
