@@ -11,8 +11,8 @@ pub(super) const NARROW: f64 = 350.0;
 /// The number of classes of series, `s0` and so on.
 pub(super) const SERIES: usize = 8;
 
-/// The mean width of a character of labels, which are 12 pixels high. Some fonts are narrower, hardly any is wider.
-const CHARACTER: f64 = 7.3;
+/// How much wider bold text is.
+pub(super) const BOLD: f64 = 1.12;
 
 /// A drawing.
 #[derive(Debug)]
@@ -117,7 +117,18 @@ pub(super) fn line_class(series: usize) -> String {
 
 /// About how wide `text` is, in CSS pixels.
 pub(super) fn text_width(text: &str) -> f64 {
-    text.chars().map(|c| if is_wide(c) { 2.0 * CHARACTER } else { CHARACTER }).sum()
+    text.chars().map(character_width).sum()
+}
+
+/// About how wide `c` is in labels, which are 12 pixels high. Some fonts are narrower, hardly any is wider.
+fn character_width(c: char) -> f64 {
+    match c {
+        ' ' | '.' | ',' | ':' | ';' | 'i' | 'j' | 'l' | '\'' => 4.2,
+        'm' | 'w' | 'M' | 'W' | '@' | '%' | '×' | '−' | '+' | '=' | '<' | '>' | '…' => 11.8,
+        'a'..='z' | '0'..='9' => 7.7,
+        c if is_wide(c) => 14.0,
+        _ => 8.4,
+    }
 }
 
 /// Whether `c` is about as wide as it is high, as those of Chinese, Japanese and Korean are.
@@ -132,7 +143,7 @@ pub(super) fn shorten(text: &str, width: f64) -> String {
     }
     let mut kept = String::new();
     for c in text.chars() {
-        if text_width(&kept) + 3.0 * CHARACTER > width {
+        if text_width(&kept) + 20.0 > width {
             break;
         }
         kept.push(c);
@@ -177,6 +188,6 @@ mod tests {
         assert_eq!(shorten("copy", 100.0), "copy");
         let short = shorten("a very long name of a contender", 100.0);
         assert!(short.ends_with('…') && text_width(&short) <= 100.0, "{short}");
-        assert_eq!(text_width("東"), 2.0 * CHARACTER);
+        assert_eq!(text_width("東"), 14.0);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn evaluate(workplace: &Workplace, html: &str, width: u32, expression
              const view = frame.contentWindow, page = frame.contentDocument;
              let answer;
              try {{ answer = {expression}; }} catch (error) {{ answer = 'failed: ' + error; }}
-             document.querySelector('#answer').textContent = '{BEGIN}' + JSON.stringify(answer) + '{END}';
+             document.querySelector('#answer').textContent = '[' + '{BEGIN}' + JSON.stringify(answer) + '{END}' + ']';
          }};
          frame.srcdoc = source;
          </script>"
@@ -56,7 +56,10 @@ pub(crate) fn evaluate(workplace: &Workplace, html: &str, width: u32, expression
         .output()
         .unwrap();
     let dom = String::from_utf8_lossy(&output.stdout);
-    let answer = dom.rsplit_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(answer, _)| answer);
+    let answer = dom
+        .split_once(&format!("[{BEGIN}"))
+        .and_then(|(_, rest)| rest.split_once(&format!("{END}]")))
+        .map(|(answer, _)| answer);
     let Some(answer) = answer else {
         panic!("no answer: {dom:.2000} {}", String::from_utf8_lossy(&output.stderr))
     };
@@ -64,6 +67,7 @@ pub(crate) fn evaluate(workplace: &Workplace, html: &str, width: u32, expression
     serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
-const BEGIN: &str = "[answer[";
+/// What the answer stands between, each in brackets that the script itself does not have around it.
+const BEGIN: &str = "answer:";
 
-const END: &str = "]answer]";
+const END: &str = ":answer";

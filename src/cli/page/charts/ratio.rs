@@ -3,7 +3,7 @@
 use crate::cli::page::charts::Chart;
 use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::{Scale, ScaleKind};
-use crate::cli::page::svg::{Anchor, Svg, shorten, text_width};
+use crate::cli::page::svg::{Anchor, BOLD, Svg, shorten, text_width};
 use crate::cli::page::units::{ratio, round};
 
 /// Bars in groups, all on one logarithmic scale: each bar begins at 1, the baseline.
@@ -59,6 +59,11 @@ struct Layout {
 }
 
 impl RatioBar {
+    /// About how wide its name is: bold, if it has the first of the two colours.
+    fn name_width(&self) -> f64 {
+        text_width(&self.name) * if self.is_ours { BOLD } else { 1.0 }
+    }
+
     /// The ratio and its interval, or what stands in their place.
     fn value(&self) -> String {
         match (self.ratio, self.interval, &self.note) {
@@ -82,7 +87,7 @@ impl RatioChart {
             return Layout { is_narrow: true, left: 8.0, right: width - 8.0, width, row: 40.0 };
         }
         let widest = |texts: &mut dyn Iterator<Item = f64>, most: f64| texts.fold(0.0, f64::max).min(most);
-        let names = widest(&mut self.bars().map(|bar| text_width(&bar.name)), 230.0);
+        let names = widest(&mut self.bars().map(RatioBar::name_width), 230.0);
         let values = widest(&mut self.bars().map(|bar| text_width(&bar.value())), 190.0);
         let (left, right) = (names + 14.0, width - values - 14.0);
         Layout { is_narrow: false, left, right, width, row: 28.0 }
@@ -139,7 +144,7 @@ impl Chart for RatioChart {
         let mut y = top;
         for group in &self.groups {
             if !group.name.is_empty() {
-                svg.text("over strong", (0.0, y + 20.0), Anchor::Start, &shorten(&group.name, width));
+                svg.text("over strong", (0.0, y + 20.0), Anchor::Start, &shorten(&group.name, width / BOLD));
                 y += HEADING;
             }
             for bar in &group.bars {
@@ -197,12 +202,8 @@ fn draw_bar(svg: &mut Svg, layout: &Layout, scale: &Scale, y: f64, bar: &RatioBa
     };
     let value = shorten(&bar.value(), if layout.is_narrow { layout.width * 0.6 } else { 190.0 });
     let room = if layout.is_narrow { layout.width - text_width(&value) - 10.0 } else { layout.left - 14.0 };
-    svg.text(
-        if bar.is_ours { "over strong" } else { "over" },
-        name_at,
-        Anchor::Start,
-        &shorten(&bar.name, room + 1.0),
-    );
+    let (class, width) = if bar.is_ours { ("over strong", BOLD) } else { ("over", 1.0) };
+    svg.text(class, name_at, Anchor::Start, &shorten(&bar.name, (room + 1.0) / width));
     svg.text("over", value_at, Anchor::End, &value);
     let class = if bar.is_ours { "fill ours" } else { "fill peer" };
     let (height, one) = (if layout.is_narrow { 12.0 } else { 16.0 }, scale.at(1.0));
