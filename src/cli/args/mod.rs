@@ -30,7 +30,7 @@ Variables that are not set are looked up in .env in the current directory.
 
 Exit codes: 0 done; 1 bad data, a file or server error; 2 wrong flags or configuration;
 3 loaded, but some rows were rejected; 4 no connection, or no embedded server; 5 loaded, but
-ANALYZE, the receipt or the report failed; 6 whether rows were committed is not known; 130 interrupted."
+ANALYZE, the receipt, the page or the report failed; 6 whether rows were committed is not known; 130 interrupted."
 )]
 pub(crate) struct Cli {
     /// Flags that every command takes.

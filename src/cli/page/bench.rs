@@ -1,7 +1,5 @@
 //! What a page shows of a comparison.
 
-use std::collections::BTreeMap;
-
 use postgres_etl::statistics;
 
 use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Run, Section};
@@ -238,11 +236,11 @@ fn ratios(report: &BenchReport, title: &str, sections: &[&Section]) -> RatioChar
         name: if sections.len() > 1 { section.settings() } else { String::new() },
         bars: section.results.iter().map(|result| bar(report, section, result)).collect(),
     };
-    let baselines: BTreeMap<&str, ()> =
-        sections.iter().map(|section| (section.baseline.as_str(), ())).collect();
-    let of = match baselines.keys().copied().collect::<Vec<_>>().as_slice() {
-        [baseline] => format!("rate of {}", report.title_of(baseline)),
-        _ => "rate of each baseline".to_owned(),
+    let first = sections.first().map_or("", |section| section.baseline.as_str());
+    let of = if sections.iter().all(|section| section.baseline == first) {
+        format!("rate of {}", report.title_of(first))
+    } else {
+        "rate of each baseline".to_owned()
     };
     let unit = if sections.iter().any(|section| section.kind == "load") { "rows/s" } else { "queries/s" };
     RatioChart {

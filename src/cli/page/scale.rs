@@ -169,9 +169,9 @@ mod tests {
     #[test]
     fn values_are_where_their_scale_puts_them() {
         let linear = Scale::new(ScaleKind::Linear, [50.0], 100.0, 0.0);
-        assert_eq!([0.0, 25.0, 50.0, 70.0].map(|value| linear.at(value)), [100.0, 50.0, 0.0, 0.0]);
+        assert_eq!([0.0, 25.0, 50.0, 70.0].map(|value| linear.at(value) as i32), [100, 50, 0, 0]);
         let log = Scale::new(ScaleKind::Log, [1.0, 100.0], 0.0, 50.0);
-        assert_eq!([1.0, 10.0, 100.0, -1.0].map(|value| log.at(value).round()), [0.0, 25.0, 50.0, 0.0]);
+        assert_eq!([1.0, 10.0, 100.0, -1.0].map(|value| log.at(value).round() as i32), [0, 25, 50, 0]);
     }
 
     /// Documents may be written by anyone.

@@ -104,17 +104,18 @@ fn map(search: &SearchDocument, axes: &[AxisPart], is_rate: bool) -> HeatChart {
     chart.verdict = match chart.best() {
         Some((row, column, best)) => {
             let at = match down {
-                Some(axis) => {
+                Some(down) => {
                     format!(
                         "{} {}, {} {}",
-                        axis.setting, chart.down[row], across.setting, chart.across[column]
+                        down.setting, chart.down[row], across.setting, chart.across[column]
                     )
                 }
                 None => format!("{} {}", across.setting, chart.across[column]),
             };
-            match is_rate {
-                true => format!("The highest rate is {} queries/s, at {at}.", rate(best)),
-                false => format!("The lowest p99 is {}, at {at}.", micros(best)),
+            if is_rate {
+                format!("The highest rate is {} queries/s, at {at}.", rate(best))
+            } else {
+                format!("The lowest p99 is {}, at {at}.", micros(best))
             }
         }
         None => "Nothing was measured.".to_owned(),

@@ -8,7 +8,7 @@ use crate::support::workplace::Workplace;
 
 /// What is looked at: what is there, what overflows, what is cut off, and which text is too faint. Colours are mixed as
 /// they are painted: the backgrounds of all ancestors, and cells of the map below their text.
-const LOOK: &str = r#"(() => {
+const LOOK: &str = r"(() => {
     const shown = element => element.getClientRects().length > 0;
     const all = selector => [...page.querySelectorAll(selector)];
     all('details').forEach(details => details.open = true);
@@ -82,7 +82,7 @@ const LOOK: &str = r#"(() => {
         requests: view.performance.getEntriesByType('resource').map(entry => entry.name),
         faint, marks, outside, meeting,
     };
-})()"#;
+})()";
 
 /// Where the page is shown: the width of the window, and whether it is dark.
 fn look(workplace: &Workplace, html: &str, width: u32, is_dark: bool) -> Value {
@@ -128,8 +128,8 @@ async fn real_reports_are_legible_everywhere() {
     let mut files = Vec::new();
     for (name, rows) in [("small.csv", 100), ("a-file-with-quite-a-long-name-as-exports-have-them.csv", 3000)]
     {
-        let ids: String = (1..=rows).map(|id| format!("{id}\n")).collect();
-        workplace.write(name, format!("id\n{ids}"));
+        let ids: Vec<String> = (1..=rows).map(|id: i32| id.to_string()).collect();
+        workplace.write(name, format!("id\n{}\n", ids.join("\n")));
         for mode in ["copy", "batch", "rows"] {
             let receipt = format!("{name}-{mode}.json");
             workplace.succeed(&["load", name, "-t", table, "--truncate", "-m", mode, "--receipt", &receipt]);

@@ -39,9 +39,9 @@ impl HeatChart {
             let value = |cell: &Option<HeatCell>| cell.as_ref().map(|cell| cell.value);
             cells.iter().enumerate().filter_map(move |(column, cell)| Some((row, column, value(cell)?)))
         });
-        let better = |a: &(usize, usize, f64), b: &(usize, usize, f64)| match self.most_is_best {
-            true => a.2.total_cmp(&b.2),
-            false => b.2.total_cmp(&a.2),
+        let better = |a: &(usize, usize, f64), b: &(usize, usize, f64)| {
+            let order = a.2.total_cmp(&b.2);
+            if self.most_is_best { order } else { order.reverse() }
         };
         cells.max_by(better)
     }

@@ -85,7 +85,9 @@ impl LinePlot<'_> {
         }
         if self.has_markers {
             for (index, line) in lines.iter().enumerate() {
-                line.iter().for_each(|point| svg.marker(index, *point));
+                for point in line {
+                    svg.marker(index, *point);
+                }
             }
         }
         if at_ends {

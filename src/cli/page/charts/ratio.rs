@@ -196,9 +196,10 @@ fn draw_key(svg: &mut Svg, [ours, peers]: [&str; 2]) {
 
 /// On a phone the texts are above the bar, otherwise beside it, so that they never meet.
 fn draw_bar(svg: &mut Svg, layout: &Layout, scale: &Scale, y: f64, bar: &RatioBar) {
-    let (name_at, value_at, middle) = match layout.is_narrow {
-        true => ((0.0, y + 16.0), (layout.width, y + 16.0), y + 28.0),
-        false => ((0.0, y + 18.0), (layout.width, y + 18.0), y + 14.0),
+    let (name_at, value_at, middle) = if layout.is_narrow {
+        ((0.0, y + 16.0), (layout.width, y + 16.0), y + 28.0)
+    } else {
+        ((0.0, y + 18.0), (layout.width, y + 18.0), y + 14.0)
     };
     let value = shorten(&bar.value(), if layout.is_narrow { layout.width * 0.6 } else { 190.0 });
     let room = if layout.is_narrow { layout.width - text_width(&value) - 10.0 } else { layout.left - 14.0 };

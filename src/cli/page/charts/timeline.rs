@@ -16,6 +16,9 @@ pub(in crate::cli::page) struct TimelineChart {
     pub stretches: Vec<Stretch>,
 }
 
+/// A line, what it measures, and the texts of its ticks.
+type Panel = (Series, &'static str, fn(f64) -> String);
+
 /// A second of a run, or several.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::cli::page) struct Stretch {
@@ -69,7 +72,7 @@ impl TimelineChart {
                 p99_us: p99,
             });
         }
-        (stretches.len() > 1).then(|| TimelineChart { title, stretch: stretch as u64, stretches })
+        (stretches.len() > 1).then_some(TimelineChart { title, stretch: stretch as u64, stretches })
     }
 
     /// The rates, in ascending order.
@@ -79,7 +82,7 @@ impl TimelineChart {
         rates
     }
 
-    fn plots(&self) -> Vec<(Series, &'static str, fn(f64) -> String)> {
+    fn plots(&self) -> Vec<Panel> {
         let middle = self.stretch as f64 / 2.0;
         let rates = self.stretches.iter().map(|stretch| (stretch.from + middle, stretch.rate)).collect();
         let p99s: Vec<(f64, f64)> = self
@@ -87,7 +90,7 @@ impl TimelineChart {
             .iter()
             .filter_map(|stretch| Some((stretch.from + middle, stretch.p99_us?)))
             .collect();
-        let mut plots: Vec<(Series, &str, fn(f64) -> String)> =
+        let mut plots: Vec<Panel> =
             vec![(Series { name: "rate".to_owned(), points: rates }, "queries/s", round)];
         if !p99s.is_empty() {
             let name = "99th percentile of the response time";
