@@ -438,7 +438,7 @@ fn figures(report: &BenchReport, result: &ContenderResult) -> [String; 15] {
     };
     let size = |value: f64| bytes(value as u64);
     let times = |value: f64| format!("{}×", ratio(value));
-    let interval = result.ratio_interval.map(|(low, high)| format!("{}–{}", times(low), times(high)));
+    let interval = result.ratio_interval.map(|(low, high)| format!("{}–{}", ratio(low), times(high)));
     let rates = [result.rate.median, result.rate.min, result.rate.max];
     let [middle, least, most] = rates.map(|value| if runs.is_empty() { nothing() } else { rate(value) });
     [

@@ -115,6 +115,19 @@ fn a_comparison_is_legible_everywhere() {
     workplace.write("bench.json", BENCH);
     workplace.succeed(&["report", "bench.json", "--html", "page.html"]);
     check(&workplace, &workplace.read("page.html"), 8);
+    assert_eq!(chromium::console(&workplace, "page.html"), Vec::<String>::new());
+    // A script in a page would not run, and a picture would not be asked for.
+    let policy = workplace.read("page.html").replace(
+        "<main>",
+        "<main><script>document.body.textContent = ''</script><img src='http://127.0.0.1:1/x.png'/>",
+    );
+    workplace.write("forbidden.html", policy);
+    let console = chromium::console(&workplace, "forbidden.html");
+    assert_eq!(
+        console.iter().filter(|line| line.contains("Content Security Policy")).count(),
+        2,
+        "{console:#?}"
+    );
 }
 
 /// Real reports, several of them together, with long names.

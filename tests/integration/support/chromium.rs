@@ -46,12 +46,8 @@ pub(crate) fn evaluate(workplace: &Workplace, html: &str, width: u32, expression
          </script>"
     );
     let path = workplace.write("browser/page.html", outer);
-    let profile = workplace.path("browser/profile");
-    fs::create_dir_all(&profile).unwrap();
-    let output = Command::new("chromium")
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"])
-        .args(["--disable-dev-shm-usage", "--virtual-time-budget=10000", "--window-size=1400,1000"])
-        .arg(format!("--user-data-dir={}", profile.display()))
+    let output = headless(workplace)
+        .args(["--dump-dom", "--virtual-time-budget=10000"])
         .arg(format!("file://{}", path.display()))
         .output()
         .unwrap();
@@ -65,6 +61,34 @@ pub(crate) fn evaluate(workplace: &Workplace, html: &str, width: u32, expression
     };
     let answer = answer.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+/// What Chromium has to say on its console of the file `name`, line by line.
+pub(crate) fn console(workplace: &Workplace, name: &str) -> Vec<String> {
+    let output = headless(workplace)
+        .args(["--dump-dom", "--enable-logging=stderr"])
+        .arg(format!("file://{}", workplace.path(name).display()))
+        .output()
+        .unwrap();
+    assert!(output.stdout.ends_with(b"</html>\n"), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = String::from_utf8_lossy(&output.stderr);
+    log.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect()
+}
+
+/// Chromium without a window, with a profile of its own.
+fn headless(workplace: &Workplace) -> Command {
+    let profile = workplace.path("browser/profile");
+    fs::create_dir_all(&profile).unwrap();
+    let mut command = Command::new("chromium");
+    command.args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-dev-shm-usage",
+    ]);
+    command.arg("--window-size=1400,1000").arg(format!("--user-data-dir={}", profile.display()));
+    command
 }
 
 /// What the answer stands between, each in brackets that the script itself does not have around it.

@@ -162,6 +162,23 @@ impl Chart for LatencyChart {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::page::svg::WIDE;
+
+    /// A curve may end between two percentiles that are marked.
+    #[test]
+    fn a_curve_is_drawn_to_its_end() {
+        let counts: Vec<(u64, u64)> = (1..=30_000).map(|micros| (micros * 1000, 1)).collect();
+        let curve = LatencyCurve::from_counts("run".into(), &counts);
+        assert!(curve.percentiles.last().is_some_and(|(share, _)| (0.9991..0.9999).contains(share)));
+        let last = curve.percentiles.len() - 1;
+        let chart = LatencyChart { title: String::new(), curves: vec![curve] };
+        let drawn = chart.draw(WIDE).finish("wide", "f", "", "");
+        let path = drawn.split("line s0").nth(1).unwrap().split("d=\"M").nth(1).unwrap();
+        let path: Vec<&str> = path.split('"').next().unwrap().split('L').collect();
+        let places: Vec<f64> =
+            path.iter().map(|point| point.split(' ').next().unwrap().parse().unwrap()).collect();
+        assert!(places.len() == last + 1 && places.is_sorted_by(|a, b| a < b), "{places:?}");
+    }
 
     #[test]
     fn a_curve_has_the_percentiles_of_its_counts() {

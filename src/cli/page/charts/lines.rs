@@ -18,7 +18,7 @@ pub(super) struct Axis<'a> {
     pub name: &'a str,
     /// The text of a tick.
     pub text: fn(f64) -> String,
-    /// The ticks; empty to have them chosen.
+    /// The ticks, from the beginning of the axis; empty to have them chosen.
     pub ticks: Vec<f64>,
 }
 
@@ -73,7 +73,10 @@ impl LinePlot<'_> {
         let frame = Frame { left, top: top + 26.0, right: width - right, bottom: top + 26.0 + plot };
         let y = y(frame.bottom, frame.top);
         let x = match self.x.ticks.as_slice() {
-            [first, .., last] => Scale::exact(*first, *last, frame.left, frame.right),
+            [first, .., last] => {
+                let end = self.values(|(x, _)| x).fold(*last, f64::max);
+                Scale::exact(*first, end, frame.left, frame.right)
+            }
             _ => Scale::new(self.x.kind, self.values(|(x, _)| x), frame.left, frame.right),
         };
         svg.text("quiet", (0.0, top + 13.0), Anchor::Start, self.y.name);

@@ -167,7 +167,7 @@ impl Chart for RatioChart {
                     group => format!("{group}: {}", bar.name),
                 };
                 let times = |value: f64| format!("{}×", ratio(value));
-                let interval = bar.interval.map(|(low, high)| format!("{}–{}", times(low), times(high)));
+                let interval = bar.interval.map(|(low, high)| format!("{}–{}", ratio(low), times(high)));
                 let nothing = || NOTHING.to_owned();
                 table.row([
                     name,
