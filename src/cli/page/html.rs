@@ -37,38 +37,49 @@ impl Table {
         let mut html = format!(
             r#"<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption><thead><tr>"#
         );
-        for (index, head) in self.head.iter().enumerate() {
-            let example = self.rows.iter().filter_map(|row| row.get(index)).find(|cell| *cell != NOTHING);
-            let class = class_of(example.map_or("", String::as_str));
+        let classes: Vec<&str> = (0..self.head.len()).map(|index| self.class_of(index)).collect();
+        for (head, class) in self.head.iter().zip(&classes) {
             let _ = write!(html, r#"<th scope="col"{class}>{}</th>"#, escape(head));
         }
         html += "</tr></thead><tbody>";
         for row in &self.rows {
             html += "<tr>";
-            for (index, cell) in row.iter().enumerate() {
+            for (index, (cell, class)) in row.iter().zip(&classes).enumerate() {
                 let text = escape(cell);
                 let _ = match index {
                     0 => write!(html, r#"<th scope="row">{text}</th>"#),
-                    _ => write!(html, "<td{}>{text}</td>", class_of(cell)),
+                    _ => write!(html, "<td{class}>{text}</td>"),
                 };
             }
             html += "</tr>";
         }
         html + "</tbody></table></div>"
     }
+
+    /// Columns of numbers are aligned on the right, those of long texts are folded.
+    fn class_of(&self, column: usize) -> &'static str {
+        let cells = || self.rows.iter().filter_map(|row| row.get(column)).filter(|cell| !cell.is_empty());
+        if column > 0 && cells().next().is_some() && cells().all(|cell| is_number(cell)) {
+            r#" class="number""#
+        } else if cells().any(|cell| cell.len() > LONGEST_SHORT) {
+            r#" class="long""#
+        } else {
+            ""
+        }
+    }
 }
+
+/// Longer texts are folded.
+const LONGEST_SHORT: usize = 32;
 
 /// What stands for a value that is not there.
 pub(super) const NOTHING: &str = "–";
 
-/// Numbers are aligned on the right, short values kept on one line.
-fn class_of(cell: &str) -> &'static str {
-    let is_number = cell.starts_with(|c: char| c.is_ascii_digit() || c == '−') || cell == NOTHING;
-    match cell.len() {
-        ..40 if is_number => r#" class="number""#,
-        ..32 => "",
-        _ => r#" class="long""#,
-    }
+/// Whether `cell` is a number, with its unit, or stands for one that is not there.
+fn is_number(cell: &str) -> bool {
+    let letters = cell.chars().filter(|c| c.is_alphabetic()).count();
+    let begins = cell.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '−' | '+' | '<'));
+    cell == NOTHING || (begins && letters <= "bytes".len())
 }
 
 impl Page {

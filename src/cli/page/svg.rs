@@ -123,7 +123,7 @@ pub(super) fn text_width(text: &str) -> f64 {
 /// About how wide `c` is in labels, which are 12 pixels high. Some fonts are narrower, hardly any is wider.
 fn character_width(c: char) -> f64 {
     match c {
-        ' ' | '.' | ',' | ':' | ';' | 'i' | 'j' | 'l' | '\'' => 4.2,
+        ' ' | '\u{a0}' | '.' | ',' | ':' | ';' | 'i' | 'j' | 'l' | '\'' => 4.2,
         'm' | 'w' | 'M' | 'W' | '@' | '%' | '×' | '−' | '+' | '=' | '<' | '>' | '…' => 11.8,
         'a'..='z' | '0'..='9' => 7.7,
         c if is_wide(c) => 14.0,

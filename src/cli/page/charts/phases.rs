@@ -45,17 +45,18 @@ impl PhasesOfLoad {
     }
 }
 
-/// A share as a percentage; what is there is not called nothing.
+/// A share as a percentage, which is not torn apart at the end of a line; what is there is not called nothing.
 fn percent(share: f64) -> String {
-    match share * 100.0 {
-        0.0 => "0 %".to_owned(),
-        ..0.1 => "<0.1 %".to_owned(),
-        percent @ ..1.0 => format!("{percent:.1} %"),
-        percent => format!("{percent:.0} %"),
-    }
+    let number = match share * 100.0 {
+        0.0 => "0".to_owned(),
+        ..0.1 => "<0.1".to_owned(),
+        percent @ ..1.0 => format!("{percent:.1}"),
+        percent => format!("{percent:.0}"),
+    };
+    number + "\u{a0}%"
 }
 
-/// The height of the key, where the names of the phases need so many lines at `width`.
+/// The phases on each line of the key, as many as there is room for at `width`.
 fn key_lines(width: f64) -> Vec<Vec<usize>> {
     let mut lines: Vec<Vec<usize>> = vec![Vec::new()];
     let mut used = 0.0;
@@ -173,7 +174,7 @@ mod tests {
     fn a_small_share_is_not_called_nothing() {
         assert_eq!(
             [0.0, 0.0004, 0.004, 0.7234, 1.0].map(percent),
-            ["0 %", "<0.1 %", "0.4 %", "72 %", "100 %"]
+            ["0\u{a0}%", "<0.1\u{a0}%", "0.4\u{a0}%", "72\u{a0}%", "100\u{a0}%"]
         );
     }
 
@@ -181,6 +182,6 @@ mod tests {
     fn the_verdict_names_the_longest_phase() {
         let load = PhasesOfLoad { name: "copy".into(), seconds: [0.25, 1.5, 0.25, 0.0, 0.0] };
         let chart = PhasesChart { title: String::new(), loads: vec![load] };
-        assert_eq!(chart.verdict(), "Of 2.00 s, 75 % went to: read, encode, write.");
+        assert_eq!(chart.verdict(), "Of 2.00 s, 75\u{a0}% went to: read, encode, write.");
     }
 }
