@@ -5,5 +5,6 @@ mod bench;
 pub(crate) mod commands;
 mod config;
 mod exit;
+mod page;
 mod render;
 mod terminal;

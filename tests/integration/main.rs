@@ -8,6 +8,7 @@ mod csv;
 mod encode;
 mod examples;
 mod load;
+mod page;
 mod postgres;
 mod query;
 mod support;

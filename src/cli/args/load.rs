@@ -66,6 +66,9 @@ pub(crate) struct Load {
     /// Write the report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
+    /// Write the report to this file, as a page with charts, if the load succeeds
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Create the table if it does not exist, with types that fit all of the file's values, and without a key
     #[arg(long, help_heading = "Columns and tables")]
     pub create: bool,

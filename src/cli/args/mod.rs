@@ -32,7 +32,7 @@ Variables that are not set are looked up in .env in the current directory.
 
 Exit codes: 0 done; 1 bad data, a file or server error; 2 wrong flags or configuration;
 3 loaded, but some rows were rejected; 4 no connection, or no embedded server; 5 loaded, but
-ANALYZE, the receipt or the report failed; 6 whether rows were committed is not known; 130 interrupted."
+ANALYZE, the receipt, the page or the report failed; 6 whether rows were committed is not known; 130 interrupted."
 )]
 pub(crate) struct Cli {
     /// Flags that every command takes.
@@ -97,6 +97,7 @@ pub(crate) enum Command {
     Query(Box<Query>),
     Check(Box<Check>),
     Bench(Bench),
+    Report(Report),
     Server(Server),
     /// Print a completion script for a shell, or install it
     Completions {
@@ -133,6 +134,24 @@ pub(crate) struct Generate {
     /// Keep accents and other non-ASCII letters in place names: São Paulo, not Sao Paulo
     #[arg(long)]
     pub unicode: bool,
+}
+
+/// Make a page with charts from reports
+///
+/// The page is one HTML file that needs nothing else: no network, no script. Under each chart is the table of its data.
+/// Each report is recognised by its content.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl report bench.json --html bench.html
+  postgres-etl report before.json after.json --html both.html    saved runs, compared")]
+pub(crate) struct Report {
+    /// JSON documents: what bench, load and query print with --json, receipts, and saved runs
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// File to write the page to
+    #[arg(long, value_name = "FILE")]
+    pub html: PathBuf,
 }
 
 /// Start, stop or inspect the embedded server

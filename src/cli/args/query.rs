@@ -125,6 +125,9 @@ pub(crate) struct Query {
     /// Measure the rate only, no latencies, to see what measuring them costs
     #[arg(long, help_heading = "What is reported")]
     pub no_latency: bool,
+    /// Write the report to this file too, as a page with charts
+    #[arg(long, value_name = "FILE", help_heading = "What is reported")]
+    pub html: Option<PathBuf>,
 
     /// Run every combination of one or two settings, and draw a map: connections=1,2,4 pipeline-depth=1,8
     /// rate=100,200; workload names must come before it

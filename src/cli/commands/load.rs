@@ -17,6 +17,7 @@ use crate::cli::args;
 use crate::cli::commands::{Context, generate};
 use crate::cli::config::LoadCommand;
 use crate::cli::exit;
+use crate::cli::page::{Document, PageFile};
 use crate::cli::render::{Failure, Report};
 use crate::cli::terminal::progress_bar::ProgressLine;
 
@@ -26,8 +27,10 @@ use crate::cli::terminal::progress_bar::ProgressLine;
 /// When the flags are wrong, or the file was not loaded.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8> {
     let planned = plan(context, flags).await;
-    let LoadCommand { options, ddl_only, receipt, .. } =
+    let LoadCommand { options, ddl_only, receipt, html, .. } =
         planned.inspect_err(|error| replace_receipt(flags.receipt.as_deref(), error))?;
+    let page = html.filter(|_| !ddl_only).map(|path| PageFile::open(&path)).transpose();
+    let page = page.inspect_err(|error| replace_receipt(flags.receipt.as_deref(), error))?;
     let progress = Arc::new(context.progress());
     let mut receipt = match receipt.filter(|_| !ddl_only) {
         Some(path) => Some(Receipt::begin(path, &options, &progress)?),
@@ -45,8 +48,12 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
     };
     let Done { report, has_header, closed } = done;
     // The receipt first: it must not depend on who reads standard output.
-    let afterwards =
-        [receipt.map_or(Ok(()), |receipt| receipt.finish(&report)), context.print(&report), closed];
+    let afterwards = [
+        receipt.map_or(Ok(()), |receipt| receipt.finish(&report)),
+        page.map_or(Ok(()), |page| page.write(&[Document::from_report(&report)]).map(|_| ())),
+        context.print(&report),
+        closed,
+    ];
     let failed = report.failed_afterwards.iter().cloned();
     let failed: Vec<String> =
         failed.chain(afterwards.into_iter().filter_map(Result::err).map(|error| error.to_string())).collect();
@@ -76,7 +83,7 @@ async fn plan(context: &Context<'_>, flags: &args::Load) -> Result<LoadCommand> 
         context.note(&format!("{path} does not exist: generating it, as [generate] says"));
         context.note(&generate::generate(context, generated).await?.text());
     }
-    check_outputs(&command.options, command.receipt.as_deref())?;
+    check_outputs(&command)?;
     Ok(command)
 }
 
@@ -186,7 +193,8 @@ async fn load(
 }
 
 /// Check that no output replaces an input, a device, or another output.
-fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
+fn check_outputs(command: &LoadCommand) -> Result<()> {
+    let LoadCommand { options, receipt, html, .. } = command;
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     // One at a time, so that a missing file leaves the others protected.
     let found = options.input.paths.iter().flat_map(|name| Inputs::expand(std::slice::from_ref(name)));
@@ -199,7 +207,8 @@ fn check_outputs(options: &LoadOptions, receipt: Option<&Path>) -> Result<()> {
         .collect();
     let log = log_path(&options.rejects);
     let outputs = [
-        ("--receipt", receipt),
+        ("--receipt", receipt.as_deref()),
+        ("--html", html.as_deref()),
         ("--rejects", Some(options.rejects.as_path()).filter(|_| options.max_rejects.allows_any())),
         ("--rejects", Some(log.as_path()).filter(|_| options.max_rejects.allows_any())),
     ];

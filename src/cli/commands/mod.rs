@@ -6,6 +6,7 @@ mod documentation;
 mod generate;
 mod load;
 mod query;
+mod report;
 mod server;
 
 mod interrupt;
@@ -108,6 +109,7 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
         Command::Query(flags) => query::run(context, flags).await,
         Command::Check(flags) => check::run(context, flags).await,
         Command::Bench(flags) => bench::run(context, flags).await,
+        Command::Report(flags) => report::run(context, flags),
         Command::Server(flags) => server::run(context, flags.action).await,
         Command::Completions { shell, install } => documentation::completions(context, *shell, *install),
         Command::Man => documentation::man(),
@@ -122,6 +124,7 @@ impl Command {
             Command::Query(_) => "query",
             Command::Check(_) => "check",
             Command::Bench(_) => "bench",
+            Command::Report(_) => "report",
             Command::Server(_) => "server",
             Command::Completions { .. } => "completions",
             Command::Man => "man",

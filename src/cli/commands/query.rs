@@ -11,6 +11,7 @@ use crate::cli::args;
 use crate::cli::commands::{Context, say};
 use crate::cli::config::QueryCommand;
 use crate::cli::exit;
+use crate::cli::page::{Document, PageFile};
 use crate::cli::render::{Failure, Report as _};
 use crate::cli::terminal::live_view::LiveView;
 
@@ -20,11 +21,12 @@ use crate::cli::terminal::live_view::LiveView;
 /// When the flags are wrong, or the run could not be made. Failed queries, wrong results and a failed comparison make
 /// the exit code 1.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8> {
-    let QueryCommand { options, save, against } = context.config.query(flags)?;
+    let QueryCommand { options, save, html, against } = context.config.query(flags)?;
     let max_errors = options.max_errors;
     let meter = Meter::new(options)?;
     context.config.check_pool(meter.connections_needed())?;
     let save = save.as_deref().map(SaveFile::open).transpose()?;
+    let page = html.as_deref().map(PageFile::open).transpose()?;
     let database = context.database().await?;
     let other = match &against {
         Some(url) => Some(context.other_database(url).await?),
@@ -39,7 +41,8 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
     let outcome = result?;
     // What was measured is printed first, as the only document, whatever else goes wrong; errors follow on standard
     // error.
-    let Printed { interrupted, failures, not_saved } = print(context, &outcome, max_errors, save)?;
+    let Printed { interrupted, failures, not_saved, not_drawn } =
+        print(context, &outcome, max_errors, save, page)?;
     if interrupted || progress.is_cancelled() {
         say(match (interrupted, &outcome) {
             (true, MeterOutcome::Runs(..)) => "interrupted: the report covers the runs that were complete",
@@ -52,7 +55,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
         say(&format!("error: {failure}"));
     }
     // A run that ended early is not saved; that closing fails too is a consequence.
-    if let Some(error) = outcome.ended_by().or(not_saved).or(closed.err()) {
+    if let Some(error) = outcome.ended_by().or(not_saved).or(not_drawn).or(closed.err()) {
         say(&Failure::new("query", &error).text());
         return Ok(exit::code(error.kind()));
     }
@@ -90,33 +93,41 @@ struct Printed {
     failures: Vec<String>,
     /// Why the runs could not be saved; `None` if they were, or were not to be.
     not_saved: Option<Error>,
+    /// Why the page could not be written; `None` if it was, or was not to be.
+    not_drawn: Option<Error>,
 }
 
-/// Print the report of `outcome`, and save its runs.
+/// Print the report of `outcome`, save its runs, and draw its page.
 fn print(
     context: &Context<'_>,
     outcome: &MeterOutcome,
     max_errors: Option<u64>,
     save: Option<SaveFile>,
+    page: Option<PageFile>,
 ) -> Result<Printed> {
-    let (interrupted, failures, saved) = match outcome {
+    // What would be empty would replace a complete page.
+    let (interrupted, failures, saved, document) = match outcome {
         MeterOutcome::Search(report) => {
             context.print(&**report)?;
             let interrupted =
                 report.ended_by.as_ref().is_some_and(|error| error.kind() == ErrorKind::Interrupted);
-            (interrupted, report.failures(max_errors), None)
+            let has_results = report.points.iter().any(|point| point.queries_per_second > 0.0);
+            let document = has_results.then(|| Document::from_report(&**report));
+            (interrupted, report.failures(max_errors), None, document)
         }
         MeterOutcome::Runs(report, saved) => {
             context.print(&**report)?;
             let saved = saved.clone().filter(|_| report.is_complete());
-            (report.interrupted, report.failures(max_errors), saved)
+            let document = (!report.runs.is_empty()).then(|| Document::from_report(&**report));
+            (report.interrupted, report.failures(max_errors), saved, document)
         }
         MeterOutcome::Run(report, saved) => {
             context.print(&**report)?;
             let is_complete =
                 !report.interrupted && report.ended_by.is_none() && report.queries > report.errors;
+            let document = (report.queries > report.errors).then(|| Document::from_run(report, saved));
             let saved = is_complete.then(|| SavedRuns::from((**saved).clone()));
-            (report.interrupted, report.failures(max_errors), saved)
+            (report.interrupted, report.failures(max_errors), saved, document)
         }
     };
     let not_saved = match (save, saved) {
@@ -128,5 +139,6 @@ fn print(
         }
         (None, _) => None,
     };
-    Ok(Printed { interrupted, failures, not_saved })
+    let not_drawn = page.zip(document).and_then(|(page, document)| page.write(&[document]).err());
+    Ok(Printed { interrupted, failures, not_saved, not_drawn })
 }

@@ -29,6 +29,8 @@ pub(crate) struct LoadCommand {
     pub(crate) ddl_only: bool,
     /// The file that gets the report, as JSON.
     pub(crate) receipt: Option<PathBuf>,
+    /// The file that gets the report, as a page.
+    pub(crate) html: Option<PathBuf>,
 }
 
 impl Config {
@@ -75,7 +77,8 @@ impl Config {
         if !is_null {
             options.check()?;
         }
-        Ok(LoadCommand { options, generate, ddl_only: flags.ddl_only, receipt: flags.receipt.clone() })
+        let (receipt, html) = (flags.receipt.clone(), flags.html.clone());
+        Ok(LoadCommand { options, generate, ddl_only: flags.ddl_only, receipt, html })
     }
 
     /// The table that mode `null` encodes for, called `wanted`.

@@ -17,6 +17,8 @@ pub(crate) struct QueryCommand {
     pub(crate) save: Option<PathBuf>,
     /// The URL of the other server; `None` if all runs are on the same.
     pub(crate) against: Option<String>,
+    /// The file to write the page to.
+    pub(crate) html: Option<PathBuf>,
 }
 
 impl Config {
@@ -64,7 +66,8 @@ impl Config {
         options.fail_if.clone_from(&flags.fail_if);
         refuse_flags(flags, options.search.is_some())?;
         options.check()?;
-        Ok(QueryCommand { options, save: flags.save.clone(), against: flags.against.clone() })
+        let (save, html, against) = (flags.save.clone(), flags.html.clone(), flags.against.clone());
+        Ok(QueryCommand { options, save, html, against })
     }
 
     /// The workloads that `flags` ask for.

@@ -18,6 +18,9 @@ async fn json_documents_keep_their_shape() {
     }
     insta::assert_snapshot!("query", shape_of(&query));
     insta::assert_snapshot!("check", shape(&workplace.succeed(&["check", "people.csv", "--json"])));
+    workplace.succeed(&["load", "people.csv", "--truncate", "--receipt", "load.json"]);
+    let report = ["report", "load.json", "--html", "load.html", "--json"];
+    insta::assert_snapshot!("report", shape(&workplace.succeed(&report)));
     let failed = workplace.run(&["load", "nothing.csv", "--json"]);
     assert_eq!(failed.status.code(), Some(1));
     insta::assert_snapshot!("error", shape(&failed));

@@ -17,6 +17,7 @@ use postgres_etl::postgres::embedded::{self, Options};
 use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
+pub(crate) mod chromium;
 pub(crate) mod load;
 pub(crate) mod pgbouncer;
 pub(crate) mod proxy;

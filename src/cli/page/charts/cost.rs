@@ -1,0 +1,125 @@
+//! The cost of a row by the number of rows, log–log: level where the time grows as the rows do.
+
+use postgres_etl::statistics::power_law;
+
+use crate::cli::page::charts::Chart;
+use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
+use crate::cli::page::html::{NOTHING, Table};
+use crate::cli::page::scale::ScaleKind;
+use crate::cli::page::svg::Svg;
+use crate::cli::page::units::{compact, count, round_micros, signed, small_micros};
+
+/// A line for each way to load.
+#[derive(Debug)]
+pub(in crate::cli::page) struct CostChart {
+    pub title: String,
+    pub ways: Vec<CostOfWay>,
+}
+
+/// The cost of a row, by number of rows.
+#[derive(Debug, Clone)]
+pub(in crate::cli::page) struct CostOfWay {
+    pub name: String,
+    /// Numbers of rows, and microseconds a row, in ascending order.
+    pub costs: Vec<(f64, f64)>,
+}
+
+impl CostOfWay {
+    /// The exponent by which the cost of a row changes with the number of rows; 0 if it does not.
+    fn slope(&self) -> Option<f64> {
+        power_law(&self.costs).map(|law| law.exponent)
+    }
+
+    fn named(&self) -> String {
+        match self.slope() {
+            Some(slope) => format!("{}, slope {}", self.name, signed(slope)),
+            None => self.name.clone(),
+        }
+    }
+
+    /// With its slope first, as long names are shortened.
+    fn label(&self) -> String {
+        match self.slope() {
+            Some(slope) => format!("{}  {}", signed(slope), self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+impl CostChart {
+    /// Every number of rows.
+    fn sizes(&self) -> Vec<f64> {
+        let mut sizes: Vec<f64> = self.ways.iter().flat_map(|way| &way.costs).map(|cost| cost.0).collect();
+        sizes.sort_by(f64::total_cmp);
+        sizes.dedup();
+        sizes
+    }
+}
+
+impl Chart for CostChart {
+    fn title(&self) -> String {
+        self.title.clone()
+    }
+
+    fn verdict(&self) -> String {
+        let Some(largest) = self.sizes().last().copied() else { return "Nothing was measured.".to_owned() };
+        let at_largest = |way: &CostOfWay| {
+            let cost = way.costs.iter().find(|cost| cost.0.total_cmp(&largest).is_eq())?;
+            Some((way.named(), cost.1))
+        };
+        let cheapest = self.ways.iter().filter_map(at_largest).min_by(|a, b| a.1.total_cmp(&b.1));
+        let Some((name, cost)) = cheapest else { return "Nothing was measured.".to_owned() };
+        format!(
+            "At {} rows the cheapest is {name}: {} a row; a negative slope means that rows get cheaper the more there are.",
+            count(largest as u64),
+            small_micros(cost)
+        )
+    }
+
+    fn description(&self) -> String {
+        let names: Vec<String> = self.ways.iter().map(CostOfWay::named).collect();
+        format!(
+            "Lines between logarithmic axes: the time for each row, by number of rows. {}.",
+            names.join("; ")
+        )
+    }
+
+    fn draw(&self, width: f64) -> Svg {
+        let series: Vec<Series> =
+            self.ways.iter().map(|way| Series { name: way.label(), points: way.costs.clone() }).collect();
+        let plot = LinePlot {
+            series: &series,
+            x: Axis { kind: ScaleKind::Log, name: "rows, logarithmic", text: compact, ticks: Vec::new() },
+            y: Axis {
+                kind: ScaleKind::Log,
+                name: "time for each row, logarithmic; each line with its slope",
+                text: round_micros,
+                ticks: Vec::new(),
+            },
+            limit: None,
+            has_markers: true,
+        };
+        let frame = if Svg::is_narrow(width) { 240.0 } else { 320.0 };
+        let mut svg = Svg::new(width, plot.height(width, frame));
+        plot.draw(&mut svg, width, 0.0, frame);
+        svg
+    }
+
+    fn table(&self) -> Table {
+        let sizes = self.sizes();
+        let mut table = Table::new("Time for each row, and its slope", [""]);
+        table.head.extend(sizes.iter().map(|size| format!("{} rows", count(*size as u64))));
+        table.head.push("slope".to_owned());
+        let nothing = || NOTHING.to_owned();
+        for way in &self.ways {
+            let mut row = vec![way.name.clone()];
+            row.extend(sizes.iter().map(|size| {
+                let cost = way.costs.iter().find(|cost| cost.0.total_cmp(size).is_eq());
+                cost.map_or_else(nothing, |cost| small_micros(cost.1))
+            }));
+            row.push(way.slope().map_or_else(nothing, signed));
+            table.rows.push(row);
+        }
+        table
+    }
+}

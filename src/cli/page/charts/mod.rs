@@ -1,0 +1,31 @@
+//! The charts, one file each. Each is drawn twice, for wide windows and for phones, and says in a sentence what it shows.
+
+pub(super) mod cost;
+pub(super) mod heat;
+pub(super) mod latency;
+mod lines;
+pub(super) mod phases;
+pub(super) mod ratio;
+pub(super) mod tail;
+pub(super) mod timeline;
+
+use crate::cli::page::html::Table;
+use crate::cli::page::svg::Svg;
+
+/// A chart, with everything that stands around it.
+pub(super) trait Chart {
+    /// What is shown.
+    fn title(&self) -> String;
+
+    /// What it shows, in one sentence.
+    fn verdict(&self) -> String;
+
+    /// How it is drawn, for those who cannot see it.
+    fn description(&self) -> String;
+
+    /// The drawing, `width` CSS pixels wide.
+    fn draw(&self, width: f64) -> Svg;
+
+    /// The data.
+    fn table(&self) -> Table;
+}

@@ -1,0 +1,246 @@
+//! Pages of small documents: well-formed, self-contained, and without markup of the documents' own.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::bench::report::BenchReport;
+
+const BENCH: &str = include_str!("../../../tests/integration/page/bench.json");
+
+/// Text that would be markup, a script or a request if it were not escaped.
+const HOSTILE: &str = r#"<script>alert("1")</script>&'"><img src=x onerror=y>]]>"#;
+
+fn bench() -> BenchReport {
+    serde_json::from_str(BENCH).unwrap()
+}
+
+fn run() -> Value {
+    let times = json!({"mean": 210.0, "p50": 180.0, "p90": 350.0, "p95": 420.0, "p99": 900.0, "p999": 2100.0, "max": 5e3});
+    let second = |number: u64| json!({"second": number, "answered": 5000 - number, "errors": 0, "p50_us": 1.0, "p99_us": 900.0});
+    json!({
+        "command": "query", "interrupted": false, "ended_by": null,
+        "workloads": [{"name": "by-id", "statements": [{"sql": "SELECT 1"}], "answered": 25_000, "errors": 0, "response_us": times}],
+        "queries": 25_000, "errors": 0, "seconds": 5.0, "queries_per_second": 5000.0, "rate_interval": {"low": 4900.0, "high": 5100.0},
+        "response_us": times, "service_us": null, "waiting_us": times, "server_us": times,
+        "series": (0..5).map(second).collect::<Vec<_>>(),
+        "load": {"connections": 4, "pipeline_depth": 8, "rate": null},
+        "bound": {"sentence": "the server used all cores"}, "table": {"name": "persons", "rows": 1000},
+        "server": {"version": "17.2", "address": null, "pooler": false},
+        "comparison": {"baseline": "before.json", "different_settings": ["seed 2 (baseline 1)"], "ratios": [
+            {"figure": "rate", "baseline": 4000.0, "now": 5000.0, "ratio": 1.25, "interval": {"low": 1.2, "high": 1.3}, "significant": true},
+            {"figure": "p99", "baseline": 890.0, "now": 900.0, "ratio": 1.01, "interval": null, "significant": false},
+        ]},
+    })
+}
+
+fn load() -> Value {
+    json!({
+        "command": "load", "mode": "copy", "table": "persons", "path": "persons.csv", "rows_read": 1000, "rows_loaded": 999,
+        "rows_rejected": 1, "seconds": 0.5, "failed_afterwards": ["ANALYZE failed"],
+        "phases": {"prepare_seconds": 0.1, "write_seconds": 0.3, "finish_seconds": 0.0, "commit_seconds": 0.1, "analyze_seconds": 0.2},
+        "files": [{"path": "persons.csv", "bytes": 5000, "sha256": "00ff"}],
+        "columns": [{"name": "id", "type": "integer", "format": "binary", "text_from": null}],
+        "server": {"version": "17.2"},
+    })
+}
+
+fn search(axes: &Value, rate: Option<f64>) -> Value {
+    let point = |connections: u64, depth: u64| {
+        json!({"connections": connections, "pipeline_depth": depth, "rate": rate.map(|rate| rate * connections as f64),
+               "queries_per_second": connections * depth * 1000, "mean_us": 90.0, "p99_us": 100 * depth, "errors": 0,
+               "kept": true, "held": null, "bound": "client"})
+    };
+    json!({"command": "query", "search": "sweep", "workloads": ["by-id"], "axes": axes,
+           "points": [point(1, 1), point(1, 8), point(4, 1), point(4, 8)],
+           "p99_bound_us": rate.map(|_| 500.0), "highest_rate": rate, "ended_by": null, "server": {}})
+}
+
+fn page(documents: &[Value]) -> String {
+    let documents: Vec<Document> = documents.iter().map(Document::from_report).collect();
+    render(&documents).0
+}
+
+fn bench_page(report: &BenchReport) -> String {
+    render(&[Document::from_bench(report)]).0
+}
+
+/// Every string of `value` with hostile text after it, except where the kind of document is said.
+fn poisoned(value: &mut Value) {
+    match value {
+        Value::String(text) => text.push_str(HOSTILE),
+        Value::Array(items) => items.iter_mut().for_each(poisoned),
+        Value::Object(map) => {
+            let kinds = ["command", "kind", "contender", "baseline", "name", "setting"];
+            map.iter_mut()
+                .filter(|(key, _)| !kinds.contains(&key.as_str()))
+                .for_each(|(_, value)| poisoned(value));
+        }
+        _ => {}
+    }
+}
+
+/// Check that `page` is well-formed: tags are balanced, attributes are quoted and differ, references are known.
+fn check_well_formed(page: &str) {
+    let (mut open, mut rest) = (Vec::new(), page.strip_prefix("<!DOCTYPE html>").unwrap());
+    let mut ids = std::collections::BTreeSet::new();
+    while let Some(at) = rest.find('<') {
+        check_text(&rest[..at]);
+        let (tag, after) = rest[at + 1..].split_once('>').expect("a tag is closed");
+        rest = after;
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "before {rest:.80}");
+            continue;
+        }
+        let (tag, is_empty) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
+        let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "{name}");
+        for (name, value) in attributes_of(attributes) {
+            check_text(value);
+            assert!(!name.starts_with("on"), "{tag}");
+            if name == "id" {
+                assert!(ids.insert(value), "{value} is the id of several elements");
+            }
+        }
+        if name == "style" {
+            rest = rest.split_once("</style>").expect("the style ends").1;
+        } else if !is_empty {
+            open.push(name);
+        }
+    }
+    check_text(rest);
+    assert_eq!(open, Vec::<&str>::new());
+}
+
+/// The names and values in `a="1" b="2"`.
+fn attributes_of(mut attributes: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    while !attributes.is_empty() {
+        let (name, rest) = attributes.split_once("=\"").expect("an attribute has a quoted value");
+        let (value, rest) = rest.split_once('"').expect("the quote ends");
+        assert!(found.iter().all(|(other, _)| *other != name), "{name} comes twice");
+        found.push((name, value));
+        attributes = rest.trim_start();
+    }
+    found
+}
+
+fn check_text(text: &str) {
+    assert!(!text.contains(['<', '>']) && !text.contains("NaN") && !text.contains("inf\""), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control()), "{text:?}");
+    for (at, _) in text.match_indices('&') {
+        let known = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"];
+        assert!(known.iter().any(|known| text[at..].starts_with(known)), "{:.20}", &text[at..]);
+    }
+}
+
+/// Nothing in `page` makes a browser run or load anything.
+fn check_self_contained(page: &str) {
+    for forbidden in
+        ["<script", "http:", "https:", "src=\"", "href=", "@import", "url(", "<img", "<link", "<iframe"]
+    {
+        assert!(!page.to_lowercase().contains(forbidden), "{forbidden}");
+    }
+}
+
+fn every_page() -> Vec<(&'static str, String, usize)> {
+    let axes = json!([{"setting": "connections", "values": [1, 4]}, {"setting": "pipeline-depth", "values": [1, 8]}]);
+    let one = json!([{"setting": "connections", "values": [1, 4]}]);
+    vec![
+        ("bench", bench_page(&bench()), 8),
+        ("query", page(&[run()]), 3),
+        ("load", page(&[load()]), 1),
+        ("sweep", page(&[search(&axes, None)]), 2),
+        ("sweep of one setting", page(&[search(&one, None)]), 2),
+        ("find-max", page(&[search(&json!([]), Some(100.0))]), 1),
+        ("several", page(&[run(), load(), run(), load(), search(&axes, None)]), 12),
+        ("none", page(&[]), 0),
+    ]
+}
+
+#[test]
+fn pages_are_well_formed_and_self_contained() {
+    for (name, page, figures) in every_page() {
+        check_well_formed(&page);
+        check_self_contained(&page);
+        assert_eq!(page.matches("<figure ").count(), figures, "{name}");
+        // Each is drawn for wide windows and for phones, named and described, and has a table.
+        for part in ["<svg class=\"wide\"", "<svg class=\"narrow\"", "The figures behind this chart"] {
+            assert_eq!(page.matches(part).count(), figures, "{name}: {part}");
+        }
+        assert_eq!(page.matches("<title id=").count(), 2 * figures, "{name}");
+        assert_eq!(page.matches("<desc id=").count(), 2 * figures, "{name}");
+        assert_eq!(page.matches("<p class=\"verdict\"></p>").count(), 0, "{name}: a chart without a verdict");
+    }
+}
+
+#[test]
+fn names_from_outside_are_text() {
+    let mut documents = [run(), load()];
+    documents.iter_mut().for_each(poisoned);
+    documents[1]["table"] = HOSTILE.into();
+    let mut whole: Value = serde_json::from_str(BENCH).unwrap();
+    poisoned(&mut whole);
+    let report = serde_json::from_value(whole).unwrap();
+    for page in [page(&documents), bench_page(&report)] {
+        check_well_formed(&page);
+        check_self_contained(&page.replace("src=x", ""));
+        assert!(page.contains("&lt;script&gt;"));
+    }
+}
+
+/// A report may be damaged, or written by hand.
+#[test]
+fn absurd_figures_make_a_page_all_the_same() {
+    for absurd in [0.0, -1.0, 1e308, 5e-324] {
+        let mut report = bench();
+        for result in report.sections.iter_mut().flat_map(|section| &mut section.results) {
+            result.rate.median = absurd;
+            (result.ratio, result.ratio_interval) = (Some(absurd), Some((absurd, 1e300)));
+            for run in &mut result.runs {
+                run.seconds = absurd;
+                run.phases.values_mut().for_each(|phase| *phase = absurd);
+                run.latency_us.values_mut().for_each(|time| *time = absurd);
+            }
+        }
+        check_well_formed(&bench_page(&report));
+        let mut run = run();
+        (run["seconds"], run["response_us"]["p99"]) = (absurd.into(), absurd.into());
+        run["series"][1]["p99_us"] = absurd.into();
+        run["comparison"]["ratios"][0]["ratio"] = absurd.into();
+        check_well_formed(&page(&[run]));
+    }
+    let mut report = bench();
+    report.sections.iter_mut().for_each(|section| section.results.clear());
+    check_well_formed(&bench_page(&report));
+}
+
+#[test]
+fn verdicts_say_what_the_figures_say() {
+    let page = bench_page(&bench());
+    for verdict in [
+        "postgres-etl copy is the fastest: ",
+        "psql \\copy failed (load 1,000 rows): it left 999 of 1,000 rows",
+        "postgres-etl query is the fastest in 9 of 9 settings",
+        "Its highest rate is ",
+    ] {
+        assert!(page.contains(verdict), "{verdict}");
+    }
+    let page = super::tests::page(&[run()]);
+    assert!(
+        page.contains(
+            "Half of the queries took at most 180 µs, and 99 % at most 900 µs: 5.00 times as long."
+        )
+    );
+    assert!(page.contains("Significantly different from the baseline: rate 1.25×."));
+    assert!(page.contains("The rate stayed between 4,996 and 5,000 queries/s."));
+}
+
+#[test]
+fn contenders_whose_intervals_overlap_are_level() {
+    let mut report = bench();
+    let section = &mut report.sections[2];
+    section.results.truncate(2);
+    section.results[0].ratio_interval = Some((50.0, 60.0));
+    section.results[1].ratio_interval = Some((45.0, 51.0));
+    assert!(bench_page(&report).contains("are the fastest, level within their intervals"));
+}

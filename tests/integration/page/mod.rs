@@ -1,0 +1,4 @@
+//! Pages, as files and in a browser.
+
+mod browser;
+mod files;
