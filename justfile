@@ -18,26 +18,15 @@ foreign-data:
 snapshots:
     INSTA_UPDATE=always cargo test
 
-# Each mode of `load`, its peak memory, and psql's \copy of the same file, in turn.
-bench-load runs="5":
-    bash benches/load.sh {{runs}}
+# This program's ways and other programs, compared in about a minute; `just bench --full` takes about half an hour.
+bench *flags:
+    cargo run --release -- bench {{flags}}
 
-# `query` against pgbench with the same statement and connections, in turn.
-bench-query runs="5":
-    bash benches/query.sh {{runs}}
-
-# Rate, mean and 99th percentile of `query` against pgbench's own, and what recording them costs.
-bench-agree *arguments:
-    bash benches/agree.sh {{arguments}}
-
-# How `load` grows with its file: time per row and peak memory.
-bench-flat *rows:
-    bash benches/flat.sh {{rows}}
+# The comparison of the README, kept with all its runs.
+results:
+    cargo run --release -- bench --install-peers --full --save benches/results/latest.json --html benches/results/latest.html
+    gzip -9 -f benches/results/latest.json
 
 # Loads and look-ups through PgBouncer, against pgbench through the same pooler.
 bench-poolers *arguments:
     bash benches/poolers.sh {{arguments}}
-
-# What the program claims against pgbench, psql, sqlx and others, in turn; ten minutes.
-bench-peers *arguments:
-    bash benches/peers.sh {{arguments}}

@@ -47,6 +47,9 @@ pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> 
             return Err(Error::input(format!("{name} is {format}-compressed, which is not supported"))
                 .with_help("decompress it first, or compress it with gzip or zstd"));
         }
+        Some(Compression::Other(what, help)) => {
+            return Err(Error::input(format!("{name} is {what}, not CSV")).with_help(help));
+        }
     };
     let format = if compression == Some(Compression::Gzip) { "gzip" } else { "zstd" };
     Ok(Box::new(DecompressingReader { source: decompressed, format }))
@@ -101,6 +104,8 @@ enum Compression {
     Zstd,
     /// One that is recognized but not supported.
     Unsupported(&'static str),
+    /// A format that is not one of compressed text: what it is, and what to do.
+    Other(&'static str, &'static str),
 }
 
 impl Compression {
@@ -109,10 +114,17 @@ impl Compression {
             [0x1f, 0x8b, 8, ..] => Some(Compression::Gzip),
             // The second pattern is a skippable frame, with which some tools begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
+            [b'P', b'K', 3, 4, ..] => Some(Compression::Other(
+                "a ZIP archive, perhaps an .xlsx workbook",
+                "unpack it, or save the sheet as CSV",
+            )),
+            [b'P', b'A', b'R', b'1', ..] => Some(Compression::Other(
+                "a Parquet file",
+                "convert it first, for example with DuckDB: COPY (FROM 'x.parquet') TO 'x.csv'",
+            )),
             b"\xfd7zXZ\0" => Some(Compression::Unsupported("xz")),
             // The digit is the size of a block, and pi begins the first one.
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Some(Compression::Unsupported("bzip2")),
-            [b'P', b'K', 3, 4, ..] => Some(Compression::Unsupported("zip")),
             _ => None,
         }
     }
@@ -178,7 +190,11 @@ mod tests {
         for bytes in [&b""[..], &gzip(b""), &zstd(b"")] {
             assert_eq!(read(bytes).as_deref(), Ok(""));
         }
-        assert_eq!(read(b"PK\x03\x04").unwrap_err(), "x is zip-compressed, which is not supported");
+        assert_eq!(
+            read(b"PK\x03\x04\x14\0").unwrap_err(),
+            "x is a ZIP archive, perhaps an .xlsx workbook, not CSV"
+        );
+        assert_eq!(read(b"PAR1\x15\x04").unwrap_err(), "x is a Parquet file, not CSV");
         let bzip2 = b"BZh91AY&SY";
         assert_eq!(read(bzip2).unwrap_err(), "x is bzip2-compressed, which is not supported");
     }

@@ -143,10 +143,12 @@ fn naming_problems(names: &[String], header: Option<&Header>, file: &str, naming
             format!("--columns names {} columns, but {file} has {}", columns.len(), header.names.len());
         problems.push(Error::usage(message).with_help("name every column of the file, in its order"));
     }
+    // `--columns` replaces the names of the header.
+    let owner = if naming.columns.is_some() { "--columns" } else { file };
     for (from, _) in &naming.map {
         if !names.iter().any(|name| name.trim() == from) {
             problems.push(
-                Error::usage(format!("--map {from}=… names a column that {file} does not have"))
+                Error::usage(format!("--map {from}=… names a column that {owner} does not have"))
                     .with_help(format!("it has {}", listed(names))),
             );
         }
@@ -259,7 +261,20 @@ impl<'a> FieldMapper<'a> {
         }
         let line = self.header.map_or_else(String::new, |header| format!(", line {}", header.line));
         let (unknown, table, namer) = (listed(&self.unknown), &self.table.name, self.namer());
-        let help = other_delimiter(self.names).unwrap_or_else(|| {
+        let is_number = |name: &String| name.trim().parse::<f64>().is_ok();
+        let is_data =
+            self.header.is_some() && self.naming.columns.is_none() && self.names.iter().any(is_number);
+        let is_json = self.names.first().is_some_and(|name| name.trim_start().starts_with(['{', '[']));
+        let guess = match other_delimiter(self.names) {
+            None if is_json => {
+                Some("this looks like JSON: convert it to CSV first, for example with jq and @csv".into())
+            }
+            None if is_data => {
+                Some("if the first line is data, use --no-header, and --columns to name its fields".into())
+            }
+            delimiter => delimiter,
+        };
+        let help = guess.unwrap_or_else(|| {
             let columns: Vec<&str> = self.table.columns.iter().map(|column| column.name.as_str()).collect();
             format!("its columns are {}; rename with --map, or skip with --ignore-extra", columns.join(", "))
         });

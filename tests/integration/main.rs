@@ -2,6 +2,7 @@
 //!
 //! The folders are those of `src`; `support` holds the server and what the tests share.
 
+mod bench;
 mod cli;
 mod csv;
 mod encode;

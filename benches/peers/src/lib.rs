@@ -1,9 +1,9 @@
-//! What both programs write or read.
+//! What the programs read.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// A row of persons.csv.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct Person {
     pub id: i32,
     pub name: String,

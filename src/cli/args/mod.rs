@@ -1,5 +1,6 @@
 //! The command line as it is typed; what it means together with the other sources is settled in `config`.
 
+mod bench;
 mod load;
 mod query;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use bench::Bench;
 pub(crate) use load::{Check, Format, Input, Load};
 pub(crate) use query::Query;
 
@@ -45,7 +47,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for every command")]
 pub(crate) struct Global {
-    /// Configuration file [default: ./config.toml, if it exists]
+    /// Configuration file [default: ./postgres-etl.toml, else ./config.toml if it is this program's]
     #[arg(long, global = true, value_name = "FILE", env = "POSTGRES_ETL_CONFIG")]
     pub config: Option<PathBuf>,
     /// Server to use: `postgresql://user@host:5432/database` or "host=… dbname=…"
@@ -94,12 +96,16 @@ pub(crate) enum Command {
     Load(Box<Load>),
     Query(Box<Query>),
     Check(Box<Check>),
+    Bench(Bench),
     Report(Report),
     Server(Server),
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell, or install it
     Completions {
         /// Shell to print it for
         shell: clap_complete::Shell,
+        /// Write the script where the shell looks for it, instead of printing it (bash, fish and zsh)
+        #[arg(long)]
+        install: bool,
     },
     /// Print the manual page
     Man,

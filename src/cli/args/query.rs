@@ -156,7 +156,7 @@ pub(crate) struct Query {
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A time with its unit.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if !time.is_zero() && time <= LONGEST => Ok(time),
         Ok(_) => Err("expected a time above 0 and at most a year".into()),

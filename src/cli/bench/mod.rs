@@ -1,3 +1,357 @@
-//! `bench`: the whole comparison, of this program's ways and of peers.
+//! `bench`: the whole comparison, of this program's ways and of peers, interleaved and in random order.
+//!
+//! `plan` says what is compared, `contender` who takes part (`ours`, `postgres_tools`, and `programs`, which `peers` installs),
+//! `measured` runs one command, `server` keeps the tables, and `report` is the document.
 
+mod contender;
+mod machine;
+mod measured;
+mod ours;
+mod peers;
+mod plan;
+mod postgres_tools;
+mod processes;
+mod programs;
 pub(crate) mod report;
+mod server;
+mod tally;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use postgres_etl::postgres::Database;
+use postgres_etl::{Error, ErrorKind, Progress, Result, blocking, dataset};
+use rand::seq::SliceRandom as _;
+use rand::{SeedableRng as _, rngs::StdRng};
+
+use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad};
+use crate::cli::bench::measured::{Measured, measure};
+use crate::cli::bench::peers::PeerDirectory;
+pub(crate) use crate::cli::bench::plan::BenchOptions;
+use crate::cli::bench::plan::{QUERIED_ROWS, QUERY_SECONDS, Question, Work};
+use crate::cli::bench::report::{BenchReport, ContenderInfo, Machine, Run};
+use crate::cli::bench::server::{BenchServer, LOADED, QUERIED};
+use crate::cli::bench::tally::Tally;
+
+/// Install the peers into their private directory.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub(crate) async fn install_peers(note: impl Fn(&str) + Send + Sync + 'static) -> Result<()> {
+    let peers = PeerDirectory::locate()?;
+    blocking(move || peers.install(&note)).await
+}
+
+/// Everyone who can take part, with their terms, and why some do not.
+///
+/// # Errors
+/// When there is no directory for the peers.
+pub(crate) async fn list() -> Result<String> {
+    let peers = PeerDirectory::locate()?;
+    let infos = blocking(move || {
+        Ok(contender::all(&peers).iter().map(|contender| contender.info()).collect::<Vec<_>>())
+    });
+    let line = |info: ContenderInfo| {
+        let state = match &info.missing {
+            Some(why) => format!("MISSING: {why}"),
+            None => info.version,
+        };
+        format!("{:<20} {:<30} {}\n{:<20} {state}", info.name, info.title, info.terms, "")
+    };
+    Ok(infos.await?.into_iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// A comparison that is ready to begin.
+pub(crate) struct Bench<'a> {
+    options: &'a BenchOptions,
+    server: BenchServer,
+    contenders: Vec<Arc<dyn Contender + Send + Sync>>,
+    infos: Vec<ContenderInfo>,
+    files: Files,
+    progress: &'a Arc<Progress>,
+    tally: Tally,
+}
+
+/// The files to load, and what tables are to hold afterwards.
+struct Files {
+    directory: tempfile::TempDir,
+    /// Rows, path, bytes, and the digest of the table that the server's own COPY fills.
+    sizes: Vec<(u64, PathBuf, u64, String)>,
+}
+
+impl<'a> Bench<'a> {
+    /// Find the contenders, generate the files, and make the tables.
+    ///
+    /// # Errors
+    /// When a name in `options` is unknown, or the server refuses to make a table.
+    pub(crate) async fn prepare(
+        options: &'a BenchOptions,
+        database: &Database,
+        url: Option<String>,
+        progress: &'a Arc<Progress>,
+    ) -> Result<Bench<'a>> {
+        options.check()?;
+        let peers = PeerDirectory::locate()?;
+        let all = contender::all(&peers);
+        let (contenders, infos) = blocking(move || {
+            let infos: Vec<ContenderInfo> = all.iter().map(|contender| contender.info()).collect();
+            Ok((all.into_iter().map(Arc::from).collect::<Vec<_>>(), infos))
+        })
+        .await?;
+        check_names(options, &infos)?;
+        let server = BenchServer::open(database, url).await?;
+        let directory = tempfile::tempdir().map_err(|error| {
+            Error::new(ErrorKind::Output, format!("failed to create a directory: {error}"))
+        })?;
+        let mut bench = Bench {
+            options,
+            server,
+            contenders,
+            infos,
+            files: Files { directory, sizes: Vec::new() },
+            progress,
+            tally: Tally::new(options),
+        };
+        for rows in options.rows.clone() {
+            let (path, bytes) = bench.generate(rows).await?;
+            bench.server.fresh_table(LOADED).await?;
+            bench.server.copy(LOADED, &path).await?;
+            let digest = bench.server.digest(LOADED).await?;
+            bench.files.sizes.push((rows, path, bytes, digest));
+        }
+        let (path, _) = bench.generate(QUERIED_ROWS).await?;
+        bench.server.fresh_table(QUERIED).await?;
+        bench.server.copy(QUERIED, &path).await?;
+        Ok(bench)
+    }
+
+    /// The file of `rows` people.
+    async fn generate(&self, rows: u64) -> Result<(PathBuf, u64)> {
+        let path = self.files.directory.path().join(format!("{rows}.csv"));
+        let plan = dataset::DatasetOptions { rows, seed: 1, unicode: false, threads: None };
+        let (progress, file) = (Arc::clone(self.progress), path.clone());
+        let size = blocking(move || dataset::write_csv(&plan, &file, &progress)).await?;
+        Ok((path, size.bytes))
+    }
+
+    /// Run everything, a round at a time, in random order within each section; `show` is told what runs.
+    ///
+    /// # Errors
+    /// When the server is lost. A contender that fails is reported, and so is an interruption or the end of the time.
+    pub(crate) async fn run(mut self, show: impl Fn(&str)) -> Result<BenchReport> {
+        let (started, started_at) = (Instant::now(), tally::now());
+        let machine = Machine::this();
+        let mut random = StdRng::seed_from_u64(self.options.seed);
+        let mut rounds: Vec<Vec<(usize, usize)>> = Vec::new();
+        for _ in 0..=self.options.runs {
+            let mut round = Vec::new();
+            for (section, work) in self.tally.works().into_iter().enumerate() {
+                let mut order = self.taking_part(&work)?;
+                order.shuffle(&mut random);
+                round.extend(order.into_iter().map(|contender| (section, contender)));
+            }
+            rounds.push(round);
+        }
+        let all: usize = rounds.iter().map(Vec::len).sum();
+        let (mut done, mut ended_by, mut lost_server) = (0, None, false);
+        'rounds: for (number, round) in rounds.iter().enumerate() {
+            for &(section, contender) in round {
+                if let Some(why) = self.stop(started) {
+                    ended_by = Some(why);
+                    break 'rounds;
+                }
+                done += 1;
+                let work = self.tally.works()[section];
+                let left = started.elapsed().as_secs_f64() / f64::from(done as u32) * (all - done) as f64;
+                let title = &self.infos[contender].title;
+                show(&format!(
+                    "run {done} of {all} · {} · {title} · {} left",
+                    work.title(),
+                    tally::roughly(left)
+                ));
+                if !self.tally.has_failed(section, contender) {
+                    let outcome = self.one(&work, contender, number == 0).await;
+                    if let Err(error) = &outcome
+                        && matches!(error.kind(), ErrorKind::Database | ErrorKind::Connect)
+                    {
+                        // The contenders' own failures are of another kind.
+                        (ended_by, lost_server) = (Some(error.to_string()), true);
+                        break 'rounds;
+                    }
+                    self.tally.add(section, contender, outcome, number == 0, self.progress.is_cancelled());
+                }
+            }
+        }
+        let report = self.tally.report(&self.infos, self.server.settings(), machine, started_at);
+        let seconds = started.elapsed().as_secs_f64();
+        if let (Err(error), false) = (self.server.close().await, lost_server) {
+            return Err(error);
+        }
+        Ok(BenchReport { seconds, ended_by, lost_server, ..report })
+    }
+
+    /// Why no further run begins; `None` to go on.
+    fn stop(&self, started: Instant) -> Option<String> {
+        if self.progress.is_cancelled() {
+            return Some("interrupted".to_owned());
+        }
+        let is_over = self.options.time_limit.is_some_and(|limit| started.elapsed() >= limit);
+        is_over.then(|| "the time limit was reached".to_owned())
+    }
+
+    /// The contenders that do `work`.
+    fn taking_part(&self, work: &Work) -> Result<Vec<usize>> {
+        let mut taking_part = Vec::new();
+        for (index, (contender, info)) in self.contenders.iter().zip(&self.infos).enumerate() {
+            let is_wanted = self.options.wants(&info.name);
+            if info.missing.is_none() && is_wanted && self.command(&**contender, work)?.is_some() {
+                taking_part.push(index);
+            }
+        }
+        Ok(taking_part)
+    }
+
+    /// The command with which `contender` does `work`.
+    fn command(&self, contender: &dyn Contender, work: &Work) -> Result<Option<std::process::Command>> {
+        match work {
+            Work::Load(rows) => {
+                let Some((_, file, ..)) = self.files.sizes.iter().find(|(size, ..)| size == rows) else {
+                    return Ok(None);
+                };
+                let scratch = self.files.directory.path();
+                contender.load(&LoadJob { url: &self.server.url, table: LOADED, file, rows: *rows, scratch })
+            }
+            Work::Query(question, load) => contender.query(&self.question(question, &question.sql(), *load)),
+        }
+    }
+
+    fn question<'b>(&'b self, question: &Question, sql: &'b str, load: QueryLoad) -> QueryJob<'b> {
+        QueryJob {
+            url: &self.server.url,
+            sql,
+            numbers: question.numbers,
+            load,
+            seconds: QUERY_SECONDS,
+            seed: self.options.seed,
+            scratch: self.files.directory.path(),
+        }
+    }
+
+    /// Let `contender` do `work` once, and check what it did; its answers only in the first round.
+    async fn one(&self, work: &Work, contender: usize, is_first: bool) -> Result<Run> {
+        let contender = &self.contenders[contender];
+        let command = self.command(&**contender, work)?.expect("only those take part that have one");
+        match work {
+            Work::Load(rows) => self.one_load(&**contender, command, *rows).await,
+            Work::Query(question, load) => {
+                if is_first {
+                    self.check_answers(&**contender, question, *load).await?;
+                }
+                self.one_query(&**contender, command).await
+            }
+        }
+    }
+
+    async fn one_load(
+        &self,
+        contender: &dyn Contender,
+        command: std::process::Command,
+        rows: u64,
+    ) -> Result<Run> {
+        self.server.fresh_table(LOADED).await?;
+        let before = self.server.wal_position().await?;
+        let measured = self.measure(command).await?;
+        let wal_bytes = self.server.wal_position().await?.saturating_sub(before);
+        let (.., bytes, expected) =
+            self.files.sizes.iter().find(|(size, ..)| *size == rows).expect("the file was generated");
+        let found = self.server.digest(LOADED).await?;
+        if found != *expected {
+            let message = format!("WRONG TABLE: it holds {found}, where COPY stores {expected}");
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        let rate = rows as f64 / measured.seconds;
+        let bytes_per_second = Some(*bytes as f64 / measured.seconds);
+        let run = Run { phases: contender.phases(&measured.stdout), ..run(&measured, rate, wal_bytes) };
+        Ok(Run { bytes_per_second, ..run })
+    }
+
+    async fn one_query(&self, contender: &dyn Contender, command: std::process::Command) -> Result<Run> {
+        let before = self.server.wal_position().await?;
+        let measured = self.measure(command).await?;
+        let wal_bytes = self.server.wal_position().await?.saturating_sub(before);
+        let figures = if contender.counts_in_server() {
+            let queries = self.server.loop_answers().await?;
+            QueryFigures {
+                queries,
+                seconds: QUERY_SECONDS as f64,
+                latency_us: std::collections::BTreeMap::new(),
+            }
+        } else {
+            contender.figures(&measured.stdout)?
+        };
+        let rate = figures.queries / figures.seconds;
+        Ok(Run { latency_us: figures.latency_us, ..run(&measured, rate, wal_bytes) })
+    }
+
+    /// Check that the answers of `contender` are the server's own, as far as it can print them or check them itself.
+    async fn check_answers(
+        &self,
+        contender: &dyn Contender,
+        question: &Question,
+        load: QueryLoad,
+    ) -> Result<()> {
+        let sql = question.sql();
+        let job = self.question(question, &sql, load);
+        if let Some(command) = contender.check(&job)? {
+            self.measure(command).await?;
+        }
+        let Some(command) = contender.answers(&job)? else { return Ok(()) };
+        let (found, expected) = (self.measure(command).await?.stdout, self.server.answers(&job).await?);
+        if found.trim_end() == expected.trim_end() {
+            return Ok(());
+        }
+        let differs = found.lines().zip(expected.lines()).find(|(found, expected)| found != expected);
+        let (found, expected) = differs.unwrap_or(("too few answers", "more"));
+        let message = format!("WRONG ANSWERS: {found}, where the server answers {expected}");
+        Err(Error::new(ErrorKind::Input, message))
+    }
+
+    async fn measure(&self, command: std::process::Command) -> Result<Measured> {
+        let (postmaster, progress) = (self.server.postmaster, Arc::clone(self.progress));
+        blocking(move || measure(command, postmaster, &progress)).await
+    }
+}
+
+/// A run with the figures that every contender has.
+fn run(measured: &Measured, rate: f64, wal_bytes: u64) -> Run {
+    Run {
+        seconds: measured.seconds,
+        rate,
+        bytes_per_second: None,
+        client_cpu_seconds: measured.cpu_seconds,
+        server_cpu_seconds: measured.server_cpu_seconds,
+        client_peak_bytes: measured.peak_bytes,
+        server_peak_bytes: measured.server_peak_bytes,
+        wal_bytes,
+        phases: std::collections::BTreeMap::new(),
+        latency_us: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Check that `options` name contenders that there are.
+fn check_names(options: &BenchOptions, infos: &[ContenderInfo]) -> Result<()> {
+    let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
+    for (flag, name) in options
+        .only
+        .iter()
+        .map(|name| ("--only", name))
+        .chain(options.baseline.iter().map(|name| ("--baseline", name)))
+    {
+        if !names.contains(&name.as_str()) {
+            return Err(Error::usage(format!("{flag}: there is no contender {name}"))
+                .with_help(format!("the contenders are {}", names.join(", "))));
+        }
+    }
+    Ok(())
+}

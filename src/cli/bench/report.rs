@@ -31,6 +31,9 @@ pub(crate) struct BenchReport {
     pub sections: Vec<Section>,
     /// Why it ended early; `None` if it did not.
     pub ended_by: Option<String>,
+    /// Whether it ended because the server refused or was lost.
+    #[serde(default)]
+    pub lost_server: bool,
 }
 
 /// The machine.

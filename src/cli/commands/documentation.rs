@@ -1,21 +1,70 @@
 //! `completions` and `man`: what clap knows about the command line, in other forms.
 
+use std::path::PathBuf;
+
 use clap::CommandFactory;
 use clap_complete::Shell;
-use postgres_etl::{Error, Result};
+use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::args::Cli;
-use crate::cli::commands::print;
+use crate::cli::commands::{Context, print};
+use crate::cli::exit;
 
-/// Print the completion script for `shell`.
+/// The name of the program.
+const NAME: &str = "postgres-etl";
+
+/// Print the completion script for `shell`, or install it.
 ///
 /// # Errors
-/// When standard output cannot be written to.
-pub(super) fn completions(shell: Shell) -> Result<u8> {
+/// When standard output, or the script's file, cannot be written to.
+pub(super) fn completions(context: &Context<'_>, shell: Shell, install: bool) -> Result<u8> {
+    let script = script(shell);
+    if !install {
+        print(script.trim_end())?;
+        return Ok(exit::DONE);
+    }
+    let path = place(shell)?;
+    let directory = path.parent().unwrap_or(&path);
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Error::io(ErrorKind::Output, "create directory", directory, error))?;
+    std::fs::write(&path, script).map_err(|error| Error::io(ErrorKind::Output, "write", &path, error))?;
+    context.note(&format!("installed {}; it works in the next {shell}", path.display()));
+    if shell == Shell::Zsh {
+        context.note(&format!(
+            "unless it is there already, add to ~/.zshrc: fpath+=({}); autoload -Uz compinit; compinit",
+            directory.display()
+        ));
+    }
+    Ok(exit::DONE)
+}
+
+/// The completion script for `shell`.
+fn script(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "postgres-etl", &mut script);
-    print(String::from_utf8_lossy(&script).trim_end())?;
-    Ok(0)
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    // clap_complete takes the second part of the name for a subcommand in one of two places (clap issue 6421), after
+    // which nothing is completed.
+    if shell == Shell::Bash { script.replace("postgres__subcmd__etl", "postgres__etl") } else { script }
+}
+
+/// Where `shell` looks for the script in the user's directories.
+fn place(shell: Shell) -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("HOME").ok_or_else(|| {
+        Error::usage("there is no home directory to install the script in").with_help("set HOME")
+    })?;
+    let data = set("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
+    match shell {
+        Shell::Bash => Ok(data.join("bash-completion/completions").join(NAME)),
+        Shell::Zsh => Ok(data.join("zsh/site-functions").join(format!("_{NAME}"))),
+        Shell::Fish => {
+            let config = set("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
+            Ok(config.join("fish/completions").join(format!("{NAME}.fish")))
+        }
+        other => Err(Error::usage(format!("--install does not know where {other} looks"))
+            .with_help("print the script, and save it where the shell reads it")),
+    }
 }
 
 /// Print the manual page: the program, then every command.

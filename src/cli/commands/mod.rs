@@ -1,5 +1,6 @@
 //! One file per subcommand: resolves the options, calls the library, and prints the report.
 
+mod bench;
 mod check;
 mod documentation;
 mod generate;
@@ -41,6 +42,9 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
     let outcome = match Config::read(&cli.global) {
         Ok(config) => {
             let context = Context { flags: &cli.global, config, interrupt: &interrupt };
+            if let Some(note) = context.config.note() {
+                context.note(&note);
+            }
             interrupt.or_done(dispatch(&context, &cli.command)).await
         }
         Err(error) => Err(error),
@@ -98,9 +102,10 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
         Command::Load(flags) => load::run(context, flags).await,
         Command::Query(flags) => query::run(context, flags).await,
         Command::Check(flags) => check::run(context, flags).await,
+        Command::Bench(flags) => bench::run(context, flags).await,
         Command::Report(flags) => report::run(context, flags),
         Command::Server(flags) => server::run(context, flags.action).await,
-        Command::Completions { shell } => documentation::completions(*shell),
+        Command::Completions { shell, install } => documentation::completions(context, *shell, *install),
         Command::Man => documentation::man(),
     }
 }
@@ -112,6 +117,7 @@ impl Command {
             Command::Load(_) => "load",
             Command::Query(_) => "query",
             Command::Check(_) => "check",
+            Command::Bench(_) => "bench",
             Command::Report(_) => "report",
             Command::Server(_) => "server",
             Command::Completions { .. } => "completions",
@@ -133,6 +139,14 @@ impl Context<'_> {
             }
         })
         .await
+    }
+
+    /// The URL by which a flag or a variable names the server; `None` if it is named otherwise.
+    fn database_url(&self) -> Result<Option<String>> {
+        let variables =
+            if self.flags.no_env_file { EnvFile::default() } else { EnvFile::read(Path::new(""))? };
+        let named = self.flags.database_url.clone().or_else(|| variables.get("DATABASE_URL"));
+        Ok(named.filter(|url| !url.is_empty()))
     }
 
     /// What counts, notes and cancels a command's work.

@@ -357,6 +357,24 @@ pub(crate) fn read(path: &Path) -> Result<File> {
     parse(&text, path)
 }
 
+/// Whether `text` is recognisably a configuration of this program, although perhaps not a valid one: it has a section that
+/// only this program has or, in one that any program may have, a key that only this program has.
+pub(crate) fn is_ours(text: &str) -> bool {
+    let mut section = "";
+    text.lines().map(str::trim).any(|line| {
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.trim_start_matches('[').split([']', '.']).next().unwrap_or_default().trim();
+            return matches!(section, "load" | "query" | "generate" | "table");
+        }
+        let key = line.split('=').next().unwrap_or_default().trim();
+        match section {
+            "server" => matches!(key, "directory" | "bin_directory" | "keep" | "settings"),
+            "database" => matches!(key, "pool_size" | "connect_timeout_s" | "wait_timeout_s" | "prepare"),
+            _ => false,
+        }
+    })
+}
+
 /// Check `text`, which stands in the file at `path`.
 ///
 /// # Errors
@@ -403,6 +421,23 @@ mod tests {
     fn error(text: &str) -> (String, String) {
         let error = parse(text, Path::new("config.toml")).unwrap_err();
         (error.to_string(), error.help().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn files_of_other_programs_are_recognised() {
+        let hugo = "baseURL = 'https://example.org/'\ntitle = 'x'\n[params]\nload = 1\n[server]\nport = 1\n";
+        for other in ["", "x = [", "[database]\nurl = \"u\"\n", "[tables]\n", hugo] {
+            assert!(!is_ours(other), "{other}");
+        }
+        for ours in [
+            "[load]\nmode = [",
+            "[query.a]\nsql = 1",
+            "[ generate ]",
+            "[server]\nkeep=false",
+            include_str!("../../../config.toml"),
+        ] {
+            assert!(is_ours(ours), "{ours}");
+        }
     }
 
     #[test]

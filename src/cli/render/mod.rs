@@ -1,5 +1,6 @@
 //! Reports as text for people and as JSON for programs.
 
+mod bench;
 mod load;
 mod query;
 pub(crate) mod units;

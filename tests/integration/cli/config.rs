@@ -21,11 +21,26 @@ async fn flags_override_the_environment_which_overrides_the_file() {
     assert_eq!(mode(&["--mode", "copy"], &[("POSTGRES_ETL_MODE", "rows")]), "copy");
     let named = Workplace::without_database()
         .csv("people.csv", "id\n1\n")
-        .config(format!("[database]\nurl = {:?}\n", database.url()));
+        .config(format!("[database]\npool_size = 64\nurl = {:?}\n", database.url()));
     named.succeed(&["load", "people.csv", "--truncate"]);
     let message =
         named.fail(&["load", "people.csv", "--database-url", "postgresql://nobody@127.0.0.1:1/x"], 4);
     assert!(message.contains("127.0.0.1:1"), "{message}");
+}
+
+/// Hugo, mdBook's preprocessors and many others have a `config.toml` too.
+#[test]
+fn a_configuration_of_another_program_is_passed_over() {
+    let workplace =
+        Workplace::without_database().config("baseURL = 'https://example.org/'\n[server]\nport = 1\n");
+    let ran = workplace.succeed(&["generate", "-n", "1", "-o", "x.csv"]);
+    let note = "./config.toml is another program's, and is not read; this program's may be named postgres-etl.toml\n";
+    assert_eq!(ran.stderr, note);
+    assert_eq!(workplace.succeed(&["generate", "-n", "1", "-o", "x.csv", "-q"]).stderr, "");
+    workplace.fail(&["generate", "-n", "1", "-o", "x.csv", "--config", "config.toml"], 2);
+    workplace.write("postgres-etl.toml", "[generate]\nrows = 2\n");
+    let ran = workplace.succeed(&["generate", "-o", "x.csv"]);
+    assert!(ran.stderr.is_empty() && ran.stdout.contains("generated 2 people"), "{ran:#?}");
 }
 
 #[test]
@@ -37,6 +52,6 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
     ");
     insta::assert_snapshot!(workplace.fail(&["load", "--config", "none.toml"], 2), @r"
     error: there is no configuration file none.toml
-      help: leave --config out to use ./config.toml, or the defaults if that is missing
+      help: leave --config out to use ./postgres-etl.toml or ./config.toml, or the defaults without them
     ");
 }

@@ -130,3 +130,23 @@ async fn a_nul_in_the_header_is_named() {
     assert!(error.contains("data.csv, line 1, column 2: the name of the column contains a NUL"), "{error}");
     assert!(error.contains("--encoding"), "{error}");
 }
+
+/// The first line is not what a header looks like, which the remedy takes up.
+#[tokio::test]
+async fn a_first_line_that_is_no_header_is_recognised() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int, name text)").await;
+    for (content, remedy) in [
+        ("5,b\n6,c\n", "if the first line is data, use --no-header"),
+        ("{\"id\": 5}\n", "this looks like JSON: convert it to CSV first"),
+        ("id;name\n5;b\n", "--delimiter ';'"),
+        ("number,name\n5,b\n", "rename with --map, or skip with --ignore-extra"),
+    ] {
+        workplace.write("data.csv", content);
+        let error = workplace.fail(&["load", "data.csv", "-t", "t"], 1);
+        assert!(error.contains(remedy), "{content}: {error}");
+    }
+    workplace.write("data.csv", "x,y\n1,2\n");
+    let both = ["load", "data.csv", "-t", "t", "--columns", "id,name", "--map", "x=id"];
+    let error = workplace.fail(&both, 2);
+    assert!(error.contains("--map x=… names a column that --columns does not have"), "{error}");
+}

@@ -1,0 +1,174 @@
+//! This program's own ways.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use postgres_etl::{Error, ErrorKind, Result};
+use serde_json::Value;
+
+use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad};
+use crate::cli::bench::report::ContenderInfo;
+
+/// A way to load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ours {
+    name: &'static str,
+    title: &'static str,
+    terms: &'static str,
+    flags: &'static [&'static str],
+    /// More rows would take too long.
+    most_rows: u64,
+}
+
+const WAYS: [Ours; 5] = [
+    Ours {
+        name: "rows-autocommit",
+        title: "rows, a commit per row",
+        terms: "20 connections, one transaction per row, index kept",
+        flags: &["--mode", "rows", "--autocommit", "--connections", "20", "--append"],
+        most_rows: 100_000,
+    },
+    Ours {
+        name: "rows",
+        title: "rows, one transaction",
+        terms: "1 connection, one transaction, index rebuilt",
+        flags: &["--mode", "rows", "--truncate"],
+        most_rows: u64::MAX,
+    },
+    Ours {
+        name: "batch",
+        title: "batch",
+        terms: "1 connection, one transaction, index rebuilt",
+        flags: &["--mode", "batch", "--truncate"],
+        most_rows: u64::MAX,
+    },
+    Ours {
+        name: "copy",
+        title: "copy",
+        terms: "1 connection, one transaction, index rebuilt",
+        flags: &["--mode", "copy", "--truncate"],
+        most_rows: u64::MAX,
+    },
+    Ours {
+        name: "copy-indexed",
+        title: "copy, index kept",
+        terms: "1 connection, one transaction, index kept",
+        flags: &["--mode", "copy", "--truncate", "--defer-indexes", "never"],
+        most_rows: u64::MAX,
+    },
+];
+
+impl Ours {
+    pub(super) fn all() -> impl Iterator<Item = Ours> {
+        WAYS.into_iter()
+    }
+}
+
+/// This program, which reads its configuration in an empty directory: the user's may say something else.
+fn program(job_scratch: &std::path::Path) -> Result<Command> {
+    let program = std::env::current_exe()
+        .map_err(|error| Error::new(ErrorKind::Input, format!("failed to find this program: {error}")))?;
+    let mut command = Command::new(program);
+    command.current_dir(job_scratch).env_remove("POSTGRES_ETL_CONFIG").env_remove("POSTGRES_ETL_MODE");
+    Ok(command)
+}
+
+fn info(name: &str, title: &str, terms: &str) -> ContenderInfo {
+    ContenderInfo {
+        name: name.into(),
+        title: title.into(),
+        version: String::new(),
+        terms: terms.into(),
+        is_ours: true,
+        missing: None,
+    }
+}
+
+impl Contender for Ours {
+    fn info(&self) -> ContenderInfo {
+        info(self.name, self.title, self.terms)
+    }
+
+    fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
+        if job.rows > self.most_rows {
+            return Ok(None);
+        }
+        let mut command = program(job.scratch)?;
+        command.arg("load").arg(job.file).args(["--table", job.table, "--database-url", job.url]);
+        command.args(["--quiet", "--json", "--no-analyze"]).args(self.flags);
+        Ok(Some(command))
+    }
+
+    fn phases(&self, stdout: &str) -> BTreeMap<String, f64> {
+        let report: Value = serde_json::from_str(stdout).unwrap_or_default();
+        let phases = report["phases"].as_object().into_iter().flatten();
+        let seconds = phases.filter_map(|(name, seconds)| {
+            Some((name.trim_end_matches("_seconds").to_owned(), seconds.as_f64()?))
+        });
+        seconds.collect()
+    }
+}
+
+/// `query`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OurQuery;
+
+/// The fastest setting for look-ups: a connection for each core, and enough in flight that no one waits.
+const FASTEST: [&str; 4] = ["--pipeline-depth", "128", "--sync-every", "64"];
+
+impl OurQuery {
+    fn command(job: &QueryJob<'_>) -> Result<Command> {
+        let (low, high) = job.numbers;
+        let mut command = program(job.scratch)?;
+        command.args(["query", "--sql", job.sql, "--arg", &format!("uniform:{low}:{high}")]);
+        command.args(["--database-url", job.url, "--quiet", "--json", "--seed", &job.seed.to_string()]);
+        match job.load {
+            QueryLoad::Shape { connections, depth } => {
+                command.args([
+                    "--connections",
+                    &connections.to_string(),
+                    "--pipeline-depth",
+                    &depth.to_string(),
+                ]);
+            }
+            QueryLoad::Fastest => {
+                let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                command.args(["--connections", &cores.to_string()]).args(FASTEST);
+            }
+        }
+        Ok(command)
+    }
+}
+
+impl Contender for OurQuery {
+    fn info(&self) -> ContenderInfo {
+        info("query", "postgres-etl query", "prepared statements, queries in flight share a Sync")
+    }
+
+    fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
+        let mut command = OurQuery::command(job)?;
+        command.args(["--duration", &format!("{}s", job.seconds)]);
+        Ok(Some(command))
+    }
+
+    fn check(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
+        let mut command = OurQuery::command(job)?;
+        command.args(["-n", "500", "--verify"]);
+        Ok(Some(command))
+    }
+
+    fn figures(&self, stdout: &str) -> Result<QueryFigures> {
+        let report: Value = serde_json::from_str(stdout)
+            .map_err(|error| Error::new(ErrorKind::Input, format!("it printed no report: {error}")))?;
+        let percentile =
+            |(key, name): (&str, &str)| Some((name.to_owned(), report["response_us"][key].as_f64()?));
+        Ok(QueryFigures {
+            queries: report["queries"].as_f64().unwrap_or_default(),
+            seconds: report["seconds"].as_f64().unwrap_or_default(),
+            latency_us: [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9")]
+                .into_iter()
+                .filter_map(percentile)
+                .collect(),
+        })
+    }
+}

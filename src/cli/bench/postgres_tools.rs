@@ -1,0 +1,152 @@
+//! PostgreSQL's own programs: psql and pgbench.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use postgres_etl::{Error, ErrorKind, Result};
+
+use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad};
+use crate::cli::bench::programs::version_of;
+use crate::cli::bench::report::ContenderInfo;
+use crate::cli::bench::server::LOOP_ANSWERS;
+
+/// Write the script `name` for a program to read.
+fn script(scratch: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = scratch.join(name);
+    fs::write(&path, text).map_err(|error| Error::io(ErrorKind::Output, "write", &path, error))?;
+    Ok(path)
+}
+
+fn info(name: &str, title: &str, program: &str, terms: &str) -> ContenderInfo {
+    let version = version_of(Command::new(program).arg("--version"));
+    ContenderInfo {
+        name: name.into(),
+        title: title.into(),
+        missing: version.is_none().then(|| format!("{program} is not installed")),
+        version: version.unwrap_or_default(),
+        terms: terms.into(),
+        is_ours: false,
+    }
+}
+
+/// psql's `\copy`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PsqlCopy;
+
+impl Contender for PsqlCopy {
+    fn info(&self) -> ContenderInfo {
+        let terms = "1 connection, one transaction that truncates first, index kept";
+        info("psql-copy", r"psql \copy", "psql", terms)
+    }
+
+    fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
+        let LoadJob { url, table, file, scratch, .. } = job;
+        // Truncating first, as `load` does, lets the server leave out WAL where wal_level is minimal.
+        let file = file.display().to_string().replace('\'', "''");
+        let text = format!("TRUNCATE {table};\n\\copy {table} from '{file}' csv header\n");
+        let script = script(scratch, "copy.sql", &text)?;
+        let mut command = Command::new("psql");
+        command.args(["-qX", url, "-v", "ON_ERROR_STOP=1", "-1", "-f"]).arg(script);
+        Ok(Some(command))
+    }
+}
+
+/// pgbench, with `\startpipeline` around this number of statements, or without pipelines.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pgbench {
+    pub(super) pipeline: Option<usize>,
+}
+
+/// The connections with which pgbench was fastest at look-ups, with and without pipelines.
+const FASTEST: [usize; 2] = [4, 16];
+
+impl Contender for Pgbench {
+    fn info(&self) -> ContenderInfo {
+        let terms = "prepared statements, one thread per core";
+        match self.pipeline {
+            None => info("pgbench", "pgbench", "pgbench", terms),
+            Some(_) => info("pgbench-pipeline", "pgbench, pipelines", "pgbench", terms),
+        }
+    }
+
+    fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
+        let (connections, depth) = match (job.load, self.pipeline) {
+            (QueryLoad::Shape { connections, depth: 1 }, None) => (connections, 1),
+            (QueryLoad::Shape { connections, depth }, Some(_)) if depth > 1 => (connections, depth),
+            (QueryLoad::Fastest, None) => (FASTEST[1], 1),
+            (QueryLoad::Fastest, Some(depth)) => (FASTEST[0], depth),
+            _ => return Ok(None),
+        };
+        let (low, high) = job.numbers;
+        let one = format!("\\set x random({low}, {high})\n{};\n", job.sql.replace("$1", ":x"));
+        let text = match depth {
+            1 => one,
+            many => format!("\\startpipeline\n{}\\endpipeline\n", one.repeat(many)),
+        };
+        let script = script(job.scratch, &format!("pgbench-{depth}.sql"), &text)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut command = Command::new("pgbench");
+        command.args(["-n", "-M", "prepared", "-c", &connections.to_string()]);
+        command.args(["-j", &cores.min(connections).to_string(), "-T", &job.seconds.to_string()]);
+        command.args(["--random-seed", &job.seed.to_string(), "-f"]).arg(script).arg(job.url);
+        Ok(Some(command))
+    }
+
+    fn figures(&self, stdout: &str) -> Result<QueryFigures> {
+        let queries = statements(stdout)
+            .ok_or_else(|| Error::new(ErrorKind::Input, format!("pgbench printed no rate: {stdout}")))?;
+        Ok(QueryFigures { queries, seconds: 1.0, latency_us: BTreeMap::new() })
+    }
+}
+
+/// The statements per second, of which each transaction of a script has as many as the script's name says.
+fn statements(stdout: &str) -> Option<f64> {
+    let field = |name: &str| stdout.lines().find_map(|line| line.trim().strip_prefix(name));
+    let script = field("transaction type: ")?;
+    let depth: f64 = script.strip_suffix(".sql")?.rsplit_once('-')?.1.parse().ok()?;
+    let transactions: f64 = field("tps = ")?.split_whitespace().next()?.parse().ok()?;
+    Some(transactions * depth)
+}
+
+/// The statement in a loop inside the server: no client can be faster than that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServerLoop;
+
+impl Contender for ServerLoop {
+    fn info(&self) -> ContenderInfo {
+        info("server-loop", "loop in the server", "pgbench", "PL/pgSQL, no client between two statements")
+    }
+
+    fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
+        let QueryLoad::Shape { connections, depth: 1 } = job.load else { return Ok(None) };
+        let (low, high) = job.numbers;
+        // The number is drawn before the statement: inside it, random() would be evaluated for each row.
+        let (selected, rest) = job.sql.split_once(" FROM ").unwrap_or((job.sql, ""));
+        let text = format!(
+            "DO $$ DECLARE x int; answer text; answered bigint := 0; end_at timestamptz := clock_timestamp() + '{} s';\n\
+             BEGIN\n\
+             WHILE clock_timestamp() < end_at LOOP\n\
+             x := {low} + floor(random() * {});\n\
+             {selected} INTO answer FROM {};\n\
+             answered := answered + 1;\n\
+             END LOOP;\n\
+             INSERT INTO {LOOP_ANSWERS} VALUES (answered);\n\
+             END $$;\n",
+            job.seconds,
+            high - low + 1,
+            rest.replace("$1", "x"),
+        );
+        let script = script(job.scratch, "loop.sql", &text)?;
+        let mut command = Command::new("pgbench");
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        command.args(["-n", "-t", "1", "-c", &connections.to_string()]);
+        command.args(["-j", &cores.min(connections).to_string(), "-f"]).arg(script).arg(job.url);
+        Ok(Some(command))
+    }
+
+    fn counts_in_server(&self) -> bool {
+        true
+    }
+}
