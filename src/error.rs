@@ -353,7 +353,7 @@ fn is_about_connection(error: &tokio_postgres::Error) -> bool {
 }
 
 /// What to do about errors that users often meet; `None` for any other.
-fn known_remedy(code: &str, message: &str) -> Option<&'static str> {
+pub(crate) fn known_remedy(code: &str, message: &str) -> Option<&'static str> {
     match code {
         "25006" => Some(
             "the server is a standby, or the session read-only: connect to the primary (target_session_attrs=read-write)",
@@ -388,6 +388,8 @@ fn pooler_help(code: &str, message: &str) -> Option<&'static str> {
         Some(
             "the pooler pools statements, which rules out transactions; use a pool with pool_mode transaction or session",
         )
+    } else if says("no more connections allowed") {
+        Some("the pooler accepts no more clients: use fewer --connections, or raise its max_client_conn")
     } else if says("query_wait_timeout") {
         Some("the pooler has no server connection left: use fewer --connections, or raise its pool size")
     } else {

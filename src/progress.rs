@@ -38,6 +38,8 @@ struct Commits {
     is_preparing: AtomicBool,
     /// Whether everything is committed that is to be.
     is_concluded: AtomicBool,
+    /// Whether the table was emptied in a transaction of its own.
+    is_emptied: AtomicBool,
     /// The IDs of the transactions whose commit was requested.
     ids: Mutex<Vec<String>>,
 }
@@ -101,15 +103,27 @@ impl Progress {
         self.commits.requested.fetch_add(rows, Relaxed);
     }
 
-    /// As [`Progress::begin_commit`], for the first part of a two-phase commit, which can still be undone.
-    pub(crate) fn begin_prepare(&self, rows: u64, question: String) {
+    /// Record that transactions are being prepared, of which none is committed before all are; `remedy` ends those that
+    /// are left.
+    pub(crate) fn begin_prepare(&self, remedy: String) {
         self.commits.is_preparing.store(true, Relaxed);
-        self.begin_commit(rows, Some(question));
+        *self.commits.question() = Some(remedy);
     }
 
-    /// Record that all transactions are prepared, and are now committed.
+    /// Record that no transaction is being prepared any more.
     pub(crate) fn end_prepare(&self) {
         self.commits.is_preparing.store(false, Relaxed);
+        *self.commits.question() = None;
+    }
+
+    /// Record that the table was emptied in a transaction of its own.
+    pub(crate) fn empty_table(&self) {
+        self.commits.is_emptied.store(true, Relaxed);
+    }
+
+    /// Whether the table was emptied in a transaction of its own, which is committed whatever becomes of the rows.
+    pub fn has_emptied_table(&self) -> bool {
+        self.commits.is_emptied.load(Relaxed)
     }
 
     /// Record that everything is committed that is to be: what follows cannot change the outcome.
@@ -167,10 +181,16 @@ impl Progress {
         self.is_ending() && !self.commits.is_preparing.load(Relaxed)
     }
 
-    /// The error that reports, after `cause`, that the outcome of the load is not known; `None` if it is.
+    /// The error that reports, after `cause`, that the outcome of the load is not known, or that transactions may be left
+    /// prepared; `None` if neither is so.
     pub fn unknown_outcome(&self, cause: &str) -> Option<Error> {
         let unknown = |message: String| Error::new(ErrorKind::OutcomeUnknown, message);
         if let Some(question) = &*self.commits.question() {
+            if self.commits.is_preparing.load(Relaxed) {
+                let message =
+                    format!("{cause}: nothing was committed, but a transaction may be left prepared");
+                return Some(Error::new(ErrorKind::Interrupted, message).with_help(question.clone()));
+            }
             return Some(
                 unknown(format!("{cause}: whether the load was committed is not known"))
                     .with_help(format!("before you load again, ask the server: {question}")),

@@ -301,11 +301,7 @@ async fn load_once(
 ) -> Result<LoadReport, Stopped> {
     let inputs = files.inputs().clone();
     let client = connections.get().await?;
-    if settings.input.mode == Mode::Copy && connections.is_behind_pgpool() {
-        let error =
-            Error::usage("connections go through Pgpool-II, which does not answer a COPY of this program");
-        return Err(error.with_help("use --mode batch, or connect to the server itself").into());
-    }
+    connections.check_mode(settings.input.mode == Mode::Copy)?;
     let server = connections.server_facts(&client).await?;
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started, orphans };

@@ -20,6 +20,7 @@ use rustls::CertificateError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::Error;
+use crate::error::known_remedy;
 use crate::postgres::connect_failure::{ConnectFailure, FailedAttempt, FailureReason, is_tls};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::endpoint::HostEntry;
@@ -288,7 +289,7 @@ fn explain_refusal(conninfo: &Conninfo, host: Option<&HostEntry>, db: &DbError) 
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             Some(format!("run GRANT CONNECT ON DATABASE {dbname} TO {user}"))
         }
-        _ => db.hint().map(str::to_owned),
+        code => db.hint().or_else(|| known_remedy(code.code(), message)).map(str::to_owned),
     };
     Explained { cause: format!("{message} (SQLSTATE {})", db.code().code()), help }
 }

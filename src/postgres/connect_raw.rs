@@ -35,6 +35,8 @@ pub(super) struct Opened {
     pub(super) control: StreamControl,
     /// The port of this end of a TCP connection.
     pub(super) local_port: Option<u16>,
+    /// The program at the other end of a Unix socket.
+    pub(super) peer_program: Option<String>,
 }
 
 /// The address that the first connection reached, to which all later ones go as well.
@@ -207,7 +209,7 @@ impl Opener {
         if let Some(wanted) = self.conninfo.require_peer() {
             check_peer(&transport, wanted)?;
         }
-        let local_port = transport.local_port();
+        let (local_port, peer_program) = (transport.local_port(), transport.peer_program());
         let handshake = BatchingTls::new(self.handshake(host, address), self.sync_every);
         let stream = SyncBatching::new(transport, self.sync_every);
         let control = stream.control();
@@ -227,7 +229,7 @@ impl Opener {
             }
         };
         match mismatch.map_err(FailureReason::Login)? {
-            None => Ok(Opened { client, connection, control, local_port }),
+            None => Ok(Opened { client, connection, control, local_port, peer_program }),
             Some(mismatch) => Err(FailureReason::Unwanted(mismatch)),
         }
     }

@@ -112,8 +112,11 @@ impl SessionConnector {
     }
 
     async fn open(&self) -> Result<(Client, JoinHandle<()>), ConnectFailure> {
-        let Opened { client, connection, control, local_port } = self.opener.open().await?;
+        let Opened { client, connection, control, local_port, peer_program } = self.opener.open().await?;
         let task = tokio::spawn(self.messages.clone().drive(connection, control.clone()));
+        if peer_program.is_some_and(|program| program.starts_with("pgpool")) {
+            self.pooler.note_pgpool();
+        }
         match pooler::configure(&client, &control, local_port, self.session, &self.pooler).await {
             Ok(()) => Ok((client, task)),
             Err(error) => Err(self.opener.failure(FailureReason::Login(error))),

@@ -27,6 +27,12 @@ impl PoolerSeen {
         self.is_pooled.load(Relaxed)
     }
 
+    /// Note that the program that listens is Pgpool-II.
+    pub(crate) fn note_pgpool(&self) {
+        // Later connections of the same pool find it noted.
+        let _ = self.is_pgpool.set(true);
+    }
+
     /// Whether they go through Pgpool-II, which passes the process ID of the server on, gives a session to one client at
     /// a time, and resets it afterwards, so that names are safe; but which does not answer a COPY from the client that is
     /// sent as this program sends it (seen with 4.3.5).

@@ -66,7 +66,8 @@ pub struct Database {
 /// Everything opened so far that may have to be cancelled or closed.
 #[derive(Default)]
 struct OpenedConnections {
-    cancel_tokens: Mutex<Vec<CancelToken>>,
+    /// For each connection, the number of its pool and what cancels its statement.
+    cancel_tokens: Mutex<Vec<(usize, CancelToken)>>,
     pools: Mutex<Vec<Pool>>,
     /// What is known about the server.
     facts: Arc<OnceLock<ServerFacts>>,
@@ -74,7 +75,7 @@ struct OpenedConnections {
 }
 
 impl OpenedConnections {
-    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<CancelToken>> {
+    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<(usize, CancelToken)>> {
         self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,6 +98,8 @@ impl OpenedConnections {
 #[derive(Clone)]
 pub(crate) struct SessionPool {
     pool: Pool,
+    /// Which of the database's pools it is.
+    number: usize,
     session: SessionOptions,
     conninfo: Conninfo,
     opened: Arc<OpenedConnections>,
@@ -112,7 +115,7 @@ impl Canceller {
     /// Ask the server to cancel the statement that each connection is running.
     pub async fn cancel(&self) {
         let tokens = self.opened.cancel_tokens().clone();
-        for token in tokens {
+        for (_, token) in tokens {
             self.opener.cancel(&token).await;
         }
     }
@@ -144,8 +147,13 @@ impl SessionPool {
     pub(crate) async fn get(&self) -> Result<Object> {
         let connection =
             self.pool.get().await.map_err(|error| connect_error::from_pool(&self.conninfo, &error))?;
-        self.opened.cancel_tokens().push(connection.cancel_token());
+        self.opened.cancel_tokens().push((self.number, connection.cancel_token()));
         Ok(connection)
+    }
+
+    /// Forget the connections that were taken so far and are closed, so that nobody tries to cancel what they ran.
+    pub(crate) fn forget_connections(&self) {
+        self.opened.cancel_tokens().retain(|(pool, _)| *pool != self.number);
     }
 
     /// Open a connection that does not count towards the limit of the pool.
@@ -174,9 +182,9 @@ impl SessionPool {
         self.opened.reached.pooler.get()
     }
 
-    /// Whether connections go through Pgpool-II; see [`PoolerSeen::is_pgpool`](crate::postgres::pooler::PoolerSeen::is_pgpool).
-    pub(crate) fn is_behind_pgpool(&self) -> bool {
-        self.opened.reached.pooler.is_pgpool()
+    /// As [`Database::check_mode`].
+    pub(crate) fn check_mode(&self, copies: bool) -> Result<()> {
+        check_copy(copies && self.opened.reached.pooler.is_pgpool())
     }
 
     /// Whether the server runs on this machine, judging by its address: a Unix socket or a loopback address.
@@ -217,8 +225,11 @@ impl Database {
         let session = SessionOptions { prepare: self.prepare, ..session };
         let reached = &self.opened.reached;
         let pool = pool::pool_sharing(&self.conninfo, self.pool_size, self.timeouts, session, reached)?;
-        self.opened.pools().push(pool.clone());
-        Ok(SessionPool { pool, session, conninfo: self.conninfo.clone(), opened: Arc::clone(&self.opened) })
+        let mut pools = self.opened.pools();
+        let number = pools.len();
+        pools.push(pool.clone());
+        let (conninfo, opened) = (self.conninfo.clone(), Arc::clone(&self.opened));
+        Ok(SessionPool { pool, number, session, conninfo, opened })
     }
 
     /// Take a connection with the default [`SessionOptions`] from a new pool, to which it returns when dropped.
@@ -242,19 +253,25 @@ impl Database {
         Arc::clone(&self.opened.facts)
     }
 
-    /// Begin a transaction on a new connection, and roll it back.
+    /// Begin a transaction on `client`, a connection to this database, and roll it back.
     ///
     /// # Errors
-    /// When that is not possible, as through a pooler of statements, with the reason.
-    pub async fn check_transactions(&self) -> Result<()> {
-        let pool = self.session_pool(SessionOptions::default())?;
-        let client = pool.get().await?;
+    /// When that is not possible, as through a pooler of statements, which closes the connection.
+    pub async fn check_transactions(&self, client: &Client) -> Result<()> {
         let begun = async {
             client.batch_execute("BEGIN").await?;
             client.batch_execute("ROLLBACK").await
         };
         let begun = begun.await.map_err(|error| Error::database("begin a transaction", error));
-        begun.map_err(|error| pool.messages().explain(error))
+        begun.map_err(|error| self.opened.reached.messages.explain(error))
+    }
+
+    /// Check that what the connections opened so far go through lets rows be loaded, by COPY if `copies`.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_mode(&self, copies: bool) -> Result<()> {
+        check_copy(copies && self.opened.reached.pooler.is_pgpool())
     }
 
     /// The maximum number of connections in each pool.
@@ -287,6 +304,15 @@ impl Database {
         let Some(server) = self.embedded else { return Ok(()) };
         blocking(move || server.release()).await
     }
+}
+
+/// Refuse a COPY through Pgpool-II.
+fn check_copy(is_through_pgpool: bool) -> Result<()> {
+    if !is_through_pgpool {
+        return Ok(());
+    }
+    Err(Error::usage("connections go through Pgpool-II, which does not answer a COPY of this program")
+        .with_help("use --mode batch, or connect to the server itself"))
 }
 
 /// The connection settings of the embedded server.

@@ -63,6 +63,13 @@ fn unreachable_error(error: &mut Option<io::Error>) -> io::Error {
 }
 
 impl Transport {
+    /// The name of the program that listens at the other end of a Unix socket, as far as the system tells.
+    pub(crate) fn peer_program(&self) -> Option<String> {
+        let Transport::Unix(stream) = self else { return None };
+        let pid = stream.peer_cred().ok()?.pid()?;
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned())
+    }
+
     /// The port of this end of a TCP connection.
     pub(crate) fn local_port(&self) -> Option<u16> {
         match self {

@@ -1,5 +1,6 @@
 //! The meter: opens the connections once, then measures one run or several.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,8 @@ use crate::error::ErrorKind;
 use crate::postgres::options::check_pool;
 use crate::postgres::server::{Database, ServerFacts, SessionPool};
 use crate::progress::Progress;
-use crate::query::baseline::SavedRun;
+use crate::query::baseline::{SavedRun, SavedRuns};
+use crate::query::comparison::{FEWEST_JUDGED, compare};
 use crate::query::drive::connection::Connection;
 use crate::query::drive::expected::Expected;
 use crate::query::drive::plan::{RunPlan, RunResult};
@@ -23,12 +25,13 @@ use crate::query::explain::{SlowPlan, SlowestIteration, explain};
 use crate::query::measure::timeline::{RunMonitor, Timeline};
 use crate::query::options::{MeterOptions, MeterSettings};
 use crate::query::report::{RunReport, TableReport};
+use crate::query::runs_report::RunsReport;
 use crate::query::search::SearchReport;
 use crate::query::verdict::Verdict;
 use crate::query::verdict::sampler::{ActivitySampler, Pids};
 use crate::query::workload::mix::Mix;
 use crate::query::workload::template::Template;
-use crate::query::workload::{Arguments, WorkloadStatement};
+use crate::query::workload::{Arguments, Workload, WorkloadStatement};
 use crate::{Error, Result};
 
 /// What a meter measured.
@@ -36,15 +39,19 @@ use crate::{Error, Result};
 pub enum MeterOutcome {
     /// The report of one run, and the run in the form in which it can be saved.
     Run(Box<RunReport>, Box<SavedRun>),
+    /// The report of several runs, and those that were complete in the form in which they can be saved; `None` if there
+    /// are none, or if they were interleaved with others.
+    Runs(Box<RunsReport>, Option<SavedRuns>),
     /// The report of a search of several runs.
     Search(Box<SearchReport>),
 }
 
 impl MeterOutcome {
-    /// Why the run or the search ended early; `None` if it did not.
+    /// Why the run, the runs or the search ended early; `None` if it did not.
     pub fn ended_by(self) -> Option<Error> {
         match self {
             MeterOutcome::Run(report, _) => report.ended_by,
+            MeterOutcome::Runs(report, _) => report.ended_by,
             MeterOutcome::Search(report) => report.ended_by,
         }
     }
@@ -73,6 +80,8 @@ const FIRST_OF_WARM_UP: u64 = 1 << 62;
 #[derive(Debug)]
 pub struct Meter {
     settings: MeterSettings,
+    /// The settings of the other side; `None` if the runs are made alone.
+    other_side: Option<MeterSettings>,
 }
 
 impl Meter {
@@ -81,7 +90,8 @@ impl Meter {
     /// # Errors
     /// As [`MeterOptions::check`].
     pub fn new(options: MeterOptions) -> Result<Self> {
-        Ok(Meter { settings: MeterSettings::new(options)? })
+        let settings = MeterSettings::new(options)?;
+        Ok(Meter { other_side: settings.other_side(), settings })
     }
 
     /// The largest number of connections that are open at once; the pool must be at least as large.
@@ -104,13 +114,18 @@ impl Meter {
         progress: &Arc<Progress>,
     ) -> Result<MeterOutcome> {
         let settings = &self.settings;
-        check_pool(settings.connections_needed(), database.pool_size())?;
+        if settings.against.is_some() {
+            return self.run_against(database, database, monitor, progress).await;
+        }
         // Read it first, so that an unreadable file does not cost a whole run.
-        let baseline = settings.baseline.as_deref().map(SavedRun::read).transpose()?;
-        let pool = database.session_pool(settings.session())?;
-        let mut meter = OpenMeter::open(settings, pool, monitor, progress).await?;
+        let baseline = self.baseline()?;
+        let mut meter = OpenMeter::on(database, settings, monitor, progress).await?;
         if let Some(search) = &settings.search {
             return Ok(MeterOutcome::Search(Box::new(meter.search(search).await?)));
+        }
+        if settings.runs > 1 {
+            let (report, saved) = meter.runs(baseline).await?;
+            return Ok(MeterOutcome::Runs(Box::new(report), saved));
         }
         let (mut report, run) = meter.measure(&RunShape::from_settings(settings)).await?;
         if settings.explain && !report.interrupted && report.ended_by.is_none() {
@@ -118,13 +133,61 @@ impl Meter {
             report.plans = tokio::select! {
                 plans = meter.slowest_plans(&run) => Some(plans),
                 () = worker::grace_over(progress) => None,
+                () = settings.limits.overdue() => None,
             };
         }
         let saved = SavedRun::new(&report, &run.total.batch_means, &run.total.response);
-        if let (Some(baseline), Some(path)) = (&baseline, &settings.baseline) {
-            report.comparison = Some(saved.against(baseline, path, &settings.fail_if));
+        if let Some((baseline, path)) = baseline {
+            let (runs, name) = (std::slice::from_ref(&saved), path.display().to_string());
+            report.comparison = Some(compare(runs, baseline.runs(), false, name, &settings.fail_if));
         }
         Ok(MeterOutcome::Run(Box::new(report), Box::new(saved)))
+    }
+
+    /// Run the workloads on `database`, interleaved with those of [`MeterOptions::against`] on `other`, which may be the
+    /// same; both with the same arguments. In every pair of runs chance decides which comes first.
+    ///
+    /// # Errors
+    /// As [`Meter::run`], and when the options have nothing to run against.
+    pub async fn run_against(
+        &self,
+        database: &Database,
+        other: &Database,
+        monitor: &RunMonitor,
+        progress: &Arc<Progress>,
+    ) -> Result<MeterOutcome> {
+        let (Some(other_side), Some(workloads)) = (&self.other_side, &self.settings.against) else {
+            return Err(
+                Error::usage("nothing to run against was given").with_help("set MeterOptions::against")
+            );
+        };
+        let name = match (std::ptr::eq(database, other), &workloads[..]) {
+            (false, _) => other.describe(),
+            (true, [Workload { statements, .. }]) if statements.len() == 1 => statements[0].sql.clone(),
+            (true, workloads) => {
+                workloads.iter().map(|workload| workload.name.as_str()).collect::<Vec<_>>().join(", ")
+            }
+        };
+        let meter = OpenMeter::on(database, &self.settings, monitor, progress).await?;
+        let other = OpenMeter::on(other, other_side, monitor, progress).await?;
+        let report = meter.interleaved_runs(other, name).await?;
+        Ok(MeterOutcome::Runs(Box::new(report), None))
+    }
+
+    /// The saved runs to compare with, and their file.
+    fn baseline(&self) -> Result<Option<(SavedRuns, &Path)>> {
+        let Some(path) = self.settings.baseline.as_deref() else { return Ok(None) };
+        let baseline = SavedRuns::read(path)?;
+        let runs = baseline.runs().len();
+        if runs < FEWEST_JUDGED && !self.settings.fail_if.is_empty() {
+            let has = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
+            return Err(Error::input(format!(
+                "--fail-if needs {FEWEST_JUDGED} runs or more on both sides to tell change from noise; {} has {has}",
+                path.display()
+            ))
+            .with_help("save the baseline with --runs 5 or more"));
+        }
+        Ok(Some((baseline, path)))
     }
 }
 
@@ -150,6 +213,8 @@ pub(super) struct OpenMeter<'a> {
     pub(super) settings: &'a MeterSettings,
     pub(super) pool: SessionPool,
     pub(super) monitor: &'a RunMonitor,
+    /// What the monitor shows after the names of the workloads: which of several runs it is.
+    pub(super) label: String,
     pub(super) progress: &'a Arc<Progress>,
     pub(super) server: ServerFacts,
     /// The configured table; `None` if no workload depends on it.
@@ -169,6 +234,18 @@ impl Drop for OpenMeter<'_> {
 }
 
 impl<'a> OpenMeter<'a> {
+    /// A meter with these `settings` on `database`.
+    async fn on(
+        database: &Database,
+        settings: &'a MeterSettings,
+        monitor: &'a RunMonitor,
+        progress: &'a Arc<Progress>,
+    ) -> Result<OpenMeter<'a>> {
+        check_pool(settings.connections_needed(), database.pool_size())?;
+        let pool = database.session_pool(settings.session())?;
+        OpenMeter::open(settings, pool, monitor, progress).await
+    }
+
     /// Check that every workload can run, before any of them does.
     async fn open(
         settings: &'a MeterSettings,
@@ -187,10 +264,14 @@ impl<'a> OpenMeter<'a> {
         let mut arguments = Vec::new();
         for workload in &settings.workloads {
             // First of all, because a wrong statement is the error to report.
-            let prepared = in_time(settings.limits, workload.prepare(&client)).await?;
-            let resolved =
-                workload.resolve(&client, &settings.table.name, rows, settings.seed, &settings.base).await?;
-            workload.check_arguments(&client, &resolved, &prepared).await?;
+            let prepared = settings.limits.in_time(workload.prepare(&client)).await?;
+            let resolving = async {
+                let (table, seed, base) = (&settings.table.name, settings.seed, &settings.base);
+                let resolved = workload.resolve(&client, table, rows, seed, base).await?;
+                workload.check_arguments(&client, &resolved, &prepared).await?;
+                Ok(resolved)
+            };
+            let resolved = settings.limits.in_time(resolving).await?;
             arguments.push(resolved);
         }
         // Close it instead of returning it: a run that took it from the pool would have it driven by this thread, not
@@ -200,6 +281,7 @@ impl<'a> OpenMeter<'a> {
             settings,
             pool,
             monitor,
+            label: String::new(),
             progress,
             server,
             table,
@@ -237,11 +319,19 @@ impl<'a> OpenMeter<'a> {
         while connections.len() < wanted {
             let (pool, workloads) = (self.pool.clone(), self.settings.workloads.clone());
             let limits = self.settings.limits;
-            let opening = async move { in_time(limits, Connection::open(&pool, &workloads)).await };
+            let opening = async move { limits.in_time(Connection::open(&pool, &workloads)).await };
             let opened = self.shards.handle(connections.len()).spawn(opening).await;
             connections.push(opened.expect("opening neither panics nor is aborted")?);
         }
         Ok(connections)
+    }
+
+    /// Close the connections and end the threads that drive them, so that the next run starts anew.
+    pub(super) fn disconnect(&mut self) -> Result<()> {
+        self.connections.drain(..).for_each(Connection::close);
+        self.pool.forget_connections();
+        self.shards = Shards::start()?;
+        Ok(())
     }
 
     /// Measure one run of `shape`, after a warm-up if there is to be one.
@@ -276,7 +366,8 @@ impl<'a> OpenMeter<'a> {
         };
         let names: Vec<&str> = settings.workloads.iter().map(|workload| workload.name.as_str()).collect();
         let plan = self.plan(shape, &sender, settings.limits);
-        let (mut run, connections) = self.run(names.join(", "), plan, connections, &pids).await?;
+        let (mut run, connections) =
+            self.run(names.join(", ") + &self.label, plan, connections, &pids).await?;
         self.connections = connections;
         let was_kept = shape.rate.is_some_and(|rate| run.kept(rate));
         let bound = match sampler {
@@ -337,17 +428,6 @@ impl<'a> OpenMeter<'a> {
 }
 
 /// Count the rows of table `name`, and check that there are any.
-/// Await `preparing`, as long as for the last results of the run if that ends after a time.
-async fn in_time<T>(limits: Limits, preparing: impl Future<Output = Result<T>>) -> Result<T> {
-    let Some(patience) = limits.patience() else { return preparing.await };
-    tokio::time::timeout(patience, preparing).await.unwrap_or_else(|_| {
-        let seconds = patience.as_secs();
-        Err(Error::connect(format!("the server has not prepared the statements within {seconds} s")).with_help(
-            "another session may hold a lock, or the server may be silent or overloaded; look at pg_stat_activity",
-        ))
-    })
-}
-
 async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     let load = "load it first: postgres-etl load";
     let Some(Table { name, .. }) = Table::find(client, name).await? else {

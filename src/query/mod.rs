@@ -4,7 +4,7 @@
 //! ```text
 //!  workload ─▶ arguments ─▶ schedule (open loop) ─▶ worker: a pipeline on each connection ─▶ sender ─▶ server
 //!                                                              │                                     ▲
-//!                        report ◀─ baseline ◀─ statistics ◀────┘              verdict: sampler ──────┘
+//!                        report ◀─ comparison ◀─ statistics ◀──┘              verdict: sampler ──────┘
 //! ```
 //!
 //! In a closed loop every connection keeps up to the pipeline depth of queries in flight, and sends the next one when a
@@ -13,6 +13,7 @@
 //! statement is prepared.
 
 mod baseline;
+mod comparison;
 mod drive;
 mod explain;
 mod measure;
@@ -21,13 +22,16 @@ mod options;
 mod rate_search;
 mod report;
 mod run_report;
+mod runs;
+mod runs_report;
 mod search;
 mod search_runs;
 mod verdict;
 mod verify;
 mod workload;
 
-pub use crate::query::baseline::{ClientMachine, Samples, SaveFile, SavedRun, Threshold};
+pub use crate::query::baseline::{ClientMachine, Samples, SaveFile, SavedRun, SavedRuns};
+pub use crate::query::comparison::Threshold;
 pub use crate::query::drive::schedule::{Arrivals, Limits};
 pub use crate::query::drive::sender::Protocol;
 pub use crate::query::explain::{PlanCounts, SlowPlan};
@@ -38,9 +42,10 @@ pub use crate::query::measure::timeline::{RunInProgress, RunMonitor, Second, Tim
 pub use crate::query::meter::{Meter, MeterOutcome};
 pub use crate::query::options::MeterOptions;
 pub use crate::query::report::{
-    Comparison, ConnectionReport, LoadShape, OfferedReport, Ratio, ResultCheck, RunReport, StatementReport,
-    TableReport, WorkloadReport,
+    Basis, Comparison, ConnectionReport, LoadShape, OfferedReport, Ratio, ResultCheck, RunReport,
+    StatementReport, TableReport, WorkloadReport,
 };
+pub use crate::query::runs_report::{AgainstReport, FigureSummary, RunsReport};
 pub use crate::query::search::{Axis, RATES, Ramp, Search, SearchPoint, SearchReport, Setting};
 pub use crate::query::verdict::statements::ServerStatement;
 pub use crate::query::verdict::{ServerActivity, Verdict};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::catalog::{TableName, TableSpec};
 use crate::postgres::options::{SessionOptions, check_depth};
-use crate::query::baseline::Threshold;
+use crate::query::comparison::{FEWEST_JUDGED, Threshold};
 use crate::query::drive::schedule::{Arrivals, Limits};
 use crate::query::drive::sender::Protocol;
 use crate::query::search::{Axis, RATES, Search, Setting};
@@ -29,6 +29,9 @@ pub(super) const SYNC_EVERY: usize = 256;
 
 /// How long each run of a search takes, unless [`MeterOptions::limits`] says otherwise.
 pub(super) const SEARCH_STEP: Duration = Duration::from_secs(5);
+
+/// Pairs of runs that are interleaved, unless [`MeterOptions::runs`] says otherwise.
+pub(super) const PAIRS: usize = 10;
 
 /// What a [`Meter`](crate::query::Meter) is to do.
 ///
@@ -95,9 +98,15 @@ pub struct MeterOptions {
     pub explain: bool,
     /// Make several runs with different settings.
     pub search: Option<Search>,
-    /// Compare the run with the one saved in this file.
+    /// How many runs to make, each on new connections; `None` for 1, or 10 pairs with [`against`](Self::against).
+    pub runs: Option<usize>,
+    /// The workloads of the other side, with whose runs those of `workloads` are interleaved. Workloads of equal names
+    /// have equal arguments. They are the same if the other side is [another
+    /// server](crate::query::Meter::run_against).
+    pub against: Option<Vec<Workload>>,
+    /// Compare the runs with those saved in this file.
     pub baseline: Option<PathBuf>,
-    /// Fail if the run is worse than the baseline by more than these thresholds.
+    /// Fail if the runs are worse than the baseline, or than the other side, by more than these thresholds.
     pub fail_if: Vec<Threshold>,
 }
 
@@ -126,6 +135,8 @@ impl MeterOptions {
             per_connection: false,
             explain: false,
             search: None,
+            runs: None,
+            against: None,
             baseline: None,
             fail_if: Vec::new(),
         }
@@ -213,6 +224,20 @@ impl MeterOptions {
         self
     }
 
+    /// How many runs to make, each on new connections.
+    #[must_use]
+    pub fn runs(mut self, runs: usize) -> Self {
+        self.runs = Some(runs);
+        self
+    }
+
+    /// Interleave the runs with those of other `workloads`, to compare the two.
+    #[must_use]
+    pub fn against(mut self, workloads: Vec<Workload>) -> Self {
+        self.against = Some(workloads);
+        self
+    }
+
     /// Check that the options fit together.
     ///
     /// # Errors
@@ -233,7 +258,7 @@ impl MeterOptions {
     pub fn can_share_syncs(&self) -> bool {
         self.protocol == Protocol::Prepared
             && !self.explain
-            && self.workloads.iter().all(Workload::only_reads)
+            && self.workloads.iter().chain(self.against.iter().flatten()).all(Workload::only_reads)
     }
 
     fn sweeps_rate(&self) -> bool {
@@ -242,7 +267,7 @@ impl MeterOptions {
 }
 
 /// The settings of a meter: [`MeterOptions`] that were checked, with the defaults filled in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct MeterSettings {
     pub(crate) workloads: Vec<Workload>,
     pub(crate) base: PathBuf,
@@ -265,6 +290,9 @@ pub(crate) struct MeterSettings {
     pub(crate) per_connection: bool,
     pub(crate) explain: bool,
     pub(crate) search: Option<Search>,
+    /// Runs, or pairs of runs.
+    pub(crate) runs: usize,
+    pub(crate) against: Option<Vec<Workload>>,
     pub(crate) baseline: Option<PathBuf>,
     pub(crate) fail_if: Vec<Threshold>,
 }
@@ -284,7 +312,12 @@ impl MeterSettings {
             Some(_) => Limits { queries: None, duration: Some(SEARCH_STEP) },
             None => Limits { queries: Some(QUERIES), duration: None },
         });
+        if let Some(against) = &options.against {
+            check_workloads(against)?;
+        }
+        let runs = options.runs.unwrap_or(if options.against.is_some() { PAIRS } else { 1 });
         refuse_contradictions(&options, limits)?;
+        refuse_several_runs(&options, runs)?;
         if options.connections == 0 {
             return Err(Error::usage("the number of connections is 0").with_help("give a number from 1 up"));
         }
@@ -314,9 +347,17 @@ impl MeterSettings {
             per_connection: options.per_connection,
             explain: options.explain,
             search: options.search,
+            runs,
+            against: options.against,
             baseline: options.baseline,
             fail_if: options.fail_if,
         })
+    }
+
+    /// The settings of the other side, with which the runs are interleaved.
+    pub(crate) fn other_side(&self) -> Option<MeterSettings> {
+        let workloads = self.against.clone()?;
+        Some(MeterSettings { workloads, ..self.clone() })
     }
 
     /// How its connections are set up.
@@ -404,15 +445,13 @@ fn refuse_contradictions(options: &MeterOptions, limits: Limits) -> Result<()> {
             "add --rate",
         ),
         (
-            !options.fail_if.is_empty() && options.baseline.is_none(),
-            "--fail-if compares with a saved run",
+            !options.fail_if.is_empty() && options.baseline.is_none() && options.against.is_none(),
+            "--fail-if compares with saved runs, or with the other side of --against",
             "add --baseline FILE",
         ),
-        (is_search && options.baseline.is_some(), "--baseline is for a single run", "leave one of them out"),
-        (is_search && options.explain, "--explain is for a single run", "leave one of them out"),
         (
-            is_search && options.per_connection,
-            "--per-connection is for a single run",
+            is_search && options.baseline.is_some(),
+            "--baseline compares runs with equal settings, not those of a search",
             "leave one of them out",
         ),
         (
@@ -420,6 +459,41 @@ fn refuse_contradictions(options: &MeterOptions, limits: Limits) -> Result<()> {
                 && (options.baseline.is_some() || options.explain || is_search || is_open_loop),
             "--no-latency measures no latencies, which are needed here",
             "leave it out",
+        ),
+    ];
+    match contradictions.into_iter().find(|(applies, ..)| *applies) {
+        Some((_, message, help)) => Err(Error::usage(message).with_help(help)),
+        None => Ok(()),
+    }
+}
+
+/// Refuse what does not fit `runs` runs or the runs of a search.
+fn refuse_several_runs(options: &MeterOptions, runs: usize) -> Result<()> {
+    let is_search = options.search.is_some();
+    let is_paired = options.against.is_some();
+    let is_several = is_search || is_paired || runs > 1;
+    let contradictions = [
+        (runs == 0, "the number of runs is 0", "give a number from 1 up"),
+        (
+            is_search && (options.runs.is_some() || is_paired),
+            "--runs and --against repeat a run, and a search changes its settings",
+            "leave one of them out",
+        ),
+        (
+            is_paired && options.baseline.is_some(),
+            "--baseline and --against both say what the runs are compared with",
+            "leave one of them out",
+        ),
+        (is_several && options.explain, "--explain is for a single run", "leave one of them out"),
+        (
+            is_several && options.per_connection,
+            "--per-connection is for a single run",
+            "leave one of them out",
+        ),
+        (
+            !options.fail_if.is_empty() && runs < FEWEST_JUDGED,
+            "--fail-if needs 5 runs or more on both sides to tell change from noise",
+            "add --runs 5 or more; --save the baseline with as many",
         ),
     ];
     match contradictions.into_iter().find(|(applies, ..)| *applies) {

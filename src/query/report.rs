@@ -215,33 +215,56 @@ impl RunReport {
     }
 }
 
-/// A run compared with a saved run, the baseline.
+/// Runs compared with others, the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The file of the baseline.
+    /// The file of the baseline, or what the runs were interleaved with.
     pub baseline: String,
+    /// What the intervals allow for.
+    pub basis: Basis,
+    /// The number of runs.
+    pub runs: usize,
+    /// The number of runs of the baseline.
+    pub baseline_runs: usize,
+    /// What the comparison cannot tell; `None` if it can tell change from noise.
+    pub note: Option<String>,
     /// Settings that differ, with both values, and other differences that may explain one in the figures.
     pub different_settings: Vec<String>,
-    /// The figures of both runs.
+    /// The figures of both.
     pub ratios: Vec<Ratio>,
     /// The thresholds that were exceeded, one sentence each.
     pub failures: Vec<String>,
 }
 
-/// One figure of a run and of its baseline.
+/// What the intervals of a comparison allow for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// `within-runs`: what varied within a run. One side has a single run, so nothing is known of what differs from run
+    /// to run, and no difference is significant.
+    WithinRuns,
+    /// `between-runs`: what differed between the runs of each side.
+    BetweenRuns,
+    /// `pairs`: what differed between pairs of runs, one of each side, that were made next to each other.
+    Pairs,
+}
+
+/// One figure of some runs and of their baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ratio {
     /// The name of the figure: `rate` in queries per second, or `mean`, `p50` … `p99.9` of the response times in
     /// microseconds.
     pub figure: &'static str,
-    /// Its value in the baseline.
+    /// Its value in the baseline; of several runs, their geometric mean.
     pub baseline: f64,
-    /// Its value in this run.
+    /// Its value in this run; of several runs, their geometric mean.
     pub now: f64,
     /// The value in this run divided by that in the baseline.
     pub ratio: f64,
-    /// The 95 % confidence interval of the ratio; `None` when there is not enough data.
+    /// The 95 % confidence interval of the ratio; of several runs, so wide that those of all figures hold together.
+    /// `None` when there is not enough data.
     pub interval: Option<Interval>,
-    /// Whether the interval excludes 1, so that the difference is significant.
+    /// Whether the interval excludes 1, and allows for what differs from run to run, so that the difference is
+    /// significant.
     pub significant: bool,
 }

@@ -19,7 +19,9 @@ Examples:
   postgres-etl query --sql 'SELECT * FROM persons WHERE city = $1' --arg column:persons.city
   postgres-etl query by-id --sweep connections=1,4,16 pipeline-depth=1,8,64
   postgres-etl query by-id --find-max --p99 5ms
-  postgres-etl query by-id --save before.json; postgres-etl query by-id --baseline before.json
+  postgres-etl query by-id --duration 1s --runs 10 --save before.json
+  postgres-etl query by-id --duration 1s --runs 10 --baseline before.json
+  postgres-etl query by-id --duration 1s --against-sql 'SELECT * FROM persons_new WHERE id = $1'
 
 Closed loop: every connection keeps up to --pipeline-depth queries in flight, and sends the next one when \
 a result arrives. A deeper pipeline raises the rate and, because queries queue, the latency too: use \
@@ -36,7 +38,12 @@ Arguments:
 Queries in flight share a Sync message, up to --sync-every of them: the server ends one transaction and flushes \
 one reply for the whole group. Only statements that begin with SELECT, VALUES or TABLE, and WITH statements that do \
 not write, share one; they run in read-only transactions, in which writes fail. With --sync-every 1 each query has its own \
-Sync, and so its own transaction, and may write.")]
+Sync, and so its own transaction, and may write.
+
+Comparing: runs differ from one another by more than the queries within a run do, so change is told from noise by the \
+differences between runs, and a single run tells nothing. --against and --against-sql compare most precisely: what \
+slows the machine for a while slows both runs of a pair. The 95 % intervals are so wide that those of all seven figures \
+hold together.")]
 pub(crate) struct Query {
     /// Workloads to run, each defined by [query.NAME] in config.toml; several are mixed by weight [default:
     /// older-than]
@@ -140,14 +147,33 @@ pub(crate) struct Query {
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "find_max", help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub p99: Option<Duration>,
 
-    /// Save the run to this file
+    /// Make N runs, one after another, each on new connections [default: 1; 10 pairs with --against or --against-sql]
+    #[arg(long, value_name = "N", help_heading = "Comparing runs")]
+    pub runs: Option<usize>,
+    /// Save the run, or all of --runs, to this file
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
     pub save: Option<PathBuf>,
-    /// Compare with the run saved in this file, figure by figure
+    /// Compare with the runs saved in this file, figure by figure; without --runs on both sides, no difference counts
+    /// as significant
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
     pub baseline: Option<PathBuf>,
-    /// Fail if the run is significantly worse than the baseline by more than PERCENT, or if there is not enough data to
-    /// tell: slower:5% (lower rate; with --rate, longer mean response time) or p99:10%; can be repeated
+    /// Interleave the runs with those of another statement, with the same arguments, in an order shuffled by --seed, and
+    /// compare the two pair by pair
+    #[arg(
+        long,
+        value_name = "SQL",
+        allow_hyphen_values = true,
+        conflicts_with = "baseline",
+        help_heading = "Comparing runs"
+    )]
+    pub against_sql: Option<String>,
+    /// Interleave the runs with those of the same workloads on another server, or with --against-sql those of the other
+    /// statement there
+    #[arg(long, value_name = "URL", conflicts_with = "baseline", help_heading = "Comparing runs")]
+    pub against: Option<String>,
+    /// Fail if the runs are significantly worse than the other side by more than PERCENT, or if there is not enough data
+    /// to tell: slower:5% (lower rate; with --rate, longer mean response time) or p99:10%; can be repeated; needs 5 runs
+    /// or more on both sides
     #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
     pub fail_if: Vec<Threshold>,
 }

@@ -15,6 +15,7 @@ use crate::cli::bench::report::{BenchReport, Run};
 use crate::cli::bench::{Bench, BenchOptions, install_peers, list};
 use crate::cli::commands::Context;
 use crate::cli::exit;
+use crate::cli::page::{Document, PageFile};
 
 /// The time between two lines where standard error is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -28,6 +29,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
     options.check()?;
     // Checked before the work that they are to hold.
     let save = flags.save.as_deref().map(|path| AtomicFile::create("comparison", path)).transpose()?;
+    let page = flags.html.as_deref().map(PageFile::open).transpose()?;
     let csv = flags.csv.as_deref().map(|path| AtomicFile::create("comparison", path)).transpose()?;
     if flags.install_peers {
         let quiet = context.flags.quiet;
@@ -46,6 +48,9 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
     context.print(&report)?;
     if let Some(save) = save {
         save.write_json(&report)?;
+    }
+    if let Some(page) = page.filter(|_| !report.sections.is_empty()) {
+        page.write(&[Document::from_report(&report)])?;
     }
     if let Some(csv) = csv {
         write_csv(csv, &report)?;

@@ -97,9 +97,13 @@ async fn check(
     database: &Database,
 ) -> Result<CheckReport> {
     let InputCommand { options: settings, generate } = input;
-    let client = database.connection().await?;
+    let mut client = database.connection().await?;
     let server = database.server_facts(&client).await?;
-    let can_begin = if server.pooler { database.check_transactions().await } else { Ok(()) };
+    let can_begin = database.check_transactions(&client).await;
+    if client.is_closed() {
+        client = database.connection().await?;
+    }
+    let can_begin = can_begin.and_then(|()| database.check_mode(settings.mode == Mode::Copy));
     let found = match can_begin {
         Ok(()) => Table::find(&**client, &settings.table.name).await,
         Err(error) => Err(error),

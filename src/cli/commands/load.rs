@@ -28,9 +28,9 @@ use crate::cli::terminal::progress_bar::ProgressLine;
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8> {
     let planned = plan(context, flags).await;
     let LoadCommand { options, ddl_only, receipt, html, .. } =
-        planned.inspect_err(|error| replace_receipt(context, flags.receipt.as_deref(), error))?;
+        planned.inspect_err(|error| replace_receipt(flags.receipt.as_deref(), error))?;
     let page = html.filter(|_| !ddl_only).map(|path| PageFile::open(&path)).transpose();
-    let page = page.inspect_err(|error| replace_receipt(context, flags.receipt.as_deref(), error))?;
+    let page = page.inspect_err(|error| replace_receipt(flags.receipt.as_deref(), error))?;
     let progress = Arc::new(context.progress());
     let mut receipt = match receipt.filter(|_| !ddl_only) {
         Some(path) => Some(Receipt::begin(path, &options, &progress)?),
@@ -89,10 +89,10 @@ async fn plan(context: &Context<'_>, flags: &args::Load) -> Result<LoadCommand> 
 
 /// Write `error`, which came before the load, in the place of an earlier receipt at `path`. Any other file stays: nothing
 /// has been checked yet, and it may be an input.
-fn replace_receipt(context: &Context<'_>, path: Option<&Path>, error: &Error) {
+pub(super) fn replace_receipt(path: Option<&Path>, error: &Error) {
     let Some(path) = path.filter(|path| is_receipt(path)) else { return };
     if let Err(unwritten) = write_receipt(path, &UnstartedLoad::new(error)) {
-        context.note(&unwritten.to_string());
+        super::say(&unwritten.and("the receipt there is that of an earlier load").to_string());
     }
 }
 
@@ -100,10 +100,8 @@ fn replace_receipt(context: &Context<'_>, path: Option<&Path>, error: &Error) {
 pub(super) fn replace_named_receipt(arguments: &[String], error: &Error) {
     let values = arguments.windows(2).filter(|pair| pair[0] == "--receipt").map(|pair| pair[1].as_str());
     let joined = arguments.iter().filter_map(|argument| argument.strip_prefix("--receipt="));
-    for path in values.chain(joined).map(Path::new).filter(|path| is_receipt(path)) {
-        if let Err(unwritten) = write_receipt(path, &UnstartedLoad::new(error)) {
-            super::say(&unwritten.to_string());
-        }
+    for path in values.chain(joined) {
+        replace_receipt(Some(Path::new(path)), error);
     }
 }
 
@@ -256,7 +254,8 @@ impl<'a> Receipt<'a> {
             // Nor may it seem to be that of this load.
             return Err(match is_receipt(&path).then(|| std::fs::remove_file(&path)) {
                 Some(Ok(())) => error.and("the receipt of an earlier load was removed"),
-                _ => error,
+                Some(Err(_)) => error.and("the receipt there is that of an earlier load"),
+                None => error,
             });
         }
         let (progress, server) = (Arc::clone(progress), Arc::default());
@@ -336,6 +335,7 @@ impl<'a> FailedLoad<'a> {
         let outcome = match (least, more) {
             _ if progress.is_concluded() => Outcome::Committed,
             _ if error.kind() == ErrorKind::OutcomeUnknown => Outcome::Unknown,
+            (0, 0) if progress.has_emptied_table() => Outcome::PartlyCommitted,
             (0, 0) => Outcome::RolledBack,
             (_, 0) => Outcome::PartlyCommitted,
             _ => Outcome::Unknown,

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use postgres_etl::escape::escape_lines;
-use postgres_etl::postgres::Database;
+use postgres_etl::postgres::{Database, DatabaseOptions};
 use postgres_etl::{Error, Progress, Result};
 
 use crate::cli::args::{Cli, Command, Global};
@@ -47,7 +47,12 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
             }
             interrupt.or_done(dispatch(&context, &cli.command)).await
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            if let Command::Load(flags) = &cli.command {
+                load::replace_receipt(flags.receipt.as_deref(), &error);
+            }
+            Err(error)
+        }
     };
     match outcome {
         Ok(exit_code) => exit_code,
@@ -65,7 +70,8 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
 
 /// Print what is wrong with the command line, or the requested help or version; returns the exit code.
 pub(crate) fn misused(error: &clap::Error) -> u8 {
-    let given: Vec<String> = std::env::args().skip(1).take_while(|argument| argument != "--").collect();
+    let given = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let given: Vec<String> = given.take_while(|argument| argument != "--").collect();
     if error.use_stderr() {
         let cli = Cli::command();
         let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some());
@@ -129,9 +135,22 @@ impl Command {
 impl Context<'_> {
     /// The server to work on.
     async fn database(&self) -> Result<Database> {
-        let variables =
-            if self.flags.no_env_file { EnvFile::default() } else { EnvFile::read(Path::new(""))? };
-        let options = self.config.database(self.flags, &variables)?;
+        let options = self.config.database(self.flags, &self.variables()?)?;
+        self.open(options).await
+    }
+
+    /// The server at `url`, the value of `--against`.
+    async fn other_database(&self, url: &str) -> Result<Database> {
+        let options = self.config.other_database(url, self.flags, &self.variables()?)?;
+        self.open(options).await
+    }
+
+    /// The environment, with what `.env` adds to it.
+    fn variables(&self) -> Result<EnvFile> {
+        if self.flags.no_env_file { Ok(EnvFile::default()) } else { EnvFile::read(Path::new("")) }
+    }
+
+    async fn open(&self, options: DatabaseOptions) -> Result<Database> {
         let quiet = self.flags.quiet;
         Database::open(options, move |line| {
             if !quiet {

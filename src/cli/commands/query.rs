@@ -3,8 +3,9 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use postgres_etl::query::{Meter, MeterOutcome, RunMonitor, SaveFile};
-use postgres_etl::{ErrorKind, Result};
+use postgres_etl::postgres::Database;
+use postgres_etl::query::{Meter, MeterOutcome, RunMonitor, SaveFile, SavedRuns};
+use postgres_etl::{Error, ErrorKind, Progress, Result};
 
 use crate::cli::args;
 use crate::cli::commands::{Context, say};
@@ -20,60 +21,33 @@ use crate::cli::terminal::live_view::LiveView;
 /// When the flags are wrong, or the run could not be made. Failed queries, wrong results and a failed comparison make
 /// the exit code 1.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8> {
-    let QueryCommand { options, save, html } = context.config.query(flags)?;
+    let QueryCommand { options, save, html, against } = context.config.query(flags)?;
     let max_errors = options.max_errors;
     let meter = Meter::new(options)?;
     context.config.check_pool(meter.connections_needed())?;
     let save = save.as_deref().map(SaveFile::open).transpose()?;
     let page = html.as_deref().map(PageFile::open).transpose()?;
     let database = context.database().await?;
-    let (progress, monitor) = (Arc::new(context.progress()), Arc::new(RunMonitor::default()));
-    context.interrupt.cancels(&progress, Some(&database));
-    let view = match context.flags.quiet {
-        true => None,
-        false if std::io::stderr().is_terminal() => Some(LiveView::on_terminal(&monitor)),
-        false => Some(LiveView::in_lines(&monitor)),
+    let other = match &against {
+        Some(url) => Some(context.other_database(url).await?),
+        None => None,
     };
-    let result = meter.run(&database, &monitor, &progress).await;
-    drop(view);
-    let closed = database.close().await;
+    let progress = Arc::new(context.progress());
+    let result = measure(context, &meter, &database, other.as_ref(), &progress).await;
+    let mut closed = database.close().await;
+    if let Some(other) = other {
+        closed = closed.and(other.close().await);
+    }
     let outcome = result?;
     // What was measured is printed first, as the only document, whatever else goes wrong; errors follow on standard
     // error.
-    let (mut not_saved, mut not_drawn) = (None, None);
-    let (interrupted, failures) = match &outcome {
-        MeterOutcome::Search(report) => {
-            context.print(&**report)?;
-            // It would replace a complete page.
-            let has_results = report.points.iter().any(|point| point.queries_per_second > 0.0);
-            if let Some(page) = page.filter(|_| has_results) {
-                not_drawn = page.write(&[Document::from_report(&**report)]).err();
-            }
-            let interrupted =
-                report.ended_by.as_ref().is_some_and(|error| error.kind() == ErrorKind::Interrupted);
-            (interrupted, report.failures(max_errors))
-        }
-        MeterOutcome::Run(report, saved) => {
-            context.print(&**report)?;
-            if let Some(page) = page.filter(|_| report.queries > report.errors) {
-                not_drawn = page.write(&[Document::from_run(report, saved)]).err();
-            }
-            if let Some(save) = save {
-                // It would replace a complete run.
-                if report.interrupted || report.ended_by.is_some() || report.queries == report.errors {
-                    say("the run is not saved: it ended early, or had no results");
-                } else {
-                    not_saved = save.write(saved).err();
-                }
-            }
-            (report.interrupted, report.failures(max_errors))
-        }
-    };
+    let Printed { interrupted, failures, not_saved, not_drawn } =
+        print(context, &outcome, max_errors, save, page)?;
     if interrupted || progress.is_cancelled() {
-        say(if interrupted {
-            "interrupted: the report covers the results until then"
-        } else {
-            "interrupted: the run is complete, its plans are not"
+        say(match (interrupted, &outcome) {
+            (true, MeterOutcome::Runs(..)) => "interrupted: the report covers the runs that were complete",
+            (true, _) => "interrupted: the report covers the results until then",
+            (false, _) => "interrupted: the run is complete, its plans are not",
         });
         return Ok(exit::INTERRUPTED);
     }
@@ -86,4 +60,85 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
         return Ok(exit::code(error.kind()));
     }
     Ok(if failures.is_empty() { exit::DONE } else { exit::FAILED })
+}
+
+/// Measure, and show it meanwhile.
+async fn measure(
+    context: &Context<'_>,
+    meter: &Meter,
+    database: &Database,
+    other: Option<&Database>,
+    progress: &Arc<Progress>,
+) -> Result<MeterOutcome> {
+    let monitor = Arc::new(RunMonitor::default());
+    for database in [Some(database), other].into_iter().flatten() {
+        context.interrupt.cancels(progress, Some(database));
+    }
+    let _view = match context.flags.quiet {
+        true => None,
+        false if std::io::stderr().is_terminal() => Some(LiveView::on_terminal(&monitor)),
+        false => Some(LiveView::in_lines(&monitor)),
+    };
+    match other {
+        Some(other) => meter.run_against(database, other, &monitor, progress).await,
+        None => meter.run(database, &monitor, progress).await,
+    }
+}
+
+/// What is left to say and to return once the report is printed.
+struct Printed {
+    /// Whether a signal ended the measurement early.
+    interrupted: bool,
+    /// Why it failed, one line per reason.
+    failures: Vec<String>,
+    /// Why the runs could not be saved; `None` if they were, or were not to be.
+    not_saved: Option<Error>,
+    /// Why the page could not be written; `None` if it was, or was not to be.
+    not_drawn: Option<Error>,
+}
+
+/// Print the report of `outcome`, save its runs, and draw its page.
+fn print(
+    context: &Context<'_>,
+    outcome: &MeterOutcome,
+    max_errors: Option<u64>,
+    save: Option<SaveFile>,
+    page: Option<PageFile>,
+) -> Result<Printed> {
+    // What would be empty would replace a complete page.
+    let (interrupted, failures, saved, document) = match outcome {
+        MeterOutcome::Search(report) => {
+            context.print(&**report)?;
+            let interrupted =
+                report.ended_by.as_ref().is_some_and(|error| error.kind() == ErrorKind::Interrupted);
+            let has_results = report.points.iter().any(|point| point.queries_per_second > 0.0);
+            let document = has_results.then(|| Document::from_report(&**report));
+            (interrupted, report.failures(max_errors), None, document)
+        }
+        MeterOutcome::Runs(report, saved) => {
+            context.print(&**report)?;
+            let saved = saved.clone().filter(|_| report.is_complete());
+            let document = (!report.runs.is_empty()).then(|| Document::from_report(&**report));
+            (report.interrupted, report.failures(max_errors), saved, document)
+        }
+        MeterOutcome::Run(report, saved) => {
+            context.print(&**report)?;
+            let is_complete =
+                !report.interrupted && report.ended_by.is_none() && report.queries > report.errors;
+            let document = (report.queries > report.errors).then(|| Document::from_run(report, saved));
+            let saved = is_complete.then(|| SavedRuns::from((**saved).clone()));
+            (report.interrupted, report.failures(max_errors), saved, document)
+        }
+    };
+    let not_saved = match (save, saved) {
+        (Some(save), Some(saved)) => save.write(&saved).err(),
+        (Some(_), None) => {
+            // It would replace a complete run.
+            say("the run is not saved: it ended early, or had no results");
+            None
+        }
+        (None, _) => None,
+    };
+    let not_drawn = page.zip(document).and_then(|(page, document)| page.write(&[document]).err());
+    Ok(Printed { interrupted, failures, not_saved, not_drawn })
 }

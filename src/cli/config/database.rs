@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use postgres_etl::postgres::{DatabaseOptions, LARGEST_POOL, ServerChoice, Timeouts, conninfo, embedded};
+use postgres_etl::postgres::{
+    Conninfo, DatabaseOptions, LARGEST_POOL, ServerChoice, Timeouts, conninfo, embedded,
+};
 use postgres_etl::{Error, Result};
 
 use crate::cli::args;
@@ -37,12 +39,7 @@ impl Config {
             (None, Some(url)) => Some((url.as_str(), variable.as_str())),
             (None, None) => None,
         };
-        if flags.database_url.as_deref().is_some_and(conninfo::has_password) {
-            tracing::warn!(
-                "other users of this machine can see the password in --database-url, as `ps` shows it; \
-                 put it into ~/.pgpass or PGPASSWORD"
-            );
-        }
+        warn_of_password("--database-url", flags.database_url.as_deref());
         let mut named = conninfo::resolve(url, env)?;
         if named.is_none() && !file.url.is_empty() {
             named = conninfo::resolve(Some((&file.url, "config.toml [database] url")), env)?;
@@ -63,20 +60,48 @@ impl Config {
             }
         }
         let server = match named {
-            Some(conninfo) if conninfo.has_connect_timeout() => ServerChoice::Named(Box::new(conninfo)),
-            Some(conninfo) => {
-                let limit = Duration::from_secs(file.connect_timeout_s.max(1));
-                ServerChoice::Named(Box::new(conninfo.with_connect_timeout(limit)))
-            }
+            Some(conninfo) => self.named(conninfo),
             None => ServerChoice::Embedded(self.embedded(env)),
         };
+        Ok(self.options(server, flags))
+    }
+
+    /// The server of `--against`, whose `url` the `PG*` variables complete.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub(crate) fn other_database(
+        &self,
+        url: &str,
+        flags: &args::Global,
+        variables: &EnvFile,
+    ) -> Result<DatabaseOptions> {
+        warn_of_password("--against", Some(url));
+        let env: Environment<'_> = &|name| variables.get(name);
+        let conninfo = conninfo::resolve(Some((url, "--against")), env)?;
+        let conninfo = conninfo.filter(|_| !url.trim().is_empty()).ok_or_else(|| {
+            Error::usage("--against is empty").with_help("give the URL of the other server, or leave it out")
+        })?;
+        Ok(self.options(self.named(conninfo), flags))
+    }
+
+    /// The server of `conninfo`, with the time to connect of the file unless it has one.
+    fn named(&self, conninfo: Conninfo) -> ServerChoice {
+        let limit = Duration::from_secs(self.file.database.connect_timeout_s.max(1));
+        let has_limit = conninfo.has_connect_timeout();
+        ServerChoice::Named(Box::new(if has_limit { conninfo } else { conninfo.with_connect_timeout(limit) }))
+    }
+
+    /// How connections to `server` are opened and kept.
+    fn options(&self, server: ServerChoice, flags: &args::Global) -> DatabaseOptions {
+        let file = &self.file.database;
         let timeouts = Timeouts {
             connect: None,
             wait: Duration::from_secs(file.wait_timeout_s.max(1)),
             ..Timeouts::default()
         };
         let prepare = flags.prepare.map_or(file.prepare, Into::into);
-        Ok(DatabaseOptions::new(server).pool_size(file.pool_size).timeouts(timeouts).prepare(prepare))
+        DatabaseOptions::new(server).pool_size(file.pool_size).timeouts(timeouts).prepare(prepare)
     }
 
     /// The embedded server, whether or not another is named.
@@ -95,5 +120,15 @@ impl Config {
             keep: file.keep,
             lookup: None,
         }
+    }
+}
+
+/// Warn if the `url` of `flag` has a password.
+fn warn_of_password(flag: &str, url: Option<&str>) {
+    if url.is_some_and(conninfo::has_password) {
+        tracing::warn!(
+            "other users of this machine can see the password in {flag}, as `ps` shows it; \
+             put it into ~/.pgpass or PGPASSWORD"
+        );
     }
 }

@@ -13,8 +13,10 @@ use crate::cli::config::Config;
 #[derive(Debug)]
 pub(crate) struct QueryCommand {
     pub(crate) options: MeterOptions,
-    /// The file to save the run in.
+    /// The file to save the runs in.
     pub(crate) save: Option<PathBuf>,
+    /// The URL of the other server; `None` if all runs are on the same.
+    pub(crate) against: Option<String>,
     /// The file to write the page to.
     pub(crate) html: Option<PathBuf>,
 }
@@ -32,6 +34,7 @@ impl Config {
             );
         }
         let mut options = MeterOptions::new(self.requested_workloads(flags)?, self.table()?);
+        options.against = self.other_workloads(flags, &options.workloads)?;
         options.base.clone_from(&self.base);
         options.search = search(flags)?;
         options.limits = match (flags.queries, flags.duration) {
@@ -58,11 +61,13 @@ impl Config {
         options.expect_value.clone_from(&flags.expect_value);
         options.takes_times = !flags.no_latency;
         options.per_connection = flags.per_connection;
+        options.runs = flags.runs;
         options.baseline.clone_from(&flags.baseline);
         options.fail_if.clone_from(&flags.fail_if);
         refuse_flags(flags, options.search.is_some())?;
         options.check()?;
-        Ok(QueryCommand { options, save: flags.save.clone(), html: flags.html.clone() })
+        let (save, html, against) = (flags.save.clone(), flags.html.clone(), flags.against.clone());
+        Ok(QueryCommand { options, save, html, against })
     }
 
     /// The workloads that `flags` ask for.
@@ -95,6 +100,29 @@ impl Config {
         Ok(workloads)
     }
 
+    /// The workloads of the other side, given those of this one; `None` if there is no other side.
+    fn other_workloads(&self, flags: &args::Query, workloads: &[Workload]) -> Result<Option<Vec<Workload>>> {
+        let Some(sql) = &flags.against_sql else {
+            return Ok(flags.against.is_some().then(|| workloads.to_vec()));
+        };
+        let args = match (&flags.sql, workloads) {
+            (Some(_), _) => flags.args.clone(),
+            (None, [workload]) if workload.begin.is_none() && workload.statements.len() == 1 => {
+                workload.arguments_of(&workload.statements[0]).cloned().collect()
+            }
+            (None, _) => {
+                return Err(Error::usage(
+                    "--against-sql is for a single statement, not a mix or a transaction",
+                )
+                .with_help("name one workload, or use --sql"));
+            }
+        };
+        let workload = WorkloadSpec { sql: sql.clone(), args, ..WorkloadSpec::default() };
+        // The arguments are drawn by name, too.
+        let name = &workloads[0].name;
+        Ok(Some(vec![Workload::at(name, "--against-sql", &workload, &self.base)?]))
+    }
+
     /// Every workload, or what is wrong with it, by name.
     pub(crate) fn workloads(&self) -> impl Iterator<Item = (&str, Result<Workload>)> {
         self.file
@@ -123,7 +151,16 @@ fn search(flags: &args::Query) -> Result<Option<Search>> {
 fn refuse_flags(flags: &args::Query, is_search: bool) -> Result<()> {
     let expects = flags.expect_rows.is_some() || flags.expect_value.is_some();
     let contradictions = [
-        (flags.save.is_some() && is_search, "--save is for a single run", "leave one of them out"),
+        (
+            flags.save.is_some() && is_search,
+            "--save is for runs with equal settings, not those of a search",
+            "leave one of them out",
+        ),
+        (
+            flags.save.is_some() && (flags.against.is_some() || flags.against_sql.is_some()),
+            "--save is for runs to be compared later, but those of --against are compared at once",
+            "leave it out; --json reports every run",
+        ),
         (
             !flags.args.is_empty() && flags.sql.is_none(),
             "--arg is for a statement of --sql",

@@ -3,6 +3,7 @@
 mod bench;
 mod load;
 mod query;
+mod runs;
 pub(crate) mod units;
 
 use postgres_etl::{Error, ErrorKind};

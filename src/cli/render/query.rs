@@ -2,15 +2,16 @@
 
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
-    Comparison, Interval, LatencySummary, LoadShape, OfferedReport, PlanCounts, ResultCheck, RunReport,
-    SearchPoint, SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
+    Interval, LatencySummary, LoadShape, OfferedReport, PlanCounts, ResultCheck, RunReport, SearchPoint,
+    SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
 };
 
 use crate::cli::render::Report;
+use crate::cli::render::runs::comparison;
 use crate::cli::render::units::{count, micros, rate, seconds, server, warnings};
 
 /// Indents what continues a line.
-const INDENT: &str = "           ";
+pub(super) const INDENT: &str = "           ";
 
 impl Report for RunReport {
     fn text(&self) -> String {
@@ -62,11 +63,11 @@ impl Report for RunReport {
     }
 }
 
-fn counted(number: u64, one: &str, many: &str) -> String {
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
+pub(super) fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
     interval
         .map_or_else(String::new, |interval| format!(" ({} to {})", show(interval.low), show(interval.high)))
 }
@@ -80,16 +81,16 @@ fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
     }
 }
 
-fn table(table: &TableReport) -> String {
+pub(super) fn table(table: &TableReport) -> String {
     format!("{}, {} rows, counted in {}", table.name, count(table.rows), seconds(table.count_seconds))
 }
 
-fn one_line(sql: &str) -> String {
+pub(super) fn one_line(sql: &str) -> String {
     sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The workloads, and in a mix the figures of each.
-fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
+pub(super) fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
     let mut lines = Vec::new();
     for WorkloadReport { name, statements, answered, errors, response_us, .. } in workloads {
         if let [statement] = &statements[..] {
@@ -148,7 +149,7 @@ fn latencies(report: &RunReport) -> Vec<String> {
     lines
 }
 
-fn load(load: &LoadShape) -> String {
+pub(super) fn load(load: &LoadShape) -> String {
     let mut parts = vec![match load.connections {
         1 => "1 connection".to_owned(),
         more => format!("{more} connections"),
@@ -197,7 +198,7 @@ fn sent(offered: &OfferedReport) -> String {
     }
 }
 
-fn answers(checked: &ResultCheck) -> String {
+pub(super) fn answers(checked: &ResultCheck) -> String {
     let ResultCheck { compared, different, first_difference } = checked;
     match first_difference {
         None => format!("{} compared, all match", count(*compared)),
@@ -207,7 +208,7 @@ fn answers(checked: &ResultCheck) -> String {
     }
 }
 
-fn bounded(bound: &Verdict) -> Vec<String> {
+pub(super) fn bounded(bound: &Verdict) -> Vec<String> {
     let mut lines = vec![match bound.sentence.strip_prefix("unknown: ") {
         Some(why) => format!("  bottleneck unknown: {why}"),
         None => format!("  bound by {}", bound.sentence),
@@ -261,31 +262,6 @@ fn plan(plan: &SlowPlan) -> Vec<String> {
     }));
     lines.extend(not_explained.iter().map(|why| format!("{INDENT}no plan: {why}")));
     lines.extend(plan.iter().map(|line| format!("{INDENT}  {line}")));
-    lines
-}
-
-fn comparison(comparison: &Comparison) -> Vec<String> {
-    let mut lines = vec![format!("  against  {}", comparison.baseline)];
-    for ratio in &comparison.ratios {
-        let show =
-            |value: f64| if ratio.figure == "rate" { format!("{}/s", rate(value)) } else { micros(value) };
-        let spread = interval(ratio.interval, |value| format!("{value:.3}"));
-        let verdict = match (ratio.interval, ratio.significant) {
-            (None, _) => ", not enough data to tell change from noise",
-            (_, true) => "",
-            (_, false) => ", may be noise",
-        };
-        lines.push(format!(
-            "{INDENT}{:<6} {:>10} was {:>10}: {:.3} ×{spread}{verdict}",
-            ratio.figure,
-            show(ratio.now),
-            show(ratio.baseline),
-            ratio.ratio
-        ));
-    }
-    lines.extend(
-        comparison.different_settings.iter().map(|setting| format!("{INDENT}settings differ: {setting}")),
-    );
     lines
 }
 

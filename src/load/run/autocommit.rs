@@ -65,6 +65,9 @@ async fn insert(
     let clause = resolve_clause(&connections[0], settings, prepared).await?;
     // As late as possible, because it is committed.
     prepared.empty(&**connections[0]).await?;
+    if prepared.truncate {
+        progress.empty_table();
+    }
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
     let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
     let stream = Arc::new(ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress));

@@ -26,6 +26,9 @@ const INTERRUPTED_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for the time of a commit.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long to wait for an answer to a look; COMMIT PREPARED may wait for a standby.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -166,10 +169,11 @@ impl<'a> Committer<'a> {
                             "the server that now answers may be a different one, or one restored from a backup".into(),
                         ));
                     }
-                    _ => match look(&client).await {
-                        Ok(Some(found)) => return Ok(found),
-                        Ok(None) => "the transaction is still in progress".clone_into(&mut why),
-                        Err(error) => why = Error::describe("ask the server", &error).to_string(),
+                    _ => match timeout(LOOK_PATIENCE, look(&client)).await {
+                        Ok(Ok(Some(found))) => return Ok(found),
+                        Ok(Ok(None)) => "the transaction is still in progress".clone_into(&mut why),
+                        Ok(Err(error)) => why = Error::describe("ask the server", &error).to_string(),
+                        Err(_) => "the server does not answer".clone_into(&mut why),
                     },
                 },
                 Err(error) => why = error.to_string(),

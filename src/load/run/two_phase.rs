@@ -9,7 +9,6 @@ use deadpool_postgres::Object;
 use futures::future::join_all;
 use tokio_postgres::{Client, Error as PgError};
 
-use crate::error::ErrorKind;
 use crate::load::refusal::refusal_error;
 use crate::load::run::commit::{
     CommittedTransaction, Committer, Confirmation, NotFound, status, transaction_id,
@@ -47,9 +46,9 @@ pub(super) async fn is_allowed(client: &Client, count: usize) -> Result<bool> {
 /// Commit the transactions of all `parts`, or none.
 ///
 /// # Errors
-/// When one cannot be prepared, or the load is cancelled before all are: then all are rolled back.
-/// [`ErrorKind::OutcomeUnknown`] when all are prepared, but not all can be committed yet, or when one of them cannot be
-/// rolled back: the help says how to end them.
+/// When one cannot be prepared, or the load is cancelled before all are: then all are rolled back; the help says how to
+/// end those that may be left. [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) when all are prepared, but
+/// not all can be committed yet.
 pub(super) async fn commit(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<CommittedTransaction>> {
     let (progress, load) = (committer.progress(), RandomState::new().hash_one(std::process::id()));
     let rows = parts.iter().map(|part| part.rows).sum();
@@ -58,31 +57,28 @@ pub(super) async fn commit(committer: &Committer<'_>, parts: Vec<Part>) -> Resul
         let id = transaction_id(&**client).await?;
         prepared.push(PreparedPart { client, id, name: format!("postgres_etl_{load:016x}_{number}") });
     }
-    for part in &prepared {
-        progress.add_transaction(&part.id);
-    }
-    progress.begin_prepare(rows, question(&prepared, &format!("postgres_etl_{load:016x}_%")));
+    let pattern = literal(&format!("postgres_etl_{load:016x}_%"));
+    let named = format!("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {pattern}");
+    progress.begin_prepare(format!("run {named}, and ROLLBACK PREPARED 'gid' for each gid it returns"));
     let prepare = prepared.iter().map(|part| {
         let prepare = format!("PREPARE TRANSACTION {}", literal(&part.name));
         async move { committer.answer(part.client.batch_execute(&prepare)).await }
     });
     let outcomes = join_all(prepare).await;
     if progress.is_cancelled() || outcomes.iter().any(|outcome| !matches!(outcome, Some(Ok(())))) {
-        return Err(roll_back(committer, prepared, outcomes, rows).await);
+        return Err(roll_back(committer, prepared, outcomes).await);
     }
     progress.end_prepare();
-    finish(committer, prepared, rows).await
-}
-
-/// How to find out what became of `parts`, whose names are like `pattern`, and to complete their commit.
-fn question(parts: &[PreparedPart], pattern: &str) -> String {
-    let ids: Vec<String> = parts.iter().map(|part| format!("pg_xact_status('{}')", part.id)).collect();
-    format!(
-        "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {} (and run COMMIT PREPARED 'gid' for each gid it returns), \
-         then SELECT {}",
-        literal(pattern),
+    let ids: Vec<String> = prepared.iter().map(|part| format!("pg_xact_status('{}')", part.id)).collect();
+    let question = format!(
+        "{named} (and run COMMIT PREPARED 'gid' for each gid it returns), then SELECT {}",
         ids.join(", ")
-    )
+    );
+    for part in &prepared {
+        progress.add_transaction(&part.id);
+    }
+    progress.begin_commit(rows, Some(question));
+    finish(committer, prepared, rows).await
 }
 
 /// Roll back all `parts`, because the load is cancelled, or one of the `outcomes` of preparing them is an error.
@@ -90,43 +86,43 @@ async fn roll_back(
     committer: &Committer<'_>,
     parts: Vec<PreparedPart>,
     outcomes: Vec<Option<Result<(), PgError>>>,
-    rows: u64,
 ) -> Error {
-    let (mut left, mut refusal) = (Vec::new(), None);
+    let mut refusal = None;
+    let mut endings = Vec::new();
     for (part, outcome) in parts.into_iter().zip(outcomes) {
-        let rollback = format!("ROLLBACK PREPARED {}", literal(&part.name));
         let is_prepared = matches!(outcome, Some(Ok(())));
-        match outcome {
-            Some(Err(error)) if !is_answer_lost(&error) => {
-                refusal = refusal.or(Some(error));
-                continue;
-            }
-            Some(Err(error)) => refusal = refusal.or(Some(error)),
-            _ => {}
+        let is_refused = matches!(&outcome, Some(Err(error)) if !is_answer_lost(error));
+        refusal = refusal.or(outcome.and_then(Result::err));
+        if !is_refused {
+            endings.push(roll_back_one(committer, part, is_prepared));
         }
-        if is_prepared && matches!(committer.answer(part.client.batch_execute(&rollback)).await, Some(Ok(())))
-        {
-            continue;
-        }
-        if committer.search(async |client| end(client, &part, &rollback).await).await.is_err() {
-            left.push(rollback);
-        }
-        drop(Object::take(part.client));
     }
+    let left: Vec<String> = join_all(endings).await.into_iter().flatten().collect();
     let error = match refusal {
         Some(refusal) if !committer.progress().is_cancelled() => {
             refusal_error("prepare the commit of the load", refusal)
         }
         _ => Error::interrupted(),
     };
+    committer.progress().end_prepare();
     if left.is_empty() {
-        committer.progress().refuse_commit(rows);
         return error.with_help("nothing was loaded");
     }
-    error.with_kind(ErrorKind::OutcomeUnknown).with_help(format!(
-        "nothing was committed, but a prepared transaction still holds its locks; to end it, run: {}",
+    error.with_help(format!(
+        "nothing was loaded, but a prepared transaction may still hold its locks; to end it, run: {}",
         left.join("; ")
     ))
+}
+
+/// Roll back `part`, which is or may be prepared; return the statement that does so if it is not known to have worked.
+async fn roll_back_one(committer: &Committer<'_>, part: PreparedPart, is_prepared: bool) -> Option<String> {
+    let rollback = format!("ROLLBACK PREPARED {}", literal(&part.name));
+    if is_prepared && matches!(committer.answer(part.client.batch_execute(&rollback)).await, Some(Ok(()))) {
+        return None;
+    }
+    let ended = committer.search(async |client| end(client, &part, &rollback).await).await;
+    drop(Object::take(part.client));
+    ended.is_err().then_some(rollback)
 }
 
 /// Commit `parts`, all of which are prepared.
@@ -135,31 +131,44 @@ async fn finish(
     parts: Vec<PreparedPart>,
     rows: u64,
 ) -> Result<Vec<CommittedTransaction>> {
-    let (mut transactions, mut why) = (Vec::with_capacity(parts.len()), None);
-    for part in parts {
-        let statement = format!("COMMIT PREPARED {}", literal(&part.name));
-        let answer = committer.answer(part.client.batch_execute(&statement)).await;
-        if matches!(answer, Some(Ok(()))) {
-            let transaction = CommittedTransaction::new(part.id, Confirmation::Answer);
-            transactions.push(transaction.timed(part.client).await);
-            continue;
+    let outcomes = join_all(parts.into_iter().map(|part| commit_one(committer, part))).await;
+    let (mut transactions, mut why) = (Vec::new(), None);
+    for outcome in outcomes {
+        match outcome {
+            Ok(done) => transactions.push(done),
+            Err(NotFound(reason)) => why = Some(reason),
         }
-        match committer.search(async |client| end(client, &part, &statement).await).await.as_deref() {
-            Ok("committed") => {
-                transactions.push(CommittedTransaction::new(part.id, Confirmation::PgXactStatus));
-            }
-            Ok(other) => why = Some(format!("the server reports transaction {} as {other}", part.id)),
-            Err(NotFound(reason)) => why = Some(reason.clone()),
-        }
-        drop(Object::take(part.client));
     }
-    match why {
-        None => {
-            committer.progress().confirm_commit(rows);
-            committer.progress().conclude();
-            Ok(transactions)
+    if let Some(why) = why {
+        return Err(committer.unknown(&why));
+    }
+    committer.progress().confirm_commit(rows);
+    committer.progress().conclude();
+    // Only now, because this may take a while too.
+    let timed = transactions.into_iter().map(|(transaction, client)| async {
+        match client {
+            Some(client) => transaction.timed(client).await,
+            None => transaction,
         }
-        Some(why) => Err(committer.unknown(&why)),
+    });
+    Ok(join_all(timed).await)
+}
+
+/// Commit `part`; return its transaction, and its connection if that can still be used.
+async fn commit_one(
+    committer: &Committer<'_>,
+    part: PreparedPart,
+) -> Result<(CommittedTransaction, Option<Object>), NotFound> {
+    let statement = format!("COMMIT PREPARED {}", literal(&part.name));
+    let answer = committer.answer(part.client.batch_execute(&statement)).await;
+    if matches!(answer, Some(Ok(()))) {
+        return Ok((CommittedTransaction::new(part.id, Confirmation::Answer), Some(part.client)));
+    }
+    let found = committer.search(async |client| end(client, &part, &statement).await).await;
+    drop(Object::take(part.client));
+    match found?.as_str() {
+        "committed" => Ok((CommittedTransaction::new(part.id, Confirmation::PgXactStatus), None)),
+        other => Err(NotFound(format!("the server reports transaction {} as {other}", part.id))),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::catalog::Table;
 use crate::catalog::unique_key::unique_key_columns;
 use crate::load::mapping::ColumnMapping;
 use crate::load::options::OnConflict;
+use crate::load::refusal::refusal_error;
 use crate::load::settings::LoadSettings;
 use crate::load::table::prepare::PreparedTable;
 use crate::sql::{quote, quote_list};
@@ -63,7 +64,15 @@ impl ConflictClause {
             key => format!(" ({})", quote_list(key.iter().map(String::as_str))),
         };
         let action = if updates { update_action(mapping) } else { "NOTHING".to_owned() };
-        Ok(ConflictClause { sql: format!("ON CONFLICT{conflict_target} DO {action}"), key, updates })
+        let sql = format!("ON CONFLICT{conflict_target} DO {action}");
+        if table.is_stored {
+            // The server looks for the index when it plans, so that nothing has been emptied or sent by then.
+            let plan = format!("EXPLAIN INSERT INTO {} DEFAULT VALUES {sql}", table.name.sql());
+            let planned = client.batch_execute(&plan).await;
+            planned
+                .map_err(|error| refusal_error(&format!("use --on-conflict for {}", table.name), error))?;
+        }
+        Ok(ConflictClause { sql, key, updates })
     }
 
     /// A statement that inserts the rows of `source`, a FROM item, by ascending `order`, and returns the counts.

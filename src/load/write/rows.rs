@@ -103,6 +103,11 @@ impl RowWriter {
                 }
             };
             for row in 0..chunk.rows() {
+                // In a transaction, nothing is committed by what follows.
+                if self.commits.as_ref().is_some_and(|progress| progress.is_cancelled()) {
+                    completed.drain(&mut pipeline).await;
+                    return (completed.counts, completed.outcome.and(Err(Error::interrupted().into())));
+                }
                 while pipeline.is_full() && completed.outcome.is_ok() {
                     completed.record(pipeline.pop().await);
                 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::query::measure::latency::Latencies;
 use crate::query::workload::random::RandomStream;
+use crate::{Error, Result};
 
 /// How the arrivals of an open loop's queries are spread over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +96,31 @@ impl Limits {
     /// How long to wait for the last results after the time of the run is over; `None` if it has no limit of time.
     pub(crate) fn patience(&self) -> Option<Duration> {
         self.duration.map(|duration| duration.clamp(PATIENCE[0], PATIENCE[1]))
+    }
+
+    /// Wait that long; forever without a limit of time.
+    pub(crate) async fn overdue(&self) {
+        match self.patience() {
+            Some(patience) => tokio::time::sleep(patience).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Await `preparing`, which precedes the run, that long.
+    ///
+    /// # Errors
+    /// As `preparing`, or when it takes longer.
+    pub(crate) async fn in_time<T>(&self, preparing: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            prepared = preparing => prepared,
+            () = self.overdue() => {
+                let seconds = self.patience().unwrap_or_default().as_secs();
+                let error = Error::connect(format!("the server has not prepared the run within {seconds} s"));
+                Err(error.with_help(
+                    "another session may hold a lock, or the server may be silent or overloaded; look at pg_stat_activity",
+                ))
+            }
+        }
     }
 }
 

@@ -552,7 +552,8 @@ impl RunState {
 /// The error that reports that `queries` had no result within `patience` after the end of the run.
 fn silent(queries: usize, patience: Duration) -> Error {
     let seconds = patience.as_secs_f64();
-    Error::connect(format!("{queries} queries had no result {seconds} s after the end of the run"))
+    let queries = if queries == 1 { "1 query".to_owned() } else { format!("{queries} queries") };
+    Error::connect(format!("{queries} had no result {seconds} s after the end of the run"))
         .with_help("the server is silent or overloaded; look at pg_stat_activity and the server's log")
 }
 

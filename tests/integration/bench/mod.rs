@@ -55,11 +55,16 @@ async fn a_peer_that_leaves_a_wrong_table_fails_and_the_others_go_on() {
     assert!(result(&report, "copy")["ratio"].is_number());
 
     install(&workplace, "sqlx-load", &load.replace("head -n -1", "cat"));
-    let ran = run(&workplace, &[&only[..], &["--csv", "runs.csv", "--save", "report.json"]].concat());
+    let ran = run(
+        &workplace,
+        &[&only[..], &["--csv", "runs.csv", "--save", "report.json", "--html", "page.html"]].concat(),
+    );
     assert!(ran.status.success(), "{ran:#?}");
     assert!(ran.stdout.contains("load 200 rows (compared with psql \\copy)"), "{ran:#?}");
     assert_eq!(workplace.read("runs.csv").lines().count(), 4, "a header and three runs");
     assert_eq!(workplace.read_json("report.json")["command"], "bench");
+    let page = workplace.read("page.html");
+    assert!(page.contains("load 200 rows") && page.contains("<svg"), "{page:.500}");
     let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'postgres_etl_bench'";
     assert_eq!(workplace.value::<i64>(left).await, 0, "nothing is left in the database");
 }

@@ -55,3 +55,15 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
       help: leave --config out to use ./postgres-etl.toml or ./config.toml, or the defaults without them
     ");
 }
+
+/// Arguments need not be UTF-8, also where they are wrong.
+#[test]
+fn a_wrong_command_line_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let workplace = Workplace::without_database();
+    let mut command = workplace.command(&["load", "--bogus", "--json"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"bad\xff.csv"));
+    let ran = ProgramOutput::from_command(command);
+    assert_eq!(ran.status.code(), Some(2), "{ran:#?}");
+    assert_eq!(ran.json()["error"]["exit_code"], 2);
+}

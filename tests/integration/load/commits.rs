@@ -196,8 +196,31 @@ async fn a_signal_during_a_two_phase_commit_ends_it() {
         assert_eq!(left_prepared(&workplace).await, [""; 0]);
         let receipt = workplace.read_json("receipt.json");
         assert_eq!((&receipt["outcome"], &receipt["rows_loaded"]), (&outcome.into(), &rows.into()));
-        assert_eq!(receipt["transactions"].as_array().unwrap().len(), 2, "{receipt:#}");
+        assert_eq!(
+            receipt["transactions"].as_array().unwrap().len(),
+            if rows > 0 { 2 } else { 0 },
+            "{receipt:#}"
+        );
         assert_eq!(receipt["server"]["host"], "127.0.0.1", "{receipt:#}");
+    }
+}
+
+/// Before all transactions are prepared nothing is decided, and the remedy must not commit a part of the load.
+#[tokio::test]
+async fn transactions_that_an_impatient_user_leaves_prepared_are_to_be_rolled_back() {
+    let plan = Plan { trigger: is_prepare, passing: 0, fate: Fate::Hold, then_closes: true };
+    let (_database, proxy, workplace) = behind(plan).await;
+    let load = workplace.start(&[&LOAD[..], &TWO].concat());
+    proxy.wait_for_strike();
+    interrupt_until_it_ends(&load);
+    let ran = ProgramOutput::from_child(load);
+    assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
+    assert!(ran.stderr.contains("ROLLBACK PREPARED") && !ran.stderr.contains("COMMIT PREPARED"), "{ran:#?}");
+    let receipt = workplace.read_json("receipt.json");
+    assert_eq!(receipt["outcome"], "rolled back", "{receipt:#}");
+    assert_eq!(counts(&receipt, ["rows_loaded", "rows_loaded_at_most"]), [0, 0], "{receipt:#}");
+    for name in left_prepared(&workplace).await {
+        workplace.execute(&format!("ROLLBACK PREPARED '{name}'")).await;
     }
 }
 

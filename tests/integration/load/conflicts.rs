@@ -101,3 +101,18 @@ async fn a_second_attempt_is_reported() {
     assert!(ran.stdout.contains("mode    rows"), "{ran:#?}");
     assert_eq!(workplace.csv_of("TABLE t ORDER BY id").await, "1,second\n2,other\n");
 }
+
+/// The server looks for the index when it plans a statement, which is before anything is emptied.
+#[tokio::test]
+async fn a_key_without_an_index_is_refused_before_the_table_is_emptied() {
+    let table = "CREATE TABLE t (id int PRIMARY KEY, k int); INSERT INTO t VALUES (7, 7)";
+    let workplace = Workplace::with_sql(table).await.csv("data.csv", "id,k\n1,1\n");
+    for flags in [&["--mode", "rows", "--autocommit"][..], &["--mode", "batch"], &["--mode", "copy"]] {
+        for clause in ["skip:k", "update:k"] {
+            let load = ["load", "data.csv", "-t", "t", "--truncate", "--on-conflict", clause];
+            let error = workplace.fail(&[&load[..], flags].concat(), 1);
+            assert!(error.contains("SQLSTATE 42P10") && !error.contains("line "), "{flags:?}: {error}");
+            assert_eq!(workplace.csv_of("TABLE t").await, "7,7\n", "{flags:?}");
+        }
+    }
+}

@@ -119,11 +119,40 @@ async fn an_earlier_receipt_does_not_outlast_a_load_that_was_refused_before_it_b
     workplace.fail(&[&load[..], &["--batch-size", "many"]].concat(), 2);
     let receipt = workplace.read_json("receipt.json");
     assert_eq!((&receipt["outcome"], &receipt["error"]["exit_code"]), (&"rolled back".into(), &2.into()));
+    for content in ["[load]\nmode = 7\n", "[load\n"] {
+        workplace.succeed(&load);
+        workplace.write("bad.toml", content);
+        workplace.fail(&[&load[..], &["--config", "bad.toml"]].concat(), 2);
+        assert_eq!(workplace.read_json("receipt.json")["outcome"], "rolled back", "{content}");
+    }
     // What is not a receipt may be an input.
     let refused = ["load", "data.csv", "-t", "t", "--receipt", "data.csv", "--on-conflict", "nonsense"];
     workplace.fail(&refused, 2);
     workplace.fail(&["load", "data.csv", "-t", "t", "--receipt", "data.csv"], 2);
     assert_eq!(workplace.read("data.csv"), "id\n1\n");
+}
+
+/// The TRUNCATE of a load with a commit for each row is committed too.
+#[tokio::test]
+async fn a_table_that_was_emptied_is_not_called_rolled_back() {
+    let table = "CREATE TABLE t (id int CHECK (id < 5)); INSERT INTO t VALUES (1)";
+    let workplace = Workplace::with_sql(table).await.csv("data.csv", "id\n7\n");
+    let load = [
+        "load",
+        "data.csv",
+        "-t",
+        "t",
+        "--mode",
+        "rows",
+        "--autocommit",
+        "--truncate",
+        "--receipt",
+        "r.json",
+    ];
+    let error = workplace.fail(&load, 1);
+    assert!(error.contains("the table was emptied first, and no row was committed"), "{error}");
+    assert_eq!(workplace.read_json("r.json")["outcome"], "partly committed");
+    assert_eq!(workplace.count("t").await, 0);
 }
 
 /// Reading a pipe to see whether it is an earlier receipt would never end.

@@ -1,6 +1,7 @@
 //! `query`: measuring what a server answers.
 
 mod answers;
+mod compared_runs;
 mod cpu;
 mod endings;
 mod explain;

@@ -95,11 +95,24 @@ async fn unusable_arguments_and_flags_are_refused_before_the_run() {
         (&["--rate", "0"][..], "expected queries per second"),
         (&["--duration", "5"], "write 500ms, 30s or 5m"),
         (&["--arrivals", "constant"], "--arrivals is for an open loop"),
-        (&["--fail-if", "slower:5%"], "--fail-if compares with a saved run"),
+        (&["--fail-if", "slower:5%"], "--fail-if compares with saved runs"),
+        (&["--fail-if", "slower:5%", "--baseline", "x"], "--fail-if needs 5 runs or more on both sides"),
+        (&["--fail-if", "slower:5%", "--baseline", "x", "--runs", "4"], "--fail-if needs 5 runs or more"),
+        (&["--fail-if", "slower:5%", "--against-sql", "SELECT 2", "--runs", "4"], "add --runs 5 or more"),
+        (&["--runs", "0"], "the number of runs is 0"),
+        (&["--runs", "2", "--explain"], "--explain is for a single run"),
+        (&["--runs", "2", "--per-connection"], "--per-connection is for a single run"),
+        (&["--runs", "2", "--find-max", "--p99", "5ms"], "a search changes its settings"),
+        (&["--against-sql", "SELECT 2", "--sweep", "rate=1,2"], "a search changes its settings"),
+        (&["--against-sql", "SELECT 2", "--baseline", "x"], "cannot be used with '--baseline <FILE>'"),
+        (&["--against-sql", "SELECT 2", "--save", "x"], "those of --against are compared at once"),
+        (&["--against-sql", " "], "--against-sql"),
+        (&["--against", " "], "--against is empty"),
+        (&["--against", "nonsense"], "--against"),
         (&["--find-max"], "--find-max needs a bound"),
         (&["--sweep", "depth=3"], "expected connections=1,2,4"),
         (&["--sweep", "connections=1,2", "connections=3"], "--sweep maps one setting, or two different ones"),
-        (&["--sweep", "connections=1,2", "--save", "x"], "--save is for a single run"),
+        (&["--sweep", "connections=1,2", "--save", "x"], "--save is for runs with equal settings"),
         (&["--sweep", "rate=1,2", "--rate", "5"], "--rate and --sweep rate=… both set the rate"),
         (&["--sweep", "rate=100000001"], "--sweep rate=100000001 is out of range"),
         (&["--ramp", "1:1e9:1e8"], "ascending rates from 0.001 to 100000000 per second"),
@@ -119,6 +132,8 @@ async fn unusable_arguments_and_flags_are_refused_before_the_run() {
     assert!(copies.contains("--sql is a COPY, which query cannot measure"), "{copies}");
     let several = workplace.fail(&["query", "--sql", "SELECT 1; SELECT 2"], 1);
     assert!(several.contains("list them as transaction"), "{several}");
+    let mixed = workplace.fail(&["query", "by-id", "summary", "--against-sql", "SELECT 1"], 2);
+    assert!(mixed.contains("--against-sql is for a single statement, not a mix or a transaction"), "{mixed}");
     let twice = workplace.fail(&["query", "by-id", "by-id"], 2);
     assert!(twice.contains("workload by-id is named twice"), "{twice}");
 }
