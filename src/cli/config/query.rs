@@ -67,7 +67,7 @@ impl Config {
         refuse_flags(flags, options.search.is_some())?;
         options.check()?;
         let (save, html, against) = (flags.save.clone(), flags.html.clone(), flags.against.clone());
-        Ok(QueryCommand { options, save, html, against })
+        Ok(QueryCommand { options, save, against, html })
     }
 
     /// The workloads that `flags` ask for.
