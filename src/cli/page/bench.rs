@@ -118,7 +118,7 @@ fn summary(report: &BenchReport) -> Vec<(&'static str, String)> {
             }),
         ),
         ("Machine", format!("{}, {} cores", report.machine.processor, report.machine.cores)),
-        ("Missing", missing.join(", ")),
+        ("Missing", missing.join("; ")),
     ]
 }
 
@@ -208,9 +208,16 @@ fn add_queries(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
                 page.figure(&map);
             }
         }
-        let latencies = sections.first().map(|section| (section.settings(), curves(report, section)));
+        let latencies = sections.first().map(|section| {
+            let settings = if sections.len() > 1 { section.settings() } else { section.title.clone() };
+            (settings, curves(report, section))
+        });
         if let Some((settings, curves)) = latencies.filter(|(_, curves)| !curves.is_empty()) {
-            let title = format!("Response times compared, by percentile: {name}, {settings}");
+            let of = if sections.len() > 1 { format!("{name}, {settings}") } else { settings };
+            let title = match curves.as_slice() {
+                [only] => format!("Response times of {} by percentile: {of}", only.name),
+                _ => format!("Response times compared, by percentile: {of}"),
+            };
             page.figure(&LatencyChart { title, curves });
         }
     }
@@ -278,23 +285,26 @@ fn capitalised(text: &str) -> String {
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
-/// Which contender is the fastest; level with another if their intervals overlap.
+/// Which contender is the fastest, if the runs can tell.
 fn verdict(report: &BenchReport, sections: &[&Section]) -> String {
     match sections {
         [section] => fastest(report, section),
         sections => {
             let winner = |section: &&Section| {
-                let best = section.valid().max_by(|a, b| a.rate.median.total_cmp(&b.rate.median));
-                best.map(|result| (result.contender.clone(), result.ratio, section.settings()))
+                let best = section.valid().max_by(|a, b| a.rate.median.total_cmp(&b.rate.median))?;
+                let mut others = section.valid().filter(|other| other.contender != best.contender);
+                let is_sure = !others.any(|other| is_level(section, best, other));
+                Some((best.contender.clone(), is_sure, best.ratio, section.settings()))
             };
             let winners: Vec<_> = sections.iter().filter_map(winner).collect();
             let Some((first, ..)) = winners.first() else { return "Nothing was measured.".to_owned() };
-            let wins = winners.iter().filter(|(name, ..)| name == first).count();
-            let largest = winners.iter().filter_map(|(name, ratio, at)| Some((name, (*ratio)?, at)));
+            let wins = winners.iter().filter(|(name, is_sure, ..)| name == first && *is_sure).count();
+            let sure = winners.iter().filter(|(_, is_sure, ..)| *is_sure);
+            let largest = sure.filter_map(|(name, _, ratio, at)| Some((name, (*ratio)?, at)));
             let most = match largest.max_by(|a, b| a.1.total_cmp(&b.1)) {
                 Some((name, most, at)) => {
                     format!(
-                        ", the largest lead is {}× the baseline, of {} with {at}",
+                        "; the largest lead is {}× the baseline, of {} with {at}",
                         ratio(most),
                         report.title_of(name)
                     )
@@ -302,7 +312,7 @@ fn verdict(report: &BenchReport, sections: &[&Section]) -> String {
                 None => String::new(),
             };
             format!(
-                "{} is the fastest in {wins} of {} settings{most}.",
+                "{} is clearly the fastest in {wins} of {} settings{most}.",
                 report.title_of(first),
                 winners.len()
             )
@@ -327,16 +337,29 @@ fn fastest(report: &BenchReport, section: &Section) -> String {
         (None, _) => String::new(),
     };
     let (title, figure) = (report.title_of(&best.contender), rate(best.rate.median));
-    let level = valid.get(1).filter(|second| match (best.ratio_interval, second.ratio_interval) {
-        (Some((low, _)), Some((_, high))) => high >= low,
-        _ => false,
-    });
-    match level {
-        Some(second) => format!(
-            "{title} and {} are the fastest, level within their intervals: {figure} {unit}{times}.",
-            report.title_of(&second.contender)
+    let level: Vec<&str> = valid[1..]
+        .iter()
+        .filter(|other| is_level(section, best, other))
+        .map(|other| report.title_of(&other.contender))
+        .collect();
+    match level.as_slice() {
+        [] => format!("{title} is the fastest: {figure} {unit}{times}."),
+        level => format!(
+            "{title} has the highest median, {figure} {unit}{times}, but these runs do not tell it apart from {}.",
+            level.join(" or ")
         ),
-        None => format!("{title} is the fastest: {figure} {unit}{times}."),
+    }
+}
+
+/// Whether the runs of `section` do not tell `best` from `other`: the intervals of their ratios overlap or, without
+/// these, the ranges of their runs.
+fn is_level(section: &Section, best: &ContenderResult, other: &ContenderResult) -> bool {
+    let interval = |result: &ContenderResult| {
+        if result.contender == section.baseline { Some((1.0, 1.0)) } else { result.ratio_interval }
+    };
+    match (interval(best), interval(other)) {
+        (Some((low, _)), Some((_, high))) => high >= low,
+        _ => other.rate.max >= best.rate.min,
     }
 }
 
