@@ -24,8 +24,9 @@ bench *flags:
 
 # The comparison of the README, kept with all its runs.
 results:
-    cargo run --release -- bench --install-peers --full --save benches/results/latest.json --html benches/results/latest.html
-    gzip -9 -f benches/results/latest.json
+    cargo run --release -- bench --install-peers --full --save "benches/results/$(date +%F).json" \
+        --html "benches/results/$(date +%F).html"
+    gzip -9 -n "benches/results/$(date +%F).json"
 
 # Loads and look-ups through PgBouncer, against pgbench through the same pooler.
 bench-poolers *arguments:
