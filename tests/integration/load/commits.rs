@@ -172,7 +172,8 @@ async fn prepared_transactions_of_a_lost_server_are_named() {
     assert_eq!(ran.status.code(), Some(UNKNOWN), "{ran:#?}");
     let question = ran.stderr.split_once("ask the server: ").unwrap().1.split_once(" (and run").unwrap().0;
     let left: Vec<String> = workplace.values(question).await;
-    assert_eq!((left.len(), &left), (2, &left_prepared(&workplace).await));
+    // The other transaction may have been committed before the server was lost.
+    assert!(!left.is_empty() && left == left_prepared(&workplace).await, "{left:?}");
     for name in left {
         workplace.execute(&format!("COMMIT PREPARED '{name}'")).await;
     }
