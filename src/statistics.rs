@@ -193,7 +193,7 @@ fn resample(values: &[f64], random: &mut ChaCha8Rng) -> Vec<f64> {
     (0..values.len()).map(draw).collect()
 }
 
-/// The value that Student's t with so many `degrees` of freedom, which need not be whole, exceeds on either side with
+/// The value that Student's t with `degrees` degrees of freedom, which need not be whole, exceeds on either side with
 /// `probability` in all.
 fn student_t(degrees: f64, probability: f64) -> f64 {
     // |t| exceeds the root of degrees × (1 - x) / x with the probability I(x; degrees / 2, 1 / 2), which grows with x.

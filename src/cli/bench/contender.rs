@@ -7,10 +7,6 @@ use postgres_etl::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use crate::cli::bench::ours::{OurQuery, Ours};
-use crate::cli::bench::peers::PeerDirectory;
-use crate::cli::bench::postgres_tools::{Pgbench, PsqlCopy, ServerLoop};
-use crate::cli::bench::programs::{PYTHON, ParallelCopy, PgLoader, PythonScript, SQLX, SqlxProgram};
 use crate::cli::bench::report::ContenderInfo;
 
 /// A file to load into an empty table.
@@ -110,20 +106,4 @@ pub(super) fn figures_of_json(stdout: &str) -> Result<QueryFigures> {
     let line = stdout.lines().last().unwrap_or_default();
     serde_json::from_str(line)
         .map_err(|error| Error::new(ErrorKind::Input, format!("it printed no figures ({error}): {line}")))
-}
-
-/// Everyone who can take part, the missing ones too.
-pub(super) fn all(peers: &PeerDirectory) -> Vec<Box<dyn Contender + Send + Sync>> {
-    let mut all: Vec<Box<dyn Contender + Send + Sync>> = Vec::new();
-    all.extend(Ours::all().map(|ours| Box::new(ours) as _));
-    all.push(Box::new(OurQuery));
-    all.push(Box::new(PsqlCopy));
-    all.extend(PYTHON.iter().map(|script| Box::new(PythonScript::new(script, peers)) as _));
-    all.extend(SQLX.iter().map(|program| Box::new(SqlxProgram::new(program, peers)) as _));
-    all.push(Box::new(PgLoader));
-    all.push(Box::new(ParallelCopy));
-    all.push(Box::new(Pgbench { pipeline: None }));
-    all.push(Box::new(Pgbench { pipeline: Some(256) }));
-    all.push(Box::new(ServerLoop));
-    all
 }

@@ -27,12 +27,31 @@ use rand::{SeedableRng as _, rngs::StdRng};
 
 use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad};
 use crate::cli::bench::measured::{Measured, measure};
+use crate::cli::bench::ours::{OurQuery, Ours};
 use crate::cli::bench::peers::PeerDirectory;
 pub(crate) use crate::cli::bench::plan::BenchOptions;
 use crate::cli::bench::plan::{QUERIED_ROWS, QUERY_SECONDS, Question, Work};
+use crate::cli::bench::postgres_tools::{Pgbench, PsqlCopy, ServerLoop};
+use crate::cli::bench::programs::{MODULE, PYTHON, ParallelCopy, PgLoader, PythonScript, SQLX, SqlxProgram};
 use crate::cli::bench::report::{BenchReport, ContenderInfo, Machine, Run};
 use crate::cli::bench::server::{BenchServer, LOADED, QUERIED};
 use crate::cli::bench::tally::Tally;
+
+/// Everyone who can take part, the missing ones too.
+fn all_contenders(peers: &PeerDirectory) -> Vec<Box<dyn Contender + Send + Sync>> {
+    let mut all: Vec<Box<dyn Contender + Send + Sync>> = Vec::new();
+    all.extend(Ours::all().map(|ours| Box::new(ours) as _));
+    all.push(Box::new(OurQuery));
+    all.push(Box::new(PsqlCopy));
+    all.extend(PYTHON.iter().map(|script| Box::new(PythonScript::new(script, peers)) as _));
+    all.extend(SQLX.iter().map(|program| Box::new(SqlxProgram::new(program, peers)) as _));
+    all.push(Box::new(PgLoader));
+    all.push(Box::new(ParallelCopy));
+    all.push(Box::new(Pgbench { pipeline: None }));
+    all.push(Box::new(Pgbench { pipeline: Some(256) }));
+    all.push(Box::new(ServerLoop));
+    all
+}
 
 /// Install the peers into their private directory.
 ///
@@ -40,7 +59,9 @@ use crate::cli::bench::tally::Tally;
 /// When the directory cannot be written.
 pub(crate) async fn install_peers(note: impl Fn(&str) + Send + Sync + 'static) -> Result<()> {
     let peers = PeerDirectory::locate()?;
-    blocking(move || peers.install(&note)).await
+    let scripts = PYTHON.iter().map(|peer| (peer.script, peer.source)).chain([("people.py", MODULE)]);
+    let scripts: Vec<_> = scripts.collect();
+    blocking(move || peers.install(&scripts, &note)).await
 }
 
 /// Everyone who can take part, with their terms, and why some do not.
@@ -50,7 +71,7 @@ pub(crate) async fn install_peers(note: impl Fn(&str) + Send + Sync + 'static) -
 pub(crate) async fn list() -> Result<String> {
     let peers = PeerDirectory::locate()?;
     let infos = blocking(move || {
-        Ok(contender::all(&peers).iter().map(|contender| contender.info()).collect::<Vec<_>>())
+        Ok(all_contenders(&peers).iter().map(|contender| contender.info()).collect::<Vec<_>>())
     });
     let line = |info: ContenderInfo| {
         let state = match &info.missing {
@@ -93,7 +114,7 @@ impl<'a> Bench<'a> {
     ) -> Result<Bench<'a>> {
         options.check()?;
         let peers = PeerDirectory::locate()?;
-        let all = contender::all(&peers);
+        let all = all_contenders(&peers);
         let (contenders, infos) = blocking(move || {
             let infos: Vec<ContenderInfo> = all.iter().map(|contender| contender.info()).collect();
             Ok((all.into_iter().map(Arc::from).collect::<Vec<_>>(), infos))

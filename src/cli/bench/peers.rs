@@ -6,8 +6,6 @@ use std::process::{Command, Stdio};
 
 use postgres_etl::{Error, ErrorKind, Result};
 
-use crate::cli::bench::programs::{MODULE, PYTHON, PythonPeer};
-
 /// The variable that names another directory.
 pub(super) const DIRECTORY_SETTING: &str = "POSTGRES_ETL_PEERS_DIR";
 
@@ -57,17 +55,15 @@ impl PeerDirectory {
         self.0.join("build/release").join(name)
     }
 
-    /// Install everything that can be installed; `note` receives what is done, and what could not be.
+    /// Install everything that can be installed, `scripts` by name and source; `note` receives what is done, and what could not be.
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub(super) fn install(&self, note: &dyn Fn(&str)) -> Result<()> {
+    pub(super) fn install(&self, scripts: &[(&str, &str)], note: &dyn Fn(&str)) -> Result<()> {
         note(&format!("installing the peers into {}", self.0.display()));
-        let scripts =
-            PYTHON.iter().map(|PythonPeer { script, source, .. }| (format!("scripts/{script}"), *source));
+        let scripts = scripts.iter().map(|(name, source)| (format!("scripts/{name}"), *source));
         let sources = RUST_SOURCES.iter().map(|(path, source)| (format!("rust/{path}"), *source));
-        let module = ("scripts/people.py".to_owned(), MODULE);
-        for (path, source) in scripts.chain(sources).chain([module]) {
+        for (path, source) in scripts.chain(sources) {
             write(&self.0.join(path), source)?;
         }
         let venv = self.0.join("venv");

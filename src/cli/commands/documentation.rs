@@ -31,7 +31,7 @@ pub(super) fn completions(context: &Context<'_>, shell: Shell, install: bool) ->
     context.note(&format!("installed {}; it works in the next {shell}", path.display()));
     if shell == Shell::Zsh {
         context.note(&format!(
-            "unless it is there already, add to ~/.zshrc: fpath+=({}); autoload -Uz compinit; compinit",
+            "~/.zshrc has to contain: fpath+=({}); autoload -Uz compinit; compinit",
             directory.display()
         ));
     }
