@@ -8,8 +8,9 @@ use crate::cli::page::charts::heat::{HeatCell, HeatChart};
 use crate::cli::page::charts::latency::{LatencyChart, LatencyCurve};
 use crate::cli::page::charts::phases::{PHASES, PhasesChart, PhasesOfLoad};
 use crate::cli::page::charts::ratio::{RatioBar, RatioChart, RatioGroup};
-use crate::cli::page::html::{NOTHING, Page, Table};
+use crate::cli::page::html::Page;
 use crate::cli::page::load::cost_of_ways;
+use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{compact, count, micros, rate, ratio};
 use crate::cli::render::units::{bytes, seconds};
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::cli::page::charts::cost::{CostChart, CostOfWay};
 use crate::cli::page::charts::phases::{PHASES, PhasesChart, PhasesOfLoad};
 use crate::cli::page::document::{Content, Document, LoadDocument};
-use crate::cli::page::html::{Page, Table};
+use crate::cli::page::html::Page;
 use crate::cli::page::query::server;
+use crate::cli::page::table::Table;
 use crate::cli::page::units::{count, rate};
 use crate::cli::render::units::{bytes, seconds};
 

@@ -12,6 +12,7 @@ mod query;
 mod scale;
 mod search;
 mod svg;
+mod table;
 mod units;
 
 use std::io::Write as _;

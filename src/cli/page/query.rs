@@ -10,7 +10,8 @@ use crate::cli::page::charts::timeline::{Second, TimelineChart};
 use crate::cli::page::document::{
     ComparisonPart, Content, Document, Percentiles, QueryDocument, Range, RatioPart, TablePart, WorkloadPart,
 };
-use crate::cli::page::html::{NOTHING, Page, Table};
+use crate::cli::page::html::Page;
+use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{count, micros, rate, ratio};
 use crate::cli::render::units::seconds;
 

@@ -3,8 +3,9 @@
 use crate::cli::page::charts::heat::{HeatCell, HeatChart};
 use crate::cli::page::charts::tail::{TailChart, TailPoint};
 use crate::cli::page::document::{AxisPart, PointPart, SearchDocument};
-use crate::cli::page::html::{NOTHING, Page, Table};
+use crate::cli::page::html::Page;
 use crate::cli::page::query::{server, table_fact};
+use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{compact, count, micros, rate};
 
 /// Add what is shown of `search`.

@@ -1,6 +1,7 @@
 //! Reports as text for people and as JSON for programs.
 
 mod bench;
+mod comparison;
 mod load;
 mod query;
 mod runs;

@@ -7,11 +7,8 @@ use postgres_etl::query::{
 };
 
 use crate::cli::render::Report;
-use crate::cli::render::runs::comparison;
-use crate::cli::render::units::{count, micros, rate, seconds, server, warnings};
-
-/// Indents what continues a line.
-pub(super) const INDENT: &str = "           ";
+use crate::cli::render::comparison::comparison;
+use crate::cli::render::units::{INDENT, count, interval, micros, one_line, rate, seconds, server, warnings};
 
 impl Report for RunReport {
     fn text(&self) -> String {
@@ -67,11 +64,6 @@ pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-pub(super) fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
-    interval
-        .map_or_else(String::new, |interval| format!(" ({} to {})", show(interval.low), show(interval.high)))
-}
-
 /// The ends of an interval: " 148–171 µs", the unit once where both share it.
 fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
     let (low, high) = (show(interval.low), show(interval.high));
@@ -83,10 +75,6 @@ fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
 
 pub(super) fn table(table: &TableReport) -> String {
     format!("{}, {} rows, counted in {}", table.name, count(table.rows), seconds(table.count_seconds))
-}
-
-pub(super) fn one_line(sql: &str) -> String {
-    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The workloads, and in a mix the figures of each.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use postgres_etl::query::{
-    AgainstReport, Basis, Comparison, ErrorCount, FigureSummary, RunReport, RunsReport, Verdict,
-};
+use postgres_etl::query::{AgainstReport, ErrorCount, FigureSummary, RunReport, RunsReport, Verdict};
 
 use crate::cli::render::Report;
-use crate::cli::render::query::{INDENT, answers, asked, bounded, counted, interval, load, one_line, table};
-use crate::cli::render::units::{count, micros, rate, server, warnings};
+use crate::cli::render::comparison::{comparison, figure};
+use crate::cli::render::query::{answers, asked, bounded, counted, load, table};
+use crate::cli::render::units::{INDENT, count, rate, server, warnings};
 
 /// More runs than this are listed in JSON only.
 const MOST_LISTED: usize = 20;
@@ -91,11 +90,6 @@ fn figures(title: &str, figures: &[FigureSummary], runs: usize) -> Vec<String> {
     lines
 }
 
-/// The `value` of the figure of this `name`.
-fn figure(name: &str, value: f64) -> String {
-    if name == "rate" { format!("{}/s", rate(value)) } else { micros(value) }
-}
-
 /// What bounded the runs: of each kind how many, and the sentence of the most frequent.
 fn bounds(runs: &[RunReport]) -> Vec<String> {
     let mut by_kind: BTreeMap<&str, (usize, &Verdict)> = BTreeMap::new();
@@ -109,36 +103,5 @@ fn bounds(runs: &[RunReport]) -> Vec<String> {
         let others = others.collect::<Vec<_>>().join(", ");
         lines.push(format!("{INDENT}so in {number} of {} runs; bounds: {others}", runs.len()));
     }
-    lines
-}
-
-/// How runs compare with others.
-pub(super) fn comparison(comparison: &Comparison) -> Vec<String> {
-    let Comparison { baseline, basis, runs, baseline_runs, .. } = comparison;
-    let what = match basis {
-        Basis::WithinRuns => String::new(),
-        Basis::BetweenRuns => format!(", {runs} runs with {baseline_runs}"),
-        Basis::Pairs => format!(", {runs} pairs of runs"),
-    };
-    let mut lines = vec![format!("  against  {}{what}", one_line(baseline))];
-    for ratio in &comparison.ratios {
-        let spread = interval(ratio.interval, |value| format!("{value:.3}"));
-        let verdict = match (ratio.interval, ratio.significant) {
-            (None, _) => ", not enough data to tell change from noise",
-            (Some(_), false) if *basis != Basis::WithinRuns => ", may be noise",
-            (Some(_), _) => "",
-        };
-        lines.push(format!(
-            "{INDENT}{:<6} {:>10} was {:>10}: {:.3} ×{spread}{verdict}",
-            ratio.figure,
-            figure(ratio.figure, ratio.now),
-            figure(ratio.figure, ratio.baseline),
-            ratio.ratio
-        ));
-    }
-    lines.extend(comparison.note.iter().map(|note| format!("{INDENT}{note}")));
-    lines.extend(
-        comparison.different_settings.iter().map(|setting| format!("{INDENT}settings differ: {setting}")),
-    );
     lines
 }

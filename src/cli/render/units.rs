@@ -1,6 +1,7 @@
 //! Numbers, times and sizes for people.
 
 use postgres_etl::postgres::{ServerFacts, ServerWarnings};
+use postgres_etl::query::Interval;
 
 pub(crate) fn rows(number: u64) -> String {
     if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
@@ -93,6 +94,20 @@ pub(crate) fn warnings(warnings: &ServerWarnings) -> Vec<String> {
         lines.push(format!("  and {} more warnings from the server", count(more)));
     }
     lines
+}
+
+/// Indents what continues a line.
+pub(crate) const INDENT: &str = "           ";
+
+/// An interval after its figure: " (1 to 2)", or nothing.
+pub(crate) fn interval(interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
+    interval
+        .map_or_else(String::new, |interval| format!(" ({} to {})", show(interval.low), show(interval.high)))
+}
+
+/// A statement in one line.
+pub(crate) fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use postgres_etl::statistics::power_law;
 
 use crate::cli::page::charts::Chart;
 use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
-use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
+use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{compact, count, round_micros, signed, small_micros};
 
 /// A line for each way to load.

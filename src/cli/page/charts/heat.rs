@@ -1,8 +1,8 @@
 //! The heat map: a figure for every combination of two settings.
 
 use crate::cli::page::charts::Chart;
-use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::svg::{Anchor, Svg, text_width};
+use crate::cli::page::table::{NOTHING, Table};
 
 /// Cells in rows and columns; darker is more.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ pub(super) mod ratio;
 pub(super) mod tail;
 pub(super) mod timeline;
 
-use crate::cli::page::html::Table;
 use crate::cli::page::svg::Svg;
+use crate::cli::page::table::Table;
 
 /// A chart, with everything that stands around it.
 pub(super) trait Chart {

@@ -1,8 +1,8 @@
 //! Where the time of loads went: bars of their phases.
 
 use crate::cli::page::charts::Chart;
-use crate::cli::page::html::Table;
 use crate::cli::page::svg::{Anchor, SERIES, Svg, shorten, text_width};
+use crate::cli::page::table::Table;
 use crate::cli::render::units::seconds;
 
 /// A bar for each load, all of the same length, as loads may take very different times.

@@ -1,9 +1,9 @@
 //! Ratio bars: how many times as much as a baseline, with confidence intervals.
 
 use crate::cli::page::charts::Chart;
-use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::{Scale, ScaleKind};
 use crate::cli::page::svg::{Anchor, BOLD, Svg, shorten, text_width};
+use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{ratio, round};
 
 /// Bars in groups, all on one logarithmic scale: each bar begins at 1, the baseline.

@@ -2,9 +2,9 @@
 
 use crate::cli::page::charts::Chart;
 use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
-use crate::cli::page::html::{NOTHING, Table};
 use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
+use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{count, micros, rate, round, round_micros};
 
 /// A run, stretch by stretch.
