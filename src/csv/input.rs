@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncRead;
@@ -25,6 +26,8 @@ pub struct Inputs {
     size: Option<u64>,
     /// Stored bytes read so far.
     consumed: Arc<AtomicU64>,
+    /// The time that it took to read and decompress them.
+    read_nanoseconds: Arc<AtomicU64>,
     /// What each regular file was at first; `None` for any other input.
     snapshots: Arc<Vec<Option<Snapshot>>>,
     /// The index of each input that was opened, and a digest of what was read of it.
@@ -256,6 +259,11 @@ impl Inputs {
         self.consumed.load(Relaxed)
     }
 
+    /// The time spent reading and decompressing so far.
+    pub fn read_time(&self) -> Duration {
+        Duration::from_nanos(self.read_nanoseconds.load(Relaxed))
+    }
+
     /// Open input `index`, counted from 0, decompressing it if it is compressed and counting the stored bytes read.
     ///
     /// # Errors
@@ -268,7 +276,8 @@ impl Inputs {
         let (count, digests) = (Arc::clone(&self.consumed), Arc::clone(&self.digests));
         let digest = InputDigest { file, ..InputDigest::default() };
         digests.lock().unwrap_or_else(PoisonError::into_inner).push((index, digest));
-        decompress(CountingReader { source, count, digests }, &self.name(index))
+        let source = decompress(CountingReader { source, count, digests }, &self.name(index))?;
+        Ok(Box::new(TimedReader { source, nanoseconds: Arc::clone(&self.read_nanoseconds) }))
     }
 }
 
@@ -398,6 +407,21 @@ impl Read for CountingReader {
             digest.hash.update(&buffer[..count]);
         }
         Ok(count)
+    }
+}
+
+/// Measures the time of reading through it.
+struct TimedReader {
+    source: ByteSource,
+    nanoseconds: Arc<AtomicU64>,
+}
+
+impl Read for TimedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let started = Instant::now();
+        let result = self.source.read(buffer);
+        self.nanoseconds.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+        result
     }
 }
 

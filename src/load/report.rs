@@ -129,6 +129,10 @@ pub struct Phases {
     pub prepare_seconds: f64,
     /// Reading, encoding and writing.
     pub write_seconds: f64,
+    /// The part of `write_seconds` that the thread of the encoder spent reading and decompressing.
+    pub read_seconds: f64,
+    /// The part of `write_seconds` that it spent splitting and encoding records. In the rest it waited for the server.
+    pub encode_seconds: f64,
     /// Rebuilding deferred indexes, checking deferred constraints, and replacing the old table by the new one.
     pub finish_seconds: f64,
     /// Committing.
@@ -195,7 +199,11 @@ pub(crate) fn build(
         seconds,
         rows_per_second: rows_loaded as f64 / seconds,
         bytes_per_second: bytes_read as f64 / seconds,
-        phases,
+        phases: Phases {
+            read_seconds: totals.encoder.read_seconds,
+            encode_seconds: totals.encoder.encode_seconds,
+            ..phases
+        },
         connections: settings.connections,
         sync_every: settings.sync_every,
         autocommit: settings.autocommit,
@@ -207,7 +215,7 @@ pub(crate) fn build(
         indexes_kept_because: indexes.kept_because.clone(),
         encoding,
         files: files(inputs),
-        columns: columns(mapping, settings.input.mode, &totals.text_fallbacks),
+        columns: columns(mapping, settings.input.mode, &totals.encoder.text_fallbacks),
         date_style: server.is_some().then(|| table.session.date_style.clone()),
         columns_defaulted: defaulted(table, mapping),
         columns_ignored: mapping.ignored.clone(),

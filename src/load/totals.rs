@@ -1,6 +1,6 @@
 //! Row counts of a load, which have to add up.
 
-use crate::load::chunk::encoder::TextFallback;
+use crate::load::chunk::encoder::EncoderSummary;
 use crate::load::settings::LoadSettings;
 use crate::load::write::outcome::RowCounts;
 
@@ -17,8 +17,8 @@ pub(crate) struct LoadTotals {
     pub skipped: u64,
     /// Rows rejected, by this program or by the server.
     pub rejected: u64,
-    /// Columns that the server had to parse from some record on.
-    pub text_fallbacks: Vec<TextFallback>,
+    /// What the encoder tells.
+    pub encoder: EncoderSummary,
     /// Path of the rejects file; `None` if no row was rejected.
     pub rejects_path: Option<String>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cli::page::charts::cost::{CostChart, CostOfWay};
-use crate::cli::page::charts::phases::{PHASES, PhasesChart, PhasesOfLoad};
+use crate::cli::page::charts::phases::{PhasesChart, PhasesOfLoad};
 use crate::cli::page::document::{Content, Document, LoadDocument};
 use crate::cli::page::html::Page;
 use crate::cli::page::query::server;
@@ -23,11 +23,7 @@ impl LoadDocument {
     }
 
     fn phases(&self, name: String) -> PhasesOfLoad {
-        let phase = |(name, _): (&str, &str)| {
-            let found = self.phases.get(&format!("{name}_seconds")).or_else(|| self.phases.get(name));
-            found.copied().unwrap_or_default().max(0.0)
-        };
-        PhasesOfLoad { name, seconds: PHASES.map(phase) }
+        PhasesOfLoad::new(name, |phase| self.phases.get(&format!("{phase}_seconds")).copied())
     }
 }
 

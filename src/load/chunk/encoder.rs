@@ -1,6 +1,7 @@
 //! Encodes records as tuples, in chunks, on a dedicated thread.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
@@ -59,6 +60,17 @@ pub struct TextFallback {
     pub value: String,
 }
 
+/// What an encoder tells at its end.
+#[derive(Debug, Default)]
+pub(crate) struct EncoderSummary {
+    /// The columns that the server had to parse from some record on.
+    pub text_fallbacks: Vec<TextFallback>,
+    /// Time spent reading and decompressing, in seconds.
+    pub read_seconds: f64,
+    /// Time spent splitting and encoding records, in seconds. The rest of its life it waited for the writers.
+    pub encode_seconds: f64,
+}
+
 /// The result of encoding a record.
 enum RecordOutcome {
     Encoded,
@@ -77,9 +89,10 @@ impl ChunkEncoder {
 
     /// Encode all records and send the chunks to `chunks`; after an error nothing follows.
     ///
-    /// Also end when the receiver is dropped, which then knows the reason. Return the columns that the server had to
-    /// parse from some record on.
-    pub(crate) fn run(mut self, progress: &Progress, chunks: &Sender<Result<Chunk>>) -> Vec<TextFallback> {
+    /// Also end when the receiver is dropped, which then knows the reason.
+    pub(crate) fn run(mut self, progress: &Progress, chunks: &Sender<Result<Chunk>>) -> EncoderSummary {
+        let (started, mut waited) = (Instant::now(), Duration::ZERO);
+        let read_before = self.files.inputs().read_time();
         loop {
             let chunk = match self.next_chunk() {
                 Ok(None) => break,
@@ -90,11 +103,19 @@ impl ChunkEncoder {
             let last = chunk.is_err();
             let rows = chunk.as_ref().map_or(self.unsent, |chunk| chunk.rows() + chunk.rejects.len());
             progress.add(rows as u64, self.files.inputs().consumed().saturating_sub(progress.bytes()));
-            if chunks.blocking_send(chunk).is_err() || last {
+            let sending = Instant::now();
+            let is_closed = chunks.blocking_send(chunk).is_err();
+            waited += sending.elapsed();
+            if is_closed || last {
                 break;
             }
         }
-        self.text_fallbacks
+        let read = self.files.inputs().read_time().saturating_sub(read_before);
+        EncoderSummary {
+            text_fallbacks: self.text_fallbacks,
+            read_seconds: read.as_secs_f64(),
+            encode_seconds: started.elapsed().saturating_sub(waited + read).as_secs_f64(),
+        }
     }
 
     /// Encode the first record of each file; return the errors, and the columns that the server has to parse.

@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_postgres::Client;
 
 use crate::error::Location;
-use crate::load::chunk::encoder::{ChunkEncoder, TextFallback};
+use crate::load::chunk::encoder::{ChunkEncoder, EncoderSummary};
 use crate::load::chunk::{Chunk, LineMap};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -28,7 +28,7 @@ pub(crate) struct ChunkStream {
     progress: Arc<Progress>,
     /// Becomes true when no more chunks are to be delivered.
     stopped: watch::Sender<bool>,
-    encoder: Mutex<Option<tokio::task::JoinHandle<Vec<TextFallback>>>>,
+    encoder: Mutex<Option<tokio::task::JoinHandle<EncoderSummary>>>,
 }
 
 impl ChunkStream {
@@ -74,11 +74,11 @@ impl ChunkStream {
         self.stopped.send_replace(true);
     }
 
-    /// The columns that the server had to parse from some record on. To be called once, after the last chunk.
-    pub(crate) async fn text_fallbacks(&self) -> Vec<TextFallback> {
+    /// What the encoder tells at its end. To be called once, after the last chunk.
+    pub(crate) async fn summary(&self) -> EncoderSummary {
         match self.encoder.lock().await.take() {
             Some(encoder) => encoder.await.expect("the encoder neither panics nor is aborted"),
-            None => Vec::new(),
+            None => EncoderSummary::default(),
         }
     }
 }

@@ -94,7 +94,7 @@ async fn insert(
         first_error = first_error.or(outcome.err());
     }
     if first_error.is_none() {
-        totals.text_fallbacks = stream.text_fallbacks().await;
+        totals.encoder = stream.summary().await;
         if skips {
             totals.skipped = totals.read - totals.counts.inserted;
         }

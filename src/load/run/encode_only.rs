@@ -53,7 +53,7 @@ pub(crate) async fn encode(
             totals.read += chunk.rows() as u64;
         }
         totals.encoded = totals.read;
-        totals.text_fallbacks = stream.text_fallbacks().await;
+        totals.encoder = stream.summary().await;
     }
     let seconds = started.elapsed().as_secs_f64();
     let phases = Phases { prepare_seconds, write_seconds: seconds - prepare_seconds, ..Phases::default() };

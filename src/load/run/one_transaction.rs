@@ -179,7 +179,7 @@ async fn insert_all(
         let counts = counts.map_err(|failure| stop_or_retry(failure, &feed, settings, table))?;
         LoadTotals { read: feed.rows(), encoded: feed.rows(), counts, ..LoadTotals::default() }
     };
-    totals.text_fallbacks = stream.text_fallbacks().await;
+    totals.encoder = stream.summary().await;
     if skips {
         totals.skipped = totals.read - totals.rejected - totals.counts.inserted;
     }

@@ -237,7 +237,7 @@ async fn add_up(
     copied: &[CopiedRows],
     stream: &ChunkStream,
 ) -> Result<LoadTotals, Stopped> {
-    let mut totals = LoadTotals { text_fallbacks: stream.text_fallbacks().await, ..LoadTotals::default() };
+    let mut totals = LoadTotals { encoder: stream.summary().await, ..LoadTotals::default() };
     for (counts, rows) in copied {
         totals.counts += *counts;
         totals.read += rows;
