@@ -150,8 +150,11 @@ pub(crate) struct Report {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// File to write the page to
+    #[arg(long, value_name = "FILE", required_unless_present = "markdown")]
+    pub html: Option<PathBuf>,
+    /// File to write the tables of comparisons to, in Markdown
     #[arg(long, value_name = "FILE")]
-    pub html: PathBuf,
+    pub markdown: Option<PathBuf>,
 }
 
 /// Start, stop or inspect the embedded server

@@ -45,6 +45,30 @@ pub(super) enum QueryLoad {
     Shape { connections: usize, depth: usize },
     /// Whatever is fastest for the contender.
     Fastest,
+    /// One of the contender's [settings](Contender::settings), for [`QueryLoad::Fastest`].
+    Setting { connections: usize, depth: usize },
+}
+
+impl QueryLoad {
+    /// Connections, and queries in flight on each; `None` where that is for the contender to choose.
+    pub(super) fn shape(&self) -> Option<(usize, usize)> {
+        match *self {
+            QueryLoad::Shape { connections, depth } | QueryLoad::Setting { connections, depth } => {
+                Some((connections, depth))
+            }
+            QueryLoad::Fastest => None,
+        }
+    }
+
+    /// These numbers of connections, each with this number in flight on each.
+    pub(super) fn settings<const N: usize>(connections: [usize; N], depth: usize) -> Vec<QueryLoad> {
+        connections.map(|connections| QueryLoad::Setting { connections, depth }).into()
+    }
+}
+
+/// The number of cores that this program may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// What a program reports of its queries.
@@ -72,6 +96,11 @@ pub(super) trait Contender {
         BTreeMap::new()
     }
 
+    /// The settings of [`QueryLoad::Fastest`]: the one that is the fastest in the warm-up is measured.
+    fn settings(&self) -> Vec<QueryLoad> {
+        Vec::new()
+    }
+
     /// The command that does `job`; `None` if it does not query, or not with that load.
     fn query(&self, _job: &QueryJob<'_>) -> Result<Option<Command>> {
         Ok(None)
@@ -85,6 +114,11 @@ pub(super) trait Contender {
     /// A command that fails unless the answers to `job` are right, for a contender that can check them itself.
     fn check(&self, _job: &QueryJob<'_>) -> Result<Option<Command>> {
         Ok(None)
+    }
+
+    /// Whether `answers` leaves them in the server's table of answers, instead of printing them.
+    fn answers_in_server(&self) -> bool {
+        false
     }
 
     /// Whether `query` counts its answers in the server, instead of printing them.

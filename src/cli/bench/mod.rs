@@ -192,7 +192,7 @@ impl<'a> Bench<'a> {
                     tally::roughly(left)
                 ));
                 if !self.tally.has_failed(section, contender) {
-                    let outcome = self.one(&work, contender, number == 0).await;
+                    let outcome = self.one(work, contender, number == 0).await;
                     if let Err(error) = &outcome
                         && matches!(error.kind(), ErrorKind::Database | ErrorKind::Connect)
                     {
@@ -225,12 +225,30 @@ impl<'a> Bench<'a> {
     fn taking_part(&self, work: &Work) -> Result<Vec<usize>> {
         let mut taking_part = Vec::new();
         for (index, (contender, info)) in self.contenders.iter().zip(&self.infos).enumerate() {
-            let is_wanted = self.options.wants(&info.name);
-            if info.missing.is_none() && is_wanted && self.command(&**contender, work)?.is_some() {
-                taking_part.push(index);
+            if info.missing.is_some() || !self.options.wants(&info.name) {
+                continue;
             }
+            let does = match work {
+                Work::Query(_, QueryLoad::Fastest) => !contender.settings().is_empty(),
+                _ => self.command(&**contender, work)?.is_some(),
+            };
+            taking_part.extend(does.then_some(index));
         }
         Ok(taking_part)
+    }
+
+    /// The setting with which `contender` is fastest at `question`, found by a run of each of its settings.
+    async fn fastest(&self, contender: &dyn Contender, question: &'static Question) -> Result<QueryLoad> {
+        let mut fastest = (QueryLoad::Fastest, f64::NEG_INFINITY);
+        for setting in contender.settings() {
+            let command = self.command(contender, &Work::Query(question, setting))?;
+            let command = command.expect("every contender queries with its own settings");
+            let run = self.one_query(contender, command).await?;
+            if run.rate > fastest.1 {
+                fastest = (setting, run.rate);
+            }
+        }
+        Ok(fastest.0)
     }
 
     /// The command with which `contender` does `work`.
@@ -260,16 +278,26 @@ impl<'a> Bench<'a> {
     }
 
     /// Let `contender` do `work` once, and check what it did; its answers only in the first round.
-    async fn one(&self, work: &Work, contender: usize, is_first: bool) -> Result<Run> {
-        let contender = &self.contenders[contender];
-        let command = self.command(&**contender, work)?.expect("only those take part that have one");
+    async fn one(&mut self, work: Work, index: usize, is_first: bool) -> Result<Run> {
+        let contender = Arc::clone(&self.contenders[index]);
+        let work = match work {
+            Work::Query(question, QueryLoad::Fastest) => {
+                if is_first {
+                    let fastest = self.fastest(&*contender, question).await?;
+                    self.tally.choose(index, fastest);
+                }
+                Work::Query(question, self.tally.chosen(index))
+            }
+            work => work,
+        };
+        let command = self.command(&*contender, &work)?.expect("only those take part that have one");
         match work {
-            Work::Load(rows) => self.one_load(&**contender, command, *rows).await,
+            Work::Load(rows) => self.one_load(&*contender, command, rows).await,
             Work::Query(question, load) => {
                 if is_first {
-                    self.check_answers(&**contender, question, *load).await?;
+                    self.check_answers(&*contender, question, load).await?;
                 }
-                self.one_query(&**contender, command).await
+                self.one_query(&*contender, command).await
             }
         }
     }
@@ -328,7 +356,9 @@ impl<'a> Bench<'a> {
             self.measure(command).await?;
         }
         let Some(command) = contender.answers(&job)? else { return Ok(()) };
-        let (found, expected) = (self.measure(command).await?.stdout, self.server.answers(&job).await?);
+        let printed = self.measure(command).await?.stdout;
+        let found = if contender.answers_in_server() { self.server.kept_answers().await? } else { printed };
+        let expected = self.server.answers(&job).await?;
         if found.trim_end() == expected.trim_end() {
             return Ok(());
         }

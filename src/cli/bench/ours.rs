@@ -6,7 +6,7 @@ use std::process::Command;
 use postgres_etl::{Error, ErrorKind, Result};
 use serde_json::Value;
 
-use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad};
+use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, cores};
 use crate::cli::bench::report::ContenderInfo;
 
 /// A way to load.
@@ -113,30 +113,23 @@ impl Contender for Ours {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OurQuery;
 
-/// The fastest setting for look-ups: a connection for each core, and enough in flight that no one waits.
-const FASTEST: [&str; 4] = ["--pipeline-depth", "128", "--sync-every", "64"];
-
 impl OurQuery {
-    fn command(job: &QueryJob<'_>) -> Result<Command> {
+    fn command(job: &QueryJob<'_>) -> Result<Option<Command>> {
         let (low, high) = job.numbers;
         let mut command = program(job.scratch)?;
         command.args(["query", "--sql", job.sql, "--arg", &format!("uniform:{low}:{high}")]);
         command.args(["--database-url", job.url, "--quiet", "--json", "--seed", &job.seed.to_string()]);
-        match job.load {
-            QueryLoad::Shape { connections, depth } => {
-                command.args([
-                    "--connections",
-                    &connections.to_string(),
-                    "--pipeline-depth",
-                    &depth.to_string(),
-                ]);
+        let (connections, depth) = match job.load {
+            QueryLoad::Shape { connections, depth } => (connections, depth),
+            QueryLoad::Setting { connections, depth } => {
+                // While the server works through one half, the other half is answered and replaced.
+                command.args(["--sync-every", &(depth / 2).to_string()]);
+                (connections, depth)
             }
-            QueryLoad::Fastest => {
-                let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-                command.args(["--connections", &cores.to_string()]).args(FASTEST);
-            }
-        }
-        Ok(command)
+            QueryLoad::Fastest => return Ok(None),
+        };
+        command.args(["--connections", &connections.to_string(), "--pipeline-depth", &depth.to_string()]);
+        Ok(Some(command))
     }
 }
 
@@ -145,16 +138,24 @@ impl Contender for OurQuery {
         info("query", "postgres-etl query", "prepared statements, queries in flight share a Sync")
     }
 
+    fn settings(&self) -> Vec<QueryLoad> {
+        QueryLoad::settings([cores(), 2 * cores()], 128)
+    }
+
     fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
         let mut command = OurQuery::command(job)?;
-        command.args(["--duration", &format!("{}s", job.seconds)]);
-        Ok(Some(command))
+        if let Some(command) = &mut command {
+            command.args(["--duration", &format!("{}s", job.seconds)]);
+        }
+        Ok(command)
     }
 
     fn check(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
         let mut command = OurQuery::command(job)?;
-        command.args(["-n", "500", "--verify"]);
-        Ok(Some(command))
+        if let Some(command) = &mut command {
+            command.args(["-n", "500", "--verify"]);
+        }
+        Ok(command)
     }
 
     fn figures(&self, stdout: &str) -> Result<QueryFigures> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postgres_etl::{Error, Result};
 
-use crate::cli::bench::contender::QueryLoad;
+use crate::cli::bench::contender::{QueryLoad, cores};
 use crate::cli::bench::server::QUERIED;
 
 /// What is to be compared, and how often.
@@ -91,10 +91,9 @@ impl BenchOptions {
 
     /// The sections, in the order of the report.
     pub(super) fn works(&self) -> Vec<Work> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let shape = |connections, depth| QueryLoad::Shape { connections, depth };
         let loads = self.rows.iter().map(|rows| Work::Load(*rows));
-        let mut works: Vec<Work> = loads.chain([Work::Query(&OLDER_THAN, shape(cores, 1))]).collect();
+        let mut works: Vec<Work> = loads.chain([Work::Query(&OLDER_THAN, shape(cores(), 1))]).collect();
         if self.grid {
             for connections in [1, 4, 16] {
                 works.extend([1, 8, 64].map(|depth| Work::Query(&BY_ID, shape(connections, depth))));
@@ -111,7 +110,10 @@ impl Work {
         match self {
             Work::Load(rows) => format!("load {} rows", indicatif::HumanCount(*rows)),
             Work::Query(question, QueryLoad::Fastest) => format!("{}, each as fast as it can", question.name),
-            Work::Query(question, QueryLoad::Shape { connections, depth }) => {
+            Work::Query(
+                question,
+                QueryLoad::Shape { connections, depth } | QueryLoad::Setting { connections, depth },
+            ) => {
                 let connections = match connections {
                     1 => "1 connection".to_owned(),
                     more => format!("{more} connections"),

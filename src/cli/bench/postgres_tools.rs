@@ -7,10 +7,10 @@ use std::process::Command;
 
 use postgres_etl::{Error, ErrorKind, Result};
 
-use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad};
+use crate::cli::bench::contender::{ANSWERS, Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, cores};
 use crate::cli::bench::programs::version_of;
 use crate::cli::bench::report::ContenderInfo;
-use crate::cli::bench::server::LOOP_ANSWERS;
+use crate::cli::bench::server::{KEPT_ANSWERS, LOOP_ANSWERS};
 
 /// Write the script `name` for a program to read.
 fn script(scratch: &Path, name: &str, text: &str) -> Result<PathBuf> {
@@ -59,9 +59,6 @@ pub(super) struct Pgbench {
     pub(super) pipeline: Option<usize>,
 }
 
-/// The connections with which pgbench was fastest at look-ups, with and without pipelines.
-const FASTEST: [usize; 2] = [4, 16];
-
 impl Contender for Pgbench {
     fn info(&self) -> ContenderInfo {
         let terms = "prepared statements, one thread per core";
@@ -71,12 +68,18 @@ impl Contender for Pgbench {
         }
     }
 
+    fn settings(&self) -> Vec<QueryLoad> {
+        match self.pipeline {
+            None => QueryLoad::settings([2, 4, 8, 16].map(|times| times * cores() / 2), 1),
+            Some(depth) => QueryLoad::settings([cores(), 2 * cores()], depth),
+        }
+    }
+
     fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
         let (connections, depth) = match (job.load, self.pipeline) {
             (QueryLoad::Shape { connections, depth: 1 }, None) => (connections, 1),
             (QueryLoad::Shape { connections, depth }, Some(_)) if depth > 1 => (connections, depth),
-            (QueryLoad::Fastest, None) => (FASTEST[1], 1),
-            (QueryLoad::Fastest, Some(depth)) => (FASTEST[0], depth),
+            (QueryLoad::Setting { connections, depth }, _) => (connections, depth),
             _ => return Ok(None),
         };
         let (low, high) = job.numbers;
@@ -86,12 +89,27 @@ impl Contender for Pgbench {
             many => format!("\\startpipeline\n{}\\endpipeline\n", one.repeat(many)),
         };
         let script = script(job.scratch, &format!("pgbench-{depth}.sql"), &text)?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut command = Command::new("pgbench");
         command.args(["-n", "-M", "prepared", "-c", &connections.to_string()]);
-        command.args(["-j", &cores.min(connections).to_string(), "-T", &job.seconds.to_string()]);
+        command.args(["-j", &cores().min(connections).to_string(), "-T", &job.seconds.to_string()]);
         command.args(["--random-seed", &job.seed.to_string(), "-f"]).arg(script).arg(job.url);
         Ok(Some(command))
+    }
+
+    fn answers(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
+        // Inside a pipeline it keeps no answers.
+        let one = job.sql.replacen(" FROM ", " AS answer FROM ", 1).replace("$1", ":x");
+        let text =
+            format!("\\set x :x + 1\n{one} \\gset\nINSERT INTO {KEPT_ANSWERS} VALUES (:x, :answer);\n");
+        let script = script(job.scratch, "answers.sql", &text)?;
+        let mut command = Command::new("pgbench");
+        command.args(["-n", "-M", "prepared", "-c", "1", "-t", &ANSWERS.to_string()]);
+        command.args(["-D", &format!("x={}", job.numbers.0 - 1), "-f"]).arg(script).arg(job.url);
+        Ok(Some(command))
+    }
+
+    fn answers_in_server(&self) -> bool {
+        true
     }
 
     fn figures(&self, stdout: &str) -> Result<QueryFigures> {
@@ -108,6 +126,15 @@ fn statements(stdout: &str) -> Option<f64> {
     let depth: f64 = script.strip_suffix(".sql")?.rsplit_once('-')?.1.parse().ok()?;
     let transactions: f64 = field("tps = ")?.split_whitespace().next()?.parse().ok()?;
     Some(transactions * depth)
+}
+
+/// The command that executes the script `text` once on each of some connections.
+fn run_once(job: &QueryJob<'_>, text: &str, connections: usize) -> Result<Command> {
+    let script = script(job.scratch, "loop.sql", text)?;
+    let mut command = Command::new("pgbench");
+    command.args(["-n", "-t", "1", "-c", &connections.to_string()]);
+    command.args(["-j", &cores().min(connections).to_string(), "-f"]).arg(script).arg(job.url);
+    Ok(command)
 }
 
 /// The statement in a loop inside the server: no client can be faster than that.
@@ -138,12 +165,28 @@ impl Contender for ServerLoop {
             high - low + 1,
             rest.replace("$1", "x"),
         );
-        let script = script(job.scratch, "loop.sql", &text)?;
-        let mut command = Command::new("pgbench");
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        command.args(["-n", "-t", "1", "-c", &connections.to_string()]);
-        command.args(["-j", &cores.min(connections).to_string(), "-f"]).arg(script).arg(job.url);
-        Ok(Some(command))
+        run_once(job, &text, connections).map(Some)
+    }
+
+    fn answers(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
+        let low = job.numbers.0;
+        let (selected, rest) = job.sql.split_once(" FROM ").unwrap_or((job.sql, ""));
+        let text = format!(
+            "DO $$ DECLARE answer text;\n\
+             BEGIN\n\
+             FOR x IN {low} .. {} LOOP\n\
+             {selected} INTO answer FROM {};\n\
+             INSERT INTO {KEPT_ANSWERS} VALUES (x, answer);\n\
+             END LOOP;\n\
+             END $$;\n",
+            low + ANSWERS - 1,
+            rest.replace("$1", "x"),
+        );
+        run_once(job, &text, 1).map(Some)
+    }
+
+    fn answers_in_server(&self) -> bool {
+        true
     }
 
     fn counts_in_server(&self) -> bool {

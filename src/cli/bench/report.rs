@@ -36,6 +36,27 @@ pub(crate) struct BenchReport {
     pub lost_server: bool,
 }
 
+impl BenchReport {
+    /// The contender `name`.
+    pub(crate) fn info(&self, name: &str) -> Option<&ContenderInfo> {
+        self.contenders.iter().find(|contender| contender.name == name)
+    }
+
+    /// What the contender `name` is called.
+    pub(crate) fn title_of<'a>(&'a self, name: &'a str) -> &'a str {
+        self.info(name).map_or(name, |contender| &contender.title)
+    }
+
+    /// What the contender of `result` is called, with the setting that it chose.
+    pub(crate) fn name_of(&self, result: &ContenderResult) -> String {
+        let title = self.title_of(&result.contender);
+        match result.setting {
+            None => title.to_owned(),
+            Some((connections, depth)) => format!("{title}, {connections} × {depth}"),
+        }
+    }
+}
+
 /// The machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -94,6 +115,10 @@ pub(crate) struct Section {
 pub(crate) struct ContenderResult {
     /// Its short name.
     pub contender: String,
+    /// Connections, and queries in flight on each, of a contender that was to be as fast as it can: the fastest of its
+    /// settings in the warm-up.
+    #[serde(default)]
+    pub setting: Option<(usize, usize)>,
     /// Its measured runs, in the order in which they ran.
     pub runs: Vec<Run>,
     /// Rows or queries per second: the median of the runs, the least and the most.
@@ -133,8 +158,8 @@ pub(crate) struct Run {
     pub server_peak_bytes: Option<u64>,
     /// Bytes of write-ahead log.
     pub wal_bytes: u64,
-    /// Where the time of a load went, in seconds, for this program's own ways: `prepare`, `write`, `finish`, `commit`,
-    /// `analyze`.
+    /// Where the time of a load went, in seconds, for this program's own ways: `prepare`, `write`, its parts `read` and
+    /// `encode`, `finish`, `commit`, `analyze`.
     pub phases: BTreeMap<String, f64>,
     /// Latency percentiles in microseconds, for queries: `p50`, `p90`, `p99`, `p99.9`; empty where the contender does
     /// not report them.

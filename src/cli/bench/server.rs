@@ -23,6 +23,9 @@ pub(super) const QUERIED: &str = "postgres_etl_bench.asked";
 /// The table in which loops in the server count their answers.
 pub(super) const LOOP_ANSWERS: &str = "postgres_etl_bench.answered";
 
+/// The table in which those contenders leave their answers that cannot print them: the number asked about, and the answer.
+pub(super) const KEPT_ANSWERS: &str = "postgres_etl_bench.answers";
+
 /// What marks the schema as ours to drop.
 const COMMENT: &str = "made by postgres-etl bench, which drops it";
 
@@ -64,7 +67,8 @@ impl BenchServer {
         }
         let make = format!(
             "SET client_min_messages = warning; DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA};
-             COMMENT ON SCHEMA {SCHEMA} IS '{COMMENT}'; CREATE TABLE {LOOP_ANSWERS} (answered bigint)"
+             COMMENT ON SCHEMA {SCHEMA} IS '{COMMENT}'; CREATE TABLE {LOOP_ANSWERS} (answered bigint);
+             CREATE TABLE {KEPT_ANSWERS} (number int, answer text)"
         );
         client.batch_execute(&make).await.map_err(failed("make the schema of the comparison"))?;
         let pid = client
@@ -154,6 +158,15 @@ impl BenchServer {
             answers.push('\n');
         }
         Ok(answers)
+    }
+
+    /// The answers left in the server since this was called last, one a line, in the order of the numbers.
+    pub(super) async fn kept_answers(&self) -> Result<String> {
+        let taken = format!(
+            "WITH taken AS (DELETE FROM {KEPT_ANSWERS} RETURNING *)
+             SELECT coalesce(string_agg(answer, E'\n' ORDER BY number), '') FROM taken"
+        );
+        Ok(self.client.query_one(&taken, &[]).await.map_err(failed("read the answers"))?.get(0))
     }
 
     /// The position in the write-ahead log, in bytes.

@@ -13,6 +13,8 @@ use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Mac
 pub(super) struct Tally {
     options: BenchOptions,
     sections: Vec<(Work, BTreeMap<usize, Outcome>)>,
+    /// The setting with which each contender is as fast as it can.
+    settings: BTreeMap<usize, QueryLoad>,
 }
 
 /// The runs of one contender in one section.
@@ -25,12 +27,22 @@ struct Outcome {
 impl Tally {
     pub(super) fn new(options: &BenchOptions) -> Tally {
         let sections = options.works().into_iter().map(|work| (work, BTreeMap::new())).collect();
-        Tally { options: options.clone(), sections }
+        Tally { options: options.clone(), sections, settings: BTreeMap::new() }
     }
 
     /// What is compared, in order.
     pub(super) fn works(&self) -> Vec<Work> {
         self.sections.iter().map(|(work, _)| *work).collect()
+    }
+
+    /// Let `contender` be measured with `setting` where it is to be as fast as it can.
+    pub(super) fn choose(&mut self, contender: usize, setting: QueryLoad) {
+        self.settings.insert(contender, setting);
+    }
+
+    /// The setting chosen for `contender`.
+    pub(super) fn chosen(&self, contender: usize) -> QueryLoad {
+        self.settings.get(&contender).copied().unwrap_or(QueryLoad::Fastest)
     }
 
     /// Whether `contender` has failed in `section`, so that it need not run there again.
@@ -64,7 +76,7 @@ impl Tally {
         machine: Machine,
         started_at: String,
     ) -> BenchReport {
-        let Tally { options, sections } = self;
+        let Tally { options, sections, settings } = self;
         BenchReport {
             command: "bench".to_owned(),
             schema: 1,
@@ -80,7 +92,7 @@ impl Tally {
             sections: sections
                 .into_iter()
                 .filter(|(_, outcomes)| !outcomes.is_empty())
-                .map(|(work, outcomes)| section(&options, work, outcomes, infos))
+                .map(|(work, outcomes)| section(&options, work, outcomes, (infos, &settings)))
                 .collect(),
             ended_by: None,
             lost_server: false,
@@ -99,7 +111,7 @@ fn section(
     options: &BenchOptions,
     work: Work,
     outcomes: BTreeMap<usize, Outcome>,
-    infos: &[ContenderInfo],
+    (infos, settings): (&[ContenderInfo], &BTreeMap<usize, QueryLoad>),
 ) -> Section {
     let wanted = options.baseline.as_deref().unwrap_or_else(|| work.baseline());
     let named = |name: &str| {
@@ -118,8 +130,10 @@ fn section(
             let is_baseline = name == baseline;
             let ratio = median(&rates).zip(median(&base_rates)).map(|(rate, base)| rate / base);
             let interval = bootstrap_ratio(&rates, &base_rates, options.seed);
+            let setting = settings.get(&index).filter(|_| matches!(work, Work::Query(_, QueryLoad::Fastest)));
             ContenderResult {
                 contender: name,
+                setting: setting.and_then(QueryLoad::shape),
                 rate: spread(&rates),
                 ratio: ratio.filter(|_| !is_baseline),
                 ratio_interval: interval
@@ -133,10 +147,7 @@ fn section(
     results.sort_by(|a, b| b.rate.median.total_cmp(&a.rate.median));
     let (kind, rows, shape) = match work {
         Work::Load(rows) => ("load", rows, None),
-        Work::Query(_, QueryLoad::Shape { connections, depth }) => {
-            ("query", QUERIED_ROWS, Some((connections, depth)))
-        }
-        Work::Query(_, QueryLoad::Fastest) => ("query", QUERIED_ROWS, None),
+        Work::Query(_, load) => ("query", QUERIED_ROWS, load.shape()),
     };
     Section {
         kind: kind.to_owned(),

@@ -1,9 +1,11 @@
 //! `report`: a page from reports.
 
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postgres_etl::escape::escape_path;
+use postgres_etl::output_file::AtomicFile;
 use postgres_etl::{Error, Result};
 use serde::Serialize;
 
@@ -11,19 +13,21 @@ use crate::cli::args;
 use crate::cli::commands::Context;
 use crate::cli::exit;
 use crate::cli::page::{self, Document};
-use crate::cli::render::Report;
+use crate::cli::render::{self, Report};
 
 /// What was written.
 #[derive(Debug, Clone, Serialize)]
 struct PageReport {
     /// `report`.
     command: &'static str,
-    /// The page.
-    path: String,
+    /// The page; `None` if none was asked for.
+    path: Option<String>,
+    /// The file with the tables; `None` if none was asked for.
+    markdown: Option<String>,
     /// Reports that it shows.
     reports: usize,
-    /// Its charts.
-    charts: usize,
+    /// The charts of the page.
+    charts: Option<usize>,
 }
 
 /// Run the command.
@@ -31,17 +35,37 @@ struct PageReport {
 /// # Errors
 /// When a file is not a report, or the page cannot be written.
 pub(super) fn run(context: &Context<'_>, flags: &args::Report) -> Result<u8> {
-    let documents = flags.files.iter().map(|path| Document::read(path)).collect::<Result<Vec<_>>>()?;
+    let documents = Document::read_all(&flags.files)?;
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
-    let replaced = identity(&flags.html);
-    if replaced.is_some() && flags.files.iter().any(|path| identity(path) == replaced) {
-        let message = format!("--html: {} is one of the reports", escape_path(&flags.html));
-        return Err(Error::usage(message).with_help("name another file with --html"));
+    for (flag, written) in [("--html", &flags.html), ("--markdown", &flags.markdown)] {
+        let Some(written) = written else { continue };
+        let replaced = identity(written);
+        if replaced.is_some() && flags.files.iter().any(|path| identity(path) == replaced) {
+            let message = format!("{flag}: {} is one of the reports", escape_path(written));
+            return Err(Error::usage(message).with_help(format!("name another file with {flag}")));
+        }
     }
-    let charts = page::write(&flags.html, &documents)?;
-    let path = flags.html.display().to_string();
-    context.print(&PageReport { command: "report", path, reports: documents.len(), charts })?;
+    if let Some(path) = &flags.markdown {
+        write_markdown(path, &documents)?;
+    }
+    let charts = flags.html.as_deref().map(|path| page::write(path, &documents)).transpose()?;
+    let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let (path, markdown) = (shown(&flags.html), shown(&flags.markdown));
+    context.print(&PageReport { command: "report", path, markdown, reports: documents.len(), charts })?;
     Ok(exit::DONE)
+}
+
+/// Write the tables of the comparisons among `documents`.
+fn write_markdown(path: &Path, documents: &[Document]) -> Result<()> {
+    let tables: Vec<String> =
+        documents.iter().filter_map(Document::comparison).map(render::markdown).collect();
+    if tables.is_empty() {
+        return Err(Error::usage("--markdown: none of the reports is a comparison")
+            .with_help("name a file that `bench --save` wrote, or use --html"));
+    }
+    let mut file = AtomicFile::create("tables", path)?;
+    file.write_all(tables.join("\n").as_bytes()).map_err(|error| file.failed(error))?;
+    file.finish()
 }
 
 impl Report for PageReport {
@@ -50,11 +74,13 @@ impl Report for PageReport {
             1 => format!("1 {what}"),
             _ => format!("{number} {what}s"),
         };
-        format!(
-            "wrote {}: {} from {}",
-            escape_path(Path::new(&self.path)),
-            plural(self.charts, "chart"),
-            plural(self.reports, "report")
-        )
+        let reports = plural(self.reports, "report");
+        let page = self.path.as_ref().map(|path| {
+            let charts = plural(self.charts.unwrap_or_default(), "chart");
+            format!("wrote {}: {charts} from {reports}", escape_path(Path::new(path)))
+        });
+        let tables = self.markdown.as_ref();
+        let tables = tables.map(|path| format!("wrote {}: tables", escape_path(Path::new(path))));
+        page.into_iter().chain(tables).collect::<Vec<_>>().join("\n")
     }
 }

@@ -6,7 +6,7 @@ use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Run
 use crate::cli::page::charts::cost::CostChart;
 use crate::cli::page::charts::heat::{HeatCell, HeatChart};
 use crate::cli::page::charts::latency::{LatencyChart, LatencyCurve};
-use crate::cli::page::charts::phases::{PHASES, PhasesChart, PhasesOfLoad};
+use crate::cli::page::charts::phases::{PhasesChart, PhasesOfLoad};
 use crate::cli::page::charts::ratio::{RatioBar, RatioChart, RatioGroup};
 use crate::cli::page::html::Page;
 use crate::cli::page::load::cost_of_ways;
@@ -48,15 +48,6 @@ pub(super) fn add(page: &mut Page, report: &BenchReport) {
 }
 
 impl BenchReport {
-    fn info(&self, name: &str) -> Option<&ContenderInfo> {
-        self.contenders.iter().find(|contender| contender.name == name)
-    }
-
-    /// What the contender `name` is called.
-    fn title_of<'a>(&'a self, name: &'a str) -> &'a str {
-        self.info(name).map_or(name, |contender| &contender.title)
-    }
-
     fn is_ours(&self, name: &str) -> bool {
         self.info(name).is_some_and(|contender| contender.is_ours)
     }
@@ -172,10 +163,9 @@ fn add_loads(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
 /// The medians of the phases of a way to load; `None` if it does not report them.
 fn phases(title: &str, result: &ContenderResult) -> Option<PhasesOfLoad> {
     let is_known = result.runs.iter().any(|run| !run.phases.is_empty());
-    let phase = |(name, _): (&str, &str)| {
-        median(&result.runs, |run| run.phases.get(name).copied().unwrap_or_default()).max(0.0)
-    };
-    is_known.then(|| PhasesOfLoad { name: title.to_owned(), seconds: PHASES.map(phase) })
+    let seconds =
+        |phase: &str| Some(median(&result.runs, |run| run.phases.get(phase).copied().unwrap_or_default()));
+    is_known.then(|| PhasesOfLoad::new(title.to_owned(), seconds))
 }
 
 /// The median of a figure of `runs`; 0 without any.
@@ -466,7 +456,7 @@ fn figures(report: &BenchReport, result: &ContenderResult) -> [String; 15] {
     let rates = [result.rate.median, result.rate.min, result.rate.max];
     let [middle, least, most] = rates.map(|value| if runs.is_empty() { nothing() } else { rate(value) });
     [
-        report.title_of(&result.contender).to_owned(),
+        report.name_of(result),
         middle,
         least,
         most,

@@ -1,9 +1,11 @@
 //! The JSON documents from which pages are made, recognised by their content.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Read as _;
+use std::path::PathBuf;
 
-use postgres_etl::escape::escape_path;
+use postgres_etl::csv::Inputs;
+use postgres_etl::escape::escape;
 use postgres_etl::query::{RunReport, SavedRun};
 use postgres_etl::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
@@ -232,14 +234,21 @@ pub(super) struct ColumnPart {
 }
 
 impl Document {
-    /// Read the document in the file `path`.
+    /// Read the documents in `names`, which are paths, patterns, or `-`. Compressed ones are decompressed.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] when the file cannot be read, or is not one of the documents from which pages are made.
-    pub(crate) fn read(path: &Path) -> Result<Document> {
-        let text = std::fs::read(path)
-            .map_err(|error| Error::io(ErrorKind::Input, "read the report", path, error))?;
-        let shown = escape_path(path);
+    /// [`ErrorKind::Input`] when a file cannot be read, or is not one of the documents from which pages are made.
+    pub(crate) fn read_all(names: &[PathBuf]) -> Result<Vec<Document>> {
+        let inputs = Inputs::resolve(names)?;
+        (0..inputs.iter().len()).map(|index| Document::read(&inputs, index)).collect()
+    }
+
+    fn read(inputs: &Inputs, index: usize) -> Result<Document> {
+        let shown = escape(&inputs.name(index)).into_owned();
+        let mut text = Vec::new();
+        inputs.open(index)?.read_to_end(&mut text).map_err(|error| {
+            Error::new(ErrorKind::Input, format!("failed to read the report {shown}: {error}"))
+        })?;
         let help = "a page is made from what `bench --json`, `load --json`, `load --receipt`, `query --json` and \
                     `query --save` write";
         let value = serde_json::from_slice(&text).map_err(|error| {
@@ -247,14 +256,16 @@ impl Document {
         })?;
         let content = Content::recognise(value)
             .map_err(|reason| Error::input(format!("{shown} {reason}")).with_help(help))?;
-        let name = path.file_name().map_or_else(|| shown.clone(), |name| escape_path(Path::new(name)));
+        let name = shown.rsplit('/').next().unwrap_or_default().to_owned();
         Ok(Document { name, content })
     }
 
-    /// The document of a comparison.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the command follows"))]
-    pub(crate) fn from_bench(report: &BenchReport) -> Document {
-        Document { name: "bench".to_owned(), content: Content::Bench(Box::new(report.clone())) }
+    /// The comparison that it is; `None` for another report.
+    pub(crate) fn comparison(&self) -> Option<&BenchReport> {
+        match &self.content {
+            Content::Bench(report) => Some(report),
+            _ => None,
+        }
     }
 
     /// The document of a run, with every response time that `saved` has.

@@ -61,7 +61,7 @@ fn page(documents: &[Value]) -> String {
 }
 
 fn bench_page(report: &BenchReport) -> String {
-    render(&[Document::from_bench(report)]).0
+    render(&[Document::from_report(report)]).0
 }
 
 /// Every string of `value` with hostile text after it, except where the kind of document is said.

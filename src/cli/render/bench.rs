@@ -43,21 +43,17 @@ impl Report for BenchReport {
 
 /// The results of `section`, the fastest first.
 fn table(report: &BenchReport, section: &Section) -> Vec<String> {
-    let title = |name: &str| {
-        let info = report.contenders.iter().find(|info| info.name == name);
-        info.map_or_else(|| name.to_owned(), |info| info.title.clone())
-    };
     let unit = if section.kind == "load" { "rows/s" } else { "queries/s" };
-    let baseline = title(&section.baseline);
+    let baseline = report.title_of(&section.baseline);
     let mut lines = vec![
         format!("{} (compared with {baseline})", section.title),
         format!(
-            "  {:<30} {:>11} {:>23}  {:<22} {:>9} {:>10} {:>9} {:>9}",
+            "  {:<30} {:>11} {:>23}  {:<20} {:>9} {:>10} {:>9} {:>9}",
             "", unit, "least to most", "ratio", "CPU", "server CPU", "memory", "WAL"
         ),
     ];
     for result in &section.results {
-        let name = title(&result.contender);
+        let name = report.name_of(result);
         if let Some(why) = &result.failed {
             lines.push(format!("  {name:<30} FAILED: {why}"));
         } else if !result.runs.is_empty() {
@@ -67,11 +63,46 @@ fn table(report: &BenchReport, section: &Section) -> Vec<String> {
     lines
 }
 
-fn row(name: &str, result: &ContenderResult) -> String {
+/// The tables of `report` in Markdown, with when and where it was measured.
+pub(crate) fn markdown(report: &BenchReport) -> String {
+    let machine = &report.machine;
+    let setting = |name: &str| report.server.get(name).map_or("", String::as_str);
+    let mut lines = vec![format!(
+        "Measured at {} with PostgreSQL {} on {} cores ({}): medians of {} runs in random order.",
+        report.started_at,
+        setting("server_version"),
+        machine.cores,
+        machine.processor,
+        report.runs
+    )];
+    for section in &report.sections {
+        let unit = if section.kind == "load" { "rows/s" } else { "queries/s" };
+        let baseline = report.title_of(&section.baseline);
+        lines.extend([
+            String::new(),
+            format!(
+                "| {} | {unit} | least to most | × {baseline} | client CPU | server CPU | memory |",
+                section.title
+            ),
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned(),
+        ]);
+        for result in &section.results {
+            let name = report.name_of(result);
+            lines.push(match &result.failed {
+                Some(why) => format!("| {name} | FAILED: {} | | | | | |", why.replace('|', "\\|")),
+                None => format!("| {name} | {} |", cells(result)[..6].join(" | ")),
+            });
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Rate, range, ratio, CPU of client and server, memory and WAL.
+fn cells(result: &ContenderResult) -> [String; 7] {
     let ratio = match (result.ratio, result.ratio_interval) {
         (None, _) => "1".to_owned(),
-        (Some(ratio), None) => format!("{ratio:.2} ×"),
-        (Some(ratio), Some((low, high))) => format!("{ratio:.2} × ({low:.2} to {high:.2})"),
+        (Some(ratio), None) => format!("{ratio:.2}"),
+        (Some(ratio), Some((low, high))) => format!("{ratio:.2} ({low:.2} to {high:.2})"),
     };
     // The system counts in steps of 10 ms.
     let cpu = |of: fn(&Run) -> Option<f64>| match middle(result, of) {
@@ -82,15 +113,20 @@ fn row(name: &str, result: &ContenderResult) -> String {
     let size = |of: fn(&Run) -> Option<f64>| {
         middle(result, of).map_or_else(|| "-".to_owned(), |size| bytes(size as u64))
     };
-    format!(
-        "  {name:<30} {:>11} {:>23}  {ratio:<22} {:>9} {:>10} {:>9} {:>9}",
+    [
         rate(result.rate.median),
         format!("{} to {}", rate(result.rate.min), rate(result.rate.max)),
+        ratio,
         cpu(|run| run.client_cpu_seconds),
         cpu(|run| run.server_cpu_seconds),
         size(|run| run.client_peak_bytes.map(|size| size as f64)),
         size(|run| Some(run.wal_bytes as f64)),
-    )
+    ]
+}
+
+fn row(name: &str, result: &ContenderResult) -> String {
+    let [rate, range, ratio, cpu, server_cpu, memory, wal] = cells(result);
+    format!("  {name:<30} {rate:>11} {range:>23}  {ratio:<20} {cpu:>9} {server_cpu:>10} {memory:>9} {wal:>9}")
 }
 
 /// The median of a figure over the runs that have it.

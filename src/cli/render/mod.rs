@@ -7,6 +7,7 @@ mod query;
 mod runs;
 pub(crate) mod units;
 
+pub(crate) use crate::cli::render::bench::markdown;
 use postgres_etl::{Error, ErrorKind};
 use serde::Serialize;
 

@@ -39,6 +39,8 @@ pub(super) fn render(dirs: &ServerDirs, memory: u64, user: &BTreeMap<String, Str
         ("unix_socket_directories", socket_dirs),
         ("max_connections", "200".to_owned()),
         ("shared_buffers", format!("{shared_buffers}MB")),
+        // Indexes of a few million rows are sorted without files.
+        ("maintenance_work_mem", format!("{}MB", shared_buffers.min(256))),
         ("max_wal_size", "4GB".to_owned()),
         ("checkpoint_timeout", "15min".to_owned()),
         ("fsync", "on".to_owned()),

@@ -87,6 +87,33 @@ async fn a_peer_that_answers_wrongly_fails() {
     assert!(why.iter().any(|why| why.starts_with("WRONG ANSWERS: ")), "{why:?}");
 }
 
+/// pgbench and the loop in the server leave their answers in the server.
+#[tokio::test]
+async fn answers_that_only_the_server_sees_are_compared_too() {
+    let workplace = Workplace::new().await;
+    // Counts are too large by one; names are not numbers, which is an error.
+    workplace.write(
+        "bin/pgbench",
+        "#!/usr/bin/env bash
+for argument; do
+    case $argument in */answers.sql) sed -i 's/:answer)/:answer::int + 1)/' \"$argument\" ;; esac
+done
+PATH=${PATH#*:} exec pgbench \"$@\"
+",
+    );
+    fs::set_permissions(workplace.path("bin/pgbench"), Permissions::from_mode(0o755)).unwrap();
+    let mut command = bench(&workplace, &["--only", "pgbench,server-loop", "--json"]);
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", workplace.path("bin").display()));
+    let ran = ProgramOutput::from_command(command);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let report = ran.json();
+    let why = result(&report, "pgbench")["failed"].as_str().unwrap().to_owned();
+    assert!(why.starts_with("WRONG ANSWERS: "), "{why}");
+    let found = result(&report, "server-loop");
+    assert!(found["failed"].is_null() && found["runs"].as_array().unwrap().len() == 1, "{found:#}");
+}
+
 #[tokio::test]
 async fn who_is_missing_and_who_is_unknown_is_said() {
     let workplace = Workplace::new().await;

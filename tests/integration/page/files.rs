@@ -1,6 +1,7 @@
 //! `report`, `load --html` and `query --html`: which pages are written, and what becomes of a failure.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::workplace::Workplace;
@@ -46,6 +47,14 @@ async fn every_kind_of_report_becomes_a_page() {
     {
         assert!(page.contains(heading), "{heading}");
     }
+    let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    compressed.write_all(BENCH.as_bytes()).unwrap();
+    workplace.write("bench.json.gz", compressed.finish().unwrap());
+    workplace.succeed(&["report", "*.json.gz", "--markdown", "tables.md"]);
+    let tables = workplace.read("tables.md");
+    assert!(tables.contains("| load 1,000 rows | rows/s |"), "{tables}");
+    let pages = workplace.fail(&["report", "receipt.json", "--markdown", "tables.md"], 2);
+    assert!(pages.contains("none of the reports is a comparison"), "{pages}");
     let written = workplace.succeed(&["report", "bench.json", "--html", "b.html", "--json"]).json();
     assert_eq!((&written["command"], &written["reports"]), (&"report".into(), &1.into()));
     assert_eq!(
@@ -63,7 +72,7 @@ fn what_is_no_report_is_refused_and_no_file_is_replaced() {
     workplace.write("future.json", r#"{"command": "bench", "schema": 99}"#);
     for (file, reason) in [
         ("d.csv", "d.csv is not a JSON document"),
-        ("absent.json", "failed to read the report"),
+        ("absent.json", "failed to open absent.json"),
         ("failed.json", "failed.json is the report of a failure: no such table"),
         ("future.json", "future.json is not a complete report of `bench`: missing field"),
     ] {
