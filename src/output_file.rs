@@ -9,6 +9,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::error::ErrorKind;
+use crate::escape::escape_path;
 use crate::{Error, Result};
 
 /// A file that appears under its name only when it is complete. Dropped before that, it is removed.
@@ -115,6 +116,22 @@ impl Write for AtomicFile {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// Check that the value of `flag`, `path`, is a regular file or does not exist: a device or a stream, such as the target
+/// of a redirection, must not be replaced.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] when it is something else.
+pub fn check_regular(flag: &str, path: &Path) -> Result<()> {
+    let streams = ["/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
+    if streams.iter().any(|stream| path.starts_with(stream))
+        || path.metadata().is_ok_and(|file| !file.is_file())
+    {
+        return Err(Error::usage(format!("{flag}: {} is not a regular file", escape_path(path)))
+            .with_help(format!("name another file with {flag}")));
+    }
+    Ok(())
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {

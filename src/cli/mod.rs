@@ -5,6 +5,7 @@ mod bench;
 pub(crate) mod commands;
 mod config;
 mod exit;
+mod metrics_file;
 mod page;
 mod render;
 mod terminal;

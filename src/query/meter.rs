@@ -407,7 +407,7 @@ impl<'a> OpenMeter<'a> {
         pids: &Pids,
     ) -> Result<(RunResult, Vec<Connection>)> {
         let timeline: Arc<Timeline> = Arc::default();
-        let _visible = self.monitor.begin(title, &timeline, plan.limits);
+        let _visible = self.monitor.begin(title, plan.first != FIRST_OF_WARM_UP, &timeline, plan.limits);
         worker::run(plan, connections, &self.pool, &self.shards, &timeline, pids, self.progress).await
     }
 

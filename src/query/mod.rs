@@ -19,6 +19,7 @@ mod explain;
 mod measure;
 mod meter;
 mod options;
+mod pgbench_tables;
 mod rate_search;
 mod report;
 mod run_report;
@@ -41,6 +42,7 @@ pub use crate::query::measure::run_stats::ErrorCount;
 pub use crate::query::measure::timeline::{RunInProgress, RunMonitor, Second, Timeline};
 pub use crate::query::meter::{Meter, MeterOutcome};
 pub use crate::query::options::MeterOptions;
+pub use crate::query::pgbench_tables::{NewTable, PgbenchTables, TablesReport};
 pub use crate::query::report::{
     Basis, Comparison, ConnectionReport, LoadShape, OfferedReport, Ratio, ResultCheck, RunReport,
     StatementReport, TableReport, WorkloadReport,
@@ -51,6 +53,6 @@ pub use crate::query::verdict::statements::ServerStatement;
 pub use crate::query::verdict::{ServerActivity, Verdict};
 pub use crate::query::workload::mix::with_arguments;
 pub use crate::query::workload::spec::{
-    ArgSpec, Bound, Distribution, RowsKeyword, Scalar, StepSpec, WorkloadSpec,
+    ArgSpec, Bound, Distribution, RowsKeyword, RowsOf, Scalar, StepSpec, WorkloadSpec,
 };
 pub use crate::query::workload::{Workload, WorkloadStatement};

@@ -103,6 +103,8 @@ pub struct WorkloadReport {
     pub name: String,
     /// Its weight in the mix.
     pub weight: u32,
+    /// Whether each of its queries is a transaction of all its statements.
+    pub is_transaction: bool,
     /// Its statements.
     pub statements: Vec<StatementReport>,
     /// How many times it succeeded.

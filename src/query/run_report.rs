@@ -121,6 +121,7 @@ fn workloads(sender: &QuerySender, run: &RunResult) -> Vec<WorkloadReport> {
         WorkloadReport {
             name: workload.name.clone(),
             weight: workload.weight,
+            is_transaction: workload.begin.is_some(),
             statements: statements(workload, stats),
             answered: if is_only { total.answered } else { stats.answered },
             errors: if is_only { total.error_count() } else { stats.errors },

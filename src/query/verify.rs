@@ -62,7 +62,8 @@ impl OpenMeter<'_> {
         }
         let timeline = Arc::default();
         let limits = Limits { queries: None, duration: None };
-        let _visible = self.monitor.begin("running each query once for --verify".into(), &timeline, limits);
+        let _visible =
+            self.monitor.begin("running each query once for --verify".into(), false, &timeline, limits);
         let (start, mut second) = (Instant::now(), CurrentSecond::default());
         // The statements of a transaction are sent one by one here, and no other query may come in between.
         let has_transactions = workloads.iter().any(|workload| workload.begin.is_some());

@@ -10,7 +10,7 @@ use postgres_etl::query::{self, ArgSpec, Axis, RATES, Ramp, Threshold};
 ///
 /// Runs workloads of config.toml, or the statement of --sql, over several connections, with seeded random arguments,
 /// and reports the rate, the latency, the errors, and what bounded the run.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 #[command(after_help = "\
 Examples:
   postgres-etl query -n 1000                 the default workload, older-than, 1,000 times
@@ -22,6 +22,8 @@ Examples:
   postgres-etl query by-id --duration 1s --runs 10 --save before.json
   postgres-etl query by-id --duration 1s --runs 10 --baseline before.json
   postgres-etl query by-id --duration 1s --against-sql 'SELECT * FROM persons_new WHERE id = $1'
+  postgres-etl query --init tpcb --scale 10  create the tables of pgbench
+  postgres-etl query tpcb -c 10 --duration 60s
 
 Closed loop: every connection keeps up to --pipeline-depth queries in flight, and sends the next one when \
 a result arrives. A deeper pipeline raises the rate and, because queries queue, the latency too: use \
@@ -35,6 +37,8 @@ Arguments:
   zipfian      integers, LOW most often; the n-th value is n^EXPONENT times rarer than LOW
   sequence     integers from LOW to HIGH, then from LOW again
 
+pgbench's workloads: tpcb (pgbench -b tpcb-like), tpcb-simple (-b simple-update) and select-only (-b select-only) run on the tables of --init, or of pgbench -i, unless [query.NAME] in config.toml defines another of that name. A query is then a transaction. Each statement waits for the result of the one before it, and --pipeline-depth is 1 by default, as in pgbench -M prepared -n, so that the figures compare; a deeper pipeline sends whole transactions at once. The scale is the number of rows of pgbench_branches.
+
 Queries in flight share a Sync message, up to --sync-every of them: the server ends one transaction and flushes \
 one reply for the whole group. Only statements that begin with SELECT, VALUES or TABLE, and WITH statements that do \
 not write, share one; they run in read-only transactions, in which writes fail. With --sync-every 1 each query has its own \
@@ -45,8 +49,8 @@ differences between runs, and a single run tells nothing. --against and --agains
 slows the machine for a while slows both runs of a pair. The 95 % intervals are so wide that those of all seven figures \
 hold together.")]
 pub(crate) struct Query {
-    /// Workloads to run, each defined by [query.NAME] in config.toml; several are mixed by weight [default:
-    /// older-than]
+    /// Workloads to run, each defined by [query.NAME] in config.toml, or tpcb, tpcb-simple or select-only; several are
+    /// mixed by weight [default: older-than]
     #[arg(value_name = "NAME", conflicts_with = "sql")]
     pub names: Vec<String>,
     /// Run this statement instead
@@ -54,7 +58,8 @@ pub(crate) struct Query {
     pub sql: Option<String>,
     /// Argument of --sql, one for each of $1, $2 …: a constant, uniform:LOW:HIGH, gaussian:LOW:HIGH:SPREAD,
     /// exponential:LOW:HIGH:RATE, zipfian:LOW:HIGH:EXPONENT, sequence:LOW:HIGH, choice:A,B, column:TABLE.COLUMN,
-    /// csv:FILE:COLUMN, or text:CONSTANT; HIGH may be `rows`, the number of rows in the configured table
+    /// csv:FILE:COLUMN, or text:CONSTANT; HIGH may be `rows`, the number of rows in the configured table, or
+    /// `rows(TABLE)`
     #[arg(long = "arg", value_name = "ARG", requires = "sql", allow_hyphen_values = true)]
     pub args: Vec<ArgSpec>,
     /// Number of queries, or of transactions for workloads with a transaction [default: 100000]
@@ -128,6 +133,10 @@ pub(crate) struct Query {
     /// Write the report to this file too, as a page with charts
     #[arg(long, value_name = "FILE", help_heading = "What is reported")]
     pub html: Option<PathBuf>,
+    /// Write counters, the rate and latency quantiles to this file, in Prometheus's text format: every 10 s while the run
+    /// goes on, and at its end
+    #[arg(long, value_name = "FILE", help_heading = "What is reported")]
+    pub metrics_file: Option<PathBuf>,
 
     /// Run every combination of one or two settings, and draw a map: connections=1,2,4 pipeline-depth=1,8
     /// rate=100,200; workload names must come before it
@@ -176,6 +185,24 @@ pub(crate) struct Query {
     /// or more on both sides
     #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
     pub fail_if: Vec<Threshold>,
+
+    /// Create the tables of pgbench instead of running queries; those that pgbench -i or an earlier --init created are
+    /// replaced
+    #[arg(long, value_name = "TABLES", help_heading = "Creating pgbench's tables")]
+    pub init: Option<Init>,
+    /// Number of branches, each with 10 tellers and 100,000 accounts, about 15 MB [default: 1]
+    #[arg(long, value_name = "N", requires = "init", help_heading = "Creating pgbench's tables")]
+    pub scale: Option<u32>,
+    /// Replace tables of these names that are not pgbench's, too
+    #[arg(long, requires = "init", help_heading = "Creating pgbench's tables")]
+    pub replace: bool,
+}
+
+/// What --init creates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Init {
+    /// `pgbench_accounts`, `pgbench_branches`, `pgbench_tellers` and `pgbench_history`
+    Tpcb,
 }
 
 /// The longest run.

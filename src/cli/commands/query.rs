@@ -4,16 +4,18 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use postgres_etl::postgres::Database;
-use postgres_etl::query::{Meter, MeterOutcome, RunMonitor, SaveFile, SavedRuns};
+use postgres_etl::query::{Meter, MeterOutcome, PgbenchTables, RunMonitor, SaveFile, SavedRuns};
 use postgres_etl::{Error, ErrorKind, Progress, Result};
 
 use crate::cli::args;
 use crate::cli::commands::{Context, say};
-use crate::cli::config::QueryCommand;
+use crate::cli::config::{QueryCommand, pgbench_tables};
 use crate::cli::exit;
+use crate::cli::metrics_file::MetricsFile;
 use crate::cli::page::{Document, PageFile};
 use crate::cli::render::{Failure, Report as _};
 use crate::cli::terminal::live_view::LiveView;
+use crate::cli::terminal::progress_bar::ProgressLine;
 
 /// Run the command.
 ///
@@ -21,28 +23,41 @@ use crate::cli::terminal::live_view::LiveView;
 /// When the flags are wrong, or the run could not be made. Failed queries, wrong results and a failed comparison make
 /// the exit code 1.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8> {
-    let QueryCommand { options, save, html, against } = context.config.query(flags)?;
+    if let Some(tables) = pgbench_tables(flags)? {
+        return create_tables(context, tables).await;
+    }
+    let QueryCommand { options, save, html, against, metrics } = context.config.query(flags)?;
     let max_errors = options.max_errors;
     let meter = Meter::new(options)?;
     context.config.check_pool(meter.connections_needed())?;
     let save = save.as_deref().map(SaveFile::open).transpose()?;
     let page = html.as_deref().map(PageFile::open).transpose()?;
+    let metrics = metrics.map(MetricsFile::open).transpose()?;
     let database = context.database().await?;
     let other = match &against {
         Some(url) => Some(context.other_database(url).await?),
         None => None,
     };
     let progress = Arc::new(context.progress());
-    let result = measure(context, &meter, &database, other.as_ref(), &progress).await;
+    let monitor = Arc::new(RunMonitor::default());
+    let updates = metrics.as_ref().map(|metrics| metrics.update_from(&monitor));
+    let result = measure(context, &meter, &database, other.as_ref(), &progress, &monitor).await;
+    drop(updates);
     let mut closed = database.close().await;
     if let Some(other) = other {
         closed = closed.and(other.close().await);
     }
-    let outcome = result?;
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            metrics.into_iter().for_each(MetricsFile::discard);
+            return Err(error);
+        }
+    };
     // What was measured is printed first, as the only document, whatever else goes wrong; errors follow on standard
     // error.
-    let Printed { interrupted, failures, not_saved, not_drawn } =
-        print(context, &outcome, max_errors, save, page)?;
+    let Printed { interrupted, failures, not_written } =
+        print(context, &outcome, max_errors, Files { save, page, metrics })?;
     if interrupted || progress.is_cancelled() {
         say(match (interrupted, &outcome) {
             (true, MeterOutcome::Runs(..)) => "interrupted: the report covers the runs that were complete",
@@ -55,11 +70,25 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
         say(&format!("error: {failure}"));
     }
     // A run that ended early is not saved; that closing fails too is a consequence.
-    if let Some(error) = outcome.ended_by().or(not_saved).or(not_drawn).or(closed.err()) {
+    if let Some(error) = outcome.ended_by().or(not_written).or(closed.err()) {
         say(&Failure::new("query", &error).text());
         return Ok(exit::code(error.kind()));
     }
     Ok(if failures.is_empty() { exit::DONE } else { exit::FAILED })
+}
+
+/// Create the tables of pgbench, and show it meanwhile.
+async fn create_tables(context: &Context<'_>, tables: PgbenchTables) -> Result<u8> {
+    let database = context.database().await?;
+    let progress = Arc::new(context.progress());
+    context.interrupt.cancels(&progress, Some(&database));
+    let line =
+        ProgressLine::draw(context.draws(), "creating accounts", &progress, Some(tables.accounts()), None);
+    let created = tables.create(&database, &progress).await;
+    line.finish();
+    let closed = database.close().await;
+    context.print(&created?)?;
+    closed.map(|()| exit::DONE)
 }
 
 /// Measure, and show it meanwhile.
@@ -69,19 +98,19 @@ async fn measure(
     database: &Database,
     other: Option<&Database>,
     progress: &Arc<Progress>,
+    monitor: &Arc<RunMonitor>,
 ) -> Result<MeterOutcome> {
-    let monitor = Arc::new(RunMonitor::default());
     for database in [Some(database), other].into_iter().flatten() {
         context.interrupt.cancels(progress, Some(database));
     }
     let _view = match context.flags.quiet {
         true => None,
-        false if std::io::stderr().is_terminal() => Some(LiveView::on_terminal(&monitor)),
-        false => Some(LiveView::in_lines(&monitor)),
+        false if std::io::stderr().is_terminal() => Some(LiveView::on_terminal(monitor)),
+        false => Some(LiveView::in_lines(monitor)),
     };
     match other {
-        Some(other) => meter.run_against(database, other, &monitor, progress).await,
-        None => meter.run(database, &monitor, progress).await,
+        Some(other) => meter.run_against(database, other, monitor, progress).await,
+        None => meter.run(database, monitor, progress).await,
     }
 }
 
@@ -91,10 +120,15 @@ struct Printed {
     interrupted: bool,
     /// Why it failed, one line per reason.
     failures: Vec<String>,
-    /// Why the runs could not be saved; `None` if they were, or were not to be.
-    not_saved: Option<Error>,
-    /// Why the page could not be written; `None` if it was, or was not to be.
-    not_drawn: Option<Error>,
+    /// Why a file could not be written; `None` if all were that were to be.
+    not_written: Option<Error>,
+}
+
+/// The files to write besides the report.
+struct Files {
+    save: Option<SaveFile>,
+    page: Option<PageFile>,
+    metrics: Option<MetricsFile>,
 }
 
 /// Print the report of `outcome`, save its runs, and draw its page.
@@ -102,9 +136,9 @@ fn print(
     context: &Context<'_>,
     outcome: &MeterOutcome,
     max_errors: Option<u64>,
-    save: Option<SaveFile>,
-    page: Option<PageFile>,
+    Files { save, page, metrics }: Files,
 ) -> Result<Printed> {
+    let mut not_written = None;
     // What would be empty would replace a complete page.
     let (interrupted, failures, saved, document) = match outcome {
         MeterOutcome::Search(report) => {
@@ -127,6 +161,7 @@ fn print(
                 !report.interrupted && report.ended_by.is_none() && report.queries > report.errors;
             let document = (report.queries > report.errors).then(|| Document::from_run(report, saved));
             let saved = is_complete.then(|| SavedRuns::from((**saved).clone()));
+            not_written = metrics.and_then(|metrics| metrics.finish(report).err());
             (report.interrupted, report.failures(max_errors), saved, document)
         }
     };
@@ -140,5 +175,5 @@ fn print(
         (None, _) => None,
     };
     let not_drawn = page.zip(document).and_then(|(page, document)| page.write(&[document]).err());
-    Ok(Printed { interrupted, failures, not_saved, not_drawn })
+    Ok(Printed { interrupted, failures, not_written: not_saved.or(not_drawn).or(not_written) })
 }

@@ -20,7 +20,7 @@ use crate::cli::args;
 pub(crate) use env_file::EnvFile;
 pub(crate) use generate::GenerateSettings;
 pub(crate) use load::{InputCommand, LoadCommand};
-pub(crate) use query::QueryCommand;
+pub(crate) use query::{QueryCommand, pgbench_tables};
 
 /// The file that is read when `--config` names none.
 const OWN_FILE: &str = "postgres-etl.toml";

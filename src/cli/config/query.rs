@@ -1,8 +1,9 @@
 //! What `query` measures.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use postgres_etl::query::{Limits, MeterOptions, Search, Workload, WorkloadSpec};
+use postgres_etl::query::{Limits, MeterOptions, PgbenchTables, Search, Workload, WorkloadSpec};
 use postgres_etl::suggest::nearest;
 use postgres_etl::{Error, Result};
 
@@ -19,6 +20,24 @@ pub(crate) struct QueryCommand {
     pub(crate) against: Option<String>,
     /// The file to write the page to.
     pub(crate) html: Option<PathBuf>,
+    /// The file to write the metrics to.
+    pub(crate) metrics: Option<PathBuf>,
+}
+
+/// The tables that `--init` asks for; `None` without it.
+///
+/// # Errors
+/// When other flags are given, which are for a run.
+pub(crate) fn pgbench_tables(flags: &args::Query) -> Result<Option<PgbenchTables>> {
+    if flags.init.is_none() {
+        return Ok(None);
+    }
+    let args::Query { init, scale, replace, .. } = *flags;
+    if *flags != (args::Query { init, scale, replace, ..args::Query::default() }) {
+        return Err(Error::usage("--init creates tables and runs no queries; of the other options, only --scale and --replace are for it")
+            .with_help("run the workload in a second command: postgres-etl query tpcb"));
+    }
+    Ok(Some(PgbenchTables { scale: scale.unwrap_or(1), replace }))
 }
 
 impl Config {
@@ -47,12 +66,17 @@ impl Config {
         options.connections = flags.connections.unwrap_or(file.connections);
         options.rate = flags.rate;
         options.arrivals = flags.arrivals.map(Into::into);
+        // pgbench waits for the result of each statement before it sends the next: so do its workloads, to be
+        // compared with it.
+        let is_one_by_one =
+            flags.pipeline_depth.is_none() && options.workloads.iter().all(Workload::is_built_in);
         // The defaults of a closed loop, and of statements that only read, do not apply to others.
-        options.pipeline_depth =
-            flags.pipeline_depth.or((!options.is_open_loop()).then_some(file.pipeline_depth));
+        let depth = if is_one_by_one { 1 } else { file.pipeline_depth };
+        options.pipeline_depth = flags.pipeline_depth.or((!options.is_open_loop()).then_some(depth));
         options.protocol = flags.protocol.map_or(options.protocol, Into::into);
         options.explain = flags.explain;
-        options.sync_every = flags.sync_every.or(options.can_share_syncs().then_some(file.sync_every));
+        let sync_every = if is_one_by_one { 1 } else { file.sync_every };
+        options.sync_every = flags.sync_every.or(options.can_share_syncs().then_some(sync_every));
         options.seed = flags.seed.unwrap_or(file.seed);
         options.retries = flags.retries.unwrap_or(0);
         options.max_errors = flags.max_errors;
@@ -67,7 +91,8 @@ impl Config {
         refuse_flags(flags, options.search.is_some())?;
         options.check()?;
         let (save, html, against) = (flags.save.clone(), flags.html.clone(), flags.against.clone());
-        Ok(QueryCommand { options, save, against, html })
+        let metrics = flags.metrics_file.clone();
+        Ok(QueryCommand { options, save, against, html, metrics })
     }
 
     /// The workloads that `flags` ask for.
@@ -82,8 +107,10 @@ impl Config {
         let names = if flags.names.is_empty() { &default[..] } else { &flags.names };
         let mut workloads: Vec<Workload> = Vec::new();
         for name in names {
-            let Some(workload) = file.workloads.get(name) else {
-                let known = || file.workloads.keys().map(String::as_str);
+            let configured =
+                file.workloads.get(name).map(|workload| Workload::new(name, workload, &self.base));
+            let Some(workload) = configured.or_else(|| Workload::built_in(name).map(Ok)).transpose()? else {
+                let known = || known_workloads(&file.workloads);
                 let list = known().collect::<Vec<_>>().join(", ");
                 let help = match nearest(name, known()) {
                     Some(near) => format!("did you mean `{near}`? There are: {list}"),
@@ -91,11 +118,11 @@ impl Config {
                 };
                 return Err(Error::usage(format!("there is no workload `{name}`")).with_help(help));
             };
-            if workloads.iter().any(|workload| workload.name == *name) {
+            if workloads.iter().any(|earlier| earlier.name == workload.name) {
                 return Err(Error::usage(format!("workload {name} is named twice"))
                     .with_help("give it a weight in config.toml to have it come more often"));
             }
-            workloads.push(Workload::new(name, workload, &self.base)?);
+            workloads.push(workload);
         }
         Ok(workloads)
     }
@@ -133,6 +160,11 @@ impl Config {
     }
 }
 
+/// The names of all workloads: those of `configured`, and those that are built in.
+fn known_workloads(configured: &BTreeMap<String, WorkloadSpec>) -> impl Iterator<Item = &str> {
+    configured.keys().map(String::as_str).chain(Workload::BUILT_IN)
+}
+
 fn search(flags: &args::Query) -> Result<Option<Search>> {
     Ok(match (&flags.sweep[..], flags.ramp, flags.find_max) {
         ([], None, false) => None,
@@ -150,6 +182,8 @@ fn search(flags: &args::Query) -> Result<Option<Search>> {
 /// What only flags can contradict.
 fn refuse_flags(flags: &args::Query, is_search: bool) -> Result<()> {
     let expects = flags.expect_rows.is_some() || flags.expect_value.is_some();
+    let has_several =
+        flags.runs.is_some_and(|runs| runs > 1) || flags.against.is_some() || flags.against_sql.is_some();
     let contradictions = [
         (
             flags.save.is_some() && is_search,
@@ -170,6 +204,11 @@ fn refuse_flags(flags: &args::Query, is_search: bool) -> Result<()> {
             expects && flags.sql.is_none(),
             "--expect-rows and --expect-value are for a statement of --sql",
             "use --verify for workloads",
+        ),
+        (
+            flags.metrics_file.is_some() && (is_search || has_several),
+            "--metrics-file is for a single run",
+            "leave it out; --json reports every run",
         ),
         (
             flags.save.is_some() && flags.no_latency,

@@ -19,9 +19,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use postgres_etl::escape::escape_path;
-use postgres_etl::output_file::AtomicFile;
-use postgres_etl::{Error, Result};
+use postgres_etl::Result;
+use postgres_etl::output_file::{AtomicFile, check_regular};
 
 use crate::cli::page::document::Content;
 use crate::cli::page::html::Page;
@@ -39,14 +38,7 @@ impl PageFile {
     /// [`ErrorKind::Usage`](postgres_etl::ErrorKind::Usage) when it is not a regular file,
     /// [`ErrorKind::Output`](postgres_etl::ErrorKind::Output) when it cannot be written.
     pub(crate) fn open(path: &Path) -> Result<PageFile> {
-        // These lead to the targets of redirections, which must not be replaced.
-        let streams = ["/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
-        if streams.iter().any(|stream| path.starts_with(stream))
-            || path.metadata().is_ok_and(|file| !file.is_file())
-        {
-            return Err(Error::usage(format!("--html: {} is not a regular file", escape_path(path)))
-                .with_help("name another file with --html"));
-        }
+        check_regular("--html", path)?;
         AtomicFile::create("page", path).map(PageFile)
     }
 

@@ -3,7 +3,7 @@
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
     Interval, LatencySummary, LoadShape, OfferedReport, PlanCounts, ResultCheck, RunReport, SearchPoint,
-    SearchReport, ServerStatement, SlowPlan, TableReport, Verdict, WorkloadReport,
+    SearchReport, ServerStatement, SlowPlan, TableReport, TablesReport, Verdict, WorkloadReport,
 };
 
 use crate::cli::render::Report;
@@ -12,13 +12,14 @@ use crate::cli::render::units::{INDENT, count, interval, micros, one_line, rate,
 
 impl Report for RunReport {
     fn text(&self) -> String {
-        let queries = counted(self.queries, "query", "queries");
+        let (one, many) = unit(&self.workloads);
+        let queries = counted(self.queries, one, many);
         let answered = match self.errors {
             0 => queries,
             errors => format!("{} of {queries} answered", count(self.queries - errors)),
         };
         let mut lines = vec![format!(
-            "{answered} in {}: {} queries/s{}",
+            "{answered} in {}: {} {many}/s{}",
             seconds(self.seconds),
             rate(self.queries_per_second),
             interval(self.rate_interval, rate)
@@ -57,6 +58,15 @@ impl Report for RunReport {
         lines.extend(self.plans.iter().flatten().flat_map(plan));
         lines.extend(self.comparison.iter().flat_map(comparison));
         lines.join("\n")
+    }
+}
+
+/// What a query of these workloads is called, and several.
+pub(super) fn unit(workloads: &[WorkloadReport]) -> (&'static str, &'static str) {
+    if workloads.iter().all(|workload| workload.is_transaction) {
+        ("transaction", "transactions")
+    } else {
+        ("query", "queries")
     }
 }
 
@@ -251,6 +261,20 @@ fn plan(plan: &SlowPlan) -> Vec<String> {
     lines.extend(not_explained.iter().map(|why| format!("{INDENT}no plan: {why}")));
     lines.extend(plan.iter().map(|line| format!("{INDENT}  {line}")));
     lines
+}
+
+impl Report for TablesReport {
+    fn text(&self) -> String {
+        let rows = self.tables.iter().map(|table| format!("{} {}", table.name, count(table.rows)));
+        let created = if self.replaced { "replaced" } else { "created" };
+        format!(
+            "{created} the tables of pgbench at scale {} in {}\n  rows     {}\n  server   {}",
+            count(u64::from(self.scale)),
+            seconds(self.seconds),
+            rows.collect::<Vec<_>>().join(", "),
+            server(&self.server)
+        )
+    }
 }
 
 impl Report for SearchReport {

@@ -6,7 +6,7 @@ use postgres_etl::query::{AgainstReport, ErrorCount, FigureSummary, RunReport, R
 
 use crate::cli::render::Report;
 use crate::cli::render::comparison::{comparison, figure};
-use crate::cli::render::query::{answers, asked, bounded, counted, load, table};
+use crate::cli::render::query::{answers, asked, bounded, counted, load, table, unit};
 use crate::cli::render::units::{INDENT, count, rate, server, warnings};
 
 /// More runs than this are listed in JSON only.
@@ -48,7 +48,8 @@ fn headline(report: &RunsReport) -> String {
     };
     match figures.iter().find(|figure| figure.figure == "rate") {
         Some(FigureSummary { median, min, max, .. }) => {
-            format!("{made}: median {} queries/s ({} to {})", rate(*median), rate(*min), rate(*max))
+            let (_, many) = runs.first().map_or(("query", "queries"), |run| unit(&run.workloads));
+            format!("{made}: median {} {many}/s ({} to {})", rate(*median), rate(*min), rate(*max))
         }
         None => format!("{made} complete"),
     }

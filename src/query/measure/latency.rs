@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::query::measure::batch_means::Interval;
 
@@ -12,14 +12,18 @@ use crate::query::measure::batch_means::Interval;
 pub(crate) struct Latencies(Histogram<u64>);
 
 /// The mean and the percentiles of latencies, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatencySummary {
     /// The mean.
     pub mean: f64,
     /// The 95 % confidence interval of the mean; `None` when there is not enough data.
     pub mean_interval: Option<Interval>,
+    /// The 25th percentile.
+    pub p25: f64,
     /// The median.
     pub p50: f64,
+    /// The 75th percentile.
+    pub p75: f64,
     /// The 90th percentile.
     pub p90: f64,
     /// The 95th percentile.
@@ -86,7 +90,9 @@ impl Latencies {
         LatencySummary {
             mean: micros(self.0.mean()),
             mean_interval: None,
+            p25: self.quantile(0.25),
             p50: self.quantile(0.5),
+            p75: self.quantile(0.75),
             p90: self.quantile(0.9),
             p95: self.quantile(0.95),
             p99: self.quantile(0.99),
@@ -127,10 +133,12 @@ mod tests {
             latencies.record(Duration::from_micros(micros));
         }
         odd.add(&even);
-        let LatencySummary { mean, p50, p90, p95, p99, p999, max, .. } = odd.summary();
+        let LatencySummary { mean, p25, p50, p75, p90, p95, p99, p999, max, .. } = odd.summary();
         for (found, expected) in [
             (mean, 500.5),
+            (p25, 250.0),
             (p50, 500.0),
+            (p75, 750.0),
             (p90, 900.0),
             (p95, 950.0),
             (p99, 990.0),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::query::drive::schedule::Limits;
-use crate::query::measure::latency::Latencies;
+use crate::query::measure::latency::{Latencies, LatencySummary};
 
 /// One second of a run; a query counts for the second in which its result arrived.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,7 +27,21 @@ pub struct Second {
 
 /// A run second by second.
 #[derive(Debug, Default)]
-pub struct Timeline(Mutex<Vec<SecondStats>>);
+pub struct Timeline(Mutex<Recorded>);
+
+/// What a timeline holds.
+#[derive(Debug)]
+struct Recorded {
+    seconds: Vec<SecondStats>,
+    /// The response times of all seconds.
+    response: Latencies,
+}
+
+impl Default for Recorded {
+    fn default() -> Self {
+        Recorded { seconds: Vec::new(), response: Latencies::with_digits(DIGITS) }
+    }
+}
 
 /// What a meter is doing now, to be shown while it runs.
 #[derive(Debug, Default)]
@@ -38,6 +52,8 @@ pub struct RunMonitor(Mutex<Option<RunInProgress>>);
 pub struct RunInProgress {
     /// Its title: the names of its workloads, or "warming up".
     pub name: String,
+    /// Whether it is what is measured, not a warm-up or another preparation.
+    pub is_measured: bool,
     /// When it began.
     pub started: Instant,
     /// When it ends.
@@ -57,9 +73,15 @@ impl RunMonitor {
     }
 
     /// Show a run that begins now.
-    pub(crate) fn begin(&self, name: String, timeline: &Arc<Timeline>, limits: Limits) -> VisibleRun<'_> {
+    pub(crate) fn begin(
+        &self,
+        name: String,
+        is_measured: bool,
+        timeline: &Arc<Timeline>,
+        limits: Limits,
+    ) -> VisibleRun<'_> {
         let (started, timeline) = (Instant::now(), Arc::clone(timeline));
-        *self.lock() = Some(RunInProgress { name, started, limits, timeline });
+        *self.lock() = Some(RunInProgress { name, is_measured, started, limits, timeline });
         VisibleRun(self)
     }
 
@@ -130,7 +152,9 @@ impl CurrentSecond {
 
     /// Add the current second to the timeline, and begin a new one.
     pub(crate) fn hand_over(&mut self, timeline: &Timeline) {
-        let mut seconds = timeline.lock();
+        let mut recorded = timeline.lock();
+        recorded.response.add(&self.stats.latencies);
+        let seconds = &mut recorded.seconds;
         let at = self.second as usize;
         if seconds.len() <= at {
             let settled = seconds.len().saturating_sub(SETTLED_AFTER)..(at + 1).saturating_sub(SETTLED_AFTER);
@@ -151,13 +175,19 @@ impl CurrentSecond {
 }
 
 impl Timeline {
-    fn lock(&self) -> MutexGuard<'_, Vec<SecondStats>> {
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All seconds so far; the last ones may be incomplete.
     pub fn seconds(&self) -> Vec<Second> {
-        self.lock().iter().zip(0..).map(|(stats, second)| stats.summary(second)).collect()
+        self.lock().seconds.iter().zip(0..).map(|(stats, second)| stats.summary(second)).collect()
+    }
+
+    /// The response times so far, exact to 1 %, and their number; `None` if there are none.
+    pub fn response(&self) -> Option<(LatencySummary, u64)> {
+        let response = &self.lock().response;
+        (!response.is_empty()).then(|| (response.summary(), response.len()))
     }
 }
 
@@ -196,6 +226,8 @@ mod tests {
         let counts: Vec<_> =
             seconds.iter().map(|second| (second.second, second.answered, second.errors)).collect();
         assert_eq!(counts, [(0, 1, 1), (1, 0, 0), (2, 1, 0)]);
+        let (summary, number) = timeline.response().unwrap();
+        assert!((summary.max / 7000.0 - 1.0).abs() < 0.02 && number == 2, "{summary:?}");
         assert!((seconds[2].p99_us / 7000.0 - 1.0).abs() < 0.02, "{:?}", seconds[2]);
     }
 }

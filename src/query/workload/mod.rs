@@ -3,7 +3,9 @@
 pub(crate) mod columns;
 pub(crate) mod literal;
 pub(crate) mod mix;
+pub(crate) mod pgbench;
 pub(crate) mod random;
+pub(crate) mod row_counts;
 pub(crate) mod spec;
 pub(crate) mod template;
 pub(crate) mod values;
@@ -17,6 +19,7 @@ use tokio_postgres::{Client, Statement};
 use crate::catalog::TableName;
 use crate::error::ErrorKind;
 use crate::query::workload::random::RandomStream;
+use crate::query::workload::row_counts::RowCounts;
 use crate::query::workload::spec::{ArgSpec, Distribution, WorkloadSpec};
 use crate::query::workload::values::{Argument, ValueSource};
 use crate::{Error, Result};
@@ -26,7 +29,7 @@ use crate::{Error, Result};
 pub struct Workload {
     /// Its name.
     pub name: String,
-    /// Where it is defined, for messages: `[query.NAME]`, or `--sql`.
+    /// Where it is defined, for messages: `[query.NAME]`, `--sql`, or `workload NAME` if it is built in.
     pub place: String,
     /// Its statements; at least one.
     pub statements: Vec<WorkloadStatement>,
@@ -137,6 +140,10 @@ impl Workload {
                 let is_elsewhere = |code: &str| elsewhere.iter().any(|class| code.starts_with(class));
                 let remedy = if refusal.sqlstate().is_some_and(is_elsewhere) {
                     return refusal;
+                } else if self.is_built_in() {
+                    // A table or a column is missing.
+                    let is_about_tables = matches!(refusal.sqlstate(), Some("42P01" | "42703"));
+                    return if is_about_tables { refusal.with_help(pgbench::CREATE_TABLES) } else { refusal };
                 } else if has_several {
                     "list them as transaction = [{ sql = \"…\" }, { sql = \"…\" }] under [query.NAME] in config.toml".to_owned()
                 } else {
@@ -178,6 +185,7 @@ impl Workload {
         base: &Path,
     ) -> Result<Arguments> {
         let mut sources = Vec::with_capacity(self.values.len());
+        let mut counts = RowCounts::default();
         for (index, value) in self.values.iter().enumerate() {
             let source = match value {
                 ArgSpec::Constant(value) => Ok(ValueSource::Constant(value.to_string())),
@@ -187,7 +195,10 @@ impl Workload {
                 ArgSpec::Distribution(Distribution::Csv(file, column)) => {
                     columns::csv_column(&base.join(file), column)
                 }
-                ArgSpec::Distribution(distribution) => ValueSource::new(distribution, rows),
+                ArgSpec::Distribution(distribution) => counts
+                    .count(client, distribution)
+                    .await
+                    .and_then(|distribution| ValueSource::new(&distribution, rows)),
             };
             sources.push(source.map_err(|error| {
                 let message = format!("{}: argument {} {error}", self.place, index + 1);

@@ -126,18 +126,24 @@ pub enum Distribution {
 impl Distribution {
     /// Whether a bound is the number of rows of the table.
     pub fn counts_rows(&self) -> bool {
-        let (low, high) = match self {
+        self.clone()
+            .bounds_mut()
+            .is_some_and(|bounds| bounds.iter().any(|bound| matches!(bound, Bound::Rows(_))))
+    }
+
+    /// The bounds of its range; `None` if it has no range.
+    pub(crate) fn bounds_mut(&mut self) -> Option<[&mut Bound; 2]> {
+        match self {
             Distribution::Uniform([low, high])
             | Distribution::Sequence([low, high])
             | Distribution::Gaussian(low, high, _)
             | Distribution::Exponential(low, high, _)
-            | Distribution::Zipfian(low, high, _) => (low, high),
+            | Distribution::Zipfian(low, high, _) => Some([low, high]),
             Distribution::Choice(_)
             | Distribution::Column(_)
             | Distribution::Csv(..)
-            | Distribution::Shared(_) => return false,
-        };
-        [low, high].iter().any(|bound| matches!(bound, Bound::Rows(_)))
+            | Distribution::Shared(_) => None,
+        }
     }
 }
 
@@ -149,8 +155,40 @@ impl FromStr for Bound {
             "rows" => Ok(Bound::Rows(RowsKeyword::Rows)),
             _ => (text.parse().map(Bound::Number))
                 .or_else(|_| text.parse().map(Bound::Real))
-                .map_err(|_| format!("`{text}` is neither a number nor rows")),
+                .or_else(|_| text.parse().map(Bound::RowsOf))
+                .map_err(|_: String| {
+                    format!("`{text}` is neither a number nor rows, rows(TABLE) or N * rows(TABLE)")
+                }),
         }
+    }
+}
+
+impl FromStr for RowsOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not of the form rows(TABLE) or N * rows(TABLE)");
+        let (times, counted) = match text.split_once('*') {
+            Some((times, counted)) => (times.trim().parse().map_err(|_| wrong())?, counted.trim()),
+            None => (1, text.trim()),
+        };
+        let table =
+            counted.strip_prefix("rows(").and_then(|rest| rest.strip_suffix(')')).ok_or_else(wrong)?;
+        Ok(RowsOf { times, table: table.trim().to_owned() })
+    }
+}
+
+impl TryFrom<String> for RowsOf {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<RowsOf> for String {
+    fn from(RowsOf { times, table }: RowsOf) -> String {
+        if times == 1 { format!("rows({table})") } else { format!("{times} * rows({table})") }
     }
 }
 
@@ -218,14 +256,26 @@ impl ArgSpec {
 
 /// A bound of a range.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(untagged, expecting = "a number or \"rows\"")]
+#[serde(untagged, expecting = "a number, \"rows\", \"rows(TABLE)\" or \"N * rows(TABLE)\"")]
 pub enum Bound {
     /// A whole number.
     Number(i64),
     /// A fraction.
     Real(f64),
-    /// `"rows"`: the number of rows of the table.
+    /// `"rows"`: the number of rows of the configured table.
     Rows(RowsKeyword),
+    /// `"rows(TABLE)"` or `"N * rows(TABLE)"`: the number of rows of another table, or a multiple of it.
+    RowsOf(RowsOf),
+}
+
+/// A multiple of the number of rows of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RowsOf {
+    /// What the number of rows is multiplied by.
+    pub times: i64,
+    /// The table's name, as SQL reads it.
+    pub table: String,
 }
 
 /// The keyword `rows`, for the number of rows of the table.

@@ -69,8 +69,8 @@ pub(crate) enum Argument<'a> {
 }
 
 impl ValueSource {
-    /// The source that `distribution` describes, with `rows` rows in the table. Columns of tables and files are not for
-    /// here: they have to be read.
+    /// The source that `distribution` describes, with `rows` rows in the configured table. Columns of tables and files,
+    /// and the rows of other tables, are not for here: they have to be read.
     ///
     /// # Errors
     /// When a range is empty, or a parameter of the distribution is out of range; the message completes "argument 1 …".
@@ -84,6 +84,7 @@ impl ValueSource {
                     Bound::Number(number) => *number as f64,
                     Bound::Real(number) => *number,
                     Bound::Rows(_) => rows as f64,
+                    Bound::RowsOf(_) => unreachable!("the workload counts the rows of other tables"),
                 };
                 let (low, high) = (real(low), real(high));
                 if (high - low).is_finite() && low <= high {
@@ -150,6 +151,7 @@ fn whole(what: &str, bounds: [&Bound; 2], rows: i64, shape: RangeShape) -> Resul
     let [low, high] = bounds.map(|bound| match bound {
         Bound::Number(number) => Ok(*number),
         Bound::Rows(_) => Ok(rows),
+        Bound::RowsOf(_) => unreachable!("the workload counts the rows of other tables"),
         Bound::Real(number) => Err(Error::config(format!("is {what} with the fractional bound {number}"))
             .with_help("give whole numbers")),
     });

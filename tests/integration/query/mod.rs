@@ -9,6 +9,7 @@ mod faults;
 mod latencies;
 mod live_view;
 mod open_loop;
+mod pgbench;
 mod refused_workloads;
 mod saved_runs;
 mod search;
