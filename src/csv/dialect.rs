@@ -12,28 +12,62 @@ use crate::{Error, Result};
 pub struct Dialect {
     /// The byte between fields.
     pub delimiter: u8,
-    /// The byte around fields that contain special bytes.
-    pub quote: u8,
-    /// The byte before a literal quote in a quoted field; equal to `quote` where quotes are doubled.
+    /// The byte around fields that contain special bytes; `None` if every byte is a part of its value.
+    pub quote: Option<u8>,
+    /// The byte before a literal quote in a quoted field; equal to `quote` where quotes are doubled. Without a quote it has
+    /// no effect.
     pub escape: u8,
+    /// What to do with quotes inside unquoted fields.
+    pub stray_quotes: StrayQuotes,
     /// The text that, as an unquoted field, means NULL.
     pub null: Box<[u8]>,
     /// A line that begins a record with this byte is a comment; `None` if the file has no comments.
     pub comment: Option<u8>,
+    /// The number of lines before the first record, whatever they contain.
+    pub skip_lines: u64,
+    /// What to do with blank lines.
+    pub blank_lines: BlankLines,
     /// Whether the first record names the columns.
     pub header: bool,
     /// The character encoding of the file.
     pub encoding: &'static Encoding,
 }
 
+/// What to do with a quote that neither begins nor ends a field, as in `37'37.8"N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StrayQuotes {
+    /// As `COPY` does: the quote opens or closes a quoted part of the field, and is removed.
+    #[default]
+    Postgres,
+    /// Load the field as it is written. Only a quote at the beginning of a field opens it.
+    Keep,
+    /// Reject the record. Only a quote at the beginning of a field opens it.
+    Reject,
+}
+
+/// What to do with a line that has no characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BlankLines {
+    /// As `COPY` does: it is a record with one empty field.
+    #[default]
+    Row,
+    /// Skip it.
+    Skip,
+    /// Reject it, also where a record with one empty field could be loaded.
+    Error,
+}
+
 impl Default for Dialect {
     fn default() -> Self {
         Dialect {
             delimiter: b',',
-            quote: b'"',
+            quote: Some(b'"'),
             escape: b'"',
+            stray_quotes: StrayQuotes::default(),
             null: Box::default(),
             comment: None,
+            skip_lines: 0,
+            blank_lines: BlankLines::default(),
             header: true,
             encoding: UTF_8,
         }
@@ -48,14 +82,14 @@ impl Dialect {
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String, help: &str| Err(Error::usage(message).with_help(help));
         let shown = |byte| shell_word(&[byte]);
-        if self.delimiter == self.quote {
+        if self.quote == Some(self.delimiter) {
             return refuse(
-                format!("--delimiter and --quote are both {}", shown(self.quote)),
+                format!("--delimiter and --quote are both {}", shown(self.delimiter)),
                 "choose a quote that differs from the delimiter",
             );
         }
         if let Some(comment) = self.comment
-            && [self.delimiter, self.quote].contains(&comment)
+            && [Some(self.delimiter), self.quote].contains(&Some(comment))
         {
             return refuse(
                 format!("--comment {} is also the delimiter or the quote", shown(comment)),
@@ -69,7 +103,7 @@ impl Dialect {
                 "an unquoted field cannot contain a line ending",
             );
         }
-        for (flag, byte) in [("delimiter", Some(self.delimiter)), ("quote", Some(self.quote))] {
+        for (flag, byte) in [("delimiter", Some(self.delimiter)), ("quote", self.quote)] {
             if byte.is_some_and(|byte| memchr(byte, &self.null).is_some()) {
                 return refuse(
                     format!("--null {null} contains the {flag}, so no field could be NULL"),
@@ -146,17 +180,27 @@ impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Dialect::default();
         write!(f, "--delimiter {}", shell_word(&[self.delimiter]))?;
-        if self.quote != default.quote {
-            write!(f, " --quote {}", shell_word(&[self.quote]))?;
+        match self.quote {
+            None => f.write_str(" --quote none")?,
+            quote if quote == default.quote => {}
+            Some(quote) => write!(f, " --quote {}", shell_word(&[quote]))?,
         }
-        if self.escape != self.quote {
+        if self.quote.is_some_and(|quote| quote != self.escape) {
             write!(f, " --escape {}", shell_word(&[self.escape]))?;
         }
         if !self.null.is_empty() {
             write!(f, " --null {}", shell_word(&self.null))?;
         }
+        match self.stray_quotes {
+            StrayQuotes::Postgres => {}
+            StrayQuotes::Keep => f.write_str(" --stray-quotes keep")?,
+            StrayQuotes::Reject => f.write_str(" --stray-quotes reject")?,
+        }
         if let Some(comment) = self.comment {
             write!(f, " --comment {}", shell_word(&[comment]))?;
+        }
+        if self.skip_lines > 0 {
+            write!(f, " --skip-lines {}", self.skip_lines)?;
         }
         if !self.header {
             f.write_str(" --no-header")?;
@@ -231,17 +275,20 @@ mod tests {
         assert_eq!(Dialect::default().to_string(), "--delimiter ','");
         let dialect = Dialect {
             delimiter: b'\t',
-            quote: b'\'',
+            quote: Some(b'\''),
             escape: b'\\',
             null: (*b"NULL").into(),
             comment: Some(b'#'),
+            skip_lines: 2,
             header: false,
             encoding: encoding_rs::WINDOWS_1252,
+            ..Dialect::default()
         };
         assert_eq!(
             dialect.to_string(),
-            "--delimiter tab --quote ''\\''' --escape '\\' --null 'NULL' --comment '#' --no-header \
+            "--delimiter tab --quote ''\\''' --escape '\\' --null 'NULL' --comment '#' --skip-lines 2 --no-header \
              --encoding windows-1252"
         );
+        assert_eq!(Dialect { quote: None, ..Dialect::default() }.to_string(), "--delimiter ',' --quote none");
     }
 }

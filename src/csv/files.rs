@@ -1,4 +1,4 @@
-//! Several files read as one: opened in turn, each with the header of the first.
+//! Several files read as one: opened in turn, their fields in the order of the first header.
 
 use std::io::{Cursor, Read as _};
 
@@ -7,9 +7,11 @@ use encoding_rs::Encoding;
 use crate::csv::decompress::ByteSource;
 use crate::csv::dialect::Dialect;
 use crate::csv::input::Inputs;
+use crate::csv::layout::{Layout, Relation};
+use crate::csv::limits::DEFAULT_MAX_RECORD_BYTES;
 use crate::csv::record::Record;
 use crate::csv::records::{Header, Records};
-use crate::csv::sniff::{SAMPLE_BYTES, Sniffed, sniff};
+use crate::csv::sniff::{Detect, SAMPLE_BYTES, Sniffed, sniff};
 use crate::error::Location;
 use crate::escape::escape;
 use crate::{Error, Result};
@@ -17,12 +19,29 @@ use crate::{Error, Result};
 /// How to read the input files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputFormat {
-    /// The dialect of the files. With `sniff`, only its null text is used.
+    /// The dialect of the files.
     pub dialect: Dialect,
-    /// Detect the dialect from the beginning of the first file.
-    pub sniff: bool,
+    /// The properties of the dialect to detect from the beginning of the first file that is not empty, instead of taking
+    /// them from `dialect`.
+    pub detect: Detect,
     /// Refuse longer records, in bytes.
     pub max_record_bytes: usize,
+    /// Take the fields that a short record lacks at its end for NULL.
+    pub pad: bool,
+    /// Read the names of all headers first. A column that a file does not have is then NULL in the rows of that file.
+    pub union_by_name: bool,
+}
+
+impl Default for InputFormat {
+    fn default() -> Self {
+        InputFormat {
+            dialect: Dialect::default(),
+            detect: Detect::NONE,
+            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+            pad: false,
+            union_by_name: false,
+        }
+    }
 }
 
 /// Reads the records of all files, one file after another.
@@ -32,38 +51,64 @@ pub struct Files {
     /// The index of the input being read.
     current: usize,
     records: Records<ByteSource>,
-    /// The first header, and the name of the file it comes from.
+    /// The first header, or the union of all, and the name of the file it comes from.
     header: Option<(Header, String)>,
     sniffed: Option<Sniffed>,
+    /// The first file, before it is decided whether its first record is a header.
+    undecided: Option<ByteSource>,
 }
 
 impl Files {
     /// Open the first of `inputs` and read its header. Empty files before the first header are skipped.
     ///
+    /// If it is to be detected whether there is a header, [`Files::settle_header`] has to follow.
+    ///
     /// # Errors
-    /// When `inputs` is empty, when the detected dialect contradicts the null text, and as [`Files::next_named`].
+    /// When `inputs` is empty, when the dialect cannot be detected or contradicts the rest, and as [`Files::next_named`].
     pub fn open(inputs: Inputs, mut format: InputFormat) -> Result<Self> {
         if inputs.iter().len() == 0 {
             return Err(Error::usage("no input file given").with_help("name a file, or - for standard input"));
         }
-        let mut source = inputs.open(0)?;
+        let (mut current, mut source) = (0, inputs.open(0)?);
         let mut sniffed = None;
-        if format.sniff {
-            let mut sample = Vec::new();
-            let name = inputs.name(0);
-            let read = source.by_ref().take(SAMPLE_BYTES as u64).read_to_end(&mut sample);
-            read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
-            let found = sniff(&sample);
-            format.dialect = Dialect { null: format.dialect.null, ..found.dialect.clone() };
+        if format.detect.is_any() {
+            let sample;
+            (current, sample, source) = first_sample(&inputs, source)?;
+            let name = inputs.name(current);
+            let name = escape(&name);
+            let found = sniff(&name, &sample, &format.dialect, format.detect)?;
+            format.dialect = found.dialect.clone();
+            format.detect = Detect { header: format.detect.header, ..Detect::NONE };
             format.dialect.check()?;
             sniffed = Some(found);
             source = Box::new(Cursor::new(sample).chain(source));
         }
-        let records = records(source, &inputs, 0, &format);
-        let mut files = Files { inputs, format, current: 0, records, header: None, sniffed };
-        files.read_header()?;
-        while files.header.is_none() && files.format.dialect.header && files.open_next_file()? {}
+        let mut undecided = None;
+        if format.detect.header {
+            undecided = Some(std::mem::replace(&mut source, Box::new(std::io::empty())));
+        }
+        let records = records(source, &inputs, current, &format);
+        let mut files = Files { inputs, format, current, records, header: None, sniffed, undecided };
+        if files.undecided.is_none() {
+            files.read_first_header()?;
+        }
         Ok(files)
+    }
+
+    /// Decide whether the first record is a header, if that is to be detected: by `names`, those that a header may have, and
+    /// by the records. Return what decided it, unless it was decided before.
+    ///
+    /// # Errors
+    /// When nothing decides it, and as [`Files::open`].
+    pub fn settle_header(&mut self, names: &[&str]) -> Result<Option<&'static str>> {
+        let Some(source) = self.undecided.take() else { return Ok(None) };
+        let sniffed = self.sniffed.as_mut().expect("a header is undecided only after sniffing");
+        let reason = sniffed.decide_header(&escape(&self.inputs.name(self.current)), names)?;
+        self.format.dialect.header = sniffed.dialect.header;
+        self.format.detect.header = false;
+        self.records = records(source, &self.inputs, self.current, &self.format);
+        self.read_first_header()?;
+        Ok(Some(reason))
     }
 
     /// The header; `None` when the dialect has none or all files opened so far are empty.
@@ -76,7 +121,7 @@ impl Files {
         self.format.dialect.header && self.header.is_none()
     }
 
-    /// The dialect detected in the first file; `None` without [`InputFormat::sniff`].
+    /// The dialect detected in the first file; `None` if nothing was to be detected.
     pub fn sniffed(&self) -> Option<&Sniffed> {
         self.sniffed.as_ref()
     }
@@ -106,6 +151,11 @@ impl Files {
         self.current
     }
 
+    /// Whether the file being read has its fields in another order than the records that are returned.
+    pub(crate) fn is_reordered(&self) -> bool {
+        self.records.is_reordered()
+    }
+
     /// Whether any file has another record. Opens the next file where one ends.
     ///
     /// # Errors
@@ -121,10 +171,11 @@ impl Files {
         Ok(true)
     }
 
-    /// The next record of any file, and the name of that file; `None` after the last record of the last file.
+    /// The next record of any file, and the name of that file; `None` after the last record of the last file. The fields
+    /// are in the order of [`Files::header`].
     ///
     /// # Errors
-    /// As [`Records::next`], when a file cannot be opened, and when its header differs from the first.
+    /// As [`Records::next`], when a file cannot be opened, and when its header has other names than the first.
     #[inline]
     pub fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
         if !self.has_next()? {
@@ -145,7 +196,7 @@ impl Files {
     /// Skip the rest of this file and open the next one; `false` when this is the last.
     ///
     /// # Errors
-    /// When it cannot be opened, and when its header differs from the first.
+    /// When it cannot be opened, and when its header has other names than the first.
     pub fn open_next_file(&mut self) -> Result<bool> {
         let next = self.current + 1;
         if next == self.inputs.iter().len() {
@@ -157,28 +208,93 @@ impl Files {
         Ok(true)
     }
 
+    fn read_first_header(&mut self) -> Result<()> {
+        if self.format.union_by_name && self.inputs.iter().len() > 1 {
+            self.header = union_of_headers(&self.inputs, &self.format)?;
+        }
+        self.read_header()?;
+        while self.header.is_none() && self.format.dialect.header && self.open_next_file()? {}
+        Ok(())
+    }
+
+    /// Read the header of the file being read, and compare it with the first one.
     fn read_header(&mut self) -> Result<()> {
         if !self.format.dialect.header {
             return Ok(());
         }
         let Some(header) = self.records.header()? else { return Ok(()) };
-        match &self.header {
-            None => self.header = Some((header, self.records.name().to_owned())),
-            Some((first, first_file)) if header.names != first.names => {
-                return Err(Error::input(format!(
-                    "{}, line {}: the header is {}, but that of {first_file} is {}",
-                    self.records.name(),
-                    header.line,
-                    header.names.join(","),
-                    first.names.join(",")
-                ))
-                .with_help("files loaded together must have the same columns in the same order")
-                .at(Location::on_line(self.records.name(), header.line)));
+        let InputFormat { union_by_name, pad, .. } = self.format;
+        let Some((first, first_file)) = &self.header else {
+            self.header = Some((header, self.records.name().to_owned()));
+            return Ok(());
+        };
+        match Layout::compare(&first.names, &header.names, union_by_name, pad) {
+            Relation::Same => Ok(()),
+            Relation::Reordered(layout) => {
+                self.records.set_layout(layout);
+                Ok(())
             }
-            Some(_) => {}
+            Relation::Different => Err(Error::input(format!(
+                "{}, line {}: the header is {}, but that of {first_file} is {}",
+                self.records.name(),
+                header.line,
+                header.names.join(","),
+                first.names.join(",")
+            ))
+            .with_help(
+                "files loaded together must have the same columns, in any order; --union-by-name also loads those that \
+                 only some of the files have",
+            )
+            .at(Location::on_line(self.records.name(), header.line))),
         }
-        Ok(())
     }
+}
+
+/// The beginning of the first of `inputs` that is not empty, if any: its index, the sample, and what follows that. `source`
+/// is the first input.
+fn first_sample(inputs: &Inputs, mut source: ByteSource) -> Result<(usize, Vec<u8>, ByteSource)> {
+    let mut current = 0;
+    loop {
+        let mut sample = Vec::new();
+        let read = source.by_ref().take(SAMPLE_BYTES as u64).read_to_end(&mut sample);
+        read.map_err(|error| Error::input(format!("failed to read {}: {error}", inputs.name(current))))?;
+        if !sample.is_empty() || current + 1 == inputs.iter().len() {
+            return Ok((current, sample, source));
+        }
+        current += 1;
+        source = inputs.open(current)?;
+    }
+}
+
+/// The names in the headers of all `inputs`, each once and in the order in which they appear, and the first file that has
+/// a header.
+///
+/// # Errors
+/// When an input cannot be read twice, and as [`Records::header`].
+fn union_of_headers(inputs: &Inputs, format: &InputFormat) -> Result<Option<(Header, String)>> {
+    if !inputs.can_be_read_again() {
+        return Err(Error::usage(
+            "--union-by-name reads all headers first, which is not possible for a pipe",
+        )
+        .with_help("save it to a file first"));
+    }
+    // What is read here must not be counted as read.
+    let inputs = inputs.reopened();
+    let mut union: Option<(Header, String)> = None;
+    for index in 0..inputs.iter().len() {
+        let mut records = records(inputs.open(index)?, &inputs, index, format);
+        let Some(header) = records.header()? else { continue };
+        let Some((all, _)) = &mut union else {
+            union = Some((header, records.name().to_owned()));
+            continue;
+        };
+        for name in header.names {
+            if !all.names.iter().any(|known| known.trim().eq_ignore_ascii_case(name.trim())) {
+                all.names.push(name);
+            }
+        }
+    }
+    Ok(union)
 }
 
 fn records(source: ByteSource, inputs: &Inputs, index: usize, format: &InputFormat) -> Records<ByteSource> {

@@ -12,13 +12,14 @@
 //!   unquoted empty field, which is why it is not used here. `\.` is an ordinary value, as in PostgreSQL 18 and later.
 //! - `scan` finds the special bytes; `decode` converts other encodings to UTF-8 and keeps the original bytes.
 //! - `record` holds one record; [`dialect`] describes how a file is written, and `sniff` detects it.
-//! - `files` reads several inputs as one.
+//! - `files` reads several inputs as one, by the names in their headers (`layout`).
 
 pub(crate) mod decode;
 mod decompress;
 pub mod dialect;
 pub(crate) mod files;
 pub(crate) mod input;
+mod layout;
 pub(crate) mod limits;
 pub(crate) mod record;
 pub(crate) mod records;
@@ -26,13 +27,13 @@ pub(crate) mod scan;
 pub(crate) mod sniff;
 
 pub use crate::csv::decompress::ByteSource;
-pub use crate::csv::dialect::Dialect;
+pub use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes};
 pub use crate::csv::files::{Files, InputFormat};
 pub use crate::csv::input::{Input, InputReader, Inputs};
 pub use crate::csv::limits::{DEFAULT_MAX_RECORD_BYTES, MAX_RECORD_BYTES_CEILING};
-pub use crate::csv::record::{Field, Record};
+pub use crate::csv::record::{Field, Record, StrayFields};
 pub use crate::csv::records::{Header, Records};
-pub use crate::csv::sniff::Sniffed;
+pub use crate::csv::sniff::{Detect, HeaderVerdict, Sniffed};
 
 /// `value` in quotes for an error message: control characters are escaped, and at most 60 characters are shown.
 pub fn excerpt(value: &[u8]) -> String {

@@ -11,6 +11,10 @@ pub struct Record<'a> {
     pub(super) text: &'a [u8],
     pub(super) raw: &'a [u8],
     pub(super) spans: &'a [FieldSpan],
+    pub(super) strays: StrayFields,
+    /// For each field, its index in the file's record; `None` if the fields are in that order.
+    pub(super) positions: Option<&'a [Option<usize>]>,
+    pub(super) misfit: Option<usize>,
     pub(super) dialect: &'a Dialect,
     /// The line on which it begins, from 1.
     pub line: u64,
@@ -27,6 +31,25 @@ pub enum Field<'a> {
     Null,
     /// The bytes of the value, unquoted, in UTF-8.
     Value(&'a [u8]),
+}
+
+/// The fields of a record with stray quotes; see [`StrayQuotes`](crate::csv::StrayQuotes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StrayFields {
+    /// Their number.
+    pub count: u32,
+    /// The position in the file's record of the first one, from 1; 0 if there is none.
+    pub first: u32,
+}
+
+impl StrayFields {
+    /// Add the field at `index`, from 0.
+    pub(super) fn add(&mut self, index: usize) {
+        self.count += 1;
+        if self.first == 0 {
+            self.first = index as u32 + 1;
+        }
+    }
 }
 
 /// The position of a field in its record. Offsets fit into 32 bits because records are shorter than 4 GiB.
@@ -46,6 +69,8 @@ pub(super) enum Quoting {
     Enclosed,
     /// Anything else: unquote byte by byte.
     Mixed,
+    /// The file has no such field, which is NULL.
+    Missing,
 }
 
 impl<'a> Record<'a> {
@@ -57,6 +82,24 @@ impl<'a> Record<'a> {
     /// Whether it is a blank line.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+
+    /// Its fields with stray quotes.
+    #[inline]
+    pub fn stray_fields(&self) -> StrayFields {
+        self.strays
+    }
+
+    /// The number of fields that the header of its own file demands, if it has another number of them and that header
+    /// differs from the first file's.
+    pub(crate) fn misfit(&self) -> Option<usize> {
+        self.misfit
+    }
+
+    /// The position in the file's record of field `index`, from 1.
+    pub(crate) fn position(&self, index: usize) -> usize {
+        let position = self.positions.and_then(|positions| positions.get(index).copied().flatten());
+        position.unwrap_or(index) + 1
     }
 
     /// Its bytes exactly as in the file, before decoding, including the line ending if it has one.
@@ -79,8 +122,9 @@ impl<'a> Record<'a> {
     where
         'a: 'b,
     {
+        let quoting = self.spans[index].quoting;
         let value = self.value(index, scratch);
-        if self.spans[index].quoting == Quoting::Plain && value == &*self.dialect.null {
+        if quoting == Quoting::Missing || (quoting == Quoting::Plain && value == &*self.dialect.null) {
             return Field::Null;
         }
         Field::Value(value)
@@ -95,7 +139,7 @@ impl<'a> Record<'a> {
         let FieldSpan { start, end, quoting } = self.spans[index];
         let raw = &self.text[start as usize..end as usize];
         match quoting {
-            Quoting::Plain => raw,
+            Quoting::Plain | Quoting::Missing => raw,
             Quoting::Enclosed => &raw[1..raw.len() - 1],
             Quoting::Mixed => {
                 scratch.clear();
@@ -109,6 +153,7 @@ impl<'a> Record<'a> {
 /// Append `raw` to `value` without its quotes and escapes.
 fn unquote(raw: &[u8], dialect: &Dialect, value: &mut Vec<u8>) {
     let Dialect { quote, escape, .. } = *dialect;
+    let quote = quote.unwrap_or(escape);
     let (mut rest, mut in_quotes) = (raw, false);
     while let Some(at) = memchr2(quote, escape, rest) {
         value.extend_from_slice(&rest[..at]);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::Error;
 use crate::catalog::Table;
 use crate::csv::Files;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
-use crate::load::mapping::{ColumnMapping, MappedColumn};
+use crate::load::mapping::{ColumnMapping, MappedColumn, header_names};
 use crate::load::options::InputOptions;
 use crate::load::report::{self, ColumnLoaded};
+use crate::{Error, Result};
 
 pub use crate::load::table::can_load::check_can_load;
 pub use crate::load::table::create::no_such_table;
@@ -40,6 +40,15 @@ pub struct MappedField {
     pub column: ColumnLoaded,
 }
 
+/// Decide whether the first record of `files` is a header, where that is to be detected, by the columns of `table` and by the
+/// records.
+///
+/// # Errors
+/// When neither tells.
+pub fn settle_header(files: &mut Files, table: Option<&Table>, options: &InputOptions) -> Result<()> {
+    files.settle_header(&header_names(table, &options.naming)).map(drop)
+}
+
 /// Map the fields of `files` to columns of `table`, and check the first record of each file.
 pub fn map(files: Files, table: &Table, options: &InputOptions) -> MappingReport {
     if files.is_empty() {
@@ -57,7 +66,7 @@ pub fn map(files: Files, table: &Table, options: &InputOptions) -> MappingReport
     let mapping = Arc::new(mapping);
     // Records can be checked even if some names in the header are unknown.
     if !mapping.columns.is_empty() {
-        let plan = EncodePlan { chunk_rows: 1, mode: *mode, rejecting: false };
+        let plan = EncodePlan::new(options, 1, false);
         let (refused, fallbacks) = ChunkEncoder::new(files, Arc::clone(&mapping), plan).check_first_records();
         problems.extend(refused);
         text_fallbacks = fallbacks;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::blocking::blocking;
 use crate::catalog::{Table, TableName};
 use crate::csv::{Files, Inputs, Sniffed};
+use crate::load::mapping::header_names;
 use crate::load::options::{LoadOptions, Mode};
 use crate::load::reject::orphans::Orphans;
 use crate::load::report::{self, LoadReport, Phases};
@@ -152,7 +153,8 @@ impl OpenLoad<'_> {
 
     /// Whether the input has a header.
     pub fn has_header(&self) -> bool {
-        self.files.header().is_some()
+        let is_detected = |sniffed: &Sniffed| sniffed.dialect.header && sniffed.records > 0;
+        self.files.header().is_some() || self.files.sniffed().is_some_and(is_detected)
     }
 
     /// The statement that creates a table for the files.
@@ -188,20 +190,21 @@ impl OpenLoad<'_> {
     /// # Errors
     /// As [`Loader::run`].
     pub async fn commit(self, database: &Database, progress: &Arc<Progress>) -> Result<CommittedLoad> {
-        let OpenLoad { settings, .. } = &self;
-        check_pool(settings.connections_needed(), database.pool_size())?;
-        let connections = database.session_pool(settings.session())?;
-        let new_table = self.new_table_if_needed(&connections, progress).await?;
+        check_pool(self.settings.connections_needed(), database.pool_size())?;
+        let connections = database.session_pool(self.settings.session())?;
+        let this = self.settle_header(&connections, progress).await?;
+        let OpenLoad { settings, .. } = &this;
+        let new_table = this.new_table_if_needed(&connections, progress).await?;
         let mut settings = (*settings).clone();
         // Three connections: two that COPY, and one that watches for deadlocks.
         let fits_two = check_pool(3, database.pool_size()).is_ok();
         if settings.may_use_two
             && fits_two
-            && parallel_copy::is_faster(&settings, &connections, self.files.inputs()).await?
+            && parallel_copy::is_faster(&settings, &connections, this.files.inputs()).await?
         {
             settings.connections = 2;
         }
-        let loaded = load_and_commit(&settings, self.files, new_table.as_ref(), &connections, progress).await;
+        let loaded = load_and_commit(&settings, this.files, new_table.as_ref(), &connections, progress).await;
         let report = loaded.map_err(|error| {
             let error = connections.messages().explain(error);
             let is_untouched = !settings.autocommit && progress.committed() + progress.uncertain() == 0;
@@ -214,6 +217,34 @@ impl OpenLoad<'_> {
         progress.conclude();
         let warnings = connections.messages().warnings();
         Ok(CommittedLoad { report: LoadReport { warnings, ..report }, settings, connections })
+    }
+
+    /// The same, once it is decided whether the first record is a header, where that is to be detected: by the names of the
+    /// table's columns, if there is one, and by the records.
+    async fn settle_header(self, connections: &SessionPool, progress: &Progress) -> Result<Self> {
+        let OpenLoad { settings, mut files } = self;
+        if files.format().detect.header {
+            let name = &settings.input.table.name;
+            let table = Table::find(&**connections.get().await?, name).await?;
+            // A table that is replaced says nothing of the new one.
+            let table = table.filter(|_| !settings.create.is_some_and(|create| create.replace));
+            let names = header_names(table.as_ref(), &settings.input.naming);
+            let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+            let before = files.sniffed().map(|sniffed| sniffed.header);
+            let (settled, reason) = blocking(move || {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let reason = files.settle_header(&names)?;
+                Ok((files, reason))
+            })
+            .await?;
+            files = settled;
+            let after = files.sniffed().map(|sniffed| sniffed.header);
+            if let Some(reason) = reason.filter(|_| before != after) {
+                let answer = if files.header().is_some() { "yes" } else { "no" };
+                progress.note(&format!("{reason}: --header {answer}"));
+            }
+        }
+        Ok(OpenLoad { settings, files })
     }
 
     /// The table inferred from the files.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::catalog::{Column, Table, TableName};
 use crate::csv::{Header, excerpt};
-use crate::encode::{Encoder, TypeKind};
+use crate::encode::{DateTimeType, Encoder, TypeKind};
 use crate::error::Location;
+use crate::load::date_order::DateOrder;
 use crate::load::options::{Mode, Naming};
 use crate::sql::{fold, quote, quote_list, truncate};
 use crate::{Error, Result};
@@ -22,6 +23,14 @@ pub(super) struct MappedColumn {
     pub encoder: Option<Encoder>,
 }
 
+impl MappedColumn {
+    /// Whether its values begin with a date.
+    pub(super) fn is_date(&self) -> bool {
+        use DateTimeType::{Date, Timestamp, TimestampTz};
+        matches!(self.encoder, Some(Encoder::DateTime(Date | Timestamp | TimestampTz { .. })))
+    }
+}
+
 /// Every column that is loaded, in the order of the file's fields.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ColumnMapping {
@@ -31,6 +40,8 @@ pub(super) struct ColumnMapping {
     pub fields: usize,
     /// Names in the header that `--ignore-extra` skipped.
     pub ignored: Vec<String>,
+    /// The order in which the session reads the day, month and year of dates.
+    pub date_order: DateOrder,
 }
 
 /// The format in which a column's values are sent, which decides who parses them.
@@ -94,7 +105,8 @@ impl ColumnMapping {
         let names = field_names(header, naming, table);
         let mut problems = naming_problems(&names, header, file, naming);
         let header = header.filter(|_| naming.columns.is_none());
-        let mapping = ColumnMapping { columns: Vec::new(), fields: names.len(), ignored: Vec::new() };
+        let date_order = DateOrder::from_date_style(&table.session.date_style);
+        let mapping = ColumnMapping { fields: names.len(), date_order, ..ColumnMapping::default() };
         let mut mapper = FieldMapper {
             names: &names,
             spellings: spellings(&names),
@@ -118,6 +130,12 @@ impl ColumnMapping {
         }
         (mapping, problems)
     }
+}
+
+/// The names that tell a header from data: those of the columns of `table`, and those that `naming` maps to one.
+pub(super) fn header_names<'a>(table: Option<&'a Table>, naming: &'a Naming) -> Vec<&'a str> {
+    let columns = table.into_iter().flat_map(|table| &table.columns).map(|column| column.name.as_str());
+    columns.chain(naming.map.iter().map(|(name, _)| name.as_str())).collect()
 }
 
 /// A name for each field: from `--columns`, otherwise from the header, otherwise from the table.

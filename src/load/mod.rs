@@ -15,10 +15,12 @@
 //! - `write` has the writers, which differ only in how they send the tuples, and so leave identical tables.
 //! - `reject` sets bad rows aside, where that is allowed, and isolates those that only the server can refuse;
 //!   `refusal` tells which refusals are about rows.
+//! - `date_order` reads dates in which only a setting tells day and month apart.
 //! - `totals` have to add up before anything is committed. [`check`] finds problems without loading.
 
 pub mod check;
 mod chunk;
+mod date_order;
 mod loader;
 mod mapping;
 mod options;
@@ -31,10 +33,11 @@ mod table;
 mod totals;
 mod write;
 
-pub use crate::load::chunk::encoder::TextFallback;
+pub use crate::load::chunk::dates::{AmbiguousDate, AmbiguousDates};
+pub use crate::load::chunk::findings::{FieldPlace, FieldsWithStrayQuotes, TextFallback};
 pub use crate::load::loader::{CommittedLoad, Loader, OpenLoad};
 pub use crate::load::options::{
-    Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode, Naming, OnConflict,
+    Connections, CreateOptions, DateStyle, DeferIndexes, InputOptions, LoadOptions, Mode, Naming, OnConflict,
     RejectLimit,
 };
 pub use crate::load::reject::files::log_path;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 use crate::catalog::{TableName, TableSpec};
+use crate::csv::InputFormat;
 use crate::csv::input::InputReader;
-use crate::csv::{DEFAULT_MAX_RECORD_BYTES, Dialect, InputFormat};
 use crate::{Error, Result};
 
 /// Rows in each INSERT of [`Mode::Batch`], unless [`LoadOptions::batch_size`] says otherwise.
@@ -84,6 +84,31 @@ impl FromStr for Connections {
             Ok(number) => Ok(Connections::Exactly(number)),
             Err(_) if text == "auto" => Ok(Connections::Auto),
             Err(_) => Err("expected a number, or auto".into()),
+        }
+    }
+}
+
+/// How to read a date that does not begin with its year, such as `08.10.2026`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DateStyle {
+    /// Reject it.
+    Iso,
+    /// Day, month, year.
+    Dmy,
+    /// Month, day, year.
+    Mdy,
+    /// Year, month, day: `08.10.26`, but no date that ends with a year of four digits.
+    Ymd,
+}
+
+impl DateStyle {
+    /// The order as in the server's parameter `DateStyle`; `None` if the order does not matter.
+    pub(crate) fn order(self) -> Option<&'static str> {
+        match self {
+            DateStyle::Iso => None,
+            DateStyle::Dmy => Some("DMY"),
+            DateStyle::Mdy => Some("MDY"),
+            DateStyle::Ymd => Some("YMD"),
         }
     }
 }
@@ -231,6 +256,8 @@ pub struct InputOptions {
     pub format: InputFormat,
     /// Which field goes to which column.
     pub naming: Naming,
+    /// How to read dates such as `08.10.2026`; `None` for the way of the session, and a warning.
+    pub date_style: Option<DateStyle>,
     /// The table to fill.
     pub table: TableSpec,
     /// How to write.
@@ -240,12 +267,15 @@ pub struct InputOptions {
 impl InputOptions {
     /// `paths` for `table`, in the default dialect.
     pub fn new(paths: Vec<PathBuf>, table: TableSpec) -> Self {
-        let format = InputFormat {
-            dialect: Dialect::default(),
-            sniff: false,
-            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-        };
-        InputOptions { paths, reader: None, format, naming: Naming::default(), table, mode: Mode::default() }
+        InputOptions {
+            paths,
+            reader: None,
+            format: InputFormat::default(),
+            naming: Naming::default(),
+            date_style: None,
+            table,
+            mode: Mode::default(),
+        }
     }
 
     /// The inputs as errors and reports call them, separated by commas.
@@ -379,6 +409,13 @@ impl LoadOptions {
     #[must_use]
     pub fn map(mut self, name: impl Into<String>, column: impl Into<String>) -> Self {
         self.input.naming.map.push((name.into(), column.into()));
+        self
+    }
+
+    /// How to read dates that do not begin with their year.
+    #[must_use]
+    pub fn date_style(mut self, style: DateStyle) -> Self {
+        self.input.date_style = Some(style);
         self
     }
 

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::catalog::{Column, Table};
 use crate::csv::Inputs;
-use crate::load::chunk::encoder::TextFallback;
+use crate::load::chunk::dates::AmbiguousDates;
+use crate::load::chunk::findings::{FieldsWithStrayQuotes, TextFallback};
 use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat};
 use crate::load::options::Mode;
 use crate::load::run::commit::CommittedTransaction;
@@ -52,6 +53,8 @@ pub struct LoadReport {
     pub rows_rejected: u64,
     /// Records encoded, whether or not they were loaded.
     pub rows_encoded: u64,
+    /// Of these, records with fewer fields than the others; the rest are NULL, as with `--pad`.
+    pub rows_padded: u64,
     /// Bytes of the files as stored, that is, before decompression.
     pub bytes_read: u64,
     /// Time from the beginning of the transaction to the end of its commit.
@@ -89,6 +92,11 @@ pub struct LoadReport {
     pub columns: Vec<ColumnLoaded>,
     /// The session's `DateStyle`, by which the server reads a date such as `03/04/2021`; `None` without a server.
     pub date_style: Option<String>,
+    /// Dates of which it depends on the session's `DateStyle` what they are; none if the load has its own.
+    pub ambiguous_dates: AmbiguousDates,
+    /// Fields with quotes inside that do not enclose a value. Unless they were to be kept, `COPY` removes them, and so did
+    /// this load.
+    pub stray_quotes: FieldsWithStrayQuotes,
     /// Columns of the table that are not in the file and took their defaults.
     pub columns_defaulted: Vec<String>,
     /// Columns of the file that are not in the table and were ignored because of `--ignore-extra`.
@@ -195,6 +203,7 @@ pub(crate) fn build(
         rows_skipped: totals.skipped,
         rows_rejected: totals.rejected,
         rows_encoded: totals.encoded,
+        rows_padded: totals.encoder.findings.padded,
         bytes_read,
         seconds,
         rows_per_second: rows_loaded as f64 / seconds,
@@ -215,8 +224,10 @@ pub(crate) fn build(
         indexes_kept_because: indexes.kept_because.clone(),
         encoding,
         files: files(inputs),
-        columns: columns(mapping, settings.input.mode, &totals.encoder.text_fallbacks),
+        columns: columns(mapping, settings.input.mode, &totals.encoder.findings.text_fallbacks),
         date_style: server.is_some().then(|| table.session.date_style.clone()),
+        ambiguous_dates: totals.encoder.findings.ambiguous_dates,
+        stray_quotes: totals.encoder.findings.stray_quotes,
         columns_defaulted: defaulted(table, mapping),
         columns_ignored: mapping.ignored.clone(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),

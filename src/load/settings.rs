@@ -104,6 +104,11 @@ impl LoadSettings {
                 leave_out,
             ),
             (
+                *autocommit && input.date_style.is_some_and(|style| style.order().is_some()),
+                "--date-style cannot be combined with --autocommit: it is set for one transaction".into(),
+                "set DateStyle for the role or the database, with ALTER ROLE or ALTER DATABASE",
+            ),
+            (
                 *autocommit && create.is_some(),
                 "--create cannot be combined with --autocommit: it needs a transaction".into(),
                 leave_out,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use postgres_etl::load::{Connections, OnConflict, RejectLimit};
+use postgres_etl::csv::{BlankLines, StrayQuotes};
+use postgres_etl::load::{Connections, DateStyle, OnConflict, RejectLimit};
 
 /// Load CSV files into a table
 ///
@@ -63,6 +64,10 @@ pub(crate) struct Load {
     /// Do everything, then roll it back
     #[arg(long)]
     pub dry_run: bool,
+    /// How to read dates such as 08.10.2026: by day, month, year (dmy), by month, day, year (mdy), by year, month, day (ymd),
+    /// or not at all (iso) [default: the server's DateStyle, with a warning]
+    #[arg(long, value_name = "iso|dmy|mdy|ymd", value_parser = parse_date_style)]
+    pub date_style: Option<DateStyle>,
     /// Write the report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
@@ -154,7 +159,8 @@ pub(crate) struct Format {
     /// Character between fields, or `tab` [default: ,]
     #[arg(long, value_name = "CHARACTER")]
     pub delimiter: Option<String>,
-    /// Character around fields that contain special characters [default: "]
+    /// Character around fields that contain special characters; `none` if every character is a part of its value
+    /// [default: "]
     #[arg(long, value_name = "CHARACTER")]
     pub quote: Option<String>,
     /// Character before a quote inside a quoted field [default: the quote itself]
@@ -163,9 +169,30 @@ pub(crate) struct Format {
     /// An unquoted field with this text is NULL [default: the empty field]
     #[arg(long, value_name = "TEXT")]
     pub null: Option<String>,
-    /// The first record is data; the fields go to the table's columns in order
+    /// What to do with a quote inside an unquoted field, as in 37'37.8"N: remove it, as COPY does, keep the field as it
+    /// is written, or reject the row [default: postgres]
+    #[arg(long, value_name = "postgres|keep|reject", value_parser = parse_stray_quotes)]
+    pub stray_quotes: Option<StrayQuotes>,
+    /// Whether the first record names the columns; without a header, the fields go to the table's columns in order.
+    /// auto decides by the names of the table's columns and by the records [default: yes; with --sniff: auto]
+    #[arg(long, value_name = "WHEN", conflicts_with = "no_header")]
+    pub header: Option<Header>,
+    /// The same as --header no
     #[arg(long)]
     pub no_header: bool,
+    /// Skip the first N lines of each file (but not of a rejects file), whatever they contain [default: 0]
+    #[arg(long, value_name = "N")]
+    pub skip_lines: Option<u64>,
+    /// What to do with blank lines: take each for a row with one empty field, as COPY does, skip them, or reject them
+    /// [default: row]
+    #[arg(long, value_name = "row|skip|error", value_parser = parse_blank_lines)]
+    pub blank_lines: Option<BlankLines>,
+    /// Load NULL into the last columns of rows that have too few fields
+    #[arg(long)]
+    pub pad: bool,
+    /// Load columns that only some of the files have; in the rows of the others they are NULL, whatever their default is
+    #[arg(long)]
+    pub union_by_name: bool,
     /// Skip records that begin with this character [default: none]
     #[arg(long, value_name = "CHARACTER")]
     pub comment: Option<String>,
@@ -173,12 +200,49 @@ pub(crate) struct Format {
     /// is windows-1252 [default: utf-8]
     #[arg(long, value_name = "NAME")]
     pub encoding: Option<String>,
-    /// Detect the dialect of the first file, print the matching flags, and load with them
-    #[arg(long, conflicts_with_all = ["delimiter", "quote", "escape", "no_header", "comment", "encoding"])]
+    /// Detect how the first file is written, but for what other flags say of it, print the matching flags, and load with
+    /// them; refuse a file that is not clear
+    #[arg(long)]
     pub sniff: bool,
     /// Reject longer records (usually an unclosed quote) [default: 67108864, 64 MiB]
     #[arg(long, value_name = "BYTES")]
     pub max_record_bytes: Option<usize>,
+}
+
+/// Whether there is a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Header {
+    Yes,
+    No,
+    Auto,
+}
+
+fn parse_stray_quotes(text: &str) -> Result<StrayQuotes, String> {
+    match text {
+        "postgres" => Ok(StrayQuotes::Postgres),
+        "keep" => Ok(StrayQuotes::Keep),
+        "reject" => Ok(StrayQuotes::Reject),
+        _ => Err("expected postgres, keep or reject".into()),
+    }
+}
+
+fn parse_blank_lines(text: &str) -> Result<BlankLines, String> {
+    match text {
+        "row" => Ok(BlankLines::Row),
+        "skip" => Ok(BlankLines::Skip),
+        "error" => Ok(BlankLines::Error),
+        _ => Err("expected row, skip or error".into()),
+    }
+}
+
+fn parse_date_style(text: &str) -> Result<DateStyle, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "iso" => Ok(DateStyle::Iso),
+        "dmy" => Ok(DateStyle::Dmy),
+        "mdy" => Ok(DateStyle::Mdy),
+        "ymd" => Ok(DateStyle::Ymd),
+        _ => Err("expected iso, dmy, mdy or ymd".into()),
+    }
 }
 
 /// [`postgres_etl::load::Mode`] on the command line.

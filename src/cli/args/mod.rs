@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::Bench;
-pub(crate) use load::{Check, Format, Input, Load};
+pub(crate) use load::{Check, Format, Header, Input, Load};
 pub(crate) use query::Query;
 
 /// Load CSV into PostgreSQL exactly, and measure honestly how fast a PostgreSQL server answers.

@@ -2,7 +2,9 @@
 
 use postgres_etl::catalog::Table;
 use postgres_etl::csv::{Files, Inputs};
-use postgres_etl::load::check::{MappedField, MappingReport, check_can_load, map, no_such_table};
+use postgres_etl::load::check::{
+    MappedField, MappingReport, check_can_load, map, no_such_table, settle_header,
+};
 use postgres_etl::load::{ColumnLoaded, InputOptions, Mode};
 use postgres_etl::postgres::{Database, ServerFacts};
 use postgres_etl::query::Workload;
@@ -181,8 +183,11 @@ async fn open(
 }
 
 /// What a load of `files` into `table` would start with.
-fn look_into(files: Files, table: Option<&Table>, settings: &InputOptions) -> CheckedFile {
+fn look_into(mut files: Files, table: Option<&Table>, settings: &InputOptions) -> CheckedFile {
     let name = files.inputs().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Err(error) = settle_header(&mut files, table, settings) {
+        return CheckedFile { name, problems: vec![Problem::from(&error)], ..CheckedFile::default() };
+    }
     let detail = match (files.header(), table) {
         _ if files.is_empty() => "it is empty".to_owned(),
         (_, Some(_)) => String::new(),

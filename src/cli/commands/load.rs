@@ -18,7 +18,7 @@ use crate::cli::commands::{Context, generate};
 use crate::cli::config::LoadCommand;
 use crate::cli::exit;
 use crate::cli::page::{Document, PageFile};
-use crate::cli::render::{Failure, Report};
+use crate::cli::render::{Failure, Report, ambiguous_dates};
 use crate::cli::terminal::progress_bar::ProgressLine;
 
 /// Run the command.
@@ -67,6 +67,9 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
             super::say(&format!("error: {error}\n  help: {what}{rejected}; only this failed"));
         }
         return Ok(exit::LOADED_BUT);
+    }
+    if let Some(warning) = ambiguous_dates(&report) {
+        context.note(&format!("warning: {warning}"));
     }
     if report.rows_read == 0 {
         let what = if has_header { "has a header but no rows" } else { "is empty" };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use postgres_etl::catalog::{TableName, TableSpec};
-use postgres_etl::csv::{self, Dialect, dialect};
+use postgres_etl::csv::{self, Detect, Dialect, dialect};
 use postgres_etl::load::{Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode};
 use postgres_etl::postgres::check_pool;
 use postgres_etl::{Error, Result};
@@ -52,6 +52,7 @@ impl Config {
             create
         });
         options.dry_run = flags.dry_run;
+        options.input.date_style = flags.date_style;
         options.max_rejects = flags.max_rejects;
         options.rejects = flags.rejects.clone().unwrap_or(options.rejects);
         options.on_conflict.clone_from(&flags.on_conflict);
@@ -90,6 +91,7 @@ impl Config {
             ("--on-conflict", flags.on_conflict.is_some()),
             ("--max-rejects", flags.max_rejects.allows_any()),
             ("--dry-run", flags.dry_run),
+            ("--date-style", flags.date_style.is_some()),
             ("--create", flags.create),
             ("--ddl-only", flags.ddl_only),
             ("--autocommit", flags.autocommit),
@@ -153,7 +155,15 @@ impl Config {
     /// How the files are written.
     fn format(&self, flags: &args::Format) -> Result<csv::InputFormat> {
         let file = &self.file.load;
-        let quote = dialect::parse_byte("--quote", flags.quote.as_ref().unwrap_or(&file.quote))?;
+        let quote = match flags.quote.as_ref().unwrap_or(&file.quote).as_str() {
+            "none" => None,
+            quote => Some(dialect::parse_byte("--quote", quote)?),
+        };
+        if quote.is_none() && flags.escape.is_some() {
+            return Err(
+                Error::usage("--escape has no meaning with --quote none").with_help("leave one of them out")
+            );
+        }
         let optional = |flag: &str, text: &String| match text.as_str() {
             "" => Ok(None),
             text => dialect::parse_byte(flag, text).map(Some),
@@ -164,10 +174,16 @@ impl Config {
                 flags.delimiter.as_ref().unwrap_or(&file.delimiter),
             )?,
             quote,
-            escape: optional("--escape", flags.escape.as_ref().unwrap_or(&file.escape))?.unwrap_or(quote),
+            escape: optional("--escape", flags.escape.as_ref().unwrap_or(&file.escape))?
+                .or(quote)
+                .unwrap_or(b'"'),
+            stray_quotes: flags.stray_quotes.unwrap_or_default(),
+            skip_lines: flags.skip_lines.unwrap_or_default(),
+            blank_lines: flags.blank_lines.unwrap_or_default(),
             null: flags.null.as_ref().unwrap_or(&file.null).as_bytes().into(),
             comment: optional("--comment", flags.comment.as_ref().unwrap_or(&file.comment))?,
-            header: file.header && !flags.no_header,
+            header: flags.header.map_or(file.header, |header| header == args::Header::Yes)
+                && !flags.no_header,
             encoding: dialect::parse_encoding(flags.encoding.as_ref().unwrap_or(&file.encoding))?,
         };
         dialect.check()?;
@@ -181,18 +197,32 @@ impl Config {
             ))
             .with_help("PostgreSQL's fields end there too"));
         }
-        let args::Format { delimiter, quote, escape, comment, encoding, no_header, .. } = flags;
-        let is_described =
-            [delimiter, quote, escape, comment, encoding].iter().any(|flag| flag.is_some()) || *no_header;
-        Ok(csv::InputFormat {
-            dialect,
-            sniff: flags.sniff || (file.sniff && !is_described),
-            max_record_bytes,
-        })
+        let detect = detect(flags, file.sniff);
+        let args::Format { pad, union_by_name, .. } = *flags;
+        Ok(csv::InputFormat { dialect, detect, max_record_bytes, pad, union_by_name })
     }
 
     /// Check that the pool holds `connections`.
     pub(crate) fn check_pool(&self, connections: usize) -> Result<()> {
         check_pool(connections, self.file.database.pool_size)
+    }
+}
+
+/// What to detect of the dialect, if the configuration file `sniffs`.
+fn detect(flags: &args::Format, sniffs: bool) -> Detect {
+    let args::Format { delimiter, quote, escape, comment, encoding, no_header, header, .. } = flags;
+    let is_described = [delimiter, quote, escape, comment, encoding].iter().any(|flag| flag.is_some())
+        || *no_header
+        || header.is_some();
+    let sniffs = flags.sniff || (sniffs && !is_described);
+    Detect {
+        delimiter: sniffs && delimiter.is_none(),
+        quote: sniffs && quote.is_none() && escape.is_none(),
+        comment: sniffs && comment.is_none(),
+        encoding: sniffs && encoding.is_none(),
+        header: match header {
+            Some(header) => *header == args::Header::Auto,
+            None => sniffs && !no_header,
+        },
     }
 }

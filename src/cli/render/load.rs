@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use postgres_etl::escape::{escape, escape_path};
-use postgres_etl::load::{ColumnLoaded, Confirmation, LoadReport, Mode, log_path};
+use postgres_etl::load::{
+    AmbiguousDate, AmbiguousDates, ColumnLoaded, Confirmation, FieldPlace, FieldsWithStrayQuotes, LoadReport,
+    Mode, log_path,
+};
 
 use crate::cli::render::Report;
 use crate::cli::render::units::{bytes, count, rate, rows, seconds, server, warnings};
@@ -32,6 +35,14 @@ impl Report for LoadReport {
         }
         lines.extend(writing(self));
         lines.extend(read_by_server(self));
+        lines.extend(ambiguous_dates(self).map(|warning| format!("  WARNING {warning}")));
+        lines.extend(stray_quotes(self));
+        if self.rows_padded > 0 {
+            lines.push(format!(
+                "  padded  {} with too few fields, of which the last are NULL",
+                rows(self.rows_padded)
+            ));
+        }
         if !self.columns_defaulted.is_empty() {
             lines.push(format!("  default {} (not in the file)", self.columns_defaulted.join(", ")));
         }
@@ -133,6 +144,36 @@ fn read_by_server(report: &LoadReport) -> Vec<String> {
         lines.push(format!("  dates   read with DateStyle {style}: {}", names(&dates)));
     }
     lines
+}
+
+/// The warning of dates that might mean something else; `None` if there are none.
+pub(crate) fn ambiguous_dates(report: &LoadReport) -> Option<String> {
+    let AmbiguousDates { count: dates, certain, first } = &report.ambiguous_dates;
+    let AmbiguousDate { file, line, column, value, read_as, order, other, other_order } = first.as_ref()?;
+    let (file, what) = (escape(file), if *dates == 1 { "date" } else { "dates" });
+    let others = match certain {
+        0 => String::new(),
+        more => format!(" ({} more can be read only with {order})", count(*more)),
+    };
+    Some(format!(
+        "{} {what} can be read in two ways: {value} in {file}, line {line}, column {column}, was read as {read_as} \
+         ({order}), and would be {other} with {other_order}{others}; --date-style {} or {} decides",
+        count(*dates),
+        order.to_ascii_lowercase(),
+        other_order.to_ascii_lowercase()
+    ))
+}
+
+/// The quotes that do not enclose a field.
+fn stray_quotes(report: &LoadReport) -> Option<String> {
+    let FieldsWithStrayQuotes { count: fields, first } = &report.stray_quotes;
+    let FieldPlace { file, line, field } = first.as_ref()?;
+    let what = if *fields == 1 { "field has" } else { "fields have" };
+    Some(format!(
+        "  quotes  {} {what} quotes inside, the first in {}, line {line}, field {field}; see --stray-quotes",
+        count(*fields),
+        escape(file)
+    ))
 }
 
 /// How the rows were written, and what became of the table.

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use crate::cli::exit;
 
+pub(crate) use load::ambiguous_dates;
+
 /// A result that can be printed.
 pub(super) trait Report: Serialize {
     /// For a person: lines without a final newline.

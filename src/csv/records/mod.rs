@@ -1,17 +1,18 @@
 //! Bytes → records, split exactly as `COPY … (FORMAT csv)` splits them.
 //!
 //! Quotes may open and close anywhere in a field, blank lines are records, and every line must end as the first one
-//! does. Comments are the only addition: a record that begins with the comment byte ends with its line, whatever quotes
-//! it contains.
+//! does. On demand, lines are skipped (those before the first record, comments and blank ones), whatever quotes they
+//! contain; a quote inside an unquoted field does not open it; and fields are put into the order of another file.
 
 use std::io::{self, Read};
 
 use encoding_rs::{Encoding, UTF_8};
 
 use crate::csv::decode::Utf8Transcoder;
-use crate::csv::dialect::Dialect;
+use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes};
+use crate::csv::layout::Layout;
 use crate::csv::limits::{LONGEST_BOM, MAX_RECORD_BYTES_CEILING, READ_BLOCK};
-use crate::csv::record::{FieldSpan, Quoting, Record};
+use crate::csv::record::{FieldSpan, Quoting, Record, StrayFields};
 use crate::csv::scan::{Scan, Specials, WIDTH};
 use crate::error::Location;
 use crate::{Error, Result};
@@ -23,6 +24,10 @@ enum LineEnd {
     CrLf,
     Cr,
 }
+
+/// The bit in the number of a field's quotes that tells that one of them opened neither the field nor, next to the
+/// closing quote, a quoted part that was closed.
+const STRAY: u32 = 1 << 31;
 
 /// Reads records one by one from `R`, holding one record and one block in memory.
 ///
@@ -43,6 +48,8 @@ pub struct Records<R> {
     at_end: bool,
     scan: Scan,
     specials: Specials,
+    /// Whether a quote inside an unquoted field is a part of its value.
+    keeps_stray_quotes: bool,
     line_end: Option<LineEnd>,
     /// The line on which the next record begins, from 1.
     line: u64,
@@ -50,8 +57,16 @@ pub struct Records<R> {
     offset: u64,
     /// Comments skipped so far.
     comments: u64,
+    /// Lines before the first record that are still to be skipped.
+    lines_to_skip: u64,
+    /// Whether any line may have to be skipped.
+    may_skip: bool,
     /// The fields of the current record.
     spans: Vec<FieldSpan>,
+    /// Those with stray quotes.
+    strays: StrayFields,
+    /// How to reorder the fields; `None` to leave them as they are.
+    layout: Option<Layout>,
 }
 
 /// The first record of a file, which names the columns.
@@ -84,6 +99,8 @@ impl<R: Read> Records<R> {
     /// `max_record_bytes` is capped at [`MAX_RECORD_BYTES_CEILING`](crate::csv::MAX_RECORD_BYTES_CEILING).
     pub fn new(input: R, name: &str, dialect: Dialect, max_record_bytes: usize) -> Self {
         let Dialect { delimiter, quote, escape, .. } = dialect;
+        // A byte that is the delimiter never gets to be a quote.
+        let (quote, escape) = quote.map_or((delimiter, delimiter), |quote| (quote, escape));
         let transcoder = (dialect.encoding != UTF_8).then(|| Box::new(Utf8Transcoder::new(dialect.encoding)));
         Records {
             input,
@@ -96,13 +113,30 @@ impl<R: Read> Records<R> {
             at_end: false,
             scan: Scan::default(),
             specials: Specials { delimiter, quote, escape },
+            keeps_stray_quotes: dialect.stray_quotes != StrayQuotes::Postgres,
             line_end: None,
             line: 1,
             offset: 0,
             comments: 0,
+            lines_to_skip: dialect.skip_lines,
+            may_skip: dialect.skip_lines > 0
+                || dialect.comment.is_some()
+                || dialect.blank_lines == BlankLines::Skip,
             spans: Vec::new(),
+            strays: StrayFields::default(),
+            layout: None,
             dialect,
         }
+    }
+
+    /// Put the fields of the following records into the order of `layout`.
+    pub(super) fn set_layout(&mut self, layout: Layout) {
+        self.layout = Some(layout);
+    }
+
+    /// Whether the fields are put into another order.
+    pub(super) fn is_reordered(&self) -> bool {
+        self.layout.is_some()
     }
 
     /// The name of the input, for messages.
@@ -166,6 +200,7 @@ impl<R: Read> Records<R> {
             return Ok(None);
         }
         let extent = self.split()?;
+        let misfit = self.layout.as_ref().and_then(|layout| layout.apply(&mut self.spans).err());
         let (start, line, offset) = (self.start, self.line, self.offset);
         let original = self.advance(extent);
         let record = Record {
@@ -175,6 +210,9 @@ impl<R: Read> Records<R> {
                 Some(transcoder) => transcoder.original(original),
             },
             spans: &self.spans,
+            strays: self.strays,
+            positions: self.layout.as_ref().filter(|_| misfit.is_none()).map(Layout::positions),
+            misfit,
             dialect: &self.dialect,
             line,
             last_line: self.line - 1,
@@ -183,7 +221,7 @@ impl<R: Read> Records<R> {
         Ok(Some((record, &self.name)))
     }
 
-    /// Whether there is another record. Skips comments.
+    /// Whether there is another record. Skips what is not one.
     ///
     /// # Errors
     /// As [`Records::next`].
@@ -195,24 +233,44 @@ impl<R: Read> Records<R> {
                     return Ok(false);
                 }
             }
-            if self.dialect.comment != Some(self.buffer[self.start]) {
+            if !self.may_skip || !self.skip_line()? {
                 return Ok(true);
             }
-            let extent = self.find_line_end()?;
-            self.advance(extent);
+        }
+    }
+
+    /// Skip the line at `start`, if it is not a record; return whether it was skipped.
+    fn skip_line(&mut self) -> Result<bool> {
+        let first = self.buffer[self.start];
+        let is_comment = self.dialect.comment == Some(first);
+        let is_blank = self.dialect.blank_lines == BlankLines::Skip && matches!(first, b'\n' | b'\r');
+        if self.lines_to_skip == 0 && !is_comment && !is_blank {
+            return Ok(false);
+        }
+        let extent = self.find_line_end()?;
+        self.advance(extent);
+        if self.lines_to_skip > 0 {
+            self.lines_to_skip -= 1;
+            // Something else may have written these lines.
+            self.line_end = None;
+        } else if is_comment {
             self.comments += 1;
         }
+        Ok(true)
     }
 
     /// Find the extent and the fields of the record at `start`.
     fn split(&mut self) -> Result<Extent> {
         self.spans.clear();
-        let Dialect { delimiter, quote, escape, .. } = self.dialect;
+        self.strays = StrayFields::default();
+        let Specials { delimiter, quote, escape } = self.specials;
         let mut extent = Extent::default();
         // Positions are relative to self.start, so that they stay valid when `fill` moves the bytes.
         let (mut field, mut in_quotes) = (0, false);
         // Quotes in the field so far. An escape counts as three, so that the field cannot pass as merely enclosed.
         let mut quotes = 0_u32;
+        // The end of the last quoted part: only a quote there, or at the start of the field, may open the next one.
+        let mut closed = 0;
         loop {
             let Some(at) = self.scan.next(&self.buffer, self.filled, self.specials) else {
                 if self.fill(in_quotes)? {
@@ -231,6 +289,7 @@ impl<R: Read> Records<R> {
                     // A doubled quote closes the field here and reopens it with the next byte.
                     in_quotes = false;
                     quotes += 1;
+                    closed = at + 1;
                 } else if byte == escape {
                     if self.start + at + 1 == self.filled && !self.fill(true)? {
                         return Err(self.unclosed_quote());
@@ -247,9 +306,15 @@ impl<R: Read> Records<R> {
                     extent.carriage_returns += 1;
                 }
             } else if byte == delimiter {
-                self.push(field, at, quotes);
+                self.push(field, at, quotes, closed);
                 (field, quotes) = (at + 1, 0);
             } else if byte == quote {
+                if at != field && at != closed {
+                    quotes |= STRAY;
+                    if self.keeps_stray_quotes {
+                        continue;
+                    }
+                }
                 in_quotes = true;
                 quotes += 1;
             } else if byte == b'\n' || byte == b'\r' {
@@ -257,21 +322,26 @@ impl<R: Read> Records<R> {
                 break;
             }
         }
-        self.push(field, extent.length, quotes);
+        self.push(field, extent.length, quotes, closed);
         if extent.length > self.max_record_bytes {
             return Err(self.too_long(false));
         }
         Ok(extent)
     }
 
-    /// Record a field that contains `quotes` quotes.
+    /// Record a field that contains `quotes` quotes, the last of which ends at `closed`.
     #[inline]
-    fn push(&mut self, start: usize, end: usize, quotes: u32) {
-        let quote = self.dialect.quote;
-        let quoting = match &self.buffer[self.start + start..self.start + end] {
-            _ if quotes == 0 => Quoting::Plain,
-            [first, .., last] if quotes == 2 && (*first, *last) == (quote, quote) => Quoting::Enclosed,
-            _ => Quoting::Mixed,
+    fn push(&mut self, start: usize, end: usize, quotes: u32, closed: usize) {
+        let quoting = match quotes {
+            0 => Quoting::Plain,
+            // Without a stray quote, the first one is the first byte.
+            2 if closed == end => Quoting::Enclosed,
+            _ if quotes & STRAY == 0 && closed == end => Quoting::Mixed,
+            _ => {
+                self.strays.add(self.spans.len());
+                // What is kept is the field as it is written.
+                if self.keeps_stray_quotes { Quoting::Plain } else { Quoting::Mixed }
+            }
         };
         self.spans.push(FieldSpan { start: start as u32, end: end as u32, quoting });
     }

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
-use crate::csv::{Field, Files, Record, excerpt};
+use crate::csv::{BlankLines, Field, Files, Record, StrayQuotes, excerpt};
 use crate::encode::{Encoder, Refusal};
+use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
+use crate::load::date_order::depends_on_order;
 use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat};
-use crate::load::options::Mode;
+use crate::load::options::{DateStyle, InputOptions, Mode};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -31,6 +33,31 @@ pub(crate) struct EncodePlan {
     pub mode: Mode,
     /// Whether chunks carry bad records along with their tuples; otherwise the first bad record is an error.
     pub rejecting: bool,
+    /// How dates are to be read; `None` as the session does.
+    pub date_style: Option<DateStyle>,
+    /// What to do with blank lines.
+    pub blank_lines: BlankLines,
+    /// What to do with stray quotes.
+    pub stray_quotes: StrayQuotes,
+    /// Whether the fields that a short record lacks at its end are NULL.
+    pub pad: bool,
+}
+
+impl EncodePlan {
+    /// The plan for `input`.
+    pub(crate) fn new(input: &InputOptions, chunk_rows: usize, rejecting: bool) -> EncodePlan {
+        // Sniffing changes nothing of these.
+        let (dialect, pad) = (&input.format.dialect, input.format.pad);
+        EncodePlan {
+            chunk_rows,
+            mode: input.mode,
+            rejecting,
+            date_style: input.date_style,
+            blank_lines: dialect.blank_lines,
+            stray_quotes: dialect.stray_quotes,
+            pad,
+        }
+    }
 }
 
 /// Encodes the records of a load's files.
@@ -39,32 +66,20 @@ pub(crate) struct ChunkEncoder {
     mapping: Arc<ColumnMapping>,
     plan: EncodePlan,
     formats: Arc<[ValueFormat]>,
-    text_fallbacks: Vec<TextFallback>,
+    findings: Findings,
+    /// Whether the server reads dates, in an order of day, month and year that nobody has chosen for this load.
+    watches_dates: bool,
     carried: Option<CarriedTuple>,
     scratch: Vec<u8>,
     /// Records in the unfinished chunk, including the bad one that ended it.
     unsent: usize,
 }
 
-/// Where the server took over parsing a column from this program, and the value that made it necessary.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct TextFallback {
-    /// Index among the loaded columns, from 0.
-    #[serde(skip)]
-    pub index: usize,
-    /// Name of the file.
-    pub file: String,
-    /// Line of the first record whose value the server parses, from 1.
-    pub line: u64,
-    /// The value that only the server can parse, shortened and printable.
-    pub value: String,
-}
-
 /// What an encoder tells at its end.
 #[derive(Debug, Default)]
 pub(crate) struct EncoderSummary {
-    /// The columns that the server had to parse from some record on.
-    pub text_fallbacks: Vec<TextFallback>,
+    /// What was noticed in the files.
+    pub findings: Findings,
     /// Time spent reading and decompressing, in seconds.
     pub read_seconds: f64,
     /// Time spent splitting and encoding records, in seconds. The rest of its life it waited for the writers.
@@ -83,8 +98,18 @@ impl ChunkEncoder {
     /// Prepare to encode `files` as `mapping` and `plan` say.
     pub(crate) fn new(files: Files, mapping: Arc<ColumnMapping>, plan: EncodePlan) -> Self {
         let formats = mapping.formats(plan.mode);
-        let (text_fallbacks, scratch) = (Vec::new(), Vec::new());
-        ChunkEncoder { files, mapping, plan, formats, text_fallbacks, carried: None, scratch, unsent: 0 }
+        let watches_dates = watches_dates(&mapping, &formats, plan);
+        ChunkEncoder {
+            files,
+            mapping,
+            plan,
+            formats,
+            findings: Findings::default(),
+            watches_dates,
+            carried: None,
+            scratch: Vec::new(),
+            unsent: 0,
+        }
     }
 
     /// Encode all records and send the chunks to `chunks`; after an error nothing follows.
@@ -112,7 +137,7 @@ impl ChunkEncoder {
         }
         let read = self.files.inputs().read_time().saturating_sub(read_before);
         EncoderSummary {
-            text_fallbacks: self.text_fallbacks,
+            findings: self.findings,
             read_seconds: read.as_secs_f64(),
             encode_seconds: started.elapsed().saturating_sub(waited + read).as_secs_f64(),
         }
@@ -134,7 +159,7 @@ impl ChunkEncoder {
                 }
             }
         }
-        (problems, self.text_fallbacks)
+        (problems, self.findings.text_fallbacks)
     }
 
     /// Encode the next chunk; `None` at the end of the input.
@@ -145,6 +170,9 @@ impl ChunkEncoder {
         let carried = self.carried.take();
         if carried.is_none() && !self.files.has_next()? {
             return Ok(None);
+        }
+        if self.plan.rejecting && self.files.is_reordered() {
+            return Err(unlike_rejects(self.files.name()));
         }
         let mut chunk = ChunkBuilder::new(self.files.name(), &self.formats);
         if let Some(carried) = carried {
@@ -157,18 +185,23 @@ impl ChunkEncoder {
         {
             let Some(record) = self.files.next_in_file()? else { break };
             let start = chunk.tuples.len();
+            let rules = RecordRules { mapping: &self.mapping, plan: &self.plan, file: &chunk.file };
             let outcome = loop {
-                let (formats, tuples) = (&self.formats, &mut chunk.tuples);
-                match encode_record(record, &self.mapping, formats, &chunk.file, tuples, &mut self.scratch) {
+                match rules.encode(record, &self.formats, &mut chunk.tuples, &mut self.scratch) {
                     RecordOutcome::NeedsServer(index, value) => {
                         chunk.tuples.truncate(start);
                         self.formats = fall_back_to_text(&self.formats, index, self.plan.mode == Mode::Copy);
+                        self.watches_dates = watches_dates(&self.mapping, &self.formats, self.plan);
                         let file = chunk.file.to_string();
-                        self.text_fallbacks.push(TextFallback { index, file, line: record.line, value });
+                        let fallback = TextFallback { index, file, line: record.line, value };
+                        self.findings.text_fallbacks.push(fallback);
                     }
                     outcome => break outcome,
                 }
             };
+            if record.stray_fields().count > 0 {
+                self.findings.stray_quotes.add(record, &chunk.file);
+            }
             if let RecordOutcome::Rejected(reject) = outcome {
                 chunk.tuples.truncate(start);
                 if !self.plan.rejecting {
@@ -178,6 +211,10 @@ impl ChunkEncoder {
                 chunk.rejected_bytes += reject.raw.len();
                 chunk.rejects.push(*reject);
                 continue;
+            }
+            self.findings.padded += u64::from(record.len() < self.mapping.fields);
+            if self.watches_dates {
+                self.findings.ambiguous_dates.observe(record, &chunk.file, &self.mapping, &self.formats);
             }
             if chunk.ends.is_empty() {
                 chunk.formats = Arc::clone(&self.formats);
@@ -277,42 +314,103 @@ fn fall_back_to_text(formats: &[ValueFormat], index: usize, one_format: bool) ->
     formats.iter().enumerate().map(text).collect()
 }
 
-/// Append `record` to `tuples`; unless it is encoded, the caller has to truncate what was appended.
-fn encode_record(
-    record: Record<'_>,
-    mapping: &ColumnMapping,
-    formats: &[ValueFormat],
-    file: &Arc<str>,
-    tuples: &mut Vec<u8>,
-    scratch: &mut Vec<u8>,
-) -> RecordOutcome {
-    let reject = |reason: Reason| reject(record, file, reason);
-    if record.len() != mapping.fields {
-        return reject(wrong_field_count(record, mapping.fields));
-    }
-    // A table has at most 1,600 columns.
-    tuples.extend_from_slice(&(mapping.columns.len() as i16).to_be_bytes());
-    for (index, (mapped, format)) in mapping.columns.iter().zip(formats).enumerate() {
-        let Field::Value(value) = record.field(mapped.field, scratch) else {
-            tuples.extend_from_slice(&(-1_i32).to_be_bytes());
-            continue;
-        };
-        let length_at = tuples.len();
-        tuples.extend_from_slice(&[0; 4]);
-        let encoded = match (&mapped.encoder, format) {
-            (Some(encoder), ValueFormat::Binary) => encoder.encode(value, tuples),
-            (encoder, _) => encode_as_text(encoder.as_ref(), value, tuples),
-        };
-        match encoded {
-            Ok(()) => {
-                let length = (tuples.len() - length_at - 4) as i32;
-                tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
-            }
-            Err(Refusal::NeedsServer) => return RecordOutcome::NeedsServer(index, excerpt(value)),
-            Err(Refusal::Invalid(expected)) => return reject(wrong_value(record, mapped, value, &expected)),
+/// Whether the server reads dates of `mapping`, because `formats` says so, in an order that `plan` leaves to the session.
+fn watches_dates(mapping: &ColumnMapping, formats: &[ValueFormat], plan: EncodePlan) -> bool {
+    let is_watched =
+        |(mapped, format): (&MappedColumn, &ValueFormat)| *format == ValueFormat::Text && mapped.is_date();
+    plan.date_style.is_none()
+        && plan.mode != Mode::Null
+        && mapping.columns.iter().zip(formats).any(is_watched)
+}
+
+/// The error for a file whose rejects would stand under the wrong header.
+fn unlike_rejects(file: &str) -> Error {
+    Error::input(format!(
+        "{file} has its columns in another order than the first file, whose header the rejects file gets"
+    ))
+    .with_help("load it by itself, or without --max-rejects")
+}
+
+/// How the records of a file are encoded.
+struct RecordRules<'a> {
+    mapping: &'a ColumnMapping,
+    plan: &'a EncodePlan,
+    file: &'a Arc<str>,
+}
+
+impl RecordRules<'_> {
+    /// Append `record` to `tuples`; unless it is encoded, the caller has to truncate what was appended.
+    fn encode(
+        &self,
+        record: Record<'_>,
+        formats: &[ValueFormat],
+        tuples: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+    ) -> RecordOutcome {
+        let RecordRules { mapping, plan, file } = self;
+        let reject = |reason: Reason| reject(record, file, reason);
+        if let Some(reason) = self.refuse(record) {
+            return reject(reason);
         }
+        // A table has at most 1,600 columns.
+        tuples.extend_from_slice(&(mapping.columns.len() as i16).to_be_bytes());
+        for (index, (mapped, format)) in mapping.columns.iter().zip(formats).enumerate() {
+            let field =
+                if mapped.field < record.len() { record.field(mapped.field, scratch) } else { Field::Null };
+            let Field::Value(value) = field else {
+                tuples.extend_from_slice(&(-1_i32).to_be_bytes());
+                continue;
+            };
+            if plan.date_style == Some(DateStyle::Iso) && mapped.is_date() && depends_on_order(value) {
+                let expected = "expected a date that begins with the year, because of --date-style iso";
+                return reject(wrong_value(record, mapped, value, expected));
+            }
+            let length_at = tuples.len();
+            tuples.extend_from_slice(&[0; 4]);
+            let encoded = match (&mapped.encoder, format) {
+                (Some(encoder), ValueFormat::Binary) => encoder.encode(value, tuples),
+                (encoder, _) => encode_as_text(encoder.as_ref(), value, tuples),
+            };
+            match encoded {
+                Ok(()) => {
+                    let length = (tuples.len() - length_at - 4) as i32;
+                    tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+                }
+                Err(Refusal::NeedsServer) => return RecordOutcome::NeedsServer(index, excerpt(value)),
+                Err(Refusal::Invalid(expected)) => {
+                    return reject(wrong_value(record, mapped, value, &expected));
+                }
+            }
+        }
+        RecordOutcome::Encoded
     }
-    RecordOutcome::Encoded
+
+    /// Why `record` as a whole is refused; `None` if it is not.
+    #[inline]
+    fn refuse(&self, record: Record<'_>) -> Option<Reason> {
+        let RecordRules { mapping, plan, .. } = self;
+        let is_padded = plan.pad && record.len() < mapping.fields && !record.is_empty();
+        if (record.len() != mapping.fields && !is_padded) || record.misfit().is_some() {
+            return Some(wrong_field_count(record, record.misfit().unwrap_or(mapping.fields)));
+        }
+        if record.is_empty() && plan.blank_lines == BlankLines::Error {
+            let help = "remove the line, or choose --blank-lines row or skip".into();
+            return Some(Reason { help, ..Reason::new("the line is blank".into()) });
+        }
+        if record.stray_fields().count > 0 && plan.stray_quotes == StrayQuotes::Reject {
+            return Some(stray_quote(record));
+        }
+        None
+    }
+}
+
+/// Why a record with a stray quote is refused.
+fn stray_quote(record: Record<'_>) -> Reason {
+    let field = record.stray_fields().first;
+    Reason {
+        help: "put the value in quotes and double those inside, or choose --stray-quotes keep".into(),
+        ..Reason::new(format!("field {field} has a quote inside that does not enclose it"))
+    }
 }
 
 /// The rejection of `record` for `reason`.
@@ -347,7 +445,7 @@ fn wrong_value(record: Record<'_>, mapped: &MappedColumn, value: &[u8], expected
     let (value_bytes, value, type_name) = (value, excerpt(value), &mapped.column.type_name);
     Reason {
         column: Some(mapped.column.name.clone()),
-        field: Some(mapped.field + 1),
+        field: Some(record.position(mapped.field)),
         help: if std::str::from_utf8(value_bytes).is_err() {
             "give the file's encoding with --encoding, or let --sniff detect it".into()
         } else {
@@ -363,7 +461,7 @@ fn wrong_bytes(record: Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reaso
     let (value, encoding) = (excerpt(value), record.encoding().name());
     Reason {
         column: Some(mapped.column.name.clone()),
-        field: Some(mapped.field + 1),
+        field: Some(record.position(mapped.field)),
         help: "correct it, or give the file's encoding with --encoding".into(),
         ..Reason::new(format!("{value} has bytes that are not {encoding}"))
     }
@@ -373,7 +471,10 @@ fn wrong_bytes(record: Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reaso
 fn wrong_field_count(record: Record<'_>, expected: usize) -> Reason {
     let (found, fields) = (record.len(), if record.len() == 1 { "field" } else { "fields" });
     let (reason, help) = if record.is_empty() {
-        (format!("the line is empty, where {expected} fields were expected"), "remove the line")
+        (
+            format!("the line is empty, where {expected} fields were expected"),
+            "remove the line, or skip all blank lines with --blank-lines skip",
+        )
     } else if found > expected {
         (
             format!("{found} {fields}, where {expected} were expected"),
@@ -382,7 +483,7 @@ fn wrong_field_count(record: Record<'_>, expected: usize) -> Reason {
     } else {
         (
             format!("{found} {fields}, where {expected} were expected"),
-            "write every field; leave a field empty for NULL",
+            "write every field, and leave a field empty for NULL, or let --pad add what is missing at the end",
         )
     };
     Reason { help: help.into(), ..Reason::new(reason) }

@@ -5,9 +5,11 @@
 //! chunks and none encodes anything.
 //!
 //! [`encoder`] fills the chunks, [`stream`] hands them to the writers, [`rejected`] describes records that are not
-//! among them.
+//! among them, [`findings`] and [`dates`] what a reader of the report should know of the others.
 
+pub(crate) mod dates;
 pub(crate) mod encoder;
+pub(crate) mod findings;
 pub(crate) mod rejected;
 pub(crate) mod stream;
 

@@ -69,7 +69,7 @@ async fn insert(
         progress.empty_table();
     }
     let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
-    let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
+    let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, false);
     let stream = Arc::new(ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress));
     let mut workers = tokio::task::JoinSet::new();
     for client in connections {

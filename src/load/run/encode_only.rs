@@ -9,7 +9,7 @@ use crate::csv::Files;
 use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::ChunkStream;
-use crate::load::mapping::ColumnMapping;
+use crate::load::mapping::{ColumnMapping, header_names};
 use crate::load::report::{self, LoadReport, Phases};
 use crate::load::settings::LoadSettings;
 use crate::load::table::indexes::DeferredIndexes;
@@ -24,12 +24,13 @@ use crate::progress::Progress;
 /// not take.
 pub(crate) async fn encode(
     settings: &LoadSettings,
-    files: Files,
+    mut files: Files,
     progress: &Arc<Progress>,
 ) -> Result<LoadReport> {
     let inputs = files.inputs().clone();
     let started = Instant::now();
     let table = Table::from_spec(&settings.input.table)?;
+    files.settle_header(&header_names(Some(&table), &settings.input.naming))?;
     let mapping = if files.is_empty() {
         ColumnMapping::default()
     } else {
@@ -46,7 +47,7 @@ pub(crate) async fn encode(
     let prepare_seconds = started.elapsed().as_secs_f64();
     let mut totals = LoadTotals::default();
     if !prepared.mapping.columns.is_empty() {
-        let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
+        let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, false);
         let stream =
             ChunkStream::start(ChunkEncoder::new(files, Arc::clone(&prepared.mapping), plan), progress);
         while let Some(chunk) = stream.next().await? {

@@ -166,9 +166,10 @@ async fn insert_all(
         None
     };
     let mut writer = Writer::prepare(client, settings, &table.name, mapping, clause, freeze).await?;
-    let dialect = Dialect { encoding: files.encoding(), ..files.format().dialect.clone() };
+    // Of a record by itself, with no lines before it.
+    let dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..files.format().dialect.clone() };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
-    let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting };
+    let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
     let mut totals = if rejecting {
         let load = RejectingLoad { client, settings, table, mapping, dialect, header, orphans };

@@ -31,7 +31,7 @@ use crate::load::run::two_phase::{self, Part};
 use crate::load::run::{LoadRun, RunResult};
 use crate::load::settings::LoadSettings;
 use crate::load::table::constraints::check_constraints;
-use crate::load::table::prepare::{PreparedTable, prepare_table};
+use crate::load::table::prepare::{PreparedTable, prepare_table, set_date_style};
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::copy::CopyWriter;
 use crate::load::write::outcome::RowCounts;
@@ -133,7 +133,7 @@ async fn copy(
     for _ in 0..settings.connections {
         connections.push(committer.pool().get().await?);
     }
-    let plan = EncodePlan { chunk_rows: CHUNK_ROWS, mode: settings.input.mode, rejecting: false };
+    let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, false);
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(&prepared.mapping), plan), progress);
     let written = write(settings, &connections, watcher, prepared, &stream).await;
     let summed = match written {
@@ -223,6 +223,7 @@ async fn copy_one(
     let PreparedTable { table, mapping, .. } = prepared;
     let begun = client.batch_execute("BEGIN").await;
     begun.map_err(|error| Error::database("begin the transaction", error))?;
+    set_date_style(client, settings).await?;
     let writer = CopyWriter::prepare(client, &table.name, mapping, None, false).await?;
     let mut feed = ChunkFeed::from_stream(stream);
     let counts =

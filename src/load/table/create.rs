@@ -91,6 +91,7 @@ pub(crate) fn infer(
             .with_help("save it to a file first"));
     }
     let mut files = Files::open(inputs.reopened(), format.clone())?;
+    files.settle_header(&[])?;
     let names: Vec<String> = match (columns, files.header()) {
         (Some(columns), _) => columns.to_vec(),
         (None, Some(header)) => header.names.iter().map(|name| name.trim().to_owned()).collect(),

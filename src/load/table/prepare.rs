@@ -7,7 +7,7 @@ use tokio_postgres::{Client, GenericClient};
 use crate::catalog::Table;
 use crate::csv::{Files, Inputs};
 use crate::load::mapping::ColumnMapping;
-use crate::load::options::DeferIndexes;
+use crate::load::options::{DateStyle, DeferIndexes};
 use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
 use crate::load::table::create::{NewTable, create_configured};
@@ -63,6 +63,7 @@ pub(crate) async fn prepare_table(
     new_table: Option<&NewTable>,
 ) -> Result<PreparedTable> {
     let spec = &settings.input.table;
+    set_date_style(client, settings).await?;
     let (table, created) = match new_table {
         Some(new_table) => (new_table.create(client).await?, true),
         None => match Table::find(client, &spec.name).await? {
@@ -82,6 +83,16 @@ pub(crate) async fn prepare_table(
     let truncate = settings.truncate && !created && !is_empty;
     let (mapping, indexes, encoding) = (mapping.into(), DeferredIndexes::default(), files.encoding().name());
     Ok(PreparedTable { table, mapping, created, truncate, indexes, encoding })
+}
+
+/// Let the server read dates as the settings say, until the end of the transaction.
+///
+/// # Errors
+/// When the server refuses.
+pub(crate) async fn set_date_style(client: &impl GenericClient, settings: &LoadSettings) -> Result<()> {
+    let Some(order) = settings.input.date_style.and_then(DateStyle::order) else { return Ok(()) };
+    let set = client.batch_execute(&format!("SET LOCAL DateStyle = {order}")).await;
+    set.map_err(|error| Error::database("set DateStyle", error))
 }
 
 /// Drop the indexes until the rows are written, if the settings demand it, or allow it and it is likely to be faster.

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio_postgres::Client;
 
 use crate::catalog::{Table, TableName};
-use crate::csv::{self, DEFAULT_MAX_RECORD_BYTES, Dialect, Field, Files, Inputs};
+use crate::csv::{Field, Files, InputFormat, Inputs};
 use crate::error::ErrorKind;
 use crate::query::workload::values::ValueSource;
 use crate::sql::quote;
@@ -73,12 +73,7 @@ pub(crate) async fn table_column(
 /// When the file cannot be read, has no such column or no rows, or a value is not valid UTF-8.
 pub(crate) fn csv_column(path: &Path, column: &str) -> Result<ValueSource> {
     let inputs = Inputs::resolve(&[path.to_owned()])?;
-    let format = csv::InputFormat {
-        dialect: Dialect::default(),
-        sniff: false,
-        max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-    };
-    let mut files = Files::open(inputs, format)?;
+    let mut files = Files::open(inputs, InputFormat::default())?;
     let names = files.header().map(|header| header.names.clone()).unwrap_or_default();
     let Some(index) = names.iter().position(|name| name == column) else {
         return Err(Error::config(format!("names column {column}, which {} does not have", path.display()))

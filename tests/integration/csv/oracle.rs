@@ -55,7 +55,8 @@ async fn servers(client: &Client, text: &[u8], copy: &str) -> Result<Rows, Strin
 fn text(random: &mut ChaCha8Rng, dialect: &Dialect) -> Vec<u8> {
     let Dialect { delimiter, quote, escape, null, .. } = dialect;
     let line_end: &[u8] = [&b"\n"[..], b"\r\n", b"\r"][random.random_range(0..3)];
-    let any = [*delimiter, *quote, *escape, b'\r', b'\n', b'x', b' ', b'N'];
+    let quote = quote.expect("every dialect has a quote");
+    let any = [*delimiter, quote, *escape, b'\r', b'\n', b'x', b' ', b'N'];
     let mut text = Vec::new();
     for _ in 0..random.random_range(0..4) {
         for column in 0..COLUMNS {
@@ -66,17 +67,17 @@ fn text(random: &mut ChaCha8Rng, dialect: &Dialect) -> Vec<u8> {
                 0 => {}
                 1 => text.extend_from_slice(null),
                 2 => text.extend_from_slice(b"x"),
-                3 => text.extend_from_slice(&[*quote, *quote]),
+                3 => text.extend_from_slice(&[quote, quote]),
                 _ => {
-                    text.push(*quote);
+                    text.push(quote);
                     for _ in 0..random.random_range(0..5) {
                         let byte = any[random.random_range(0..any.len())];
-                        if byte == *quote {
+                        if byte == quote {
                             text.push(*escape);
                         }
                         text.push(byte);
                     }
-                    text.push(*quote);
+                    text.push(quote);
                 }
             }
         }
@@ -114,7 +115,13 @@ async fn csv_is_read_as_copy_reads_it() {
     let dialects = [
         default.clone(),
         Dialect { escape: b'\\', ..default.clone() },
-        Dialect { delimiter: b'\t', quote: b'\'', escape: b'\'', null: (*b"N").into(), ..default.clone() },
+        Dialect {
+            delimiter: b'\t',
+            quote: Some(b'\''),
+            escape: b'\'',
+            null: (*b"N").into(),
+            ..default.clone()
+        },
         Dialect { delimiter: b';', escape: b'x', null: (*b"xN").into(), ..default.clone() },
         Dialect { escape: b',', ..default },
     ];
@@ -128,7 +135,7 @@ async fn csv_is_read_as_copy_reads_it() {
         let copy = format!(
             "COPY t (a, b, c) FROM STDIN (FORMAT csv, DELIMITER {}, QUOTE {}, ESCAPE {}, NULL {})",
             literal(&[dialect.delimiter]),
-            literal(&[dialect.quote]),
+            literal(dialect.quote.as_slice()),
             literal(&[dialect.escape]),
             literal(&dialect.null)
         );

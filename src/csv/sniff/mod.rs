@@ -1,0 +1,488 @@
+//! Detects the dialect in which a file is most likely written, or refuses to.
+//!
+//! The beginning of the file is split in every plausible dialect. The one whose records agree best on the number of
+//! fields, and whose fields look most plausible, wins, if it does so clearly: if another dialect that reads other values is
+//! about as likely, or none is likely, the error shows the two best readings side by side. Detection happens only on request,
+//! and its result is printed as the equivalent flags, so that it can be checked, corrected and reused.
+
+mod encoding;
+mod header;
+mod reading;
+mod value;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use encoding_rs::{Encoding, UTF_8};
+use memchr::memchr;
+
+use crate::csv::dialect::{Dialect, StrayQuotes};
+use crate::csv::sniff::encoding::detect_encoding;
+use crate::csv::sniff::header::detect_header;
+use crate::csv::sniff::reading::{Cell, Reading};
+use crate::{Error, Result};
+
+pub use crate::csv::sniff::header::HeaderVerdict;
+
+/// The size of the sample, in bytes.
+pub(crate) const SAMPLE_BYTES: usize = 1024 * 1024;
+
+/// The delimiters tried, and the prior weight of each: the last ones are common in text, or rare in CSV.
+const DELIMITERS: [(u8, f64); 9] = [
+    (b',', 1.0),
+    (b';', 1.0),
+    (b'\t', 1.0),
+    (b'|', 1.0),
+    (0x1f, 1.0),
+    (b'^', 0.9),
+    (b'~', 0.9),
+    (b':', 0.7),
+    (b' ', 0.7),
+];
+
+/// The weight of a single column.
+const SINGLE_COLUMN: f64 = 0.75;
+
+/// The least confidence with which a file is read.
+const LEAST_CONFIDENCE: f64 = 0.7;
+
+/// The share of agreeing records from which no other explanation is looked for.
+const BEYOND_DOUBT: f64 = 0.97;
+
+/// The largest ratio of the confidence in the second best reading to that in the best one.
+const LARGEST_RATIO: f64 = 0.92;
+
+/// What to detect of a dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Detect {
+    /// The delimiter.
+    pub delimiter: bool,
+    /// The quote and the escape, or that there is no quote.
+    pub quote: bool,
+    /// Whether there are comments.
+    pub comment: bool,
+    /// Whether the first record is a header.
+    pub header: bool,
+    /// The character encoding.
+    pub encoding: bool,
+}
+
+impl Detect {
+    /// Nothing.
+    pub const NONE: Detect =
+        Detect { delimiter: false, quote: false, comment: false, header: false, encoding: false };
+
+    /// Everything.
+    pub const ALL: Detect =
+        Detect { delimiter: true, quote: true, comment: true, header: true, encoding: true };
+
+    /// Whether anything is to be detected.
+    pub fn is_any(self) -> bool {
+        self != Detect::NONE
+    }
+}
+
+/// A detected dialect, and the evidence for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sniffed {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// The line ending of the first line: `LF`, `CRLF`, `CR` or `none`.
+    pub line_end: &'static str,
+    /// The most common number of fields per record.
+    pub fields: usize,
+    /// Records examined, comments not counted.
+    pub records: usize,
+    /// From 0 to 1: the share of records with that number of fields, times the mean plausibility of the fields, reduced for
+    /// an uncommon delimiter or a single column.
+    pub confidence: f64,
+    /// What the records say of a header; `Yes` or `No` if it was not to be detected.
+    pub header: HeaderVerdict,
+    /// Why the first record is, or is not, taken for a header.
+    pub header_reason: &'static str,
+    /// The beginning of the file: its first records.
+    first_rows: Vec<Vec<Cell>>,
+}
+
+/// As flags, followed by the evidence as a shell comment.
+impl fmt::Display for Sniffed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sniffed { dialect, line_end, fields, records, confidence, header, header_reason, .. } = self;
+        let percent = confidence * 100.0;
+        let (fields, records) = (plural(*fields, "field"), plural(*records, "record"));
+        let verdict = match header {
+            HeaderVerdict::Yes => "header",
+            HeaderVerdict::No => "no header",
+            HeaderVerdict::Unclear => "header unclear",
+        };
+        write!(
+            f,
+            "{dialect}  # {fields} in {records}, {percent:.0} % confidence; {verdict}: {header_reason}; line ending {line_end}"
+        )
+    }
+}
+
+impl Sniffed {
+    /// Decide whether the first record of the file `name` is a header, by `names`, those that a header may have, and by the
+    /// records. Return the reason.
+    ///
+    /// # Errors
+    /// When neither tells.
+    pub(crate) fn decide_header(&mut self, name: &str, names: &[&str]) -> Result<&'static str> {
+        let spelling = |name: &str| name.trim().to_ascii_lowercase();
+        let known: Vec<String> = names.iter().map(|name| spelling(name)).collect();
+        let first = self.first_rows.first().map_or(&[][..], Vec::as_slice);
+        let named = first.iter().filter(|cell| !cell.text.trim().is_empty()).count();
+        let found = first.iter().filter(|cell| known.contains(&spelling(&cell.text))).count();
+        let is_header = match self.header {
+            _ if found > 0 && found == named => true,
+            HeaderVerdict::Yes => return Ok(self.settle(true, self.header_reason)),
+            HeaderVerdict::Unclear if found > 0 && found * 2 >= named => true,
+            HeaderVerdict::No if found < 2 || found * 2 < named => {
+                return Ok(self.settle(false, self.header_reason));
+            }
+            _ => false,
+        };
+        if is_header {
+            return Ok(self.settle(true, "the first record has the names of the table's columns"));
+        }
+        let rows: String =
+            self.first_rows.iter().take(2).map(|row| format!("\n  {}", shown(row, 100))).collect();
+        Err(Error::input(format!(
+            "{name}: whether the first record is a header cannot be told, because {}:{rows}",
+            self.header_reason
+        ))
+        .with_help("say so: add --header yes, or --header no"))
+    }
+
+    fn settle(&mut self, is_header: bool, reason: &'static str) -> &'static str {
+        self.dialect.header = is_header;
+        self.header = if is_header { HeaderVerdict::Yes } else { HeaderVerdict::No };
+        self.header_reason = reason;
+        reason
+    }
+}
+
+/// `count` things called `noun`.
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Detect those properties of the dialect of the file `name` that `detect` names; the others are as in `given`. `sample`
+/// is the beginning of the file.
+///
+/// # Errors
+/// When the file is not CSV, or the dialect cannot be told.
+pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) -> Result<Sniffed> {
+    let is_cut = sample.len() >= SAMPLE_BYTES;
+    let sample = &sample[..sample.len().min(SAMPLE_BYTES)];
+    let encoding = if detect.encoding { detect_encoding(name, sample, is_cut)? } else { given.encoding };
+    let text = decode(encoding, sample);
+    if detect.delimiter {
+        check_is_csv(name, &text)?;
+    }
+    let base = Dialect { encoding: UTF_8, ..given.clone() };
+    let read = |dialect| Reading::new(name, &text, dialect, is_cut);
+    let mut readings = Vec::new();
+    for (weight, dialect) in candidates(&text, &base, detect) {
+        let mut reading = read(dialect);
+        // What COPY would remove is most likely a part of the value, as an inch or a nickname.
+        let has_strays = reading.strays > 0 || reading.broken.is_some();
+        if detect.quote && has_strays && base.stray_quotes == StrayQuotes::Postgres {
+            let kept = read(Dialect { stray_quotes: StrayQuotes::Keep, ..reading.dialect.clone() });
+            reading = if kept.strays > 0 { kept } else { reading };
+        }
+        readings.extend(is_possible(&reading, detect).then_some((weight, reading)));
+    }
+    let superseded: Vec<bool> = readings
+        .iter()
+        .map(|(_, reading)| readings.iter().any(|(_, other)| is_superseded(reading, other)))
+        .collect();
+    let kept = readings.into_iter().zip(superseded).filter(|(_, superseded)| !superseded);
+    let mut readings: Vec<(f64, Reading)> =
+        kept.map(|((weight, reading), _)| (weigh(weight, &reading) * reading.score(), reading)).collect();
+    // Stable: of equal scores, the first wins.
+    readings.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let (confidence, reading) = choose(name, readings, detect)?;
+    let (header, header_reason) = match (detect.header, given.header) {
+        (true, _) => detect_header(&reading.rows),
+        (false, true) => (HeaderVerdict::Yes, "it is given"),
+        (false, false) => (HeaderVerdict::No, "it is given"),
+    };
+    let is_header = header != HeaderVerdict::No;
+    let first_rows = reading.rows.iter().take(2).cloned().collect();
+    Ok(Sniffed {
+        dialect: Dialect { encoding, header: is_header, ..reading.dialect },
+        line_end: detect_line_end(&text),
+        fields: reading.fields,
+        records: reading.records,
+        confidence: confidence.clamp(0.0, 1.0),
+        header,
+        header_reason,
+        first_rows,
+    })
+}
+
+/// `sample` in UTF-8, without a byte order mark.
+fn decode<'a>(encoding: &'static Encoding, sample: &'a [u8]) -> Cow<'a, [u8]> {
+    if encoding == UTF_8 {
+        return Cow::Borrowed(sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample));
+    }
+    Cow::Owned(encoding.decode_with_bom_removal(sample).0.into_owned().into_bytes())
+}
+
+/// Check that `text`, the beginning of the file `name`, is not in another format.
+fn check_is_csv(name: &str, text: &[u8]) -> Result<()> {
+    let refuse = |what: &str, help: &str| {
+        Err(Error::input(format!("{name} looks like {what}, not like CSV")).with_help(help))
+    };
+    if memchr(0, text).is_some() {
+        return refuse("binary data", "name its encoding with --encoding if it is text");
+    }
+    let trimmed = text.trim_ascii_start();
+    let lower = String::from_utf8_lossy(&trimmed[..trimmed.len().min(64)]).to_ascii_lowercase();
+    if ["<!doctype", "<html", "<?xml"].iter().any(|start| lower.starts_with(start)) {
+        return refuse("a page or XML", "load a file with records separated by line ends");
+    }
+    if is_json(trimmed) {
+        return refuse("JSON", "convert it to CSV first, for example with jq and @csv");
+    }
+    Ok(())
+}
+
+/// Whether `text` begins with a JSON object or array that takes whole lines.
+fn is_json(text: &[u8]) -> bool {
+    if !matches!(text, [b'{' | b'[', ..]) {
+        return false;
+    }
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<serde::de::IgnoredAny>();
+    match values.next() {
+        Some(Ok(_)) => {
+            let rest = &text[values.byte_offset()..];
+            let rest = &rest[rest.iter().take_while(|byte| b" \t".contains(byte)).count()..];
+            matches!(rest, [] | [b'\n' | b'\r', ..])
+        }
+        // A long document goes on after the sample.
+        Some(Err(error)) => error.is_eof(),
+        None => false,
+    }
+}
+
+/// The dialects to try for `text`, and the prior weight of each. Of dialects that cannot differ, only the first is among
+/// them.
+fn candidates(text: &[u8], given: &Dialect, detect: Detect) -> Vec<(f64, Dialect)> {
+    let present = |byte| memchr(byte, text).is_some();
+    let mut quotes = vec![(given.quote, given.escape)];
+    if detect.quote {
+        quotes = vec![(Some(b'"'), b'"')];
+        let escaped = [(b'"', b'\\'), (b'\'', b'\''), (b'\'', b'\\')];
+        let occurs = |(quote, escape): &(u8, u8)| present(*quote) && (quote == escape || present(*escape));
+        quotes.extend(escaped.into_iter().filter(occurs).map(|(quote, escape)| (Some(quote), escape)));
+        if present(b'"') {
+            quotes.push((None, b'"'));
+        }
+    }
+    let mut comments = vec![given.comment];
+    let has_comments =
+        || text.split(|byte| *byte == b'\n' || *byte == b'\r').any(|line| line.starts_with(b"#"));
+    if detect.comment {
+        comments = vec![None];
+        comments.extend(has_comments().then_some(Some(b'#')));
+    }
+    let mut delimiters = vec![(given.delimiter, 1.0)];
+    if detect.delimiter {
+        delimiters = DELIMITERS.into_iter().filter(|(delimiter, _)| present(*delimiter)).collect();
+        // For a single column, one that does not occur.
+        let absent =
+            DELIMITERS.into_iter().map(|(delimiter, _)| delimiter).find(|delimiter| !present(*delimiter));
+        delimiters.extend(absent.map(|delimiter| (delimiter, SINGLE_COLUMN)));
+    }
+    let mut found = Vec::new();
+    for comment in comments {
+        for &(quote, escape) in &quotes {
+            for &(delimiter, weight) in &delimiters {
+                let dialect = Dialect { delimiter, quote, escape, comment, ..given.clone() };
+                found.extend(dialect.check().is_ok().then_some((weight, dialect)));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a program may have written what `reading` reads.
+fn is_possible(reading: &Reading, detect: Detect) -> bool {
+    let Dialect { delimiter, quote, .. } = reading.dialect;
+    // Prose has spaces, colons and apostrophes too, but rarely the same number on every line.
+    let is_odd = detect.delimiter && matches!(delimiter, b' ' | b':' | b'^' | b'~');
+    if is_odd && reading.fields > 1 && reading.agreeing < 1.0 {
+        return false;
+    }
+    match quote {
+        Some(b'\'') if detect.quote => {
+            reading.is_clean() && reading.agreeing >= 1.0 && reading.plausible >= 0.95
+        }
+        // Without quotes around any field, there is no quote.
+        Some(_) if detect.quote => reading.strays == 0 || reading.enclosed > 0,
+        // What encloses most of the fields in which it occurs is a quote.
+        None if detect.quote => {
+            let cells = || reading.rows.iter().flatten().map(|cell| cell.text.as_str());
+            let is_enclosed = |text: &&str| text.len() > 1 && text.starts_with('"') && text.ends_with('"');
+            let quoted = cells().filter(|text| text.contains('"')).count();
+            quoted == 0 || cells().filter(is_enclosed).count() * 2 < quoted
+        }
+        _ => true,
+    }
+}
+
+/// Whether `reading` need not be considered beside `other`, which differs only in its quotes or its comments.
+fn is_superseded(reading: &Reading, other: &Reading) -> bool {
+    let (this, that) = (&reading.dialect, &other.dialect);
+    if this.delimiter != that.delimiter || other.agreeing < reading.agreeing {
+        return false;
+    }
+    let is_better = other.agreeing > reading.agreeing;
+    if (this.quote, this.escape) == (that.quote, that.escape) {
+        return this.comment != that.comment && (is_better || that.comment.is_none());
+    }
+    if this.comment != that.comment || !other.is_clean() {
+        return false;
+    }
+    match (that.quote, that.escape) {
+        (Some(b'"'), b'"') => this.quote == that.quote || this.quote.is_none(),
+        (Some(b'"'), _) => !reading.is_clean() && this.quote != Some(b'\''),
+        _ => is_better,
+    }
+}
+
+/// The weight of a reading with a delimiter of that weight.
+fn weigh(weight: f64, reading: &Reading) -> f64 {
+    match reading.dialect.delimiter {
+        // Columns of numbers do not arise by chance.
+        b' ' | b':' if reading.fields > 1 && reading.has_typed_column() => 0.9,
+        _ => weight,
+    }
+}
+
+/// The best of `readings`, which are sorted by their confidence, with that.
+///
+/// # Errors
+/// When it is not good enough, or not clearly the best.
+fn choose(name: &str, readings: Vec<(f64, Reading)>, detect: Detect) -> Result<(f64, Reading)> {
+    let mut readings = readings.into_iter();
+    let Some((confidence, best)) = readings.next() else {
+        return Err(Error::input(format!("{name}: no dialect fits")).with_help(DESCRIBE));
+    };
+    if !(detect.delimiter || detect.quote || detect.comment) || best.records == 0 {
+        return Ok((confidence, best));
+    }
+    let mut others: Vec<(f64, Reading)> = readings.collect();
+    let begins_late = |reading: &&Reading| reading.fields > 1 && reading.begins_late();
+    let late = [&best].into_iter().chain(others.iter().map(|(_, other)| other)).find(begins_late);
+    if let Some(late) =
+        late.filter(|_| best.agreeing < BEYOND_DOUBT || best.fields == 1 || best.begins_late())
+    {
+        return Err(preamble(name, late));
+    }
+    let second =
+        others.iter().position(|(_, other)| other.rows != best.rows).map(|index| others.swap_remove(index));
+    // What fails in every dialect has a reason of its own.
+    if let Some(error) = best.broken {
+        return Err(error);
+    }
+    let rival = second.as_ref().is_some_and(|(other, _)| *other > LARGEST_RATIO * confidence);
+    let reason = if has_double_delimiter(&best) {
+        "the delimiter seems to be several characters, which cannot be read"
+    } else if confidence < LEAST_CONFIDENCE {
+        "no dialect fits well enough"
+    } else if rival {
+        "two dialects fit about equally well"
+    } else {
+        return Ok((confidence, best));
+    };
+    let mut shown = vec![(confidence, &best)];
+    shown.extend(second.as_ref().map(|(confidence, reading)| (*confidence, reading)));
+    Err(Error::input(format!("{name}: {reason}{}", table(&shown))).with_help(DESCRIBE))
+}
+
+/// The error for a file that begins with something else than its records, as `reading` reads them.
+fn preamble(name: &str, reading: &Reading) -> Error {
+    Error::input(format!(
+        "{name}: all records have {}, but not the first ones{}",
+        plural(reading.fields, "field"),
+        table(&[(reading.score(), reading)])
+    ))
+    .with_help(format!(
+        "if the file begins with something else, skip that: --skip-lines {}",
+        reading.first_line - 1
+    ))
+}
+
+/// What to do if the dialect cannot be told.
+const DESCRIBE: &str = "say how it is written, with --delimiter, --quote (or --quote none), --comment or --skip-lines, beside --sniff or without it";
+
+/// Whether every second column of `reading` is empty, header included, as if the delimiter had two characters.
+fn has_double_delimiter(reading: &Reading) -> bool {
+    let is_empty = |index: usize| {
+        reading.rows.iter().all(|row| row.get(index).is_none_or(|cell| cell.text.is_empty() && !cell.quoted))
+    };
+    reading.fields > 2 && reading.fields % 2 == 1 && (1..reading.fields).step_by(2).all(is_empty)
+}
+
+/// The `readings` and the confidence in each, side by side.
+fn table(readings: &[(f64, &Reading)]) -> String {
+    let byte = |byte: u8| match byte {
+        b'\t' => "tab".to_owned(),
+        b' ' => "space".to_owned(),
+        0x1f => "0x1f".to_owned(),
+        byte => char::from(byte).to_string(),
+    };
+    let mut rows = vec![
+        ["delimiter", "quote", "escape", "header", "columns", "confidence", "first record"]
+            .map(str::to_owned),
+    ];
+    for (confidence, reading) in readings {
+        let Dialect { delimiter, quote, escape, .. } = reading.dialect;
+        let header = match detect_header(&reading.rows).0 {
+            HeaderVerdict::Yes => "yes",
+            HeaderVerdict::No => "no",
+            HeaderVerdict::Unclear => "unclear",
+        };
+        rows.push([
+            byte(delimiter),
+            quote.map_or("none".to_owned(), byte),
+            quote.map_or(String::new(), |_| byte(escape)),
+            header.to_owned(),
+            reading.fields.to_string(),
+            format!("{:.0} %", confidence * 100.0),
+            reading.rows.first().map_or(String::new(), |row| shown(row, 60)),
+        ]);
+    }
+    let widths: Vec<usize> =
+        (0..7).map(|index| rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0)).collect();
+    let line = |row: &[String; 7]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("\n  {}", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The values of `row`, shortened to about `most` characters.
+fn shown(row: &[Cell], most: usize) -> String {
+    let values = row.iter().map(|cell| crate::escape::escape(&cell.text)).collect::<Vec<_>>().join(" | ");
+    let mut characters = values.chars();
+    let shown: String = characters.by_ref().take(most).collect();
+    if characters.next().is_some() { shown + "…" } else { shown }
+}
+
+/// The line ending of the first line of `text`.
+fn detect_line_end(text: &[u8]) -> &'static str {
+    match text.iter().position(|byte| b"\r\n".contains(byte)) {
+        None => "none",
+        Some(at) if text[at..].starts_with(b"\r\n") => "CRLF",
+        Some(at) if text[at] == b'\r' => "CR",
+        Some(_) => "LF",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
+
+use super::*;
+
+fn detected(sample: impl AsRef<[u8]>) -> Result<Sniffed> {
+    sniff("x.csv", sample.as_ref(), &Dialect::default(), Detect::ALL)
+}
+
+/// The flags, without those of the header.
+fn flags(sample: impl AsRef<[u8]>) -> String {
+    let sniffed = detected(sample).unwrap_or_else(|error| panic!("{error}"));
+    Dialect { header: true, ..sniffed.dialect }.to_string()
+}
+
+fn refusal(sample: impl AsRef<[u8]>) -> String {
+    match detected(&sample) {
+        Ok(sniffed) => panic!("{:?}: {sniffed}", String::from_utf8_lossy(sample.as_ref())),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn delimiters_are_detected_by_agreement() {
+    for (sample, expected) in [
+        ("id,name\n1,Ann Lee\n2,Bo\n", "--delimiter ','"),
+        ("id;price\n1;2,50\n2;3,75\n3;4,00\n", "--delimiter ';'"),
+        ("id\tnote\n1\ta, b\n2\tc, d, e\n", "--delimiter tab"),
+        ("who|where\nNash, J.|Rome, IT\nFox, B.|Oslo, NO\n", "--delimiter '|'"),
+        ("a,b\n1,2\n\n3,4\n\n\n", "--delimiter ','"),
+        ("id|when\n1|2024-01-01 12:00:00\n2|2024-01-02 13:30:00\n", "--delimiter '|'"),
+        ("name:age\nann:5\nbo:61\n", "--delimiter ':'"),
+        ("name age\nann 5\nbo 61\n", "--delimiter ' '"),
+        ("a^b\n1^2\n", "--delimiter '^'"),
+        ("id,at\n1,12:30:00\n2,12:45:00\n", "--delimiter ','"),
+        ("at\n12:30:00\n12:45:00\n", "--delimiter ','"),
+        ("at\n2024-01-01 12:30:00\n2024-01-02 12:45:00\n", "--delimiter ','"),
+        ("name,city\nJohn Smith,New York\nJane Doe,Los Angeles\n", "--delimiter ','"),
+        ("word\nhello\nworld\n", "--delimiter ','"),
+        ("title\nthe cat\nthe dog sat\na third one\nits own end\n", "--delimiter ','"),
+        ("", "--delimiter ','"),
+    ] {
+        assert_eq!(flags(sample), expected, "{sample:?}");
+    }
+}
+
+#[test]
+fn quotes_and_escapes_are_detected_by_what_they_enclose() {
+    for (sample, expected) in [
+        ("a;b\n\"x;y\";1\n\"z\"\"w\";2\n", "--delimiter ';'"),
+        ("a,b\n'x,y',1\n'z',2\n", "--delimiter ',' --quote ''\\'''"),
+        ("a,b\n\"say \\\"hi\\\", she said\",1\n\"z\",2\n", "--delimiter ',' --escape '\\'"),
+        ("a,b\nit's,1\nrock 'n' roll,2\n", "--delimiter ','"),
+        ("a,b\n\"multi\nline, text\",1\n\"more\nlines\",2\n", "--delimiter ','"),
+        ("path,n\n\"C:\\dir\\\",1\n\"D:\\\",2\n", "--delimiter ','"),
+        ("id,item\n1,12\" disk\n2,tape\n", "--delimiter ',' --quote none"),
+        ("id,item\n1,12\" disk\n2,15\" disk\n3,x\n", "--delimiter ',' --quote none"),
+        ("id\tdoc\n1\t{\"a\": 1, \"b\": \"x\"}\n2\t{\"a\": 2}\n", "--delimiter tab --quote none"),
+        ("id,item,n\n1,\"a, b\",1\n2,12\" disk,2\n", "--delimiter ',' --stray-quotes keep"),
+    ] {
+        assert_eq!(flags(sample), expected, "{sample:?}");
+    }
+}
+
+#[test]
+fn headers_are_detected_by_contrast() {
+    use HeaderVerdict::{No, Unclear, Yes};
+    for (sample, header) in [
+        ("wpi,t,no\n30.7,1960q1,1\n30.8,1960q2,2\n", Yes),
+        ("x,t\ny,f\n", No),
+        ("id,name\n1,Ann\n2,Bo\n", Yes),
+        ("1,Ann\n2,Bo\n", No),
+        ("Ann,true\nBo,false\n", No),
+        ("name,city\nAnn,Rome\nBo,Oslo\n", Yes),
+        ("Rome,Ann\nOslo,Bob\nRome,Cy\nLima,Di\n", No),
+        ("bar,baz\n,baz\n", Unclear),
+        ("firstName,lastName\n", Yes),
+        ("Ann,Rome\nBo,Oslo\n", Unclear),
+        ("id,name\n", Yes),
+        ("\"\",\"speed\",\"dist\"\n\"1\",4,2\n\"2\",4,10\n", Yes),
+        ("Country,Code,1960,1961\nAruba,ABW,54211,55438\nChad,TCD,3002596,3061423\n", Yes),
+        ("x,x\n1,2\n3,4\n", Yes),
+        ("a,,c\n1,2,3\n4,5,6\n", Yes),
+        ("Region,1/22/20,1/23/20\nHubei,444,444\nHunan,4,9\n", Yes),
+        ("foo,1,2\nbar,7,3\n", Unclear),
+        ("1,2,3\n4,7,6\n9,1,1\n", Unclear),
+        ("5,2,3\n4,7,6\n9,1,1\n", No),
+        ("NA,5\n1,6\n2,7\n", No),
+        ("a,b,c\n,,\n", Yes),
+        ("a,b,c\na,,\n,,c\n", Unclear),
+        ("V1,V2,V3\nx,y,q\nw,y,z\n", Yes),
+    ] {
+        assert_eq!(detected(sample).unwrap().header, header, "{sample:?}");
+    }
+}
+
+#[test]
+fn the_names_of_the_table_decide_what_the_records_leave_open() {
+    let decide = |sample: &str, names: &[&str]| {
+        detected(sample).unwrap().decide_header("x.csv", names).map_err(|error| error.to_string())
+    };
+    let by_name = Ok("the first record has the names of the table's columns");
+    assert_eq!(decide("a,b\nc,d\n", &["A", "b", "z"]), by_name);
+    assert_eq!(decide("5,2\n1,2\n", &["5", "2"]), by_name);
+    assert_eq!(decide("a,b,x\nc,d,y\n", &["a", "b"]), by_name);
+    let refused = decide("Ann,Rome\nBo,Oslo\n", &["name", "city"]).unwrap_err();
+    assert!(refused.starts_with("x.csv: whether the first record is a header cannot be told"), "{refused}");
+    assert!(refused.ends_with(":\n  Ann | Rome\n  Bo | Oslo"), "{refused}");
+    assert!(decide("1,Ann\n2,Bo\n", &["id", "name"]).is_ok_and(|reason| reason.contains("contains values")));
+}
+
+#[test]
+fn what_is_not_clear_is_refused_with_both_readings() {
+    let refused = refusal("Ann Lee\nBo Ray\nCy Fox\n");
+    let expected = "x.csv: two dialects fit about equally well
+  delimiter  quote  escape  header   columns  confidence  first record
+  ,          \"      \"       unclear  1        75 %        Ann Lee
+  space      \"      \"       unclear  2        70 %        Ann | Lee";
+    assert_eq!(refused, expected);
+    for (sample, part) in [
+        ("a,b\n\"Pedro \"the\" legend\",1\n\"Bo\",2\n", "no dialect fits well enough"),
+        ("a||b\n1||2\n3||4\n", "the delimiter seems to be several characters"),
+        ("Report of May\n\nid,n\n1,2\n3,4\n5,6\n", "all records have 2 fields, but not the first ones"),
+        ("a,b\n1\n2,3,4\n5,6,7,8\nx\n", "no dialect fits well enough"),
+        ("{\"a\": 1}\n{\"a\": 2}\n", "looks like JSON"),
+        ("[{\"a\": 1,\n\"b\": 2}]\n", "looks like JSON"),
+        ("<!DOCTYPE html>\n<p>a,b\n", "looks like a page or XML"),
+        ("a\0,b\n", "looks like binary data"),
+        ("a,b\r\n1,2\n3,4\r\n", "line 2: a line feed outside quotes"),
+    ] {
+        let refused = refusal(sample);
+        assert!(refused.contains(part), "{sample:?}: {refused}");
+    }
+}
+
+#[test]
+fn what_is_given_is_not_detected() {
+    let given = Dialect { delimiter: b';', header: false, ..Dialect::default() };
+    let detect = Detect { delimiter: false, header: false, ..Detect::ALL };
+    let sniffed = sniff("x.csv", b"a,b;c\n1,2;3\n", &given, detect).unwrap();
+    assert_eq!(sniffed.dialect.to_string(), "--delimiter ';' --no-header");
+    let only_header = Detect { header: true, ..Detect::NONE };
+    let sniffed = sniff("x.csv", b"id;n\n1;2\n", &Dialect::default(), only_header).unwrap();
+    assert_eq!(sniffed.dialect.to_string(), "--delimiter ','");
+}
+
+#[test]
+fn comments_are_distinguished_from_a_header_that_begins_with_a_hash() {
+    assert_eq!(flags("# made by hand\n# on Monday, late\nid,n\n1,2\n"), "--delimiter ',' --comment '#'");
+    assert_eq!(flags("#id,n\n1,2\n3,4\n"), "--delimiter ','");
+}
+
+#[test]
+fn encodings_are_among_the_flags() {
+    let text = "name,city\nJosé,Málaga\n";
+    let (latin, _, _) = WINDOWS_1252.encode(text);
+    assert_eq!(flags(&latin), "--delimiter ',' --encoding windows-1252");
+    let (japanese, _, _) = SHIFT_JIS.encode("番号,名前\n1,サウロン\n2,指輪物語\n");
+    assert_eq!(flags(&japanese), "--delimiter ',' --encoding shift_jis");
+    let marked: Vec<u8> =
+        [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    assert_eq!(flags(&marked), "--delimiter ',' --encoding utf-16le");
+    assert_eq!(detected("a\r\nb").unwrap().line_end, "CRLF");
+}
+
+#[test]
+fn a_sample_may_end_anywhere() {
+    let text = "id;text\n1;\"é, a\nb\"\n".to_owned() + &"22;\"né, a\nb\"\n".repeat(120_000);
+    for skipped in 0..12 {
+        let sniffed = detected(&text.as_bytes()[..SAMPLE_BYTES + skipped]).unwrap();
+        assert_eq!(sniffed.dialect.to_string(), "--delimiter ';'");
+    }
+    for length in 0..40 {
+        let _ = detected(&text.as_bytes()[..length]);
+    }
+}
+
+#[test]
+fn no_sample_panics() {
+    let alphabet = b",;\t|: \"'\\#\n\rab1\0\xe9\xff";
+    let mut random = 1_u64;
+    for _ in 0..300 {
+        let bytes = (0..64).map(|_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            alphabet[(random >> 33) as usize % alphabet.len()]
+        });
+        let _ = detected(bytes.collect::<Vec<u8>>());
+    }
+}
+
+#[test]
+fn it_prints_as_flags_with_evidence() {
+    assert_eq!(
+        detected("id;price\r\n1;2,50\r\n").unwrap().to_string(),
+        "--delimiter ';'  # 2 fields in 2 records, 100 % confidence; header: the first record has text above a column of \
+         values; line ending CRLF"
+    );
+}

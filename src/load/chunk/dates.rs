@@ -1,0 +1,79 @@
+//! Counts the dates whose meaning depends on the session's `DateStyle`.
+
+use serde::Serialize;
+
+use crate::csv::{Field, Record, excerpt};
+use crate::load::date_order::{DateOrder, iso, numbers};
+use crate::load::mapping::{ColumnMapping, ValueFormat};
+
+/// The dates of a load that another `DateStyle` would read differently.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct AmbiguousDates {
+    /// Their number.
+    pub count: u64,
+    /// The number of other dates in their columns and their notation that no other `DateStyle` could read.
+    pub certain: u64,
+    /// The first; `None` if there is none.
+    pub first: Option<AmbiguousDate>,
+}
+
+/// A date, and two ways to read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AmbiguousDate {
+    /// Name of the file.
+    pub file: String,
+    /// The line on which its record begins, from 1.
+    pub line: u64,
+    /// Name of the column.
+    pub column: String,
+    /// The date as written, in quotes.
+    pub value: String,
+    /// The date as loaded, such as `2026-08-10`.
+    pub read_as: String,
+    /// The order of day, month and year that it was read in: `MDY`, `DMY` or `YMD`.
+    pub order: &'static str,
+    /// The date in another order.
+    pub other: String,
+    /// That order.
+    pub other_order: &'static str,
+}
+
+impl AmbiguousDates {
+    /// Take those values of `record`, of the file `file`, into account that the server reads, because `formats` says so, in
+    /// a session with the date order of `mapping`.
+    pub(super) fn observe(
+        &mut self,
+        record: Record<'_>,
+        file: &str,
+        mapping: &ColumnMapping,
+        formats: &[ValueFormat],
+    ) {
+        let mut scratch = Vec::new();
+        for (mapped, format) in mapping.columns.iter().zip(formats) {
+            if *format == ValueFormat::Binary || !mapped.is_date() || mapped.field >= record.len() {
+                continue;
+            }
+            let Field::Value(value) = record.field(mapped.field, &mut scratch) else { continue };
+            let Some(numbers) = numbers(value) else { continue };
+            let order = mapping.date_order;
+            let Some(read) = order.read(numbers) else { continue };
+            let others =
+                || DateOrder::ALL.into_iter().filter_map(|other| Some((other, other.read(numbers)?)));
+            let Some((other_order, other)) = others().find(|(_, other)| *other != read) else {
+                self.certain += u64::from(others().count() == 1);
+                continue;
+            };
+            self.count += 1;
+            self.first.get_or_insert_with(|| AmbiguousDate {
+                file: file.to_owned(),
+                line: record.line,
+                column: mapped.column.name.clone(),
+                value: excerpt(value),
+                read_as: iso(read),
+                order: order.name(),
+                other: iso(other),
+                other_order: other_order.name(),
+            });
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What was noticed in the files while their records were encoded.
+
+use serde::Serialize;
+
+use crate::csv::Record;
+use crate::load::chunk::dates::AmbiguousDates;
+
+/// What was noticed, for the report.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Columns that the server had to parse from some record on.
+    pub text_fallbacks: Vec<TextFallback>,
+    pub stray_quotes: FieldsWithStrayQuotes,
+    pub ambiguous_dates: AmbiguousDates,
+    /// Records with fewer fields than expected.
+    pub padded: u64,
+}
+
+/// Where the server took over parsing a column from this program, and the value that made it necessary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TextFallback {
+    /// Index among the loaded columns, from 0.
+    #[serde(skip)]
+    pub index: usize,
+    /// Name of the file.
+    pub file: String,
+    /// Line of the first record whose value the server parses, from 1.
+    pub line: u64,
+    /// The value that only the server can parse, shortened and printable.
+    pub value: String,
+}
+
+/// Fields with quotes inside that do not enclose a value.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct FieldsWithStrayQuotes {
+    /// Their number.
+    pub count: u64,
+    /// The first one; `None` if there is none.
+    pub first: Option<FieldPlace>,
+}
+
+/// The position of a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldPlace {
+    /// Name of the file.
+    pub file: String,
+    /// The line on which the record begins, from 1.
+    pub line: u64,
+    /// The position of the field in the record, from 1.
+    pub field: u32,
+}
+
+impl FieldsWithStrayQuotes {
+    /// Count those of `record`, of the file `file`.
+    #[cold]
+    pub(super) fn add(&mut self, record: Record<'_>, file: &str) {
+        let found = record.stray_fields();
+        self.count += u64::from(found.count);
+        let place = || FieldPlace { file: file.to_owned(), line: record.line, field: found.first };
+        self.first.get_or_insert_with(place);
+    }
+}

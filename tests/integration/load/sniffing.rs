@@ -1,0 +1,95 @@
+//! `load --sniff` and `--header auto`: files are read rightly, or refused.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::support::workplace::Workplace;
+
+/// A workplace with the empty table `persons`.
+async fn workplace() -> Workplace {
+    Workplace::with_sql("CREATE TABLE persons (id text, name text)").await
+}
+
+#[tokio::test]
+async fn a_sniffed_dialect_is_printed_as_flags_and_used() {
+    let workplace = workplace().await;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(b"3|a\n4|b\n").unwrap();
+    workplace.write("p.csv.gz", gzip.finish().unwrap());
+    workplace.write("empty.csv", "");
+    for (file, flags, input, says, rows) in [
+        (
+            "-",
+            &[][..],
+            &b"id;name\r\n1;\"Zo\xeb; x\"\r\n2;y\r\n"[..],
+            "sniffed: --delimiter ';' --encoding windows-1252  # ",
+            "1,Zoë; x\n2,y\n",
+        ),
+        ("p.csv.gz", &[], b"", "--delimiter '|' --no-header  # 2 fields in 2 records, 100 %", "3,a\n4,b\n"),
+        (
+            "-",
+            &["--delimiter", ";"],
+            b"id;name\n1,5;a\n2,5;b\n",
+            "--delimiter ';'  # ",
+            "\"1,5\",a\n\"2,5\",b\n",
+        ),
+        ("-", &["--header", "no"], b"id;name\n1;a\n", "--no-header  # ", "1,a\nid,name\n"),
+        ("-", &[], b"id,name\n1,12\" disk\n2,x\n", "--quote none", "1,\"12\"\" disk\"\n2,x\n"),
+    ] {
+        let arguments = [&["load", "empty.csv", file, "-t", "persons", "--sniff"], flags].concat();
+        let ran = workplace.run_with_input(&arguments, input);
+        assert!(ran.status.success() && ran.stderr.contains(says), "{flags:?} {ran:#?}");
+        assert_eq!(workplace.csv_of("SELECT * FROM persons ORDER BY 1").await, rows, "{flags:?}");
+        workplace.execute("TRUNCATE persons").await;
+    }
+}
+
+/// What looks the same in every record is settled by the names of the table's columns, or not at all.
+#[tokio::test]
+async fn the_table_decides_whether_there_is_a_header() {
+    let workplace = workplace()
+        .await
+        .csv("named.csv", "NAME,ID\nann,rome\nbo,oslo\n")
+        .csv("other.csv", "ann,rome\nbo,oslo\n")
+        .csv("data.csv", "1,2\n3,4\n");
+    for mode in ["copy", "rows"] {
+        for flag in [&["--sniff"][..], &["--header", "auto"]] {
+            let load = |file, more: &[&str]| {
+                workplace.run(&[&["load", file, "-t", "persons", "--mode", mode], flag, more].concat())
+            };
+            let ran = load("named.csv", &[]);
+            assert!(ran.status.success(), "{ran:#?}");
+            assert!(load("data.csv", &[]).status.success());
+            let rows = workplace.csv_of("SELECT name, id FROM persons ORDER BY name").await;
+            assert_eq!(rows, "2,1\n4,3\nann,rome\nbo,oslo\n");
+            let ran = load("other.csv", &[]);
+            assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+            let says = "other.csv: whether the first record is a header cannot be told, because it looks like the records \
+                        below it:\n  ann | rome\n  bo | oslo\n  help: say so: add --header yes, or --header no\n";
+            assert!(ran.stderr.ends_with(says), "{}", ran.stderr);
+            workplace.execute("TRUNCATE persons").await;
+        }
+    }
+    workplace.succeed(&["load", "other.csv", "-t", "persons", "--sniff", "--header", "no"]);
+    assert_eq!(workplace.count("persons").await, 2);
+    let ran = workplace.run(&["check", "other.csv", "-t", "persons", "--sniff"]);
+    assert!(ran.stdout.contains("BAD  other.csv: whether the first record is a header"), "{ran:#?}");
+    // A new table has no names yet.
+    let error = workplace.fail(&["load", "other.csv", "-t", "new", "--create", "--sniff"], 1);
+    assert!(error.contains("whether the first record is a header cannot be told"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_clear_is_refused_with_both_readings() {
+    let workplace = workplace().await.csv("names.csv", "Ann Lee\nBo Ray\nCy Fox\n");
+    let error = workplace.fail(&["load", "names.csv", "-t", "persons", "--sniff"], 1);
+    let expected = "error: names.csv: two dialects fit about equally well
+  delimiter  quote  escape  header   columns  confidence  first record
+  ,          \"      \"       unclear  1        75 %        Ann Lee
+  space      \"      \"       unclear  2        70 %        Ann | Lee
+  help: say how it is written, with ";
+    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(workplace.count("persons").await, 0);
+}
