@@ -65,7 +65,7 @@ pub(crate) struct Load {
     #[arg(long)]
     pub dry_run: bool,
     /// How to read dates such as 08.10.2026: by day, month, year (dmy), by month, day, year (mdy), by year, month, day (ymd),
-    /// or not at all (iso) [default: the server's DateStyle, with a warning]
+    /// or not at all (iso) [default: as the server is set, with a warning]
     #[arg(long, value_name = "iso|dmy|mdy|ymd", value_parser = parse_date_style)]
     pub date_style: Option<DateStyle>,
     /// Write the report to this file, as JSON

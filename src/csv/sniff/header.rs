@@ -115,6 +115,7 @@ const COMMON_NAMES: &[&str] = &[
     "region",
     "result",
     "role",
+    "rownames",
     "score",
     "sex",
     "size",

@@ -44,7 +44,7 @@ const DELIMITERS: [(u8, f64); 9] = [
 const SINGLE_COLUMN: f64 = 0.75;
 
 /// The least confidence with which a file is read.
-const LEAST_CONFIDENCE: f64 = 0.7;
+const LEAST_CONFIDENCE: f64 = 0.72;
 
 /// The share of agreeing records from which no other explanation is looked for.
 const BEYOND_DOUBT: f64 = 0.97;
@@ -132,13 +132,13 @@ impl Sniffed {
         let spelling = |name: &str| name.trim().to_ascii_lowercase();
         let known: Vec<String> = names.iter().map(|name| spelling(name)).collect();
         let first = self.first_rows.first().map_or(&[][..], Vec::as_slice);
-        let named = first.iter().filter(|cell| !cell.text.trim().is_empty()).count();
+        let words = first.iter().filter(|cell| !cell.text.trim().is_empty()).count();
         let found = first.iter().filter(|cell| known.contains(&spelling(&cell.text))).count();
         let is_header = match self.header {
-            _ if found > 0 && found == named => true,
+            _ if found > 0 && found == words => true,
             HeaderVerdict::Yes => return Ok(self.settle(true, self.header_reason)),
-            HeaderVerdict::Unclear if found > 0 && found * 2 >= named => true,
-            HeaderVerdict::No if found < 2 || found * 2 < named => {
+            HeaderVerdict::Unclear if found > 0 && found * 2 >= words => true,
+            HeaderVerdict::No if found < 2 || found * 2 < words => {
                 return Ok(self.settle(false, self.header_reason));
             }
             _ => false,
@@ -146,11 +146,11 @@ impl Sniffed {
         if is_header {
             return Ok(self.settle(true, "the first record has the names of the table's columns"));
         }
-        let rows: String =
-            self.first_rows.iter().take(2).map(|row| format!("\n  {}", shown(row, 100))).collect();
+        let rows: Vec<String> = self.first_rows.iter().map(|row| shown(row, 100)).collect();
         Err(Error::input(format!(
-            "{name}: whether the first record is a header cannot be told, because {}:{rows}",
-            self.header_reason
+            "{name}: whether the first record is a header cannot be told, because {}:\n  {}",
+            self.header_reason,
+            rows.join("\n  ")
         ))
         .with_help("say so: add --header yes, or --header no"))
     }
@@ -190,7 +190,7 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
         let has_strays = reading.strays > 0 || reading.broken.is_some();
         if detect.quote && has_strays && base.stray_quotes == StrayQuotes::Postgres {
             let kept = read(Dialect { stray_quotes: StrayQuotes::Keep, ..reading.dialect.clone() });
-            reading = if kept.strays > 0 { kept } else { reading };
+            reading = if kept.strays > 0 && kept.agreeing >= reading.agreeing { kept } else { reading };
         }
         readings.extend(is_possible(&reading, detect).then_some((weight, reading)));
     }
@@ -372,7 +372,8 @@ fn choose(name: &str, readings: Vec<(f64, Reading)>, detect: Detect) -> Result<(
     let Some((confidence, best)) = readings.next() else {
         return Err(Error::input(format!("{name}: no dialect fits")).with_help(DESCRIBE));
     };
-    if !(detect.delimiter || detect.quote || detect.comment) || best.records == 0 {
+    let is_empty = best.records == 0 && best.broken.is_none();
+    if !(detect.delimiter || detect.quote || detect.comment) || is_empty {
         return Ok((confidence, best));
     }
     let mut others: Vec<(f64, Reading)> = readings.collect();

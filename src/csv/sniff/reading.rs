@@ -38,7 +38,7 @@ pub(super) struct Reading {
     pub enclosed: usize,
     /// Fields in the sample with quotes that do not enclose them.
     pub strays: usize,
-    /// Those of the examined fields that nevertheless begin with one.
+    /// Those that nevertheless begin with one.
     pub malformed: usize,
     /// The line of the first record with the most common number of fields, from 1.
     pub first_line: u64,
@@ -117,6 +117,14 @@ impl Splitter {
         }
         self.counts.push((record.len(), record.line));
         self.strays += record.stray_fields().count as usize;
+        if record.stray_fields().count > 0 {
+            let quote = record.dialect.quote;
+            let is_malformed = |index: &usize| {
+                let (raw, quoting) = (part(record, *index), record.spans[*index].quoting);
+                raw.first().copied() == quote && quoting == Quoting::Plain
+            };
+            self.malformed += (0..record.len()).filter(is_malformed).count();
+        }
         if self.rows.len() == EXAMINED_RECORDS {
             return;
         }
@@ -131,14 +139,6 @@ impl Splitter {
         let cells: Vec<Cell> = (0..record.len()).map(cell).collect();
         self.enclosed += cells.iter().filter(|cell| cell.quoted).count();
         self.rows.push(cells);
-        if record.stray_fields().count > 0 {
-            let quote = record.dialect.quote;
-            let is_malformed = |index: &usize| {
-                let (raw, quoting) = (part(record, *index), record.spans[*index].quoting);
-                raw.first().copied() == quote && quoting == Quoting::Plain
-            };
-            self.malformed += (0..record.len()).filter(is_malformed).count();
-        }
         self.plausible.push((0..record.len()).map(|index| plausibility(record, index)).sum());
     }
 
