@@ -61,8 +61,9 @@ impl Layout {
         Relation::Reordered(Layout { positions, fields: names.len(), pads })
     }
 
-    /// Put the fields `spans` of a record into order; if their number is wrong, leave them, and return the right one.
-    pub(super) fn apply(&self, spans: &mut Vec<FieldSpan>) -> Result<(), usize> {
+    /// Put the fields `spans` of a record into order, and return whether it has too few of them; if their number is wrong,
+    /// leave them, and return the right one.
+    pub(super) fn apply(&self, spans: &mut Vec<FieldSpan>) -> Result<bool, usize> {
         let is_short = spans.len() < self.fields && self.pads;
         if spans.len() != self.fields && !is_short {
             return Err(self.fields);
@@ -73,7 +74,7 @@ impl Layout {
             .iter()
             .map(|position| position.and_then(|position| spans.get(position).copied()).unwrap_or(missing));
         *spans = ordered.collect();
-        Ok(())
+        Ok(is_short)
     }
 
     /// For each name of the first header, the index of the file's field, or `None` if the file has none.

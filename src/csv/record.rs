@@ -15,6 +15,7 @@ pub struct Record<'a> {
     /// For each field, its index in the file's record; `None` if the fields are in that order.
     pub(super) positions: Option<&'a [Option<usize>]>,
     pub(super) misfit: Option<usize>,
+    pub(super) is_short: bool,
     pub(super) dialect: &'a Dialect,
     /// The line on which it begins, from 1.
     pub line: u64,
@@ -94,6 +95,11 @@ impl<'a> Record<'a> {
     /// differs from the first file's.
     pub(crate) fn misfit(&self) -> Option<usize> {
         self.misfit
+    }
+
+    /// Whether it has fewer fields than the header of its own file, and that differs from the first file's.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short
     }
 
     /// The position in the file's record of field `index`, from 1.

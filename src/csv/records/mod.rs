@@ -200,7 +200,8 @@ impl<R: Read> Records<R> {
             return Ok(None);
         }
         let extent = self.split()?;
-        let misfit = self.layout.as_ref().and_then(|layout| layout.apply(&mut self.spans).err());
+        let fitted = self.layout.as_ref().map_or(Ok(false), |layout| layout.apply(&mut self.spans));
+        let (is_short, misfit) = (fitted == Ok(true), fitted.err());
         let (start, line, offset) = (self.start, self.line, self.offset);
         let original = self.advance(extent);
         let record = Record {
@@ -213,6 +214,7 @@ impl<R: Read> Records<R> {
             strays: self.strays,
             positions: self.layout.as_ref().filter(|_| misfit.is_none()).map(Layout::positions),
             misfit,
+            is_short,
             dialect: &self.dialect,
             line,
             last_line: self.line - 1,
@@ -291,15 +293,7 @@ impl<R: Read> Records<R> {
                     quotes += 1;
                     closed = at + 1;
                 } else if byte == escape {
-                    if self.start + at + 1 == self.filled && !self.fill(true)? {
-                        return Err(self.unclosed_quote());
-                    }
-                    let next = self.buffer[self.start + at + 1];
-                    if next == quote || next == escape {
-                        // The escaped byte is special too, so the scan returns it next.
-                        self.scan.next(&self.buffer, self.filled, self.specials);
-                        quotes += 3;
-                    }
+                    quotes += if self.pass_escaped(at)? { 3 } else { 0 };
                 } else if byte == b'\n' {
                     extent.line_feeds += 1;
                 } else if byte == b'\r' {
@@ -327,6 +321,21 @@ impl<R: Read> Records<R> {
             return Err(self.too_long(false));
         }
         Ok(extent)
+    }
+
+    /// Pass over the byte after the escape at `at`, relative to `start`, if it is escaped; return whether it is.
+    #[inline]
+    fn pass_escaped(&mut self, at: usize) -> Result<bool> {
+        if self.start + at + 1 == self.filled && !self.fill(true)? {
+            return Err(self.unclosed_quote());
+        }
+        let next = self.buffer[self.start + at + 1];
+        let is_escaped = next == self.specials.quote || next == self.specials.escape;
+        if is_escaped {
+            // It is special too, so the scan returns it next.
+            self.scan.next(&self.buffer, self.filled, self.specials);
+        }
+        Ok(is_escaped)
     }
 
     /// Record a field that contains `quotes` quotes, the last of which ends at `closed`.

@@ -12,6 +12,9 @@ use crate::csv::sniff::value::{ValueClass, classify};
 /// The number of records whose values are examined; of all others in the sample only the number of fields is.
 const EXAMINED_RECORDS: usize = 1000;
 
+/// The length of the record in which a sample may end, in bytes.
+const LONGEST_LAST_RECORD: u64 = 64 * 1024;
+
 /// A field of an examined record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cell {
@@ -62,7 +65,9 @@ impl Reading {
                 Err(error) => break Some(error),
             }
         };
-        // The sample may end inside a record, which is then incomplete and may have an unclosed quote.
+        // The sample may end inside a record, which is then incomplete and may have an unclosed quote; but a quote that
+        // takes much of it is most likely none.
+        let is_cut = is_cut && sample.len() as u64 - records.offset() < LONGEST_LAST_RECORD;
         if is_cut && broken.is_none() && splitter.counts.len() > 1 {
             splitter.remove_last();
         }

@@ -172,6 +172,10 @@ fn a_sample_may_end_anywhere() {
     for length in 0..40 {
         let _ = detected(&text.as_bytes()[..length]);
     }
+    // A quote that is none takes no rows with it.
+    let text =
+        "id;item\n".to_owned() + &"1;tape\n".repeat(100) + "2;12\" disk\n" + &"3;tape\n".repeat(200_000);
+    assert_eq!(flags(text), "--delimiter ';' --quote none");
 }
 
 #[test]

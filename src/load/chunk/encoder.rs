@@ -162,6 +162,18 @@ impl ChunkEncoder {
         (problems, self.findings.text_fallbacks)
     }
 
+    /// Check that the rejects of the current file would stand under the right header.
+    fn check_order(&self) -> Result<()> {
+        if !(self.plan.rejecting && self.files.is_reordered()) {
+            return Ok(());
+        }
+        let file = self.files.name();
+        Err(Error::input(format!(
+            "{file} has its columns in another order than the first file, whose header the rejects file gets"
+        ))
+        .with_help("load it by itself, or without --max-rejects"))
+    }
+
     /// Encode the next chunk; `None` at the end of the input.
     ///
     /// # Errors
@@ -171,9 +183,7 @@ impl ChunkEncoder {
         if carried.is_none() && !self.files.has_next()? {
             return Ok(None);
         }
-        if self.plan.rejecting && self.files.is_reordered() {
-            return Err(unlike_rejects(self.files.name()));
-        }
+        self.check_order()?;
         let mut chunk = ChunkBuilder::new(self.files.name(), &self.formats);
         if let Some(carried) = carried {
             chunk.tuples = carried.tuple;
@@ -212,7 +222,7 @@ impl ChunkEncoder {
                 chunk.rejects.push(*reject);
                 continue;
             }
-            self.findings.padded += u64::from(record.len() < self.mapping.fields);
+            self.findings.padded += u64::from(record.len() < self.mapping.fields || record.is_short());
             if self.watches_dates {
                 self.findings.ambiguous_dates.observe(record, &chunk.file, &self.mapping, &self.formats);
             }
@@ -321,14 +331,6 @@ fn watches_dates(mapping: &ColumnMapping, formats: &[ValueFormat], plan: EncodeP
     plan.date_style.is_none()
         && plan.mode != Mode::Null
         && mapping.columns.iter().zip(formats).any(is_watched)
-}
-
-/// The error for a file whose rejects would stand under the wrong header.
-fn unlike_rejects(file: &str) -> Error {
-    Error::input(format!(
-        "{file} has its columns in another order than the first file, whose header the rejects file gets"
-    ))
-    .with_help("load it by itself, or without --max-rejects")
 }
 
 /// How the records of a file are encoded.

@@ -134,7 +134,8 @@ async fn files_are_loaded_together_by_the_names_in_their_headers() {
     workplace.write("b.csv", "N,id,Name\n20,2\n");
     let error = workplace.fail(&["load", "a.csv", "b.csv", "-t", "t"], 1);
     assert!(error.contains("b.csv, line 2: 2 fields, where 3 were expected"), "{error}");
-    workplace.succeed(&["load", "a.csv", "b.csv", "-t", "t", "--truncate", "--pad"]);
+    let padded = workplace.succeed(&["load", "a.csv", "b.csv", "-t", "t", "--truncate", "--pad", "--json"]);
+    assert_eq!(padded.json()["rows_padded"], 1);
     assert_eq!(workplace.csv_of(ROWS).await, "1,a,10\n2,,20\n");
     let ran = workplace.run_with_input(&["load", "-", "a.csv", "-t", "t", "--union-by-name"], "id\n1\n");
     assert!(ran.stderr.contains("--union-by-name reads all headers first"), "{ran:#?}");
