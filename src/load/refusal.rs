@@ -13,8 +13,8 @@ pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error 
 fn with_remedy(refusal: Error) -> Error {
     match refusal.sqlstate() {
         Some("22007" | "22008") => refusal.with_help(
-            "DateStyle sets the order of day, month and year: PGOPTIONS='-c datestyle=DMY' for your own server, \
-             [server.settings] DateStyle = \"DMY\" for the embedded one",
+            "set the order of day, month and year with --date-style dmy, mdy or ymd; or for all loads, with \
+             PGOPTIONS='-c datestyle=DMY' for your own server, [server.settings] DateStyle = \"DMY\" for the embedded one",
         ),
         _ if refusal.help().is_some() => refusal,
         Some("23505") => refusal.with_help(
