@@ -21,8 +21,8 @@
 //! - [`postgres`]: connection settings, TLS, the connection pool, and the embedded server.
 //! - [`dataset`]: generates CSV of synthetic people.
 //! - [`Error`] names what is wrong and the remedy; [`Progress`] counts what is done, and cancels it.
-//!   [`sql`], [`statistics`], [`suggest`], [`output_file`] and [`blocking`] are small helpers shared with the command
-//!   line.
+//!   [`document`], [`sql`], [`statistics`], [`suggest`], [`output_file`] and [`blocking`] are small helpers shared with
+//!   the command line.
 //!
 //! `load` and `query` are independent of each other. Both build on `catalog`, `csv` and `postgres`, and these on `encode`
 //! and the helpers.
@@ -51,10 +51,14 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(not(unix))]
+compile_error!("postgres-etl builds on Linux and macOS only; on Windows, build it in WSL");
+
 mod blocking;
 pub mod catalog;
 pub mod csv;
 pub mod dataset;
+pub mod document;
 pub mod encode;
 mod error;
 pub mod escape;

@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("postgres", &[]),
     ("encode", &[]),
     ("blocking", &[]),
+    ("document", &[]),
     ("error", &[]),
     ("escape", &[]),
     ("output_file", &[]),
@@ -28,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Small modules that know nothing of the others.
 const EVERYWHERE: &[&str] =
-    &["blocking", "error", "escape", "output_file", "progress", "sql", "statistics", "suggest"];
+    &["blocking", "document", "error", "escape", "output_file", "progress", "sql", "statistics", "suggest"];
 
 /// Crates that only the binary may use; `Cargo.toml` puts them behind the feature `cli`.
 const OF_THE_BINARY: &[&str] =

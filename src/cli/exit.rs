@@ -1,4 +1,4 @@
-//! The exit codes, all in one place; `--help` and the README list them.
+//! The exit codes, all in one place; `--help` and `docs/exit-codes.md` list them.
 
 use postgres_etl::ErrorKind;
 

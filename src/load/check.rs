@@ -30,6 +30,7 @@ pub struct MappingReport {
 
 /// A field, and the column into which it is loaded.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MappedField {
     /// Its position in a record, from 1.
     pub field: usize,

@@ -35,6 +35,8 @@ mod write;
 
 pub use crate::load::chunk::dates::{AmbiguousDate, AmbiguousDates};
 pub use crate::load::chunk::findings::{FieldPlace, FieldsWithStrayQuotes, TextFallback};
+#[cfg(feature = "schema")]
+pub use crate::load::chunk::rejected::RejectSchema;
 pub use crate::load::loader::{CommittedLoad, Loader, OpenLoad};
 pub use crate::load::options::{
     Connections, CreateOptions, DateStyle, DeferIndexes, InputOptions, LoadOptions, Mode, Naming, OnConflict,

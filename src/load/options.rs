@@ -24,6 +24,7 @@ pub(super) const SYNC_EVERY: NonZero<usize> = NonZero::new(256).expect("256 is n
 
 /// How rows reach the server. All modes leave identical tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// One prepared INSERT per row, pipelined.

@@ -20,6 +20,7 @@ use crate::postgres::server_messages::ServerWarnings;
 /// The report of a load. Every record read was loaded, skipped or rejected: the counts add up, and the count of rows
 /// loaded is the server's own. Units are in the names of the fields.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoadReport {
     /// Always `load`.
     pub command: &'static str,
@@ -45,9 +46,9 @@ pub struct LoadReport {
     pub rows_loaded: u64,
     /// Rows inserted.
     pub rows_inserted: u64,
-    /// Existing rows updated; see [`OnConflict`](crate::load::OnConflict).
+    /// Existing rows updated, as `--on-conflict update` asks for.
     pub rows_updated: u64,
-    /// Records left out because their key already existed; see [`OnConflict`](crate::load::OnConflict).
+    /// Records left out because their key already existed, as `--on-conflict skip` asks for.
     pub rows_skipped: u64,
     /// Records rejected and set aside.
     pub rows_rejected: u64,
@@ -115,6 +116,7 @@ pub struct LoadReport {
 
 /// What became of the rows of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Outcome {
     /// All that were not rejected or skipped are committed.
     #[serde(rename = "committed")]
@@ -132,6 +134,7 @@ pub enum Outcome {
 
 /// The time spent in each phase, in seconds. Reading and encoding run concurrently with writing.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Phases {
     /// Looking up the table, creating and truncating it, and dropping deferred indexes.
     pub prepare_seconds: f64,
@@ -151,6 +154,7 @@ pub struct Phases {
 
 /// A file that was read.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileRead {
     /// Its path, or `standard input`.
     pub path: String,
@@ -162,6 +166,7 @@ pub struct FileRead {
 
 /// A column that was loaded.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ColumnLoaded {
     /// Its name.
     pub name: String,

@@ -23,6 +23,7 @@ use crate::{Error, Result};
 
 /// How a server was reached, its version, and those of its settings that affect performance most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(missing_docs, reason = "the other fields are the server settings of the same name")]
 pub struct ServerFacts {
     /// The host as the connection settings name it: a name, an IP address, or the directory of the Unix socket.

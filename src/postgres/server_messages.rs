@@ -19,6 +19,7 @@ const MOST_KEPT: usize = 100;
 
 /// Warnings of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServerWarnings {
     /// How many there were.
     pub count: u64,

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::document::{JsonDocument, SCHEMA, check_schema};
 use crate::error::ErrorKind;
 use crate::output_file::AtomicFile;
 use crate::query::measure::batch_means::BatchMeans;
@@ -14,7 +15,11 @@ use crate::{Error, Result};
 
 /// A run in the form in which `--save` writes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SavedRun {
+    /// The version of the document's shape; 0 in files that were saved before documents had one.
+    #[serde(default)]
+    pub schema: u32,
     /// The version of the program that measured it.
     pub postgres_etl: String,
     /// When it was measured, in UTC.
@@ -23,6 +28,7 @@ pub struct SavedRun {
     /// Where it was measured.
     pub environment: ClientMachine,
     /// Its report.
+    #[cfg_attr(feature = "schema", schemars(with = "RunReport"))]
     pub report: Value,
     /// The data from which confidence intervals are computed.
     pub samples: Samples,
@@ -30,9 +36,28 @@ pub struct SavedRun {
 
 /// Saved runs of the same work: at least one, in the order in which they were made.
 ///
-/// A single run is written as it is, and several as `{"runs": […]}`.
+/// A single run is written as it is, and several as `{"runs": […]}`, both with the version of their shape.
 #[derive(Debug, Clone)]
 pub struct SavedRuns(Vec<SavedRun>);
+
+/// The form in which runs are written.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+enum SavedForm<'a> {
+    /// A single run, which has its own version.
+    One(&'a SavedRun),
+    /// Several runs.
+    Several(JsonDocument<SeveralRuns<'a>>),
+}
+
+/// Several runs.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct SeveralRuns<'a> {
+    /// The runs, in the order in which they were made.
+    runs: &'a [SavedRun],
+}
 
 /// The file in which runs will be saved; it keeps its old content until all of them are written.
 #[derive(Debug)]
@@ -68,6 +93,7 @@ impl SaveFile {
 
 /// The client's machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientMachine {
     /// The operating system and the architecture.
     pub system: String,
@@ -77,6 +103,7 @@ pub struct ClientMachine {
 
 /// The data from which confidence intervals are computed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Samples {
     /// The results in slices of time.
     #[serde(rename = "batches")]
@@ -99,6 +126,7 @@ impl SavedRun {
     /// A run with this `report`, and the data behind its figures.
     pub(crate) fn new(report: &RunReport, batch_means: &BatchMeans, response: &Latencies) -> SavedRun {
         SavedRun {
+            schema: SCHEMA,
             postgres_etl: env!("CARGO_PKG_VERSION").into(),
             saved_at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
             environment: ClientMachine::this(),
@@ -143,6 +171,7 @@ impl SavedRuns {
     /// The runs in this `text`, if there are any.
     fn from_json(text: &str) -> serde_json::Result<Option<SavedRuns>> {
         let mut document: Value = serde_json::from_str(text)?;
+        check_schema(&document).map_err(serde::de::Error::custom)?;
         let runs = match document.get_mut("runs") {
             Some(runs) => serde_json::from_value(runs.take())?,
             None => vec![serde_json::from_value(document)?],
@@ -159,15 +188,22 @@ impl From<SavedRun> for SavedRuns {
 
 impl Serialize for SavedRuns {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Several<'a> {
-            runs: &'a [SavedRun],
-        }
+        let form = match &self.0[..] {
+            [run] => SavedForm::One(run),
+            runs => SavedForm::Several(JsonDocument::new(SeveralRuns { runs })),
+        };
+        form.serialize(serializer)
+    }
+}
 
-        match &self.0[..] {
-            [run] => run.serialize(serializer),
-            runs => Several { runs }.serialize(serializer),
-        }
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for SavedRuns {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SavedRuns".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        SavedForm::json_schema(generator)
     }
 }
 
@@ -193,15 +229,18 @@ mod tests {
             assert!(read.runs().iter().all(|run| run.samples.response_ns == [(1000, 3)]));
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
         }
-        // One run is written as it always was.
+        // One run is written as it always was, and several with the version of their shape.
         let document: Value = serde_json::to_value(&one).unwrap();
         assert_eq!(document["report"]["queries_per_second"], 7.5);
+        let document = serde_json::to_value(SavedRuns::new(vec![run.clone(); 2])).unwrap();
+        assert_eq!(document["schema"], SCHEMA);
     }
 
     #[test]
     fn other_documents_are_no_runs() {
         assert!(SavedRuns::from_json(r#"{"runs": []}"#).unwrap().is_none());
-        for wrong in ["{}", "[]", "7", r#"{"runs": [{}]}"#, r#"{"runs": 7}"#, "{"] {
+        let later = OLD.replacen('{', r#"{"schema": 2, "#, 1);
+        for wrong in ["{}", "[]", "7", r#"{"runs": [{}]}"#, r#"{"runs": 7}"#, "{", &later] {
             assert!(SavedRuns::from_json(wrong).is_err(), "{wrong}");
         }
     }

@@ -302,6 +302,7 @@ mod tests {
     use rand_distr::{Distribution as _, StandardNormal};
 
     use super::*;
+    use crate::document::SCHEMA;
     use crate::query::baseline::ClientMachine;
     use crate::query::measure::batch_means::BatchMeans;
     use crate::query::workload::random::RandomStream;
@@ -329,7 +330,14 @@ mod tests {
     fn saved(report: Value, batch_means: BatchMeans, response: &Latencies) -> SavedRun {
         let samples = Samples { batch_means, response_ns: response.counts() };
         let environment = ClientMachine::this();
-        SavedRun { postgres_etl: String::new(), saved_at: String::new(), environment, report, samples }
+        SavedRun {
+            schema: SCHEMA,
+            postgres_etl: String::new(),
+            saved_at: String::new(),
+            environment,
+            report,
+            samples,
+        }
     }
 
     /// Five runs, which differ from one another by up to `spread` in either direction, of a mean of `micros`.

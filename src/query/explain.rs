@@ -16,6 +16,7 @@ use crate::{Error, Result};
 
 /// The plan of a statement, with the arguments of the slowest iteration of its workload.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SlowPlan {
     /// The name of the workload.
     pub workload: String,
@@ -38,6 +39,7 @@ pub struct SlowPlan {
 /// How many times a prepared statement was executed with each kind of plan, over all connections that were not lost,
 /// including the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanCounts {
     /// With a custom plan, made for the arguments at hand.
     pub custom: u64,

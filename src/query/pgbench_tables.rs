@@ -33,6 +33,7 @@ pub struct PgbenchTables {
 
 /// What was created.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TablesReport {
     /// `query`.
     pub command: &'static str,
@@ -52,6 +53,7 @@ pub struct TablesReport {
 
 /// A table that was created.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NewTable {
     /// Its name.
     pub name: &'static str,

@@ -20,6 +20,7 @@ use crate::query::workload::spec::ArgSpec;
 
 /// The report of a run.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunReport {
     /// `query`.
     pub command: &'static str,
@@ -28,6 +29,7 @@ pub struct RunReport {
     /// Why the run ended early: a lost connection could not be replaced, or a statement wrote in a read-only session.
     /// `None` if it did not end early, or was interrupted.
     #[serde(serialize_with = "crate::error::as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub ended_by: Option<Error>,
     /// The workloads, each with its own figures.
     pub workloads: Vec<WorkloadReport>,
@@ -87,6 +89,7 @@ pub struct RunReport {
 
 /// The configured table, whose rows were counted before the run.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TableReport {
     /// Its name.
     pub name: String,
@@ -98,6 +101,7 @@ pub struct TableReport {
 
 /// The figures of one workload.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkloadReport {
     /// Its name.
     pub name: String,
@@ -117,6 +121,7 @@ pub struct WorkloadReport {
 
 /// A statement of a workload.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StatementReport {
     /// Its text.
     pub sql: String,
@@ -129,6 +134,7 @@ pub struct StatementReport {
 
 /// The settings of the load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoadShape {
     /// The number of connections.
     pub connections: usize,
@@ -154,6 +160,7 @@ pub struct LoadShape {
 
 /// How the queries of an open loop were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OfferedReport {
     /// Queries that were due.
     pub due: u64,
@@ -174,6 +181,7 @@ pub struct OfferedReport {
 
 /// The figures of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionReport {
     /// Its number, from 1.
     pub connection: usize,
@@ -187,6 +195,7 @@ pub struct ConnectionReport {
 
 /// How many results were as expected.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResultCheck {
     /// Results that were compared.
     pub compared: u64,
@@ -219,6 +228,7 @@ impl RunReport {
 
 /// Runs compared with others, the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Comparison {
     /// The file of the baseline, or what the runs were interleaved with.
     pub baseline: String,
@@ -240,6 +250,7 @@ pub struct Comparison {
 
 /// What the intervals of a comparison allow for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
     /// `within-runs`: what varied within a run. One side has a single run, so nothing is known of what differs from run
@@ -253,6 +264,7 @@ pub enum Basis {
 
 /// One figure of some runs and of their baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ratio {
     /// The name of the figure: `rate` in queries per second, or `mean`, `p50` … `p99.9` of the response times in
     /// microseconds.

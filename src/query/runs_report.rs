@@ -10,6 +10,7 @@ use crate::statistics::median;
 
 /// The report of several runs, each on new connections.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunsReport {
     /// `query`.
     pub command: &'static str,
@@ -17,6 +18,7 @@ pub struct RunsReport {
     pub interrupted: bool,
     /// Why the series ended early; `None` if it did not, or was interrupted.
     #[serde(serialize_with = "crate::error::as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub ended_by: Option<Error>,
     /// The number of runs that were requested; of two sides, on each.
     pub requested_runs: usize,
@@ -32,6 +34,7 @@ pub struct RunsReport {
 
 /// The runs of the other side of a comparison, which were interleaved with those of the report.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AgainstReport {
     /// What it ran, or where.
     pub name: String,
@@ -45,6 +48,7 @@ pub struct AgainstReport {
 
 /// A figure over several runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FigureSummary {
     /// Its name: `rate` in queries per second, or `mean`, `p50` … `p99.9` of the response times in microseconds.
     pub figure: &'static str,

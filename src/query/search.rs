@@ -25,6 +25,7 @@ pub enum Search {
 
 /// A setting, and the values it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Axis {
     /// The setting.
     pub setting: Setting,
@@ -34,6 +35,7 @@ pub struct Axis {
 
 /// A setting that may be swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Setting {
     /// `connections`: the number of connections.
@@ -57,6 +59,7 @@ pub struct Ramp {
 
 /// The result of a search.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SearchReport {
     /// `query`.
     pub command: &'static str,
@@ -74,6 +77,7 @@ pub struct SearchReport {
     pub highest_rate: Option<f64>,
     /// Why the search ended early; `None` if it finished.
     #[serde(serialize_with = "crate::error::as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub ended_by: Option<Error>,
     /// The configured table; `None` if no workload depends on it.
     pub table: Option<TableReport>,
@@ -83,6 +87,7 @@ pub struct SearchReport {
 
 /// One run of a search.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SearchPoint {
     /// The number of connections.
     pub connections: usize,
@@ -108,7 +113,7 @@ pub struct SearchPoint {
     pub kept: Option<bool>,
     /// Whether the run of a find-max held the bound; `None` for other searches.
     pub held: Option<bool>,
-    /// What bounded the run, in one word: [`Verdict::by`](crate::query::Verdict::by).
+    /// What bounded the run, in one word, as `bound.by` of a single run.
     pub bound: &'static str,
 }
 

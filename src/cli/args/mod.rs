@@ -17,6 +17,10 @@ pub(crate) use query::Query;
 #[command(
     name = "postgres-etl",
     version,
+    long_version = concat!(
+        env!("CARGO_PKG_VERSION"),
+        "\nPlaces of made-up people: GeoNames (https://www.geonames.org/), CC BY 4.0, changed"
+    ),
     max_term_width = 100,
     arg_required_else_help = true,
     subcommand_required = true,
@@ -107,14 +111,57 @@ pub(crate) enum Command {
         #[arg(long)]
         install: bool,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or write one page for each command
+    Man {
+        /// Write a page for each command into this directory, instead of printing all as one
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of a document, or list the documents
+    Schema {
+        /// Document to print it for
+        document: Option<SchemaName>,
+    },
+}
+
+/// The JSON documents that this program writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaName {
+    /// what `load --json` prints
+    Load,
+    /// what `load --receipt` writes, also for a load that failed
+    Receipt,
+    /// a line of the log of rejected rows
+    Reject,
+    /// what `query --json` prints for one run
+    Query,
+    /// what `query --json` prints with --runs, --against or --against-sql
+    Runs,
+    /// what `query --json` prints with --sweep, --ramp or --find-max
+    Search,
+    /// what `query --json` prints with --init
+    Init,
+    /// what `query --save` writes
+    Saved,
+    /// what `bench --json` prints, and `bench --save` writes
+    Bench,
+    /// what `check --json` prints
+    Check,
+    /// what `generate --json` prints
+    Generate,
+    /// what `report --json` prints
+    Report,
+    /// what `server --json` prints
+    Server,
+    /// what any command prints with --json when it fails
+    Error,
 }
 
 /// Write a CSV of made-up people
 ///
 /// The columns are id, name, age, isMarried, city, state and country. The same seed gives the same bytes
-/// on every machine, and a shorter file is a prefix of a longer one.
+/// on every machine, and a shorter file is a prefix of a longer one. The places are from GeoNames
+/// (geonames.org), under CC BY 4.0.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A whole comparison.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct BenchReport {
     /// Always `bench`.
     pub command: String,
-    /// The version of this document's shape.
-    pub schema: u32,
-    /// The version of this program.
+    /// The version of the program that wrote the document.
     pub version: String,
     /// When it began, in UTC: `2026-01-31T12:00:00Z`.
     pub started_at: String,
@@ -58,7 +57,7 @@ impl BenchReport {
 }
 
 /// The machine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Machine {
     /// The processor's name.
     pub processor: String,
@@ -75,7 +74,7 @@ pub(crate) struct Machine {
 }
 
 /// A way to do the work: one of this program's, or a peer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ContenderInfo {
     /// Its short name, as in `--only`: `copy`, `psql-copy`.
     pub name: String,
@@ -92,7 +91,7 @@ pub(crate) struct ContenderInfo {
 }
 
 /// Work that several contenders do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Section {
     /// `load` or `query`.
     pub kind: String,
@@ -111,7 +110,7 @@ pub(crate) struct Section {
 }
 
 /// The runs of a contender in a section.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ContenderResult {
     /// Its short name.
     pub contender: String,
@@ -132,15 +131,18 @@ pub(crate) struct ContenderResult {
 }
 
 /// The median, the least and the most of some runs.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Spread {
+    /// The median.
     pub median: f64,
+    /// The least.
     pub min: f64,
+    /// The most.
     pub max: f64,
 }
 
 /// One run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Run {
     /// Wall time of the work, in seconds: of the whole command for a load.
     pub seconds: f64,

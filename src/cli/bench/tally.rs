@@ -79,7 +79,6 @@ impl Tally {
         let Tally { options, sections, settings } = self;
         BenchReport {
             command: "bench".to_owned(),
-            schema: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at,
             seconds: 0.0,

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use postgres_etl::document::JsonDocument;
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::postgres::conninfo;
 use postgres_etl::{Error, ErrorKind, Result};
@@ -47,7 +48,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
     let report = compare(context, &options).await?;
     context.print(&report)?;
     if let Some(save) = save {
-        save.write_json(&report)?;
+        save.write_json(&JsonDocument::new(&report))?;
     }
     if let Some(page) = page.filter(|_| !report.sections.is_empty()) {
         page.write(&[Document::from_report(&report)])?;

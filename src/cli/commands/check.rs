@@ -9,6 +9,7 @@ use postgres_etl::load::{ColumnLoaded, InputOptions, Mode};
 use postgres_etl::postgres::{Database, ServerFacts};
 use postgres_etl::query::Workload;
 use postgres_etl::{Error, Result, blocking};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::args;
@@ -18,7 +19,7 @@ use crate::cli::render::Report;
 use crate::cli::render::units;
 
 /// The result of a check.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(super) struct CheckReport {
     /// `check`.
     pub command: &'static str,
@@ -37,7 +38,7 @@ pub(super) struct CheckReport {
 }
 
 /// One item that was checked.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(super) struct CheckedItem {
     /// Its name.
     pub name: String,
@@ -50,7 +51,7 @@ pub(super) struct CheckedItem {
 }
 
 /// What a load would make of the files.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(super) struct CheckedFile {
     /// The path, or paths.
     pub name: String,
@@ -66,10 +67,10 @@ pub(super) struct CheckedFile {
     pub columns_ignored: Vec<String>,
 }
 
-/// A problem.
-#[derive(Debug, Clone, Serialize)]
+/// A problem that a load would stop at.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(super) struct Problem {
-    /// What.
+    /// The message.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,

@@ -1,6 +1,6 @@
 //! `completions` and `man`: what clap knows about the command line, in other forms.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -67,11 +67,18 @@ fn place(shell: Shell) -> Result<PathBuf> {
     }
 }
 
-/// Print the manual page: the program, then every command.
+/// Print the manual page: the program, then every command; or write a page for each into `directory`.
 ///
 /// # Errors
-/// When standard output cannot be written to.
-pub(super) fn man() -> Result<u8> {
+/// When standard output, or a file, cannot be written to.
+pub(super) fn man(directory: Option<&Path>) -> Result<u8> {
+    if let Some(directory) = directory {
+        let written = std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), directory));
+        written
+            .map_err(|error| Error::io(ErrorKind::Output, "write the manual pages to", directory, error))?;
+        return Ok(exit::DONE);
+    }
     let mut page = Vec::new();
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
@@ -85,5 +92,5 @@ pub(super) fn man() -> Result<u8> {
         render(subcommand, &mut page)?;
     }
     print(String::from_utf8_lossy(&page).trim_end())?;
-    Ok(0)
+    Ok(exit::DONE)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postgres_etl::{Error, ErrorKind, Progress, Result, blocking, dataset};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::args;
@@ -15,7 +16,7 @@ use crate::cli::render::units::{bytes, count, seconds};
 use crate::cli::terminal::progress_bar::ProgressLine;
 
 /// What was generated.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(super) struct GenerateReport {
     /// `generate`.
     pub command: &'static str,

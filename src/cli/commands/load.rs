@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use postgres_etl::csv::{Input, Inputs};
+use postgres_etl::document::JsonDocument;
 use postgres_etl::escape::escape_path;
 use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, Outcome, log_path};
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::postgres::ServerFacts;
 use postgres_etl::{Error, ErrorKind, Progress, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -119,15 +121,17 @@ fn is_receipt(path: &Path) -> bool {
 }
 
 fn write_receipt(path: &Path, document: &impl Serialize) -> Result<()> {
-    AtomicFile::create_private("receipt", path)?.write_json(document)
+    AtomicFile::create_private("receipt", path)?.write_json(&JsonDocument::new(document))
 }
 
 /// The receipt of a load that was refused before it began.
-#[derive(Serialize)]
-struct UnstartedLoad<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct UnstartedLoad<'a> {
     #[serde(flatten)]
     failure: Failure<'a>,
+    /// Always `rolled back`.
     outcome: Outcome,
+    /// Always 0.
     rows_loaded: u64,
 }
 
@@ -301,29 +305,38 @@ impl Drop for Receipt<'_> {
 }
 
 /// The receipt of a failed load: the error, and how far it got.
-#[derive(Serialize)]
-struct FailedLoad<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct FailedLoad<'a> {
     #[serde(flatten)]
     failure: Failure<'a>,
+    /// What became of the rows.
     outcome: Outcome,
+    /// How rows reached the server.
     mode: Mode,
+    /// The table, as `schema.name` or `name`.
     table: String,
+    /// The files, separated by commas.
     path: String,
+    /// Records that were read until then.
     rows_read: u64,
     /// Rows that are known to be committed; `None` before the load has ended.
     rows_loaded: Option<u64>,
     /// More than `rows_loaded` if the answer to a COMMIT was lost.
     rows_loaded_at_most: Option<u64>,
+    /// Records that were rejected until then.
     rows_rejected: u64,
+    /// Bytes of the files that were read until then.
     bytes_read: u64,
     /// Those whose commit was requested.
     transactions: Vec<RequestedTransaction>,
+    /// The server, and its settings that affect timings; `None` if it was not reached.
     server: Option<&'a ServerFacts>,
 }
 
 /// A transaction whose commit was requested in vain, or to an outcome that is not known.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RequestedTransaction {
+    /// Its ID, as `pg_current_xact_id()` returns it.
     id: String,
 }
 

@@ -7,6 +7,7 @@ mod generate;
 mod load;
 mod query;
 mod report;
+mod schema;
 mod server;
 
 mod interrupt;
@@ -112,7 +113,8 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
         Command::Report(flags) => report::run(context, flags),
         Command::Server(flags) => server::run(context, flags.action).await,
         Command::Completions { shell, install } => documentation::completions(context, *shell, *install),
-        Command::Man => documentation::man(),
+        Command::Man { directory } => documentation::man(directory.as_deref()),
+        Command::Schema { document } => schema::run(*document),
     }
 }
 
@@ -127,7 +129,8 @@ impl Command {
             Command::Report(_) => "report",
             Command::Server(_) => "server",
             Command::Completions { .. } => "completions",
-            Command::Man => "man",
+            Command::Man { .. } => "man",
+            Command::Schema { .. } => "schema",
         }
     }
 }

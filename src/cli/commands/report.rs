@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use postgres_etl::escape::escape_path;
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::{Error, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::args;
@@ -16,8 +17,8 @@ use crate::cli::page::{self, Document};
 use crate::cli::render::{self, Report};
 
 /// What was written.
-#[derive(Debug, Clone, Serialize)]
-struct PageReport {
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct PageReport {
     /// `report`.
     command: &'static str,
     /// The page; `None` if none was asked for.

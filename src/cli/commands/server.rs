@@ -2,6 +2,7 @@
 
 use postgres_etl::postgres::embedded::{self, Options};
 use postgres_etl::{Result, blocking};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::args::ServerAction;
@@ -10,13 +11,42 @@ use crate::cli::exit;
 use crate::cli::render::Report;
 
 /// What happened to it, or what it is doing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct ServerReport {
+    /// `server`.
+    command: &'static str,
+    /// What was asked for, and the answer.
+    #[serde(flatten)]
+    answer: ServerAnswer,
+}
+
+/// The answer to each action.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "lowercase")]
-pub(super) enum ServerReport {
-    Started { url: String, version: String, origin: embedded::Origin, log: String },
-    Stopped { was_running: bool },
+enum ServerAnswer {
+    /// `server start`
+    Started {
+        /// The connection URL.
+        url: String,
+        /// The server's version.
+        version: String,
+        /// What had to be done to get it running.
+        origin: embedded::Origin,
+        /// The server's log file.
+        log: String,
+    },
+    /// `server stop`
+    Stopped {
+        /// Whether it was running.
+        was_running: bool,
+    },
+    /// `server status`
     Status(embedded::Status),
-    Url { url: String },
+    /// `server url`
+    Url {
+        /// The connection URL.
+        url: String,
+    },
 }
 
 /// Run the command.
@@ -32,40 +62,41 @@ pub(super) async fn run(context: &Context<'_>, action: ServerAction) -> Result<u
             crate::cli::commands::say(line);
         }
     };
-    let report = blocking(move || {
+    let answer = blocking(move || {
         Ok(match action {
             ServerAction::Start => {
                 let server = embedded::start(&options, &mut say)?;
                 let log = embedded::status(&options)?.log.display().to_string();
-                ServerReport::Started {
+                ServerAnswer::Started {
                     url: server.url(),
                     version: server.version,
                     origin: server.origin,
                     log,
                 }
             }
-            ServerAction::Stop => ServerReport::Stopped {
+            ServerAction::Stop => ServerAnswer::Stopped {
                 was_running: embedded::stop(&options)? == embedded::StopOutcome::Stopped,
             },
-            ServerAction::Status => ServerReport::Status(embedded::status(&options)?),
-            ServerAction::Url => ServerReport::Url { url: embedded::start(&options, &mut say)?.url() },
+            ServerAction::Status => ServerAnswer::Status(embedded::status(&options)?),
+            ServerAction::Url => ServerAnswer::Url { url: embedded::start(&options, &mut say)?.url() },
         })
     })
     .await?;
+    let report = ServerReport { command: "server", answer };
     context.print(&report)?;
-    Ok(match report {
-        ServerReport::Status(embedded::Status { running: false, .. }) => exit::NOT_RUNNING,
+    Ok(match report.answer {
+        ServerAnswer::Status(embedded::Status { running: false, .. }) => exit::NOT_RUNNING,
         _ => 0,
     })
 }
 
 impl Report for ServerReport {
     fn text(&self) -> String {
-        match self {
-            ServerReport::Started { url, log, .. } => format!("running at {url}\n  log  {log}"),
-            ServerReport::Stopped { was_running: true } => "stopped".into(),
-            ServerReport::Stopped { was_running: false } => "it was not running".into(),
-            ServerReport::Status(status) => {
+        match &self.answer {
+            ServerAnswer::Started { url, log, .. } => format!("running at {url}\n  log  {log}"),
+            ServerAnswer::Stopped { was_running: true } => "stopped".into(),
+            ServerAnswer::Stopped { was_running: false } => "it was not running".into(),
+            ServerAnswer::Status(status) => {
                 let mut lines = vec![match &status.note {
                     _ if status.running => "running".to_owned(),
                     Some(note) => format!("not reached: {note}"),
@@ -81,7 +112,7 @@ impl Report for ServerReport {
                 line("log", Some(status.log.display().to_string()));
                 lines.join("\n")
             }
-            ServerReport::Url { url } => url.clone(),
+            ServerAnswer::Url { url } => url.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use postgres_etl::csv::Inputs;
+use postgres_etl::document::check_schema;
 use postgres_etl::escape::escape;
 use postgres_etl::query::{RunReport, SavedRun};
 use postgres_etl::{Error, ErrorKind, Result};
@@ -287,6 +288,7 @@ impl Document {
 impl Content {
     /// The document in `value`, or why it is none, to be read after the name of the file.
     fn recognise(value: Value) -> Result<Content, String> {
+        check_schema(&value)?;
         if value["samples"].is_object() && value["report"].is_object() {
             return saved_run(value).map(|run| Content::Query(Box::new(run)));
         }
@@ -343,6 +345,8 @@ mod tests {
     #[test]
     fn what_is_no_report_is_refused_with_a_reason() {
         assert_eq!(refusal(json!([])), "is not a report of postgres-etl");
+        let later = refusal(json!({"command": "load", "schema": 2, "postgres_etl": "9.1.0"}));
+        assert!(later.starts_with("was written by postgres-etl 9.1.0, with schema 2"), "{later}");
         assert_eq!(refusal(json!({"command": "check"})), "is a report of `check`, of which no page is made");
         let failed = json!({"command": "load", "error": {"message": "no such table"}});
         assert_eq!(refusal(failed), "is the report of a failure: no such table");

@@ -7,11 +7,13 @@ mod query;
 mod runs;
 pub(crate) mod units;
 
-pub(crate) use crate::cli::render::bench::markdown;
+use postgres_etl::document::JsonDocument;
 use postgres_etl::{Error, ErrorKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::exit;
+pub(crate) use crate::cli::render::bench::markdown;
 
 pub(crate) use load::ambiguous_dates;
 
@@ -22,12 +24,13 @@ pub(super) trait Report: Serialize {
 
     /// For a machine: one JSON document, without a final newline.
     fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a report has only string keys and finite numbers")
+        serde_json::to_string_pretty(&JsonDocument::new(self))
+            .expect("a report has only string keys and finite numbers")
     }
 }
 
 /// A failure as a JSON document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Failure<'a> {
     /// The command that failed.
     pub command: &'a str,
@@ -35,8 +38,8 @@ pub(super) struct Failure<'a> {
     pub error: FailureDetail<'a>,
 }
 
-/// The inside of a [`Failure`].
-#[derive(Debug, Serialize)]
+/// An error.
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct FailureDetail<'a> {
     /// The error's kind, in one word.
     pub kind: &'static str,

@@ -8,6 +8,7 @@ use crate::load::mapping::{ColumnMapping, ValueFormat};
 
 /// The dates of a load that another `DateStyle` would read differently.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AmbiguousDates {
     /// Their number.
     pub count: u64,
@@ -19,6 +20,7 @@ pub struct AmbiguousDates {
 
 /// A date, and two ways to read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AmbiguousDate {
     /// Name of the file.
     pub file: String,

@@ -18,6 +18,7 @@ pub(crate) struct Findings {
 
 /// Where the server took over parsing a column from this program, and the value that made it necessary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TextFallback {
     /// Index among the loaded columns, from 0.
     #[serde(skip)]
@@ -32,6 +33,7 @@ pub struct TextFallback {
 
 /// Fields with quotes inside that do not enclose a value.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FieldsWithStrayQuotes {
     /// Their number.
     pub count: u64,
@@ -41,6 +43,7 @@ pub struct FieldsWithStrayQuotes {
 
 /// The position of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FieldPlace {
     /// Name of the file.
     pub file: String,

@@ -10,6 +10,7 @@ use crate::error::Location;
 
 /// Why a record was rejected. The serialized fields are the keys of the rejects log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::struct_field_names, reason = "`reason` is the key in the log")]
 pub(crate) struct Reason {
     /// The column at fault, or the columns of a key, separated by commas; `None` if no column is at fault.
@@ -47,9 +48,11 @@ impl Reason {
 
 /// A record that was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Reject {
     /// Name of its file.
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub file: Arc<str>,
     /// The line on which it begins, from 1.
     pub first_line: u64,
@@ -63,6 +66,22 @@ pub(crate) struct Reject {
     /// Its bytes, including its line ending.
     #[serde(skip)]
     pub raw: Bytes,
+}
+
+/// The shape of a line in the log of rejected rows.
+#[cfg(feature = "schema")]
+#[derive(Debug)]
+pub struct RejectSchema;
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for RejectSchema {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Reject::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Reject::json_schema(generator)
+    }
 }
 
 fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -34,6 +34,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// A transaction that was committed.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommittedTransaction {
     /// Its ID, as `pg_current_xact_id()` returns it.
     pub id: String,
@@ -46,6 +47,7 @@ pub struct CommittedTransaction {
 
 /// How a commit is known to have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Confirmation {
     /// The server answered COMMIT.

@@ -58,6 +58,7 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(20);
 
 /// What [`start`] had to do to get a running [`Server`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// Nothing: the server was already running.
@@ -117,6 +118,7 @@ impl Server {
 
 /// What [`stop`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopOutcome {
     /// The server was running and has been stopped.
@@ -127,6 +129,7 @@ pub enum StopOutcome {
 
 /// The state of a server, as [`status`] finds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// Whether it accepts connections.
     pub running: bool,

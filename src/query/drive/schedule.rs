@@ -13,6 +13,7 @@ use crate::{Error, Result};
 
 /// How the arrivals of an open loop's queries are spread over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
     /// Independent of each other, like those of many users: the gaps are exponentially distributed.
@@ -80,11 +81,13 @@ pub(crate) struct Pacer {
 
 /// When a run ends: at the first limit reached, or only when it is interrupted if there is none.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// End after this number of queries; `None` for no limit.
     pub queries: Option<u64>,
-    /// End after this time; `None` for no limit. Serialized in seconds.
+    /// End after this time; `None` for no limit.
     #[serde(rename = "seconds", serialize_with = "as_seconds")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     pub duration: Option<Duration>,
 }
 

@@ -16,6 +16,7 @@ use crate::query::workload::template::Template;
 
 /// How statements are sent to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// Parsed once per connection, then bound and executed.

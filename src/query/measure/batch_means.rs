@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 /// A 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interval {
     /// The lower end.
     pub low: f64,
@@ -26,21 +27,25 @@ pub struct Interval {
 
 /// The results of a run, in slices of time of equal length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchMeans {
     /// The length of a slice in milliseconds; doubled whenever there are too many slices.
     #[serde(rename = "stretch_ms")]
     slice_ms: u64,
+    /// The slices, in the order of time.
     #[serde(rename = "stretches")]
     slices: Vec<TimeSlice>,
 }
 
 /// The results that arrived in one slice of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct TimeSlice {
     /// The number of results.
     count: u64,
     /// The sum of their latencies, in microseconds.
     sum: f64,
+    /// The histogram of their latencies.
     #[serde(rename = "spread")]
     histogram: CoarseHistogram,
 }
@@ -48,9 +53,11 @@ struct TimeSlice {
 /// A histogram of latencies with 32 buckets for each power of two of nanoseconds, so that the latencies of a bucket
 /// differ by 3 % at most. Latencies of less than a microsecond are in the first bucket.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct CoarseHistogram {
     /// The bucket of the first count; empty buckets before it and after the last count are not stored.
     first: u16,
+    /// The counts of the buckets, from the first on.
     counts: Vec<u32>,
 }
 

@@ -13,6 +13,7 @@ pub(crate) struct Latencies(Histogram<u64>);
 
 /// The mean and the percentiles of latencies, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LatencySummary {
     /// The mean.
     pub mean: f64,

@@ -65,6 +65,7 @@ const UNANSWERED: &str = "silent";
 
 /// The errors with one SQLSTATE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorCount {
     /// The number of errors.
     pub count: u64,

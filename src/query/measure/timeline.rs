@@ -10,6 +10,7 @@ use crate::query::measure::latency::{Latencies, LatencySummary};
 
 /// One second of a run; a query counts for the second in which its result arrived.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Second {
     /// The number of the second, from 0.
     pub second: u64,

@@ -12,6 +12,7 @@ use crate::query::verdict::statements::ServerStatement;
 
 /// What bounded a run, and what that follows from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// What bounded the run, in one word: `client`, `server`, `others`, `lock`, `lwlock`, `io`, `wal`,
     /// `roundtrip`, `rate`, `unknown`.
@@ -28,6 +29,7 @@ pub struct Verdict {
 
 /// What the backends of a run did, and who used the CPUs.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServerActivity {
     /// The backends of the run.
     pub backends: usize,

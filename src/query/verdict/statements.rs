@@ -9,6 +9,7 @@ use crate::query::verdict::timeout::soon;
 
 /// The statistics of one statement in `pg_stat_statements`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServerStatement {
     /// The text of the statement, as the server keeps it.
     pub query: String,

@@ -57,6 +57,7 @@ pub struct StepSpec {
 
 /// A single value, which TOML may spell as a string, a number or a boolean.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a string, a number or a boolean")]
 pub enum Scalar {
     /// `true` or `false`.
@@ -82,6 +83,7 @@ impl fmt::Display for Scalar {
 
 /// Where the values of one parameter come from.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(
     untagged,
     expecting = "a constant, or one of { uniform = [low, high] }, { gaussian = [low, high, spread] }, \
@@ -97,6 +99,7 @@ pub enum ArgSpec {
 
 /// The distribution of an argument's values. Bounds are inclusive.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Distribution {
     /// All values from low to high, equally likely; fractions if a bound is a fraction.
@@ -256,6 +259,7 @@ impl ArgSpec {
 
 /// A bound of a range.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "a number, \"rows\", \"rows(TABLE)\" or \"N * rows(TABLE)\"")]
 pub enum Bound {
     /// A whole number.
@@ -265,7 +269,7 @@ pub enum Bound {
     /// `"rows"`: the number of rows of the configured table.
     Rows(RowsKeyword),
     /// `"rows(TABLE)"` or `"N * rows(TABLE)"`: the number of rows of another table, or a multiple of it.
-    RowsOf(RowsOf),
+    RowsOf(#[cfg_attr(feature = "schema", schemars(with = "String"))] RowsOf),
 }
 
 /// A multiple of the number of rows of a table.
@@ -280,6 +284,7 @@ pub struct RowsOf {
 
 /// The keyword `rows`, for the number of rows of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RowsKeyword {
     /// `rows`

@@ -7,7 +7,7 @@ use crate::support::workplace::{ProgramOutput, Workplace};
 #[test]
 fn help_is_as_reviewed() {
     let workplace = Workplace::without_database();
-    for command in ["", "generate", "load", "query", "check", "bench", "report", "server"] {
+    for command in ["", "generate", "load", "query", "check", "bench", "report", "server", "man", "schema"] {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let name = if command.is_empty() { "postgres_etl" } else { command };
         insta::assert_snapshot!(name, workplace.succeed(&args).stdout);
@@ -23,6 +23,24 @@ fn completions_and_the_manual_page_are_printed() {
     let page = workplace.succeed(&["man"]).stdout;
     assert!(page.starts_with(".ie") && page.contains(".TH postgres-etl 1"), "{page:.300}");
     assert!(page.contains("autocommit"));
+    workplace.succeed(&["man", "--directory", "man"]);
+    for (page, mentions) in [
+        ("postgres-etl", "GeoNames"),
+        ("postgres-etl-load", "on\\-conflict"),
+        ("postgres-etl-server-stop", "stop"),
+    ] {
+        let text = workplace.read(&format!("man/{page}.1"));
+        assert!(text.contains(&format!(".TH {page} 1")) && text.contains(mentions), "{page}: {text:.300}");
+    }
+}
+
+#[test]
+fn the_version_names_the_source_of_the_places() {
+    let workplace = Workplace::without_database();
+    let version = concat!("postgres-etl ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(workplace.succeed(&["-V"]).stdout, version);
+    let long = workplace.succeed(&["--version"]).stdout;
+    assert!(long.starts_with(version) && long.contains("GeoNames") && long.contains("CC BY 4.0"), "{long}");
 }
 
 /// The words that bash completes the last of `words` to, with the script of the program.

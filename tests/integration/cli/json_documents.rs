@@ -2,7 +2,7 @@
 
 use crate::support::workplace::{ProgramOutput, Workplace};
 
-/// The documents that the README promises: every key, with the type of its value.
+/// The documents that `docs/json.md` promises: every key, with the type of its value.
 #[tokio::test]
 async fn json_documents_keep_their_shape() {
     let workplace = Workplace::new().await;

@@ -69,12 +69,12 @@ fn what_is_no_report_is_refused_and_no_file_is_replaced() {
     workplace.write("bench.json", BENCH);
     workplace.write("old.html", "old");
     workplace.write("failed.json", r#"{"command": "load", "error": {"message": "no such table"}}"#);
-    workplace.write("future.json", r#"{"command": "bench", "schema": 99}"#);
+    workplace.write("future.json", r#"{"command": "bench", "schema": 99, "postgres_etl": "9.1.0"}"#);
     for (file, reason) in [
         ("d.csv", "d.csv is not a JSON document"),
         ("absent.json", "failed to open absent.json"),
         ("failed.json", "failed.json is the report of a failure: no such table"),
-        ("future.json", "future.json is not a complete report of `bench`: missing field"),
+        ("future.json", "future.json was written by postgres-etl 9.1.0, with schema 99; version "),
     ] {
         let error = workplace.fail(&["report", "bench.json", file, "--html", "old.html"], 1);
         assert!(error.contains(reason), "{file}: {error}");

@@ -22,6 +22,7 @@ pub(crate) mod load;
 pub(crate) mod pgbouncer;
 pub(crate) mod proxy;
 pub(crate) mod query;
+pub(crate) mod schema;
 pub(crate) mod terminal;
 pub(crate) mod workplace;
 

@@ -110,7 +110,10 @@ impl Workplace {
 
     /// The content of the JSON file `name`.
     pub(crate) fn read_json(&self, name: &str) -> serde_json::Value {
-        serde_json::from_str(&self.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        let document =
+            serde_json::from_str(&self.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        super::schema::check(&document);
+        document
     }
 }
 
@@ -238,7 +241,10 @@ impl ProgramOutput {
 
     /// Standard output, which must be a JSON document.
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+        let document =
+            serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"));
+        super::schema::check(&document);
+        document
     }
 }
 
