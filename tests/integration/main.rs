@@ -5,6 +5,7 @@
 mod bench;
 mod cli;
 mod csv;
+mod documentation;
 mod encode;
 mod examples;
 mod load;
