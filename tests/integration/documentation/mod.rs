@@ -3,6 +3,7 @@
 mod console;
 mod generated;
 mod links;
+mod packaging;
 
 use std::fs;
 use std::path::{Path, PathBuf};
