@@ -12,6 +12,9 @@ use crate::csv::sniff::value::{ValueClass, classify};
 /// The number of records whose values are examined; of all others in the sample only the number of fields is.
 const EXAMINED_RECORDS: usize = 1000;
 
+/// The number of fields after which no further record is examined, which bounds the memory for wide files.
+const EXAMINED_FIELDS: usize = 50_000;
+
 /// The length of the record in which a sample may end, in bytes.
 const LONGEST_LAST_RECORD: u64 = 64 * 1024;
 
@@ -109,6 +112,8 @@ struct Splitter {
     rows: Vec<Vec<Cell>>,
     /// The sum over the fields of each examined record.
     plausible: Vec<f64>,
+    /// The number of fields in `rows`.
+    cells: usize,
     enclosed: usize,
     strays: usize,
     malformed: usize,
@@ -130,9 +135,10 @@ impl Splitter {
             };
             self.malformed += (0..record.len()).filter(is_malformed).count();
         }
-        if self.rows.len() == EXAMINED_RECORDS {
+        if self.rows.len() == EXAMINED_RECORDS || self.cells > EXAMINED_FIELDS {
             return;
         }
+        self.cells += record.len();
         let mut scratch = Vec::new();
         let cell = |index: usize| {
             let text = match record.field(index, &mut scratch) {
@@ -156,7 +162,7 @@ impl Splitter {
     }
 
     fn finish(self, dialect: Dialect, broken: Option<Error>) -> Reading {
-        let Splitter { counts, rows, plausible, enclosed, strays, malformed } = self;
+        let Splitter { counts, rows, plausible, enclosed, strays, malformed, .. } = self;
         let mut by_count = BTreeMap::<usize, usize>::new();
         for (count, _) in &counts {
             *by_count.entry(*count).or_default() += 1;

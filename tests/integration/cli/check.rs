@@ -108,7 +108,7 @@ async fn each_of_several_files_is_checked() {
     file       BAD  2.csv, line 2: 3 fields, where 2 were expected
                       help: put values that contain the delimiter in quotes: "Washington, D.C."
     file       BAD  3.csv, line 1: the header is id,note, but that of 1.csv is id,name
-                      help: files loaded together must have the same columns in the same order
+                      help: files loaded together must have the same columns, in any order; --union-by-name also loads those that only some of the files have
                     field 1 id -> id integer, binary
                     field 2 name -> name character varying(20), binary
                     default span, note: not in the file
