@@ -190,7 +190,7 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
         let has_strays = reading.strays > 0 || reading.broken.is_some();
         if detect.quote && has_strays && base.stray_quotes == StrayQuotes::Postgres {
             let kept = read(Dialect { stray_quotes: StrayQuotes::Keep, ..reading.dialect.clone() });
-            reading = if kept.strays > 0 && kept.agreeing >= reading.agreeing { kept } else { reading };
+            reading = if kept.strays > 0 && kept.score() >= reading.score() { kept } else { reading };
         }
         readings.extend(is_possible(&reading, detect).then_some((weight, reading)));
     }
@@ -337,7 +337,7 @@ fn is_possible(reading: &Reading, detect: Detect) -> bool {
 /// Whether `reading` need not be considered beside `other`, which differs only in its quotes or its comments.
 fn is_superseded(reading: &Reading, other: &Reading) -> bool {
     let (this, that) = (&reading.dialect, &other.dialect);
-    if this.delimiter != that.delimiter || other.agreeing < reading.agreeing {
+    if this.delimiter != that.delimiter || other.agreeing < reading.agreeing || other.broken.is_some() {
         return false;
     }
     let is_better = other.agreeing > reading.agreeing;

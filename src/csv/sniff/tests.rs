@@ -51,6 +51,10 @@ fn quotes_and_escapes_are_detected_by_what_they_enclose() {
         ("a,b\n\"say \\\"hi\\\", she said\",1\n\"z\",2\n", "--delimiter ',' --escape '\\'"),
         ("a,b\nit's,1\nrock 'n' roll,2\n", "--delimiter ','"),
         ("a,b\n\"multi\nline, text\",1\n\"more\nlines\",2\n", "--delimiter ','"),
+        (
+            "a,b,c\n\"x\", \"y, z\",1\n\"v\",\"w\",2\n\"v\",\"w\",2\n\"v\",\"w\",2\n\"v\",\"w\",2\n",
+            "--delimiter ','",
+        ),
         ("path,n\n\"C:\\dir\\\",1\n\"D:\\\",2\n", "--delimiter ','"),
         ("id,item\n1,12\" disk\n2,tape\n", "--delimiter ',' --quote none"),
         ("id,item\n1,12\" disk\n2,15\" disk\n3,x\n", "--delimiter ',' --quote none"),
@@ -147,6 +151,8 @@ fn what_is_given_is_not_detected() {
 fn comments_are_distinguished_from_a_header_that_begins_with_a_hash() {
     assert_eq!(flags("# made by hand\n# on Monday, late\nid,n\n1,2\n"), "--delimiter ',' --comment '#'");
     assert_eq!(flags("#id,n\n1,2\n3,4\n"), "--delimiter ','");
+    let quoted = "# it works\"\n# so does this, \"\"\na,n\nx,\"alpha, beta\"\ny,\"z\"\n";
+    assert_eq!(flags(quoted), "--delimiter ',' --comment '#'");
 }
 
 #[test]
