@@ -21,8 +21,8 @@
 //! - [`postgres`]: connection settings, TLS, the connection pool, and the embedded server.
 //! - [`dataset`]: generates CSV of synthetic people.
 //! - [`Error`] names what is wrong and the remedy; [`Progress`] counts what is done, and cancels it.
-//!   [`document`], [`sql`], [`statistics`], [`suggest`], [`output_file`] and [`blocking`] are small helpers shared with
-//!   the command line.
+//!   [`count`], [`document`], [`sql`], [`statistics`], [`suggest`], [`output_file`] and [`blocking`] are small helpers
+//!   shared with the command line.
 //!
 //! `load` and `query` are independent of each other. Both build on `catalog`, `csv` and `postgres`, and these on `encode`
 //! and the helpers.
@@ -56,6 +56,7 @@ compile_error!("postgres-etl builds on Linux and macOS only; on Windows, build i
 
 mod blocking;
 pub mod catalog;
+pub mod count;
 pub mod csv;
 pub mod dataset;
 pub mod document;

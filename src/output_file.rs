@@ -16,6 +16,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct AtomicFile {
     what: &'static str,
+    /// As it was asked for, perhaps through symbolic links.
+    name: PathBuf,
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
 }
@@ -52,6 +54,7 @@ impl AtomicFile {
 
     /// Start writing the file `path`. If it is new, it gets the permissions `mode`, less the umask.
     fn with_mode(what: &'static str, path: &Path, mode: u32) -> io::Result<Self> {
+        let name = path.to_owned();
         let path = destination(path)?;
         let file = temporary_beside(&path, mode).map_err(plain)?;
         if let Ok(replaced) = path.metadata() {
@@ -59,7 +62,7 @@ impl AtomicFile {
             let _ = fchown(file.as_file(), Some(replaced.uid()), Some(replaced.gid()));
             file.as_file().set_permissions(replaced.permissions())?;
         }
-        Ok(AtomicFile { what, path, file: BufWriter::new(file) })
+        Ok(AtomicFile { what, name, path, file: BufWriter::new(file) })
     }
 
     /// The final path of the file.
@@ -82,14 +85,14 @@ impl AtomicFile {
     /// # Errors
     /// [`ErrorKind::Output`] when the file cannot be written or renamed.
     pub fn finish(mut self) -> Result<()> {
-        let (what, path) = (self.what, self.path.clone());
+        let (what, name, path) = (self.what, self.name.clone(), self.path.clone());
         let finish = || {
             self.file.flush()?;
             self.file.get_ref().as_file().sync_all()?;
             self.persist()?;
             File::open(directory_of(&path))?.sync_all()
         };
-        finish().map_err(|error| failed(what, &path, error))
+        finish().map_err(|error| failed(what, &name, error))
     }
 
     /// As [`AtomicFile::finish`], but with a plain I/O error, and not durably.
@@ -104,7 +107,7 @@ impl AtomicFile {
 
     /// The error that reports a failed write to this file.
     pub fn failed(&self, error: io::Error) -> Error {
-        failed(self.what, &self.path, error)
+        failed(self.what, &self.name, error)
     }
 }
 

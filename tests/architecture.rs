@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("postgres", &[]),
     ("encode", &[]),
     ("blocking", &[]),
+    ("count", &[]),
     ("document", &[]),
     ("error", &[]),
     ("escape", &[]),
@@ -29,11 +30,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Small modules that know nothing of the others.
 const EVERYWHERE: &[&str] =
-    &["blocking", "document", "error", "escape", "output_file", "progress", "sql", "statistics", "suggest"];
+    &["blocking", "count", "document", "error", "escape", "output_file", "progress", "sql", "statistics", "suggest"];
 
 /// Crates that only the binary may use; `Cargo.toml` puts them behind the feature `cli`.
-const OF_THE_BINARY: &[&str] =
-    &["clap", "clap_complete", "clap_mangen", "indicatif", "toml", "tracing_subscriber"];
+const OF_THE_BINARY: &[&str] = &[
+    "anstream",
+    "anstyle",
+    "clap",
+    "clap_complete",
+    "clap_mangen",
+    "indicatif",
+    "toml",
+    "tracing_subscriber",
+];
 
 /// A module of the library: its path without `crate`, and its code without tests and comments.
 struct Module {

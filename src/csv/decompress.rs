@@ -108,6 +108,9 @@ enum Compression {
     Other(&'static str, &'static str),
 }
 
+/// The remedy for a file of tables that is not CSV.
+const CONVERT: &str = "convert it to CSV first, for example with DuckDB or pandas";
+
 impl Compression {
     fn detect(head: &[u8]) -> Option<Compression> {
         match head {
@@ -122,6 +125,34 @@ impl Compression {
                 "a Parquet file",
                 "convert it first, for example with DuckDB: COPY (FROM 'x.parquet') TO 'x.csv'",
             )),
+            [b'P', b'G', b'D', b'M', b'P', ..] => {
+                Some(Compression::Other("a dump of pg_dump", "restore it with pg_restore"))
+            }
+            [b'P', b'G', b'C', b'O', b'P', b'Y'] => Some(Compression::Other(
+                "a file of COPY in binary format",
+                "load it with psql: \\copy TABLE FROM FILE (FORMAT binary)",
+            )),
+            b"ARROW1" => Some(Compression::Other("an Arrow file", CONVERT)),
+            [b'O', b'b', b'j', 1, ..] => Some(Compression::Other("an Avro file", CONVERT)),
+            [b'O', b'R', b'C', 0x08..=0x0f, ..] => Some(Compression::Other("an ORC file", CONVERT)),
+            [b'S', b'Q', b'L', b'i', b't', b'e'] => Some(Compression::Other(
+                "an SQLite database",
+                "export its tables: sqlite3 -csv -header FILE 'SELECT * FROM t' | postgres-etl load -",
+            )),
+            [0xd0, 0xcf, 0x11, 0xe0, ..] => {
+                Some(Compression::Other("an Office file, perhaps an .xls workbook", "save the sheet as CSV"))
+            }
+            [b'%', b'P', b'D', b'F', ..] => {
+                Some(Compression::Other("a PDF document", "get the data in another form"))
+            }
+            b"<!DOCT" | b"<!doct" | b"<html>" | b"<html " | b"<HTML>" | b"<?xml " => {
+                Some(Compression::Other(
+                    "an HTML or XML document",
+                    "a download may have returned an error or a login page: look into it",
+                ))
+            }
+            [0x04, 0x22, 0x4d, 0x18, ..] => Some(Compression::Unsupported("LZ4")),
+            [0x1f, 0x9d, ..] => Some(Compression::Unsupported("compress(1)")),
             b"\xfd7zXZ\0" => Some(Compression::Unsupported("xz")),
             // The digit is the size of a block, and pi begins the first one.
             [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Some(Compression::Unsupported("bzip2")),
@@ -195,6 +226,24 @@ mod tests {
             "x is a ZIP archive, perhaps an .xlsx workbook, not CSV"
         );
         assert_eq!(read(b"PAR1\x15\x04").unwrap_err(), "x is a Parquet file, not CSV");
+        for (head, what) in [
+            (&b"PGDMP\x01"[..], "a dump of pg_dump"),
+            (b"PGCOPY\n\xff\r\n\0", "a file of COPY in binary format"),
+            (b"ARROW1\0\0", "an Arrow file"),
+            (b"Obj\x01\x04\x14", "an Avro file"),
+            (b"ORC\x0a\x03\0", "an ORC file"),
+            (b"SQLite format 3\0", "an SQLite database"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office file, perhaps an .xls workbook"),
+            (b"%PDF-1.7", "a PDF document"),
+            (b"<!DOCTYPE html>", "an HTML or XML document"),
+            (b"<?xml version", "an HTML or XML document"),
+        ] {
+            assert_eq!(read(head).unwrap_err(), format!("x is {what}, not CSV"));
+        }
+        for text in [&b"ORC,Obj\n"[..], b"ARROW\n", b"<a>,<b>\n", b"PG,1\n"] {
+            assert!(read(text).is_ok(), "{text:?}");
+        }
+        assert_eq!(read(b"\x1f\x9d\x90").unwrap_err(), "x is compress(1)-compressed, which is not supported");
         let bzip2 = b"BZh91AY&SY";
         assert_eq!(read(bzip2).unwrap_err(), "x is bzip2-compressed, which is not supported");
     }

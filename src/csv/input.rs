@@ -150,8 +150,13 @@ impl Inputs {
                 Some("-") => list.push(Input::Stdin),
                 // It is not quoted, because it may contain a password.
                 Some(text) if text.contains("://") && !name.exists() => {
-                    return Err(Error::usage("a file is expected, not a URL")
-                        .with_help("name the server with --database-url or DATABASE_URL"));
+                    let help = match text.split(':').next() {
+                        Some("postgres" | "postgresql") => {
+                            "name the server with --database-url or DATABASE_URL"
+                        }
+                        _ => "pipe it in: curl -fsSL URL | postgres-etl load -",
+                    };
+                    return Err(Error::usage("a file is expected, not a URL").with_help(help));
                 }
                 Some(pattern) if pattern.contains(['*', '?', '[']) && !name.exists() => {
                     list.extend(matches(pattern)?.into_iter().map(Input::File));

@@ -38,6 +38,8 @@ pub(super) struct ColumnMapping {
     pub columns: Vec<MappedColumn>,
     /// Number of fields in a record.
     pub fields: usize,
+    /// Whether the fields are the table's columns in order, because nothing names them.
+    pub is_positional: bool,
     /// Names in the header that `--ignore-extra` skipped.
     pub ignored: Vec<String>,
     /// The order in which the session reads the day, month and year of dates.
@@ -105,8 +107,10 @@ impl ColumnMapping {
         let names = field_names(header, naming, table);
         let mut problems = naming_problems(&names, header, file, naming);
         let header = header.filter(|_| naming.columns.is_none());
+        let is_positional = header.is_none() && naming.columns.is_none();
         let date_order = DateOrder::from_date_style(&table.session.date_style);
-        let mapping = ColumnMapping { fields: names.len(), date_order, ..ColumnMapping::default() };
+        let mapping =
+            ColumnMapping { fields: names.len(), is_positional, date_order, ..ColumnMapping::default() };
         let mut mapper = FieldMapper {
             names: &names,
             spellings: spellings(&names),
@@ -328,7 +332,8 @@ fn listed(names: &[String]) -> String {
 /// The remedy for a header of a single name that contains another delimiter.
 pub(super) fn other_delimiter(names: &[String]) -> Option<String> {
     let [name] = names else { return None };
-    let (_, flag) =
-        [(';', "';'"), ('\t', "tab"), ('|', "'|'")].into_iter().find(|(sign, _)| name.contains(*sign))?;
+    let (_, flag) = [(',', "','"), (';', "';'"), ('\t', "tab"), ('|', "'|'")]
+        .into_iter()
+        .find(|(sign, _)| name.contains(*sign))?;
     Some(format!("the fields seem to be separated by another character: --delimiter {flag}, or --sniff"))
 }

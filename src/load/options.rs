@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 use crate::catalog::{TableName, TableSpec};
+use crate::count::parse_count;
 use crate::csv::InputFormat;
 use crate::csv::input::InputReader;
 use crate::{Error, Result};
@@ -81,10 +82,10 @@ impl FromStr for Connections {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(number) => Ok(Connections::Exactly(number)),
-            Err(_) if text == "auto" => Ok(Connections::Auto),
-            Err(_) => Err("expected a number, or auto".into()),
+        match parse_count(text).map(usize::try_from) {
+            Ok(Ok(number)) => Ok(Connections::Exactly(number)),
+            _ if text == "auto" => Ok(Connections::Auto),
+            _ => Err("expected a number, or auto".into()),
         }
     }
 }
@@ -184,7 +185,7 @@ impl FromStr for RejectLimit {
                 let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
                 (0.0..=100.0).contains(&percent).then_some(RejectLimit::Percent(percent)).ok_or_else(wrong)
             }
-            None => text.parse().map(RejectLimit::Rows).map_err(|_| wrong()),
+            None => parse_count(text).map(RejectLimit::Rows).map_err(|_| wrong()),
         }
     }
 }

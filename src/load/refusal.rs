@@ -1,8 +1,9 @@
 //! The server's refusals of rows: errors with a remedy, and which of them are about rows at all.
 
-use tokio_postgres::error::Severity;
+use tokio_postgres::error::{DbError, Severity};
 
 use crate::Error;
+use crate::catalog::{Column, Table};
 
 /// The error for a refusal by the server, with a remedy where the server sent no hint.
 pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error {
@@ -29,6 +30,47 @@ fn with_remedy(refusal: Error) -> Error {
             .with_help("correct the row, or change the constraint it violates; --max-rejects sets such rows aside"),
         _ => refusal,
     }
+}
+
+/// The column of `table` whose value the server refused with `db`, or the few that it may be; `None` if the error is not
+/// about the value of a column, or does not tell.
+///
+/// The errors of a COPY name the column. Those of an INSERT name its type at most.
+pub(crate) fn refused_column(db: &DbError, table: &Table) -> Option<String> {
+    const FEW: usize = 3;
+    if db.column().is_some() || db.constraint().is_some() {
+        return None;
+    }
+    let names = || table.columns.iter().map(|column| column.name.as_str());
+    let context = db.where_().unwrap_or_default();
+    let copied = context.lines().find_map(|line| line.split_once(&format!("COPY {},", table.name.table)));
+    if let Some((_, place)) = copied {
+        // "COPY t, line 7, column age: "x"", in any language.
+        let place = place.split(": ").next().unwrap_or_default();
+        let ends = |name: &&str| place.strip_suffix(name).is_some_and(|rest| rest.ends_with(' '));
+        if let Some(name) = names().filter(ends).max_by_key(|name| name.len()) {
+            return Some(name.to_owned());
+        }
+    }
+    let type_name = refused_type(db.message(), db.detail().unwrap_or_default())?;
+    let is_of_type = |column: &&Column| {
+        let bare = column.type_name.split('(').next().unwrap_or_default();
+        column.type_name == type_name || bare == type_name
+    };
+    let columns = table.columns.iter().filter(is_of_type).map(|column| column.name.as_str());
+    let columns: Vec<&str> = columns.collect();
+    (1..=FEW).contains(&columns.len()).then(|| columns.join(" or "))
+}
+
+/// The type that an error names whose value is not of that type.
+fn refused_type(message: &str, detail: &str) -> Option<String> {
+    if let Some(limits) = detail.strip_prefix("A field with precision ") {
+        let (precision, rest) = limits.split_once(", scale ")?;
+        let scale = rest.split(' ').next()?;
+        return Some(format!("numeric({precision},{scale})"));
+    }
+    let (_, after) = message.split_once(" type ").or_else(|| message.split_once(" enum "))?;
+    Some(after.split(':').next()?.trim().to_owned())
 }
 
 /// What a refusal by the server is about.
@@ -68,6 +110,28 @@ impl RefusalScope {
             "08" | "25" | "40" | "53" | "57" | "58" | "F0" => RefusalScope::Session,
             "0A" | "42" | "55" | "XX" => RefusalScope::RowIfOthersPass,
             _ => RefusalScope::Row,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_is_read_out_of_the_servers_messages() {
+        for (message, detail, expected) in [
+            ("value too long for type character varying(3)", "", Some("character varying(3)")),
+            ("invalid input syntax for type ltree: \"a b\"", "", Some("ltree")),
+            ("invalid input value for enum mood: \"x\"", "", Some("mood")),
+            (
+                "numeric field overflow",
+                "A field with precision 4, scale 2 must round to an absolute value less than 10^2.",
+                Some("numeric(4,2)"),
+            ),
+            ("division by zero", "", None),
+        ] {
+            assert_eq!(refused_type(message, detail).as_deref(), expected, "{message}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Error;
+use crate::count::parse_count;
 use crate::postgres::server::ServerFacts;
 use crate::query::report::TableReport;
 
@@ -148,8 +149,10 @@ impl FromStr for Axis {
             "rate" => Setting::Rate,
             _ => return Err(expected()),
         };
-        let values: Option<Vec<usize>> =
-            values.split(',').map(|value| value.parse().ok().filter(|value| *value > 0)).collect();
+        let values: Option<Vec<usize>> = values
+            .split(',')
+            .map(|value| usize::try_from(parse_count(value).ok()?).ok().filter(|value| *value > 0))
+            .collect();
         Ok(Axis { setting, values: values.ok_or_else(expected)? })
     }
 }
@@ -168,7 +171,8 @@ impl FromStr for Ramp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let numbers: Option<Vec<f64>> = text.split(':').map(|number| number.parse().ok()).collect();
+        let number = |text: &str| text.parse().ok().or_else(|| Some(parse_count(text).ok()? as f64));
+        let numbers: Option<Vec<f64>> = text.split(':').map(number).collect();
         match numbers.as_deref() {
             Some(&[from, to, step])
                 if RATES.contains(&from)

@@ -385,33 +385,46 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<File> {
 
 /// "config.toml, line 3: unknown key `batchsize`" with the nearest valid key as the remedy.
 fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
-    let unknown = unknown_key(error.message());
+    let unknown = unknown_name(error.message());
     let place = match error.span() {
         Some(span) => {
             let start = span.start.min(text.len());
             // Inside a workload the span is that of the whole table.
-            let key = unknown.as_ref().and_then(|(key, _)| text[start..].find(key)).unwrap_or(0);
-            let line = text[..start + key].matches('\n').count() + 1;
+            let name = unknown.as_ref().and_then(|unknown| text[start..].find(unknown.name)).unwrap_or(0);
+            let line = text[..start + name].matches('\n').count() + 1;
             format!("{}, line {line}", path.display())
         }
         None => path.display().to_string(),
     };
-    let Some((unknown, valid)) = unknown else {
+    let Some(Unknown { what, name, valid }) = unknown else {
         return Error::config(format!("{place}: {}", error.message().replace('\n', "; ")))
             .with_help("the config.toml that comes with postgres-etl shows every key with its type");
     };
-    let error = Error::config(format!("{place}: unknown key `{unknown}`"));
+    let error = Error::config(format!("{place}: unknown {what} `{name}`"));
     let list = valid.join(", ");
-    match nearest(unknown, valid.iter().copied()) {
+    match nearest(name, valid.iter().copied()) {
         Some(near) => error.with_help(format!("did you mean `{near}`? Valid here: {list}")),
         None => error.with_help(format!("valid here: {list}")),
     }
 }
 
-/// The key and the valid ones, out of serde's "unknown field `a`, expected one of `b`, `c`".
-fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
-    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
-    Some((quoted.next()?, quoted.collect()))
+/// A name that is not one of those that are valid.
+struct Unknown<'a> {
+    what: &'static str,
+    name: &'a str,
+    valid: Vec<&'a str>,
+}
+
+/// The name and the valid ones, out of serde's "unknown field `a`, expected one of `b`, `c`".
+fn unknown_name(message: &str) -> Option<Unknown<'_>> {
+    let kinds = [("unknown field ", "key"), ("unknown variant ", "value")];
+    let (rest, what) = kinds.iter().find_map(|(start, what)| Some((message.strip_prefix(start)?, *what)))?;
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    let name = quoted.next()?;
+    let valid: Vec<&str> = quoted.collect();
+    // A distribution is the key of a table of its own.
+    let what = if valid.contains(&"uniform") { "distribution" } else { what };
+    Some(Unknown { what, name, valid })
 }
 
 #[cfg(test)]
@@ -483,10 +496,29 @@ mod tests {
         let (message, _) = error("[load]\nbatch_size = \"many\"\n");
         assert!(message.starts_with("config.toml, line 2: invalid type: string \"many\""), "{message}");
         let (message, _) = error("[load]\nmode = \"fast\"\n");
-        assert!(message.starts_with("config.toml, line 2: unknown variant `fast`, expected one of `rows`"));
+        assert_eq!(message, "config.toml, line 2: unknown value `fast`");
         let (message, _) =
             error("[query.mine]\nsql = \"SELECT $1\"\nargs = [{ uniform = [1, \"lines\"] }]\n");
         assert!(message.starts_with("config.toml, line 3: "), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_argument_is_told_what_is_wrong_with_it() {
+        let wrong = |args: &str| error(&format!("[query.mine]\nsql = \"SELECT $1\"\nargs = [{args}]\n"));
+        let (message, help) = wrong("{ unifrm = [1, 2] }");
+        assert_eq!(message, "config.toml, line 3: unknown distribution `unifrm`");
+        assert!(help.starts_with("did you mean `uniform`? Valid here: uniform, gaussian, "), "{help}");
+        for (args, expected) in [
+            ("{ uniform = [1] }", "invalid length 1, expected an array of length 2"),
+            ("{ gaussian = 7 }", "invalid type: integer `7`, expected"),
+            (
+                "[1, 2]",
+                "invalid type: sequence, expected a constant, or a distribution such as { uniform = [1, 100] }",
+            ),
+        ] {
+            let (message, _) = wrong(args);
+            assert!(message.starts_with(&format!("config.toml, line 3: {expected}")), "{message}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
 use crate::load::date_order::depends_on_order;
-use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat};
+use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, other_delimiter};
 use crate::load::options::{DateStyle, InputOptions, Mode};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -393,7 +393,8 @@ impl RecordRules<'_> {
         let RecordRules { mapping, plan, .. } = self;
         let is_padded = plan.pad && record.len() < mapping.fields && !record.is_empty();
         if (record.len() != mapping.fields && !is_padded) || record.misfit().is_some() {
-            return Some(wrong_field_count(record, record.misfit().unwrap_or(mapping.fields)));
+            let expected = record.misfit().unwrap_or(mapping.fields);
+            return Some(wrong_field_count(record, expected, mapping.is_positional));
         }
         if record.is_empty() && plan.blank_lines == BlankLines::Error {
             let help = "remove the line, or choose --blank-lines row or skip".into();
@@ -470,23 +471,29 @@ fn wrong_bytes(record: Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reaso
     .with_value(value)
 }
 
-fn wrong_field_count(record: Record<'_>, expected: usize) -> Reason {
-    let (found, fields) = (record.len(), if record.len() == 1 { "field" } else { "fields" });
+/// Why a record without the `expected` number of fields is refused; `is_positional` as in [`ColumnMapping`].
+fn wrong_field_count(record: Record<'_>, expected: usize, is_positional: bool) -> Reason {
+    let found = record.len();
+    let fields = if found == 1 { "field" } else { "fields" };
+    let raw = String::from_utf8_lossy(record.raw());
     let (reason, help) = if record.is_empty() {
         (
             format!("the line is empty, where {expected} fields were expected"),
-            "remove the line, or skip all blank lines with --blank-lines skip",
-        )
-    } else if found > expected {
-        (
-            format!("{found} {fields}, where {expected} were expected"),
-            "put values that contain the delimiter in quotes: \"Washington, D.C.\"",
+            "remove the line, or skip all blank lines with --blank-lines skip".to_owned(),
         )
     } else {
-        (
-            format!("{found} {fields}, where {expected} were expected"),
-            "write every field, and leave a field empty for NULL, or let --pad add what is missing at the end",
-        )
+        let help = match other_delimiter(&[raw.into_owned()]).filter(|_| found == 1) {
+            Some(delimiter) => delimiter,
+            None if is_positional => {
+                "without a header, the fields are the table's columns in order: name those of the file with --columns"
+                    .to_owned()
+            }
+            None if found > expected => {
+                "put values that contain the delimiter in quotes: \"Washington, D.C.\"".to_owned()
+            }
+            None => "write every field, and leave a field empty for NULL, or let --pad add what is missing at the end".to_owned(),
+        };
+        (format!("{found} {fields}, where {expected} were expected"), help)
     };
-    Reason { help: help.into(), ..Reason::new(reason) }
+    Reason { help, ..Reason::new(reason) }
 }

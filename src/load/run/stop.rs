@@ -7,7 +7,7 @@ use crate::catalog::Table;
 use crate::error::ErrorKind;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::options::Mode;
-use crate::load::refusal::{RefusalScope, refusal_error};
+use crate::load::refusal::{RefusalScope, refusal_error, refused_column};
 use crate::load::reject::orphans::Orphans;
 use crate::load::settings::LoadSettings;
 use crate::load::write::outcome::WriteFailure;
@@ -96,7 +96,12 @@ pub(crate) fn explain(
             let lines = lines.unwrap_or_else(|| settings.input.describe());
             let verb = if settings.input.mode == Mode::Copy { "copy" } else { "insert" };
             let location = rows.and_then(|(first, _)| feed.location(first));
+            let column = error.as_db_error().and_then(|db| refused_column(db, table));
             let refusal = refusal_error(&format!("{verb} {lines} into {}", table.name), error);
+            let refusal = match column {
+                Some(column) => refusal.and(&format!("in column {column}")),
+                None => refusal,
+            };
             match location {
                 Some(location) => refusal.at(location),
                 None => refusal,

@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::suggest::nearest;
 
@@ -82,19 +84,56 @@ impl fmt::Display for Scalar {
 }
 
 /// Where the values of one parameter come from.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(
-    untagged,
-    expecting = "a constant, or one of { uniform = [low, high] }, { gaussian = [low, high, spread] }, \
-                 { exponential = [low, high, rate] }, { zipfian = [low, high, exponent] }, { sequence = [low, high] }, \
-                 { choice = [values] }, { column = \"table.column\" }, { csv = [\"file\", \"column\"] }, { drawn = \"name\" }"
-)]
+#[serde(untagged)]
 pub enum ArgSpec {
     /// Drawn anew for every query.
     Distribution(Distribution),
     /// The same value for every query.
     Constant(Scalar),
+}
+
+/// By hand, so that errors are about the distribution that was meant: serde tries the variants of an untagged enum in turn,
+/// and can only say that none fits.
+impl<'de> Deserialize<'de> for ArgSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Argument;
+
+        impl<'de> Visitor<'de> for Argument {
+            type Value = ArgSpec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a constant, or a distribution such as { uniform = [1, 100] }")
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<ArgSpec, E> {
+                Ok(ArgSpec::Constant(Scalar::Boolean(value)))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<ArgSpec, E> {
+                Ok(ArgSpec::Constant(Scalar::Integer(value)))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<ArgSpec, E> {
+                let value = i64::try_from(value).map_err(|_| E::custom(format!("{value} is too large")))?;
+                self.visit_i64(value)
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<ArgSpec, E> {
+                Ok(ArgSpec::Constant(Scalar::Real(value)))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<ArgSpec, E> {
+                Ok(ArgSpec::constant(value))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ArgSpec, A::Error> {
+                Distribution::deserialize(MapAccessDeserializer::new(map)).map(ArgSpec::Distribution)
+            }
+        }
+        deserializer.deserialize_any(Argument)
+    }
 }
 
 /// The distribution of an argument's values. Bounds are inclusive.
