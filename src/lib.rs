@@ -74,4 +74,4 @@ pub mod suggest;
 
 pub use crate::blocking::blocking;
 pub use crate::error::{Error, ErrorKind, Location, Result};
-pub use crate::progress::Progress;
+pub use crate::progress::{CurrentPhase, Phase, Progress, Total};

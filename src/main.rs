@@ -2,21 +2,21 @@
 
 mod cli;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::Parser;
-use cli::args::{Cli, Command};
+use cli::args::{self, Command};
 use cli::commands;
+use cli::terminal::{log, messages};
 use tokio::runtime;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    messages::choose_color(args::color(arguments));
+    let cli = match args::parse() {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(commands::misused(&error)),
+        Err(error) => return ExitCode::from(commands::misused(error)),
     };
-    start_log(cli.global.quiet, cli.global.verbose);
+    log::start(cli.global.verbose);
     match runtime_for(&cli.command).enable_all().build() {
         Ok(runtime) => {
             let exit_code = runtime.block_on(commands::run(&cli));
@@ -38,20 +38,4 @@ fn runtime_for(command: &Command) -> runtime::Builder {
         Command::Load(_) => runtime::Builder::new_current_thread(),
         _ => runtime::Builder::new_multi_thread(),
     }
-}
-
-/// Log to standard error; what the driver logs at debug level holds statements with their parameters.
-fn start_log(quiet: bool, verbose: u8) {
-    let level = match (quiet, verbose) {
-        (true, _) => "error",
-        // The pool warns of every lost connection, which the command reports anyway.
-        (false, 0) => "warn,deadpool.postgres=error",
-        (false, 1) => "postgres_etl=debug,info",
-        (false, _) => "postgres_etl=trace,debug,tokio_postgres=info",
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -15,12 +16,89 @@ type Note = Box<dyn Fn(&str) + Send + Sync>;
 #[derive(Default)]
 pub struct Progress {
     note: Option<Note>,
+    phase: Mutex<Option<CurrentPhase>>,
     rows: AtomicU64,
     bytes: AtomicU64,
     rejected: AtomicU64,
     commits: Commits,
     cancelled: AtomicBool,
     cancellation: Notify,
+}
+
+/// A part of the work, as a display names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Writing made-up people.
+    Generating,
+    /// Writing the accounts of pgbench's tables.
+    CreatingAccounts,
+    /// Opening the files, detecting their dialect, and copying an input that can be read only once.
+    Opening,
+    /// Reaching the server, or starting it.
+    Connecting,
+    /// Reading the files to find the types that fit their values.
+    InferringTypes,
+    /// Finding, creating or emptying the table, which may wait for a lock.
+    PreparingTable,
+    /// Reading the rows, and sending them.
+    Reading,
+    /// As [`Phase::Reading`], once more, because a row is wrong that the server did not identify.
+    ReadingAgain,
+    /// Building an index, of those that were dropped for the load.
+    BuildingIndex {
+        /// Which of them, from 1.
+        number: usize,
+        /// Their number.
+        of: usize,
+    },
+    /// Checking deferred constraints.
+    CheckingConstraints,
+    /// Waiting for the answer to COMMIT.
+    Committing,
+    /// Updating the planner's statistics.
+    Analyzing,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Generating => "generating",
+            Phase::CreatingAccounts => "creating accounts",
+            Phase::Opening => "opening the input",
+            Phase::Connecting => "reaching the server",
+            Phase::InferringTypes => "inferring types",
+            Phase::PreparingTable => "preparing the table",
+            Phase::Reading => "reading",
+            Phase::ReadingAgain => "reading again, row by row",
+            Phase::BuildingIndex { number, of } => return write!(f, "building index {number} of {of}"),
+            Phase::CheckingConstraints => "checking constraints",
+            Phase::Committing => "committing",
+            Phase::Analyzing => "analyzing",
+        })
+    }
+}
+
+/// What a phase counts towards, where that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// [`Progress::rows`] at the end of the phase.
+    Rows(u64),
+    /// [`Progress::bytes`] at the end of the phase.
+    Bytes(u64),
+}
+
+/// The phase that the work is in.
+#[derive(Debug, Clone)]
+pub struct CurrentPhase {
+    /// Which one.
+    pub phase: Phase,
+    /// When it began.
+    pub since: Instant,
+    /// What it counts towards; `None` if that is unknown, or if the phase counts nothing.
+    pub total: Option<Total>,
+    /// What the server says of it, such as `scanning table, 45 %`; `None` if it was not asked.
+    pub detail: Option<String>,
 }
 
 /// Rows by what is known about the commit of their transactions.
@@ -72,6 +150,27 @@ impl Progress {
         if let Some(note) = &self.note {
             note(line);
         }
+    }
+
+    /// Record that the work enters `phase`, which counts towards `total` where that is known.
+    pub fn begin(&self, phase: Phase, total: Option<Total>) {
+        *self.lock_phase() = Some(CurrentPhase { phase, since: Instant::now(), total, detail: None });
+    }
+
+    /// Record what the server says of the current phase.
+    pub(crate) fn set_detail(&self, detail: String) {
+        if let Some(current) = &mut *self.lock_phase() {
+            current.detail = Some(detail);
+        }
+    }
+
+    /// The phase that the work is in; `None` before the first.
+    pub fn phase(&self) -> Option<CurrentPhase> {
+        self.lock_phase().clone()
+    }
+
+    fn lock_phase(&self) -> MutexGuard<'_, Option<CurrentPhase>> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Count `rows` rows (or queries) and `bytes` bytes as done.

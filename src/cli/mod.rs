@@ -8,4 +8,4 @@ mod exit;
 mod metrics_file;
 mod page;
 mod render;
-mod terminal;
+pub(crate) mod terminal;

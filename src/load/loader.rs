@@ -19,7 +19,7 @@ use crate::load::table::analyze::analyze;
 use crate::load::table::create::{NewTable, infer};
 use crate::postgres::options::check_pool;
 use crate::postgres::server::{Database, SessionPool};
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress, Total};
 use crate::{Error, Result};
 
 /// Loads CSV into a table.
@@ -69,6 +69,7 @@ impl CommittedLoad {
                 progress.cancelled().await;
                 tokio::time::sleep(ANALYZE_PATIENCE).await;
             };
+            progress.begin(Phase::Analyzing, None);
             let analyzed = async {
                 if progress.is_cancelled() {
                     return Err(Error::interrupted());
@@ -123,6 +124,7 @@ impl Loader {
         let is_read_twice = settings.create.is_some();
         let inputs = blocking(move || if is_read_twice { inputs.spooled() } else { Ok(inputs) }).await?;
         let files = blocking(|| Files::open(inputs, format)).await?;
+        log_input(&files);
         Ok(OpenLoad { settings, files })
     }
 
@@ -161,8 +163,8 @@ impl OpenLoad<'_> {
     ///
     /// # Errors
     /// When the files cannot be read, or neither a header nor the options name their columns.
-    pub async fn create_statement(&self) -> Result<String> {
-        Ok(format!("{};", self.new_table().await?.ddl))
+    pub async fn create_statement(&self, progress: &Arc<Progress>) -> Result<String> {
+        Ok(format!("{};", self.new_table(progress).await?.ddl))
     }
 
     /// Read and encode the files as [`Mode::Null`] does, without a server.
@@ -171,6 +173,7 @@ impl OpenLoad<'_> {
     /// When a column of the described table has a type that only a server knows, and at the first record that cannot
     /// be loaded into the table.
     pub async fn encode(self, progress: &Arc<Progress>) -> Result<LoadReport> {
+        progress.begin(Phase::Reading, self.size().map(Total::Bytes));
         encode_only::encode(self.settings, self.files, progress).await
     }
 
@@ -191,6 +194,7 @@ impl OpenLoad<'_> {
     /// As [`Loader::run`].
     pub async fn commit(self, database: &Database, progress: &Arc<Progress>) -> Result<CommittedLoad> {
         check_pool(self.settings.connections_needed(), database.pool_size())?;
+        progress.begin(Phase::PreparingTable, None);
         let connections = database.session_pool(self.settings.session())?;
         let this = self.settle_header(&connections, progress).await?;
         let OpenLoad { settings, .. } = &this;
@@ -203,10 +207,15 @@ impl OpenLoad<'_> {
             && parallel_copy::is_faster(&settings, &connections, this.files.inputs()).await?
         {
             settings.connections = 2;
+            tracing::info!("two connections, because the table has rows and the files are large");
         }
         let loaded = load_and_commit(&settings, this.files, new_table.as_ref(), &connections, progress).await;
         let report = loaded.map_err(|error| {
             let error = connections.messages().explain(error);
+            let error = match error.is_about_ended_session() {
+                true => error.and(&format!("the server is {}", database.describe())),
+                false => error,
+            };
             let is_untouched = !settings.autocommit && progress.committed() + progress.uncertain() == 0;
             if is_untouched && error.is_about_ended_session() {
                 error.and_help("nothing was loaded")
@@ -248,19 +257,26 @@ impl OpenLoad<'_> {
     }
 
     /// The table inferred from the files.
-    async fn new_table(&self) -> Result<NewTable> {
+    async fn new_table(&self, progress: &Arc<Progress>) -> Result<NewTable> {
         let (inputs, format) = (self.files.inputs().clone(), self.files.format().clone());
         let columns = self.settings.input.naming.columns.clone();
         let infer_rows = self.settings.create.and_then(|create| create.infer_rows);
-        let inference = blocking(move || infer(&inputs, &format, columns.as_deref(), infer_rows)).await?;
-        Ok(NewTable::new(self.settings.input.table.name.clone(), inference))
+        // How much of the files the first records are is not known.
+        let total = self.size().filter(|_| infer_rows.is_none()).map(Total::Bytes);
+        progress.begin(Phase::InferringTypes, total);
+        let counted = Arc::clone(progress);
+        let inference =
+            blocking(move || infer(&inputs, &format, columns.as_deref(), infer_rows, &counted)).await;
+        // What was only looked at is not loaded yet.
+        progress.restart();
+        Ok(NewTable::new(self.settings.input.table.name.clone(), inference?))
     }
 
     /// The table to create before the load; `None` if none has to be created.
     async fn new_table_if_needed(
         &self,
         connections: &SessionPool,
-        progress: &Progress,
+        progress: &Arc<Progress>,
     ) -> Result<Option<NewTable>> {
         let Some(create) = self.settings.create else { return Ok(None) };
         let name: &TableName = &self.settings.input.table.name;
@@ -269,7 +285,7 @@ impl OpenLoad<'_> {
             progress.note(&format!("{name} already exists; appending (--create ignored)"));
             return Ok(None);
         }
-        let mut new_table = self.new_table().await?;
+        let mut new_table = self.new_table(progress).await?;
         new_table.replaces = exists;
         progress.note(&format!("{};", new_table.ddl));
         // Where rejects are allowed, such a value may be one to reject instead.
@@ -278,6 +294,16 @@ impl OpenLoad<'_> {
         }
         Ok(Some(new_table))
     }
+}
+
+/// Log what is read, and how.
+fn log_input(files: &Files) {
+    let names: Vec<String> = files.inputs().iter().map(ToString::to_string).collect();
+    let (dialect, encoding) = (&files.format().dialect, files.encoding().name());
+    let (delimiter, quote) = (dialect.delimiter.escape_ascii(), dialect.quote.escape_ascii());
+    tracing::info!("input {}: delimiter {delimiter}, quote {quote}, {encoding}", names.join(", "));
+    let header = files.header().map_or(0, |header| header.names.len());
+    tracing::info!("names in its header: {header}");
 }
 
 /// Load everything and commit. If a row is wrong but the server did not say which, load again with checks at every
@@ -299,6 +325,7 @@ async fn load_and_commit(
         Stopped::RetryRowByRow(error, mode) if inputs.can_be_read_again() => (error, mode),
         stopped => return Err(stopped.into_error()),
     };
+    tracing::info!("loading again in mode {mode} with checks at every row, because: {error}");
     let mut settings = settings.clone();
     settings.input.mode = mode;
     let mut orphans = None;
@@ -331,9 +358,11 @@ async fn load_once(
     progress: &Arc<Progress>,
 ) -> Result<LoadReport, Stopped> {
     let inputs = files.inputs().clone();
+    progress.begin(Phase::PreparingTable, None);
     let client = connections.get().await?;
     connections.check_mode(settings.input.mode == Mode::Copy)?;
     let server = connections.server_facts(&client).await?;
+    tracing::info!("PostgreSQL {} at {}", server.version, server.url());
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started, orphans };
     let RunResult { prepared, totals, mut phases, transactions, is_atomic } = if settings.autocommit {
@@ -349,5 +378,6 @@ async fn load_once(
     let report = report::build(settings, &inputs, &prepared, totals, (seconds, phases), Some(server));
     // A table that replaces another has a temporary name while it is loaded.
     let name = new_table.map_or(&prepared.table.name, |new_table| &new_table.name);
-    Ok(LoadReport { table: name.to_string(), transactions, atomic: is_atomic, ..report })
+    let replaced = new_table.is_some_and(|new_table| new_table.replaces);
+    Ok(LoadReport { table: name.to_string(), transactions, atomic: is_atomic, replaced, ..report })
 }

@@ -78,6 +78,8 @@ pub struct LoadReport {
     pub truncated: bool,
     /// Whether the table was created.
     pub created: bool,
+    /// Whether the created table replaced another.
+    pub replaced: bool,
     /// Whether it is a view, whose INSTEAD OF trigger decides what is stored; `rows_loaded` counts the rows given to it,
     /// in modes `rows` and `batch` without those for which it returned NULL.
     pub into_view: bool,
@@ -224,6 +226,7 @@ pub(crate) fn build(
         dry_run: settings.dry_run,
         truncated: *truncate,
         created: *created,
+        replaced: false,
         into_view: table.is_view,
         indexes_deferred: indexes.deferred.clone(),
         indexes_kept_because: indexes.kept_because.clone(),

@@ -22,7 +22,8 @@ use crate::query::drive::sender::{Protocol, QuerySender};
 use crate::query::drive::shards::Shards;
 use crate::query::drive::worker;
 use crate::query::explain::{SlowPlan, SlowestIteration, explain};
-use crate::query::measure::timeline::{RunMonitor, Timeline};
+use crate::query::measure::timeline::Timeline;
+use crate::query::monitor::RunMonitor;
 use crate::query::options::{MeterOptions, MeterSettings};
 use crate::query::report::{RunReport, TableReport};
 use crate::query::runs_report::RunsReport;
@@ -129,6 +130,7 @@ impl Meter {
         }
         let (mut report, run) = meter.measure(&RunShape::from_settings(settings)).await?;
         if settings.explain && !report.interrupted && report.ended_by.is_none() {
+            monitor.begin_step("explaining the slowest queries");
             // An interruption here costs the plans, not the report.
             report.plans = tokio::select! {
                 plans = meter.slowest_plans(&run) => Some(plans),
@@ -253,9 +255,12 @@ impl<'a> OpenMeter<'a> {
         monitor: &'a RunMonitor,
         progress: &'a Arc<Progress>,
     ) -> Result<OpenMeter<'a>> {
+        monitor.begin_step("connecting");
         let client = pool.get().await?;
         let server = pool.server_facts(&client).await?;
+        tracing::info!("PostgreSQL {} at {}", server.version, server.url());
         let table = if settings.workloads.iter().any(|workload| workload.needs(&settings.table.name)) {
+            monitor.begin_step(format!("counting the rows of {}", settings.table.name));
             Some(count_rows(&client, &settings.table.name).await?)
         } else {
             None
@@ -263,6 +268,7 @@ impl<'a> OpenMeter<'a> {
         let rows = table.as_ref().map_or(0, |table| table.rows);
         let mut arguments = Vec::new();
         for workload in &settings.workloads {
+            monitor.begin_step(format!("preparing {}", workload.name));
             // First of all, because a wrong statement is the error to report.
             let prepared = settings.limits.in_time(workload.prepare(&client)).await?;
             let resolving = async {
@@ -290,6 +296,9 @@ impl<'a> OpenMeter<'a> {
             connections: Vec::new(),
             shards: Shards::start()?,
         };
+        if settings.compares_results() {
+            monitor.begin_step("running every query once, to know its result");
+        }
         meter.expected = meter.expect().await?;
         Ok(meter)
     }
@@ -338,6 +347,14 @@ impl<'a> OpenMeter<'a> {
     pub(super) async fn measure(&mut self, shape: &RunShape) -> Result<(RunReport, RunResult)> {
         let settings = self.settings;
         let sender = Arc::new(self.sender(shape.depth));
+        let RunShape { connections, depth, rate } = *shape;
+        let loop_kind = rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} queries/s"));
+        let sync_every = settings.sync_every;
+        tracing::info!(
+            "{connections} connections, {depth} in flight on each, {loop_kind}, up to {sync_every} per Sync, {:?}",
+            settings.protocol
+        );
+        self.monitor.begin_step(format!("opening the connections, {}", shape.connections));
         let mut connections = self.connect(shape.connections).await?;
         let pids = Pids::new(connections.iter().map(|connection| connection.pid).collect());
         if !settings.warm_up.is_zero() {

@@ -18,6 +18,7 @@ mod drive;
 mod explain;
 mod measure;
 mod meter;
+mod monitor;
 mod options;
 mod pgbench_tables;
 mod rate_search;
@@ -39,8 +40,9 @@ pub use crate::query::explain::{PlanCounts, SlowPlan};
 pub use crate::query::measure::batch_means::{BatchMeans, Interval};
 pub use crate::query::measure::latency::LatencySummary;
 pub use crate::query::measure::run_stats::ErrorCount;
-pub use crate::query::measure::timeline::{RunInProgress, RunMonitor, Second, Timeline};
+pub use crate::query::measure::timeline::{Second, Timeline};
 pub use crate::query::meter::{Meter, MeterOutcome};
+pub use crate::query::monitor::{MeasuredPoint, RunInProgress, RunMonitor, StepInProgress};
 pub use crate::query::options::MeterOptions;
 pub use crate::query::pgbench_tables::{NewTable, PgbenchTables, TablesReport};
 pub use crate::query::report::{

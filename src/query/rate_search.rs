@@ -20,7 +20,7 @@ pub(super) struct RateSearch {
 const PRECISION: f64 = 0.03;
 
 /// The largest number of runs.
-const MOST_STEPS: u32 = 16;
+pub(super) const MOST_STEPS: u32 = 16;
 
 impl RateSearch {
     /// Begin at half of `capacity` queries per second, and try no rate below `lowest`.

@@ -1,9 +1,11 @@
 //! The runs of a search: a map of settings, a ramp of rates, or the highest rate that holds a bound.
 
 use std::cmp::Ordering;
+use std::time::Instant;
 
 use crate::query::meter::{OpenMeter, RunShape};
-use crate::query::rate_search::RateSearch;
+use crate::query::monitor::MeasuredPoint;
+use crate::query::rate_search::{MOST_STEPS, RateSearch};
 use crate::query::search::{Axis, Search, SearchPoint, SearchReport, Setting};
 use crate::{Error, Result};
 
@@ -50,40 +52,69 @@ impl OpenMeter<'_> {
         search: &Search,
         base: RunShape,
     ) -> Result<()> {
-        match search {
-            Search::Sweep(axes) => {
-                for shape in combinations(base, axes) {
-                    report.points.push(self.point(&shape).await?);
-                }
-            }
-            Search::Ramp(ramp) => {
-                for rate in ramp.rates() {
-                    report.points.push(self.point(&RunShape { rate: Some(rate), ..base }).await?);
-                }
-            }
-            Search::FindMax(bound) => {
-                let bound_us = bound.as_secs_f64() * 1e6;
-                let capacity = self.point(&RunShape { rate: None, ..base }).await?;
-                // At a lower rate a run would have fewer than two queries.
-                let lowest = self.settings.limits.duration.map_or(1.0, |step| 2.0 / step.as_secs_f64());
-                let mut search = RateSearch::new(capacity.queries_per_second, lowest.clamp(0.001, 1.0));
-                report.points.push(capacity);
-                while let Some(rate) = search.next() {
-                    let mut point = self.point(&RunShape { rate: Some(rate), ..base }).await?;
-                    let in_bound = point.p99_us.is_some_and(|p99| p99 <= bound_us);
-                    let held = in_bound && point.kept == Some(true) && point.errors == 0;
-                    point.held = Some(held);
-                    report.points.push(point);
-                    search.record(rate, held);
-                    report.highest_rate = search.highest();
-                }
-            }
+        let at = |rate: f64| RunShape { rate: Some(rate), ..base };
+        let bound = match search {
+            Search::Sweep(axes) => return self.each(report, combinations(base, axes)).await,
+            Search::Ramp(ramp) => return self.each(report, ramp.rates().map(at).collect()).await,
+            Search::FindMax(bound) => bound,
+        };
+        let bound_us = bound.as_secs_f64() * 1e6;
+        let series =
+            Series { started: Instant::now(), at_most: 1 + MOST_STEPS as usize, may_end_earlier: true };
+        let capacity = self.point(&series, &RunShape { rate: None, ..base }, report, None).await?;
+        // At a lower rate a run would have fewer than two queries.
+        let lowest = self.settings.limits.duration.map_or(1.0, |step| 2.0 / step.as_secs_f64());
+        let mut search = RateSearch::new(capacity, lowest.clamp(0.001, 1.0));
+        while let Some(rate) = search.next() {
+            self.point(&series, &at(rate), report, Some(bound_us)).await?;
+            let held = report.points.last().and_then(|point| point.held) == Some(true);
+            search.record(rate, held);
+            report.highest_rate = search.highest();
         }
         Ok(())
     }
 
+    /// Make a run of each of `shapes`, and add it to `report`.
+    async fn each(&mut self, report: &mut SearchReport, shapes: Vec<RunShape>) -> Result<()> {
+        let series = Series { started: Instant::now(), at_most: shapes.len(), may_end_earlier: false };
+        for shape in shapes {
+            self.point(&series, &shape, report, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Make one run of `shape`, add it to `report`, and show it; return its rate. With a bound, whether the run held it is
+    /// recorded, too.
+    async fn point(
+        &mut self,
+        series: &Series,
+        shape: &RunShape,
+        report: &mut SearchReport,
+        bound_us: Option<f64>,
+    ) -> Result<f64> {
+        let number = report.points.len() + 1;
+        let of = if series.may_end_earlier { "at most " } else { "" };
+        self.label = format!(", run {number} of {of}{}", series.at_most);
+        let mut point = self.measure_point(shape).await?;
+        point.held = bound_us.map(|bound_us| {
+            let in_bound = point.p99_us.is_some_and(|p99| p99 <= bound_us);
+            in_bound && point.kept == Some(true) && point.errors == 0
+        });
+        let per_run = series.started.elapsed() / u32::try_from(number).unwrap_or(u32::MAX);
+        self.monitor.pass_on(&MeasuredPoint {
+            point: &point,
+            number,
+            at_most: series.at_most,
+            may_end_earlier: series.may_end_earlier,
+            left: per_run * u32::try_from(series.at_most.saturating_sub(number)).unwrap_or(u32::MAX),
+        });
+        let rate = point.queries_per_second;
+        report.points.push(point);
+        Ok(rate)
+    }
+
     /// Measure one run of `shape`.
-    async fn point(&mut self, shape: &RunShape) -> Result<SearchPoint> {
+    async fn measure_point(&mut self, shape: &RunShape) -> Result<SearchPoint> {
         let (report, _) = self.measure(shape).await?;
         if report.interrupted {
             return Err(Error::interrupted());
@@ -108,6 +139,15 @@ impl OpenMeter<'_> {
             bound: report.bound.by,
         })
     }
+}
+
+/// The runs of a search.
+struct Series {
+    started: Instant,
+    /// Their number, at most.
+    at_most: usize,
+    /// Whether there may be fewer.
+    may_end_earlier: bool,
 }
 
 /// Every combination of the settings of `axes`; those of the last axis change fastest.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::query::parse_time;
+use crate::cli::args::numbers::{count, parse_time};
 
 /// Compare this program with others at loading and querying
 ///
@@ -30,10 +30,10 @@ pub(crate) struct Bench {
     #[arg(long)]
     pub quick: bool,
     /// Sizes of the file to load [default: 10000; with --full 1000,100000,1000000]
-    #[arg(long, value_name = "ROWS,…", value_delimiter = ',')]
+    #[arg(long, value_name = "ROWS,…", value_delimiter = ',', value_parser = count::<u64>)]
     pub rows: Vec<u64>,
     /// Measured runs of each contender, after a warm-up [default: 3; with --full 7]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub runs: Option<usize>,
     /// Names of the contenders that take part, as --list gives them
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]

@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 use postgres_etl::csv::{BlankLines, StrayQuotes};
 use postgres_etl::load::{Connections, DateStyle, OnConflict, RejectLimit};
 
+use crate::cli::args::Connect;
+use crate::cli::args::numbers::count;
+
 /// Load CSV files into a table
 ///
 /// Everything runs in one transaction, unless --autocommit or several connections are used: after an error the table is
@@ -44,11 +47,11 @@ pub(crate) struct Load {
     #[arg(long)]
     pub no_analyze: bool,
     /// Rows per INSERT in mode batch [default: 1000]
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = count::<usize>)]
     pub batch_size: Option<usize>,
     /// Statements in flight on each connection: one per row in mode rows, one per batch (at most 4) in mode batch
     /// [default: 256; 1 with --autocommit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub pipeline_depth: Option<usize>,
     /// What to do with a row whose key is already in the table: skip it, or update the table's row; the key is the
     /// primary key unless columns are named, as in update:id,day
@@ -78,7 +81,7 @@ pub(crate) struct Load {
     #[arg(long, help_heading = "Columns and tables")]
     pub create: bool,
     /// With --create: infer the types from the first N records only [default: all]
-    #[arg(long, value_name = "N", help_heading = "Columns and tables")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Columns and tables")]
     pub infer_rows: Option<u64>,
     /// With --create: replace an existing table; its indexes and privileges are dropped with it
     #[arg(long, requires = "create", conflicts_with_all = ["append", "truncate"], help_heading = "Columns and tables")]
@@ -87,7 +90,7 @@ pub(crate) struct Load {
     #[arg(long, help_heading = "Columns and tables")]
     pub ddl_only: bool,
     /// INSERTs that share a Sync message, in mode rows without --autocommit; 1 for one Sync per INSERT [default: 256]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub sync_every: Option<usize>,
     /// Commit every row separately (mode rows); after an error the committed rows stay
     #[arg(long)]
@@ -96,6 +99,9 @@ pub(crate) struct Load {
     /// own transaction, and all commit at the end; auto uses two where that is faster [default: 1]
     #[arg(long, value_name = "N|auto")]
     pub connections: Option<Connections>,
+    /// The server, part by part.
+    #[command(flatten)]
+    pub connect: Connect,
     // Last, because its help heading would extend to the flags after it.
     /// How the files are written.
     #[command(flatten)]
@@ -115,6 +121,9 @@ pub(crate) struct Check {
     /// The files, and the table they are for.
     #[command(flatten)]
     pub input: Input,
+    /// The server, part by part.
+    #[command(flatten)]
+    pub connect: Connect,
     /// How the files are written.
     #[command(flatten)]
     pub format: Format,
@@ -205,7 +214,7 @@ pub(crate) struct Format {
     #[arg(long)]
     pub sniff: bool,
     /// Reject longer records (usually an unclosed quote) [default: 67108864, 64 MiB]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = count::<usize>)]
     pub max_record_bytes: Option<usize>,
 }
 

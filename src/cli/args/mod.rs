@@ -1,16 +1,21 @@
 //! The command line as it is typed; what it means together with the other sources is settled in `config`.
 
 mod bench;
+mod connect;
 mod load;
+mod numbers;
 mod query;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::Bench;
+pub(crate) use connect::Connect;
 pub(crate) use load::{Check, Format, Header, Input, Load};
 pub(crate) use query::Query;
+
+use numbers::count;
 
 /// Load CSV into PostgreSQL exactly, and measure honestly how fast a PostgreSQL server answers.
 #[derive(Debug, Parser)]
@@ -67,12 +72,58 @@ pub(crate) struct Global {
     /// Print the result as one JSON document on standard output
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print nothing but the result and errors
+    /// Print nothing if all goes well, unless it is JSON; warnings, errors, and the report of what did not go well, are
+    /// printed all the same
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Log more details; -vv logs even more
+    /// Say what is done and why; -vv prints the SQL, too
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// When to use colour: auto (on a terminal, unless `NO_COLOR` is set), always or never [default: auto]
+    // What it says is known before the rest is parsed: see `color`.
+    #[arg(long, global = true, value_name = "WHEN", hide_possible_values = true)]
+    pub color: Option<Color>,
+}
+
+/// When to use colour. Descriptions here would double the length of every help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The value of `--color` among `arguments`, which may not be valid otherwise: the complaint about that has to be in the
+/// wanted colours.
+pub(crate) fn color(arguments: impl Iterator<Item = String>) -> Color {
+    let mut arguments = arguments.skip(1).take_while(|argument| argument != "--");
+    let mut color = Color::Auto;
+    while let Some(argument) = arguments.next() {
+        let value = match argument.strip_prefix("--color") {
+            Some("") => arguments.next(),
+            Some(joined) => joined.strip_prefix('=').map(str::to_owned),
+            None => None,
+        };
+        color = value.and_then(|value| Color::from_str(&value, false).ok()).unwrap_or(color);
+    }
+    color
+}
+
+/// The command line with everything that can be typed.
+pub(crate) fn command() -> clap::Command {
+    let with_short = |command: clap::Command| command.mut_arg("dbname", |dbname| dbname.short('d'));
+    // In query, -d is --pipeline-depth.
+    Cli::command().mut_subcommand("load", with_short).mut_subcommand("check", with_short)
+}
+
+/// Parse the arguments of this process.
+///
+/// # Errors
+/// When they are not valid, and when help or the version is asked for.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// [`postgres_etl::postgres::Prepare`] on the command line. Descriptions here would double the length of every help.
@@ -170,7 +221,7 @@ Examples:
   postgres-etl generate -n 5 -o -                five of them on standard output")]
 pub(crate) struct Generate {
     /// Number of people [default: 100000]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count::<u64>)]
     pub rows: Option<u64>,
     /// Seed of the random numbers [default: 1]
     #[arg(long, value_name = "N")]

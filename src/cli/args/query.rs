@@ -4,7 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use postgres_etl::count::parse_count;
 use postgres_etl::query::{self, ArgSpec, Axis, RATES, Ramp, Threshold};
+
+use crate::cli::args::Connect;
+use crate::cli::args::numbers::{count, parse_time};
 
 /// Measure how many queries per second the server answers, and how long each takes
 ///
@@ -51,23 +55,26 @@ hold together.")]
 pub(crate) struct Query {
     /// Workloads to run, each defined by [query.NAME] in config.toml, or tpcb, tpcb-simple or select-only; several are
     /// mixed by weight [default: older-than]
-    #[arg(value_name = "NAME", conflicts_with = "sql")]
+    #[arg(value_name = "NAME", conflicts_with = "statement")]
     pub names: Vec<String>,
     /// Run this statement instead
-    #[arg(long, value_name = "SQL", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SQL", group = "statement", allow_hyphen_values = true)]
     pub sql: Option<String>,
-    /// Argument of --sql, one for each of $1, $2 …: a constant, uniform:LOW:HIGH, gaussian:LOW:HIGH:SPREAD,
+    /// Run the statement in this file instead
+    #[arg(short, long, value_name = "FILE", group = "statement")]
+    pub file: Option<PathBuf>,
+    /// Argument of --sql or --file, one for each of $1, $2 …: a constant, uniform:LOW:HIGH, gaussian:LOW:HIGH:SPREAD,
     /// exponential:LOW:HIGH:RATE, zipfian:LOW:HIGH:EXPONENT, sequence:LOW:HIGH, choice:A,B, column:TABLE.COLUMN,
     /// csv:FILE:COLUMN, or text:CONSTANT; HIGH may be `rows`, the number of rows in the configured table, or
     /// `rows(TABLE)`
-    #[arg(long = "arg", value_name = "ARG", requires = "sql", allow_hyphen_values = true)]
+    #[arg(long = "arg", value_name = "ARG", requires = "statement", allow_hyphen_values = true)]
     pub args: Vec<ArgSpec>,
     /// Number of queries, or of transactions for workloads with a transaction [default: 100000]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = count::<u64>)]
     pub queries: Option<u64>,
-    /// How long to run: 500ms, 30s, 5m; with -n, whichever ends first. Afterwards, it waits for
+    /// How long to run: 500ms, 30s, 5m, or a number of seconds; with -n, whichever ends first. Afterwards, it waits for
     /// outstanding results for the same time, but at least 10 s and at most 60 s
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(short = 'T', long, value_name = "TIME", value_parser = parse_time)]
     pub duration: Option<Duration>,
     /// How long to run before measuring
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
@@ -77,21 +84,21 @@ pub(crate) struct Query {
     pub seed: Option<u64>,
 
     /// Number of connections [default: 20]
-    #[arg(short, long, value_name = "N", help_heading = "Load")]
+    #[arg(short, long, value_name = "N", value_parser = count::<usize>, help_heading = "Load")]
     pub connections: Option<usize>,
     /// Queries, or transactions, in flight on each connection [default: 8; 1 in an open loop]
-    #[arg(short = 'd', long, value_name = "N", help_heading = "Load")]
+    #[arg(short = 'd', long, value_name = "N", value_parser = count::<usize>, help_heading = "Load")]
     pub pipeline_depth: Option<usize>,
     /// Number of queries that share a Sync, and so one read-only transaction; 1 gives each query its own transaction and
     /// allows writes [default: 256 if all statements only read; otherwise, or with --explain or another --protocol, 1]
-    #[arg(long, value_name = "N", help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Load")]
     pub sync_every: Option<usize>,
     /// How statements are sent to the server [default: prepared]
-    #[arg(long, help_heading = "Load")]
+    #[arg(short = 'M', long, help_heading = "Load")]
     pub protocol: Option<Protocol>,
     /// Open loop: send RATE queries per second over all connections, whether or not earlier ones were answered; response
     /// times are measured from when each query was due
-    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = "Load")]
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = parse_rate, help_heading = "Load")]
     pub rate: Option<f64>,
     /// How the queries of an open loop are spread over time [default: poisson]
     #[arg(long, help_heading = "Load")]
@@ -102,23 +109,23 @@ pub(crate) struct Query {
     #[arg(long, conflicts_with_all = ["expect_rows", "expect_value"], help_heading = "Answers and errors")]
     pub verify: bool,
     /// Fail unless every result has exactly N rows
-    #[arg(long, value_name = "N", requires = "sql", help_heading = "Answers and errors")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>, requires = "statement", help_heading = "Answers and errors")]
     pub expect_rows: Option<u64>,
     /// Fail unless the first value of every result is VALUE
     #[arg(
         long,
         value_name = "VALUE",
-        requires = "sql",
+        requires = "statement",
         allow_hyphen_values = true,
         help_heading = "Answers and errors"
     )]
     pub expect_value: Option<String>,
     /// Retry a query or transaction up to N times after a serialization failure or a deadlock; its latency counts from
     /// the first attempt [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Answers and errors")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Answers and errors")]
     pub retries: Option<u64>,
     /// Stop once more than N queries have failed; up to N failures are accepted [default: never stop, but accept none]
-    #[arg(long, value_name = "N", help_heading = "Answers and errors")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Answers and errors")]
     pub max_errors: Option<u64>,
 
     /// Report each connection separately, too
@@ -157,7 +164,7 @@ pub(crate) struct Query {
     pub p99: Option<Duration>,
 
     /// Make N runs, one after another, each on new connections [default: 1; 10 pairs with --against or --against-sql]
-    #[arg(long, value_name = "N", help_heading = "Comparing runs")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>, help_heading = "Comparing runs")]
     pub runs: Option<usize>,
     /// Save the run, or all of --runs, to this file
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
@@ -196,6 +203,10 @@ pub(crate) struct Query {
     /// Replace tables of these names that are not pgbench's, too
     #[arg(long, requires = "init", help_heading = "Creating pgbench's tables")]
     pub replace: bool,
+
+    /// The server, part by part.
+    #[command(flatten)]
+    pub connect: Connect,
 }
 
 /// What --init creates.
@@ -205,22 +216,11 @@ pub(crate) enum Init {
     Tpcb,
 }
 
-/// The longest run.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// A time with its unit.
-pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if !time.is_zero() && time <= LONGEST => Ok(time),
-        Ok(_) => Err("expected a time above 0 and at most a year".into()),
-        Err(error) => Err(format!("{error}; write 500ms, 30s or 5m")),
-    }
-}
-
 /// Parse a rate in queries per second.
 fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if RATES.contains(&rate) => Ok(rate),
+    let count = || parse_count(text).ok().map(|count| count as f64);
+    match text.parse().ok().or_else(count) {
+        Some(rate) if RATES.contains(&rate) => Ok(rate),
         _ => Err("expected queries per second, from 0.001 to 100000000".into()),
     }
 }
@@ -231,6 +231,7 @@ pub(crate) enum Protocol {
     /// parsed once on each connection, then bound and executed
     Prepared,
     /// parsed, bound and executed every time, with parameters
+    #[value(alias = "extended")]
     Unnamed,
     /// sent as text, with the arguments written into it
     Simple,

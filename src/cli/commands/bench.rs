@@ -1,11 +1,10 @@
 //! `bench`: this program and others, compared.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use postgres_etl::document::JsonDocument;
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::postgres::conninfo;
@@ -17,9 +16,8 @@ use crate::cli::bench::{Bench, BenchOptions, install_peers, list};
 use crate::cli::commands::Context;
 use crate::cli::exit;
 use crate::cli::page::{Document, PageFile};
-
-/// The time between two lines where standard error is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+use crate::cli::terminal::screen::Drawing;
+use crate::cli::terminal::{Display, LINE_EVERY};
 
 /// Run the command.
 ///
@@ -46,7 +44,10 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
         return Ok(exit::DONE);
     }
     let report = compare(context, &options).await?;
-    context.print(&report)?;
+    let failed =
+        report.sections.iter().flat_map(|section| &section.results).any(|result| result.failed.is_some());
+    let is_good = !failed && !report.lost_server && report.ended_by.is_none();
+    context.print(&report, is_good)?;
     if let Some(save) = save {
         save.write_json(&JsonDocument::new(&report))?;
     }
@@ -59,8 +60,6 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
     if report.ended_by.as_deref() == Some("interrupted") {
         return Ok(exit::INTERRUPTED);
     }
-    let failed =
-        report.sections.iter().flat_map(|section| &section.results).any(|result| result.failed.is_some());
     Ok(if failed || report.lost_server { exit::FAILED } else { exit::DONE })
 }
 
@@ -88,44 +87,35 @@ async fn compare(context: &Context<'_>, options: &BenchOptions) -> Result<BenchR
     let progress = Arc::new(context.progress());
     context.interrupt.cancels(&progress, None);
     let bench = Bench::prepare(options, &database, url, &progress).await?;
-    let line = RunLine::new(context.flags.quiet);
+    let line = RunLine::new(context.display());
     let report = bench.run(|text| line.show(text)).await;
-    line.clear();
+    drop(line);
     database.close().await?;
     report
 }
 
 /// The line that says what runs: redrawn on a terminal, and printed now and then elsewhere.
 struct RunLine {
-    bar: Option<ProgressBar>,
+    drawing: Option<Drawing>,
     printed: Option<Mutex<Instant>>,
 }
 
 impl RunLine {
-    fn new(quiet: bool) -> RunLine {
-        let draws = !quiet && std::io::stderr().is_terminal();
-        let bar = draws.then(|| {
-            let style = ProgressStyle::with_template("{wide_msg}").expect("the template is a constant");
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
-        });
-        RunLine { bar, printed: (!quiet && !draws).then(|| Mutex::new(Instant::now())) }
+    fn new(display: Display) -> RunLine {
+        RunLine {
+            drawing: (display == Display::Drawn).then(Drawing::begin),
+            printed: (display == Display::Lines).then(|| Mutex::new(Instant::now())),
+        }
     }
 
     fn show(&self, text: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(text.to_owned());
-            bar.tick();
+        if let Some(drawing) = &self.drawing {
+            drawing.pen().draw(text);
         }
         let Some(Ok(mut printed)) = self.printed.as_ref().map(Mutex::lock) else { return };
         if printed.elapsed() >= LINE_EVERY {
             *printed = Instant::now();
             super::say(text);
-        }
-    }
-
-    fn clear(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
         }
     }
 }

@@ -7,10 +7,10 @@ use postgres_etl::load::check::{
 };
 use postgres_etl::load::{ColumnLoaded, InputOptions, Mode};
 use postgres_etl::postgres::{Database, ServerFacts};
-use postgres_etl::query::Workload;
 use postgres_etl::{Error, Result, blocking};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio_postgres::Client;
 
 use crate::cli::args;
 use crate::cli::commands::Context;
@@ -89,7 +89,7 @@ pub(super) async fn run(context: &Context<'_>, flags: &args::Check) -> Result<u8
     let closed = database.close().await;
     let report = report?;
     closed?;
-    context.print(&report)?;
+    context.print(&report, report.ok)?;
     Ok(u8::from(!report.ok))
 }
 
@@ -111,17 +111,7 @@ async fn check(
         Ok(()) => Table::find(&**client, &settings.table.name).await,
         Err(error) => Err(error),
     };
-    let mut queries = Vec::new();
-    for (name, workload) in context.config.workloads() {
-        let prepared = match workload {
-            Ok(workload) => workload.prepare(&client).await.map(|_| workload),
-            Err(error) => Err(error),
-        };
-        let statements = |workload: Workload| {
-            workload.statements.into_iter().map(|text| text.sql).collect::<Vec<_>>().join("; ")
-        };
-        queries.push(CheckedItem::new(name.to_owned(), prepared.map(statements)));
-    }
+    let queries = checked_queries(context, &client).await?;
     let name = settings.table.name.to_string();
     let (table, found) = match found {
         Ok(Some(table)) => (describe(&table, settings.mode), Some(table)),
@@ -141,6 +131,29 @@ async fn check(
     let items_are_fine = [&table].into_iter().chain(&queries).all(|item| item.problem.is_none());
     let ok = items_are_fine && file.problems.is_empty();
     Ok(CheckReport { command: "check", ok, address: database.describe(), server, table, file, queries })
+}
+
+/// Every configured workload, prepared, or why it cannot be. Those that need the configured table are not, as long as
+/// there is no such table.
+async fn checked_queries(context: &Context<'_>, client: &Client) -> Result<Vec<CheckedItem>> {
+    let table = context.config.table_name()?;
+    // A table that cannot be looked up is reported where it is the one to load into.
+    let is_missing = matches!(Table::find(client, &table).await, Ok(None));
+    let mut queries = Vec::new();
+    for (name, workload) in context.config.workloads() {
+        let prepared = match workload {
+            Ok(workload) if is_missing && workload.needs(&table) => {
+                Ok(format!("not checked, because {table} does not exist yet"))
+            }
+            Ok(workload) => workload
+                .prepare(client)
+                .await
+                .map(|_| workload.statements.into_iter().map(|text| text.sql).collect::<Vec<_>>().join("; ")),
+            Err(error) => Err(error),
+        };
+        queries.push(CheckedItem::new(name.to_owned(), prepared));
+    }
+    Ok(queries)
 }
 
 /// The columns and their types, or why nothing can be loaded into them.
@@ -222,6 +235,10 @@ impl From<&Error> for Problem {
 }
 
 impl Report for CheckReport {
+    fn value_column(&self) -> usize {
+        INDENT.len()
+    }
+
     fn text(&self) -> String {
         let mut lines = vec![format!("server     ok   {}", units::server(&self.server))];
         lines.extend(checked_item("table", &self.table));

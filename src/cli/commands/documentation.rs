@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 use postgres_etl::{Error, ErrorKind, Result};
 
-use crate::cli::args::Cli;
+use crate::cli::args;
 use crate::cli::commands::{Context, print};
 use crate::cli::exit;
 
@@ -41,7 +40,7 @@ pub(super) fn completions(context: &Context<'_>, shell: Shell, install: bool) ->
 /// The completion script for `shell`.
 fn script(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    clap_complete::generate(shell, &mut args::command(), NAME, &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     // clap_complete takes the second part of the name for a subcommand in one of two places (clap issue 6421), after
     // which nothing is completed.
@@ -80,7 +79,7 @@ pub(super) fn man(directory: Option<&Path>) -> Result<u8> {
         return Ok(exit::DONE);
     }
     let mut page = Vec::new();
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = args::command().disable_help_subcommand(true);
     command.build();
     let render = |command: &clap::Command, page: &mut Vec<u8>| {
         clap_mangen::Man::new(command.clone())

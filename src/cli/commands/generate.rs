@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use postgres_etl::{Error, ErrorKind, Progress, Result, blocking, dataset};
+use postgres_etl::{Error, ErrorKind, Phase, Progress, Result, Total, blocking, dataset};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::cli::commands::Context;
 use crate::cli::config::GenerateSettings;
 use crate::cli::render::Report;
 use crate::cli::render::units::{bytes, count, seconds};
-use crate::cli::terminal::progress_bar::ProgressLine;
+use crate::cli::terminal::progress_line::ProgressLine;
 
 /// What was generated.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context<'_>, flags: &args::Generate) -> Result
     if to_standard_output {
         context.note(&report.text());
     } else {
-        context.print(&report)?;
+        context.print(&report, true)?;
     }
     Ok(0)
 }
@@ -49,7 +49,8 @@ pub(super) async fn run(context: &Context<'_>, flags: &args::Generate) -> Result
 /// Write the file, drawing progress.
 pub(crate) async fn generate(context: &Context<'_>, settings: GenerateSettings) -> Result<GenerateReport> {
     let progress = Arc::new(Progress::default());
-    let line = ProgressLine::draw(context.draws(), "generating", &progress, Some(settings.plan.rows), None);
+    progress.begin(Phase::Generating, Some(Total::Rows(settings.plan.rows)));
+    let line = ProgressLine::show(context.display(), &progress);
     let started = Instant::now();
     let path = settings.output.display().to_string();
     if let Some(dir) = settings.default_dir.as_deref() {
@@ -66,7 +67,7 @@ pub(crate) async fn generate(context: &Context<'_>, settings: GenerateSettings) 
     context.interrupt.cancels(&progress, None);
     let written = work.await;
     context.interrupt.forget();
-    line.finish();
+    drop(line);
     let dataset::DatasetSize { rows, bytes } = written?;
     let seconds = started.elapsed().as_secs_f64();
     Ok(GenerateReport { command: "generate", path, rows, bytes, seconds })

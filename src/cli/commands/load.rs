@@ -10,7 +10,7 @@ use postgres_etl::escape::escape_path;
 use postgres_etl::load::{LoadOptions, LoadReport, Loader, Mode, Outcome, log_path};
 use postgres_etl::output_file::AtomicFile;
 use postgres_etl::postgres::ServerFacts;
-use postgres_etl::{Error, ErrorKind, Progress, Result};
+use postgres_etl::{Error, ErrorKind, Phase, Progress, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::cli::config::LoadCommand;
 use crate::cli::exit;
 use crate::cli::page::{Document, PageFile};
 use crate::cli::render::{Failure, Report, ambiguous_dates};
-use crate::cli::terminal::progress_bar::ProgressLine;
+use crate::cli::terminal::progress_line::ProgressLine;
 
 /// Run the command.
 ///
@@ -43,17 +43,18 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
         Ok(None) => return Ok(exit::DONE),
         Err(error) => {
             if let Some(Err(unwritten)) = receipt.map(|receipt| receipt.failed(&error)) {
-                context.note(&unwritten.to_string());
+                super::say(&unwritten.to_string());
             }
             return Err(error);
         }
     };
     let Done { report, has_header, closed } = done;
+    let is_good = report.rows_rejected == 0 && report.failed_afterwards.is_empty();
     // The receipt first: it must not depend on who reads standard output.
     let afterwards = [
         receipt.map_or(Ok(()), |receipt| receipt.finish(&report)),
         page.map_or(Ok(()), |page| page.write(&[Document::from_report(&report)]).map(|_| ())),
-        context.print(&report),
+        context.print(&report, is_good),
         closed,
     ];
     let failed = report.failed_afterwards.iter().cloned();
@@ -159,15 +160,20 @@ async fn load(
 ) -> Result<Option<Done>> {
     let loader = Loader::new(options)?;
     context.config.check_pool(loader.connections_needed())?;
+    progress.begin(Phase::Opening, None);
+    let line = ProgressLine::show(context.display(), progress);
     // Before a server is started for it.
     let open = loader.open().await?;
     if let Some(sniffed) = open.sniffed() {
         context.note(&format!("sniffed: {sniffed}"));
     }
     if ddl_only {
-        super::print(&open.create_statement().await?)?;
+        let statement = open.create_statement(progress).await?;
+        drop(line);
+        super::print(&statement)?;
         return Ok(None);
     }
+    progress.begin(Phase::Connecting, None);
     let has_header = open.has_header();
     let database = match options.input.mode {
         Mode::Null => None,
@@ -177,7 +183,6 @@ async fn load(
     if let (Some(receipt), Some(database)) = (&mut receipt, &database) {
         receipt.server = database.known_facts();
     }
-    let line = ProgressLine::draw(context.draws(), "loading", progress, None, open.size());
     let result = match &database {
         Some(database) => match open.commit(database, progress).await {
             Ok(committed) => {
@@ -191,7 +196,7 @@ async fn load(
         },
         None => open.encode(progress).await,
     };
-    line.finish();
+    drop(line);
     let closed = match database {
         Some(database) => database.close().await,
         None => Ok(()),

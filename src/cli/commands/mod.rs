@@ -11,26 +11,32 @@ mod schema;
 mod server;
 
 mod interrupt;
+mod misuse;
 
-use std::io::{IsTerminal, Write};
+pub(crate) use misuse::misused;
+
+use std::io::Write as _;
 use std::path::Path;
 
-use clap::CommandFactory as _;
-use postgres_etl::escape::escape_lines;
 use postgres_etl::postgres::{Database, DatabaseOptions};
 use postgres_etl::{Error, Progress, Result};
 
-use crate::cli::args::{Cli, Command, Global};
+use crate::cli::args::{Cli, Command, Connect, Global};
 use crate::cli::commands::interrupt::Interrupt;
 use crate::cli::config::{Config, EnvFile};
 use crate::cli::exit;
 use crate::cli::render::{Failure, Report};
+use crate::cli::terminal::Display;
+use crate::cli::terminal::messages::{self, say};
+use crate::cli::terminal::screen::beside_drawing;
 
 /// What every subcommand needs.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     /// The flags that every command takes.
     pub flags: &'a Global,
+    /// The parts of the connection settings that are given one by one.
+    connect: &'a Connect,
     /// The configuration file.
     pub config: Config,
     /// What to stop on Ctrl-C.
@@ -42,7 +48,9 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
     let interrupt = Interrupt::default();
     let outcome = match Config::read(&cli.global) {
         Ok(config) => {
-            let context = Context { flags: &cli.global, config, interrupt: &interrupt };
+            let no_parts = Connect::default();
+            let connect = cli.command.connect().unwrap_or(&no_parts);
+            let context = Context { flags: &cli.global, connect, config, interrupt: &interrupt };
             if let Some(note) = context.config.note() {
                 context.note(&note);
             }
@@ -69,40 +77,6 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
     }
 }
 
-/// Print what is wrong with the command line, or the requested help or version; returns the exit code.
-pub(crate) fn misused(error: &clap::Error) -> u8 {
-    let given = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    let given: Vec<String> = given.take_while(|argument| argument != "--").collect();
-    if error.use_stderr() {
-        let cli = Cli::command();
-        let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some());
-        let text = error.render().to_string();
-        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
-        let help = command.map_or_else(
-            || "postgres-etl --help lists the commands".to_owned(),
-            |command| format!("postgres-etl {command} --help lists what it takes"),
-        );
-        let error = Error::usage(lines.join(" ").trim_start_matches("error: "))
-            .with_help(tip.map_or(help, str::to_owned));
-        if command.is_some_and(|command| command == "load") {
-            load::replace_named_receipt(&given, &error);
-        }
-        if given.iter().any(|argument| argument == "--json") {
-            // It is printed to standard error as well, below.
-            let _ = print(&Failure::new(command.map_or("postgres-etl", String::as_str), &error).json());
-        }
-    }
-    // A closed standard error does not change the exit code.
-    let _ = error.print();
-    u8::try_from(error.exit_code()).unwrap_or(exit::MISUSED)
-}
-
-/// Write a line to standard error; if that is closed or full, nothing can be done.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", escape_lines(line));
-}
-
 async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
     match command {
         Command::Generate(flags) => generate::run(context, flags).await,
@@ -119,6 +93,16 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
 }
 
 impl Command {
+    /// The parts of the connection settings that it takes one by one.
+    fn connect(&self) -> Option<&Connect> {
+        match self {
+            Command::Load(flags) => Some(&flags.connect),
+            Command::Query(flags) => Some(&flags.connect),
+            Command::Check(flags) => Some(&flags.connect),
+            _ => None,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Command::Generate(_) => "generate",
@@ -138,7 +122,7 @@ impl Command {
 impl Context<'_> {
     /// The server to work on.
     async fn database(&self) -> Result<Database> {
-        let options = self.config.database(self.flags, &self.variables()?)?;
+        let options = self.config.database(self.flags, self.connect, &self.variables()?)?;
         self.open(options).await
     }
 
@@ -188,22 +172,33 @@ impl Context<'_> {
         }
     }
 
-    /// Whether to draw progress on standard error.
-    fn draws(&self) -> bool {
-        !self.flags.quiet && std::io::stderr().is_terminal()
+    /// How to show what is done.
+    fn display(&self) -> Display {
+        Display::new(self.flags.quiet)
     }
 
-    /// Print the result.
-    fn print(&self, report: &impl Report) -> Result<()> {
-        print(&if self.flags.json { report.json() } else { escape_lines(&report.text()).into_owned() })
-            .map_err(|error| error.with_help("the work was done; only its report is lost"))
+    /// Print the result: as JSON if that is asked for, else as text unless everything `is_good` and nobody wants to know.
+    fn print(&self, report: &impl Report, is_good: bool) -> Result<()> {
+        let printed = match (self.flags.json, self.flags.quiet && is_good) {
+            (true, _) => print(&report.json()),
+            (false, true) => Ok(()),
+            (false, false) => written(messages::print_report(&report.text(), report.value_column())),
+        };
+        printed.map_err(|error| error.with_help("the work was done; only its report is lost"))
     }
 }
 
 /// Write `text` and a newline to standard output; a reader that left early is no error.
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    written(beside_drawing(|| {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{text}").and_then(|()| out.flush())
+    }))
+}
+
+/// What became of writing to standard output.
+fn written(outcome: std::io::Result<()>) -> Result<()> {
+    match outcome {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::output(format!("failed to write to standard output: {error}")))
         }

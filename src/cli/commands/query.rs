@@ -1,11 +1,10 @@
 //! `query`: rate and latency of a workload.
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use postgres_etl::postgres::Database;
 use postgres_etl::query::{Meter, MeterOutcome, PgbenchTables, RunMonitor, SaveFile, SavedRuns};
-use postgres_etl::{Error, ErrorKind, Progress, Result};
+use postgres_etl::{Error, ErrorKind, Phase, Progress, Result, Total};
 
 use crate::cli::args;
 use crate::cli::commands::{Context, say};
@@ -13,9 +12,9 @@ use crate::cli::config::{QueryCommand, pgbench_tables};
 use crate::cli::exit;
 use crate::cli::metrics_file::MetricsFile;
 use crate::cli::page::{Document, PageFile};
-use crate::cli::render::{Failure, Report as _};
+use crate::cli::render::{Failure, Report as _, measured_point};
 use crate::cli::terminal::live_view::LiveView;
-use crate::cli::terminal::progress_bar::ProgressLine;
+use crate::cli::terminal::progress_line::ProgressLine;
 
 /// Run the command.
 ///
@@ -39,7 +38,12 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
         None => None,
     };
     let progress = Arc::new(context.progress());
-    let monitor = Arc::new(RunMonitor::default());
+    let quiet = context.flags.quiet;
+    let monitor = Arc::new(RunMonitor::with_points(move |measured| {
+        if !quiet {
+            say(&measured_point(measured));
+        }
+    }));
     let updates = metrics.as_ref().map(|metrics| metrics.update_from(&monitor));
     let result = measure(context, &meter, &database, other.as_ref(), &progress, &monitor).await;
     drop(updates);
@@ -82,12 +86,12 @@ async fn create_tables(context: &Context<'_>, tables: PgbenchTables) -> Result<u
     let database = context.database().await?;
     let progress = Arc::new(context.progress());
     context.interrupt.cancels(&progress, Some(&database));
-    let line =
-        ProgressLine::draw(context.draws(), "creating accounts", &progress, Some(tables.accounts()), None);
+    progress.begin(Phase::CreatingAccounts, Some(Total::Rows(tables.accounts())));
+    let line = ProgressLine::show(context.display(), &progress);
     let created = tables.create(&database, &progress).await;
-    line.finish();
+    drop(line);
     let closed = database.close().await;
-    context.print(&created?)?;
+    context.print(&created?, true)?;
     closed.map(|()| exit::DONE)
 }
 
@@ -103,11 +107,7 @@ async fn measure(
     for database in [Some(database), other].into_iter().flatten() {
         context.interrupt.cancels(progress, Some(database));
     }
-    let _view = match context.flags.quiet {
-        true => None,
-        false if std::io::stderr().is_terminal() => Some(LiveView::on_terminal(monitor)),
-        false => Some(LiveView::in_lines(monitor)),
-    };
+    let _view = LiveView::show(context.display(), monitor);
     match other {
         Some(other) => meter.run_against(database, other, monitor, progress).await,
         None => meter.run(database, monitor, progress).await,
@@ -142,27 +142,32 @@ fn print(
     // What would be empty would replace a complete page.
     let (interrupted, failures, saved, document) = match outcome {
         MeterOutcome::Search(report) => {
-            context.print(&**report)?;
             let interrupted =
                 report.ended_by.as_ref().is_some_and(|error| error.kind() == ErrorKind::Interrupted);
+            let failures = report.failures(max_errors);
+            context.print(&**report, failures.is_empty() && report.ended_by.is_none())?;
             let has_results = report.points.iter().any(|point| point.queries_per_second > 0.0);
             let document = has_results.then(|| Document::from_report(&**report));
-            (interrupted, report.failures(max_errors), None, document)
+            (interrupted, failures, None, document)
         }
         MeterOutcome::Runs(report, saved) => {
-            context.print(&**report)?;
+            let failures = report.failures(max_errors);
+            let is_good = failures.is_empty() && !report.interrupted && report.ended_by.is_none();
+            context.print(&**report, is_good)?;
             let saved = saved.clone().filter(|_| report.is_complete());
             let document = (!report.runs.is_empty()).then(|| Document::from_report(&**report));
-            (report.interrupted, report.failures(max_errors), saved, document)
+            (report.interrupted, failures, saved, document)
         }
         MeterOutcome::Run(report, saved) => {
-            context.print(&**report)?;
+            let failures = report.failures(max_errors);
+            let is_good = failures.is_empty() && !report.interrupted && report.ended_by.is_none();
+            context.print(&**report, is_good)?;
             let is_complete =
                 !report.interrupted && report.ended_by.is_none() && report.queries > report.errors;
             let document = (report.queries > report.errors).then(|| Document::from_run(report, saved));
             let saved = is_complete.then(|| SavedRuns::from((**saved).clone()));
             not_written = metrics.and_then(|metrics| metrics.finish(report).err());
-            (report.interrupted, report.failures(max_errors), saved, document)
+            (report.interrupted, failures, saved, document)
         }
     };
     let not_saved = match (save, saved) {

@@ -52,7 +52,8 @@ pub(super) fn run(context: &Context<'_>, flags: &args::Report) -> Result<u8> {
     let charts = flags.html.as_deref().map(|path| page::write(path, &documents)).transpose()?;
     let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let (path, markdown) = (shown(&flags.html), shown(&flags.markdown));
-    context.print(&PageReport { command: "report", path, markdown, reports: documents.len(), charts })?;
+    let report = PageReport { command: "report", path, markdown, reports: documents.len(), charts };
+    context.print(&report, true)?;
     Ok(exit::DONE)
 }
 

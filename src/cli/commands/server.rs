@@ -82,12 +82,14 @@ pub(super) async fn run(context: &Context<'_>, action: ServerAction) -> Result<u
         })
     })
     .await?;
-    let report = ServerReport { command: "server", answer };
-    context.print(&report)?;
-    Ok(match report.answer {
+    let exit_code = match &answer {
         ServerAnswer::Status(embedded::Status { running: false, .. }) => exit::NOT_RUNNING,
-        _ => 0,
-    })
+        _ => exit::DONE,
+    };
+    // What was asked for is the answer, not a report of something done.
+    let is_answer = matches!(answer, ServerAnswer::Status(_) | ServerAnswer::Url { .. });
+    context.print(&ServerReport { command: "server", answer }, !is_answer)?;
+    Ok(exit_code)
 }
 
 impl Report for ServerReport {

@@ -16,17 +16,45 @@ use crate::cli::config::{Config, EnvFile, Environment};
 const WITHOUT_A_SERVER: &[&str] = &["PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD"];
 
 impl Config {
-    /// Which server: the flag, then `DATABASE_URL` and the `PG*` variables, then `config.toml`, then the embedded one.
+    /// Which server: the flags, then `DATABASE_URL` and the `PG*` variables, then `config.toml`, then the embedded one.
     ///
     /// # Errors
     /// When what names the server cannot be understood.
-    pub(crate) fn database(&self, flags: &args::Global, variables: &EnvFile) -> Result<DatabaseOptions> {
+    pub(crate) fn database(
+        &self,
+        flags: &args::Global,
+        connect: &args::Connect,
+        variables: &EnvFile,
+    ) -> Result<DatabaseOptions> {
         let env: Environment<'_> = &|name| variables.get(name);
         let file = &self.file.database;
         if !(1..=LARGEST_POOL).contains(&file.pool_size) {
             return Err(Error::config(format!("[database] pool_size is {}", file.pool_size))
                 .with_help(format!("give a number from 1 to {LARGEST_POOL}")));
         }
+        let named = self.named_server(flags, connect, variables)?.map(|conninfo| {
+            let origin = variables.origin(conninfo.named_by());
+            conninfo.with_named_by(origin)
+        });
+        let server = if let Some(conninfo) = named {
+            tracing::info!("server {}, named by {}", conninfo.describe(), conninfo.named_by());
+            self.named(conninfo)
+        } else {
+            warn_of_ignored_variables(env);
+            tracing::info!("the embedded server, as nothing names another");
+            ServerChoice::Embedded(self.embedded(env))
+        };
+        Ok(self.options(server, flags))
+    }
+
+    /// The server that flags, variables or the file name; `None` if none does.
+    fn named_server(
+        &self,
+        flags: &args::Global,
+        connect: &args::Connect,
+        variables: &EnvFile,
+    ) -> Result<Option<Conninfo>> {
+        let env: Environment<'_> = &|name| variables.get(name);
         let database_url = env("DATABASE_URL").filter(|url| !url.is_empty());
         if flags.database_url.as_deref().is_some_and(|url| url.trim().is_empty()) {
             return Err(Error::usage("--database-url is empty").with_help(
@@ -34,36 +62,26 @@ impl Config {
             ));
         }
         let variable = variables.origin("DATABASE_URL");
-        let url = match (&flags.database_url, &database_url) {
-            (Some(url), _) => Some((url.as_str(), "--database-url")),
-            (None, Some(url)) => Some((url.as_str(), variable.as_str())),
-            (None, None) => None,
-        };
-        warn_of_password("--database-url", flags.database_url.as_deref());
-        let mut named = conninfo::resolve(url, env)?;
-        if named.is_none() && !file.url.is_empty() {
-            named = conninfo::resolve(Some((&file.url, "config.toml [database] url")), env)?;
+        let typed = [(connect.url(), "--dbname"), (flags.database_url.as_deref(), "--database-url")];
+        let typed = typed.into_iter().find_map(|(url, flag)| Some((url?, flag)));
+        if let Some((url, flag)) = typed {
+            warn_of_password(flag, Some(url));
         }
-        let named = named.map(|conninfo| {
-            let origin = variables.origin(conninfo.named_by());
-            conninfo.with_named_by(origin)
-        });
-        if named.is_none() {
-            let is_set = |name: &&&str| env(name).is_some_and(|value| !value.is_empty());
-            let ignored: Vec<&str> = WITHOUT_A_SERVER.iter().filter(is_set).copied().collect();
-            if !ignored.is_empty() {
-                tracing::warn!(
-                    "the embedded server is used, and {} ignored: neither PGHOST, PGHOSTADDR, PGSERVICE nor \
-                     DATABASE_URL names a server; PGHOST=/var/run/postgresql is psql's default",
-                    ignored.join(", ")
-                );
-            }
+        let parameters = connect.parameters();
+        let url = typed.or(database_url.as_deref().map(|url| (url, variable.as_str())));
+        let named = conninfo::resolve_with(&parameters, url, env)?;
+        if named.is_some() {
+            return Ok(named);
         }
-        let server = match named {
-            Some(conninfo) => self.named(conninfo),
-            None => ServerChoice::Embedded(self.embedded(env)),
-        };
-        Ok(self.options(server, flags))
+        if !self.file.database.url.is_empty() {
+            let url = (self.file.database.url.as_str(), "config.toml [database] url");
+            return conninfo::resolve_with(&parameters, Some(url), env);
+        }
+        // Whoever names the database or the role, as for psql, means the server that psql uses.
+        match parameters.first() {
+            Some((.., flag)) => conninfo::resolve_with(&parameters, Some(("postgresql://", flag)), env),
+            None => Ok(None),
+        }
     }
 
     /// The server of `--against`, whose `url` the `PG*` variables complete.
@@ -120,6 +138,19 @@ impl Config {
             keep: file.keep,
             lookup: None,
         }
+    }
+}
+
+/// Warn of variables that are set and do not matter for the embedded server.
+fn warn_of_ignored_variables(env: Environment<'_>) {
+    let is_set = |name: &&&str| env(name).is_some_and(|value| !value.is_empty());
+    let ignored: Vec<&str> = WITHOUT_A_SERVER.iter().filter(is_set).copied().collect();
+    if !ignored.is_empty() {
+        tracing::warn!(
+            "the embedded server is used, and {} ignored: neither PGHOST, PGHOSTADDR, PGSERVICE nor DATABASE_URL \
+             names a server; PGHOST=/var/run/postgresql is psql's default",
+            ignored.join(", ")
+        );
     }
 }
 

@@ -1,9 +1,11 @@
 //! What `load` and `check` read, and what `load` does with it.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use postgres_etl::catalog::{TableName, TableSpec};
 use postgres_etl::csv::{self, Detect, Dialect, dialect};
+use postgres_etl::escape::escape_path;
 use postgres_etl::load::{Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode};
 use postgres_etl::postgres::check_pool;
 use postgres_etl::{Error, Result};
@@ -139,6 +141,7 @@ impl Config {
             self.file.generate.as_ref().filter(|generate| is_generated(&self.path(&generate.output)));
         let no_flags = args::Generate { rows: None, seed: None, output: None, unicode: false };
         let generate = generated.map(|_| self.generate(&no_flags)).transpose()?;
+        refuse_table_among_files(flags)?;
         let table = match &flags.table {
             Some(name) => TableSpec::named(TableName::parse(name)?),
             None => self.table()?,
@@ -226,3 +229,23 @@ fn detect(flags: &args::Format, sniffs: bool) -> Detect {
         },
     }
 }
+
+/// Refuse a table after the files, as other programs take it: `load orders.csv orders`.
+fn refuse_table_among_files(flags: &args::Input) -> Result<()> {
+    let ([_, .., last], None) = (&flags.files[..], &flags.table) else { return Ok(()) };
+    let extension = |path: &Path| path.extension().map(OsStr::to_owned);
+    // A misspelt file looks like the others.
+    let is_like_file = extension(last).is_some_and(|last| {
+        FILE_EXTENSIONS.iter().any(|known| last.eq_ignore_ascii_case(known))
+            || flags.files.iter().rev().skip(1).any(|file| extension(file).as_ref() == Some(&last))
+    });
+    let name = last.to_str().filter(|name| !name.contains('/') && TableName::parse(name).is_ok());
+    let Some(name) = name.filter(|_| !is_like_file && !last.exists() && *last != *"-") else { return Ok(()) };
+    let files: Vec<String> = flags.files.iter().rev().skip(1).rev().map(|file| escape_path(file)).collect();
+    Err(Error::input(format!("there is no file {name}"))
+        .with_help(format!("if it is the table: postgres-etl load {} --table {name}", files.join(" "))))
+}
+
+/// Extensions of files that are loaded, or mistaken for those.
+const FILE_EXTENSIONS: [&str; 12] =
+    ["csv", "tsv", "txt", "dat", "gz", "zst", "bz2", "xz", "json", "jsonl", "ndjson", "parquet"];

@@ -12,7 +12,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use postgres_etl::catalog::TableSpec;
+use postgres_etl::catalog::{TableName, TableSpec};
 use postgres_etl::{Error, Result};
 
 use crate::cli::args;
@@ -65,11 +65,13 @@ impl Config {
                 Err(_) => Path::new(COMMON_FILE),
             },
         };
+        tracing::info!("configuration {}", path.display());
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Config { file: file::read(path)?, base, passed_over: None })
     }
 
     fn without_file() -> Self {
+        tracing::info!("no configuration file; the defaults apply");
         let file = file::File { generate: Some(file::Generate::default()), ..file::File::default() };
         Config { file, base: PathBuf::new(), passed_over: None }
     }
@@ -88,6 +90,14 @@ impl Config {
     /// When a name in it is not a valid identifier.
     fn table(&self) -> Result<TableSpec> {
         table::table_spec(&self.file.table)
+    }
+
+    /// The name of that table.
+    ///
+    /// # Errors
+    /// When it is not a valid name.
+    pub(crate) fn table_name(&self) -> Result<TableName> {
+        Ok(self.table()?.name)
     }
 
     /// `path`, relative to the configuration file.

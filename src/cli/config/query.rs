@@ -1,11 +1,12 @@
 //! What `query` measures.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use postgres_etl::escape::escape_path;
 use postgres_etl::query::{Limits, MeterOptions, PgbenchTables, Search, Workload, WorkloadSpec};
 use postgres_etl::suggest::nearest;
-use postgres_etl::{Error, Result};
+use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::args;
 use crate::cli::config::Config;
@@ -98,10 +99,15 @@ impl Config {
     /// The workloads that `flags` ask for.
     fn requested_workloads(&self, flags: &args::Query) -> Result<Vec<Workload>> {
         let file = &self.file.query;
+        let args = flags.args.clone();
         if let Some(sql) = &flags.sql {
-            let workload =
-                WorkloadSpec { sql: sql.clone(), args: flags.args.clone(), ..WorkloadSpec::default() };
+            let workload = WorkloadSpec { sql: sql.clone(), args, ..WorkloadSpec::default() };
             return Ok(vec![Workload::at("--sql", "--sql", &workload, &self.base)?]);
+        }
+        if let Some(path) = &flags.file {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let workload = WorkloadSpec { sql: read_statement(path)?, args, ..WorkloadSpec::default() };
+            return Ok(vec![Workload::at(&name, "--file", &workload, &self.base)?]);
         }
         let default = [file.workload.clone()];
         let names = if flags.names.is_empty() { &default[..] } else { &flags.names };
@@ -132,12 +138,13 @@ impl Config {
         let Some(sql) = &flags.against_sql else {
             return Ok(flags.against.is_some().then(|| workloads.to_vec()));
         };
-        let args = match (&flags.sql, workloads) {
-            (Some(_), _) => flags.args.clone(),
-            (None, [workload]) if workload.begin.is_none() && workload.statements.len() == 1 => {
+        let is_typed = flags.sql.is_some() || flags.file.is_some();
+        let args = match (is_typed, workloads) {
+            (true, _) => flags.args.clone(),
+            (false, [workload]) if workload.begin.is_none() && workload.statements.len() == 1 => {
                 workload.arguments_of(&workload.statements[0]).cloned().collect()
             }
-            (None, _) => {
+            (false, _) => {
                 return Err(Error::usage(
                     "--against-sql is for a single statement, not a mix or a transaction",
                 )
@@ -165,6 +172,24 @@ fn known_workloads(configured: &BTreeMap<String, WorkloadSpec>) -> impl Iterator
     configured.keys().map(String::as_str).chain(Workload::BUILT_IN)
 }
 
+/// The statement in the file at `path`.
+fn read_statement(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::io(ErrorKind::Input, "read the statement", path, error))?;
+    match text.lines().map(str::trim).find(|line| line.starts_with('\\')) {
+        // pgbench's scripts have such commands, and psql's.
+        Some(command) => Err(Error::usage(format!(
+            "--file: {} contains {}, but SQL is expected",
+            escape_path(path),
+            command.split_whitespace().next().unwrap_or_default()
+        ))
+        .with_help(
+            "write :name as $1 and give its values with --arg, or define a transaction as [query.NAME] in config.toml",
+        )),
+        None => Ok(text),
+    }
+}
+
 fn search(flags: &args::Query) -> Result<Option<Search>> {
     Ok(match (&flags.sweep[..], flags.ramp, flags.find_max) {
         ([], None, false) => None,
@@ -181,6 +206,7 @@ fn search(flags: &args::Query) -> Result<Option<Search>> {
 
 /// What only flags can contradict.
 fn refuse_flags(flags: &args::Query, is_search: bool) -> Result<()> {
+    let has_no_statement = flags.sql.is_none() && flags.file.is_none();
     let expects = flags.expect_rows.is_some() || flags.expect_value.is_some();
     let has_several =
         flags.runs.is_some_and(|runs| runs > 1) || flags.against.is_some() || flags.against_sql.is_some();
@@ -196,12 +222,12 @@ fn refuse_flags(flags: &args::Query, is_search: bool) -> Result<()> {
             "leave it out; --json reports every run",
         ),
         (
-            !flags.args.is_empty() && flags.sql.is_none(),
+            !flags.args.is_empty() && has_no_statement,
             "--arg is for a statement of --sql",
             "leave it or the names out",
         ),
         (
-            expects && flags.sql.is_none(),
+            expects && has_no_statement,
             "--expect-rows and --expect-value are for a statement of --sql",
             "use --verify for workloads",
         ),

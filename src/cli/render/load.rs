@@ -15,6 +15,10 @@ use crate::cli::render::units::{bytes, count, rate, rows, seconds, server, warni
 const MOST_NAMES: usize = 20;
 
 impl Report for LoadReport {
+    fn value_column(&self) -> usize {
+        "  server  ".len()
+    }
+
     fn text(&self) -> String {
         let mut lines = vec![headline(self), format!("  rows    {}", sum(self))];
         if !self.skipping_triggers.is_empty() {
@@ -198,6 +202,7 @@ fn writing(report: &LoadReport) -> Vec<String> {
     };
     let table = match (report.created, report.truncated) {
         _ if report.into_view => "a view, whose INSTEAD OF trigger decides what is stored",
+        (true, _) if report.replaced => "replaced",
         (true, _) => "created",
         (false, true) => "emptied first",
         (false, false) => "added to",

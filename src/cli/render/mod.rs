@@ -7,6 +7,8 @@ mod query;
 mod runs;
 pub(crate) mod units;
 
+pub(crate) use crate::cli::render::bench::markdown;
+pub(super) use crate::cli::render::query::measured_point;
 use postgres_etl::document::JsonDocument;
 use postgres_etl::{Error, ErrorKind};
 use schemars::JsonSchema;
@@ -21,6 +23,11 @@ pub(crate) use load::ambiguous_dates;
 pub(super) trait Report: Serialize {
     /// For a person: lines without a final newline.
     fn text(&self) -> String;
+
+    /// The column at which the values of its lines begin, below which folded lines go on.
+    fn value_column(&self) -> usize {
+        units::INDENT.len()
+    }
 
     /// For a machine: one JSON document, without a final newline.
     fn json(&self) -> String {

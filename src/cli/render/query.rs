@@ -2,13 +2,14 @@
 
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
-    Interval, LatencySummary, LoadShape, OfferedReport, PlanCounts, ResultCheck, RunReport, SearchPoint,
+    Interval, LatencySummary, LoadShape, MeasuredPoint, OfferedReport, PlanCounts, ResultCheck, RunReport, SearchPoint,
     SearchReport, ServerStatement, SlowPlan, TableReport, TablesReport, Verdict, WorkloadReport,
 };
 
 use crate::cli::render::Report;
 use crate::cli::render::comparison::comparison;
-use crate::cli::render::units::{INDENT, count, interval, micros, one_line, rate, seconds, server, warnings};
+use crate::cli::render::units::{INDENT, count, micros, one_line, rate, seconds, server, warnings};
+use crate::cli::terminal::left;
 
 impl Report for RunReport {
     fn text(&self) -> String {
@@ -22,7 +23,7 @@ impl Report for RunReport {
             "{answered} in {}: {} {many}/s{}",
             seconds(self.seconds),
             rate(self.queries_per_second),
-            interval(self.rate_interval, rate)
+            confidence(self.rate_interval)
         )];
         lines.extend(asked(&self.workloads));
         lines.push(format!("  errors   {}", errors(self)));
@@ -68,6 +69,11 @@ pub(super) fn unit(workloads: &[WorkloadReport]) -> (&'static str, &'static str)
     } else {
         ("query", "queries")
     }
+}
+
+/// The interval of a rate, after it: " (95 % confidence: 9,800–10,200)".
+fn confidence(interval: Option<Interval>) -> String {
+    interval.map_or_else(String::new, |interval| format!(" (95 % confidence:{})", range(interval, rate)))
 }
 
 pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
@@ -277,7 +283,30 @@ impl Report for TablesReport {
     }
 }
 
+/// A run of a search, as soon as it is measured.
+pub(crate) fn measured_point(measured: &MeasuredPoint<'_>) -> String {
+    let MeasuredPoint { point, number, at_most, may_end_earlier, left: time } = measured;
+    let SearchPoint { connections, pipeline_depth, .. } = point;
+    let mut text = format!("run {number} of {}{at_most}: ", if *may_end_earlier { "at most " } else { "" });
+    text += &counted(*connections as u64, "connection", "connections");
+    text += &format!(", pipeline depth {pipeline_depth}");
+    text += &point.rate.map_or_else(String::new, |per_second| format!(", {}/s offered", rate(per_second)));
+    text += &format!(": {} queries/s, p99 {}", rate(point.queries_per_second), or_none(point.p99_us));
+    if let Some(held) = point.held {
+        text += if held { ", within bound" } else { ", above bound" };
+    }
+    if number < at_most {
+        let most = if *may_end_earlier { "at most " } else { "" };
+        text += &format!(" · {most}{}", left(*time));
+    }
+    text
+}
+
 impl Report for SearchReport {
+    fn value_column(&self) -> usize {
+        "server ".len()
+    }
+
     fn text(&self) -> String {
         let mut lines = vec![format!("{} of {}", self.search, self.workloads.join(", "))];
         if let [rows, columns] = &self.axes[..]

@@ -3,73 +3,94 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use postgres_etl::query::{Limits, RunMonitor};
-use postgres_etl::query::{RunInProgress, Second};
+use postgres_etl::query::{Limits, RunInProgress, RunMonitor, Second, StepInProgress};
 use tokio::task::JoinHandle;
 
-/// Shows the runs of a meter until it is dropped.
+use crate::cli::render::units::count;
+use crate::cli::terminal::screen::{Drawing, Pen};
+use crate::cli::terminal::{Display, LINE_EVERY, duration, left, messages};
+
+/// Shows the preparation and the runs of a meter until it is dropped.
 #[derive(Debug)]
 pub(crate) struct LiveView {
-    bar: Option<ProgressBar>,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
+    /// After the task, which draws on it.
+    _drawing: Option<Drawing>,
 }
 
 const REDRAW: Duration = Duration::from_millis(250);
-const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The most seconds that are drawn as bars.
 const BARS: usize = 60;
 
 impl LiveView {
-    /// A few lines of the terminal, redrawn several times a second and removed at the end.
-    pub(crate) fn on_terminal(monitor: &Arc<RunMonitor>) -> LiveView {
-        let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
-        let task = tokio::spawn({
-            let (bar, monitor) = (bar.clone(), Arc::clone(monitor));
-            async move {
-                loop {
-                    let picture = monitor.current().map_or_else(String::new, |run| picture(&run));
-                    bar.set_message(fit(&picture, columns()));
-                    bar.tick();
-                    tokio::time::sleep(REDRAW).await;
-                }
-            }
-        });
-        LiveView { bar: Some(bar), task }
-    }
-
-    /// A line every 10 s of each run, wherever standard error leads.
-    pub(crate) fn in_lines(monitor: &Arc<RunMonitor>) -> LiveView {
+    /// Show what `monitor` sees, as `display` says: a few lines of the terminal, or a line every 10 s of each step and each
+    /// run.
+    pub(crate) fn show(display: Display, monitor: &Arc<RunMonitor>) -> LiveView {
         let monitor = Arc::clone(monitor);
-        let task = tokio::spawn(async move {
-            let mut due: Option<(Instant, Instant)> = None;
-            loop {
-                tokio::time::sleep(REDRAW).await;
-                let Some(run) = monitor.current() else { continue };
-                let next = match due {
-                    Some((started, next)) if started == run.started => next,
-                    _ => run.started + LINE_EVERY,
-                };
-                due = Some((run.started, next));
-                if Instant::now() >= next {
-                    eprintln!("{}", line(&run.name, run.started.elapsed(), &run.timeline.seconds()));
-                    due = Some((run.started, next + LINE_EVERY));
-                }
+        match display {
+            Display::Nothing => LiveView { task: None, _drawing: None },
+            Display::Drawn => {
+                let drawing = Drawing::begin();
+                let task = tokio::spawn(draw(drawing.pen(), monitor));
+                LiveView { task: Some(task), _drawing: Some(drawing) }
             }
-        });
-        LiveView { bar: None, task }
+            Display::Lines => LiveView { task: Some(tokio::spawn(print(monitor))), _drawing: None },
+        }
     }
 }
 
 impl Drop for LiveView {
     fn drop(&mut self) {
-        self.task.abort();
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(task) = &self.task {
+            task.abort();
         }
     }
+}
+
+async fn draw(pen: Pen, monitor: Arc<RunMonitor>) {
+    loop {
+        pen.draw(&match (monitor.current(), monitor.step()) {
+            (Some(run), _) => picture(&run),
+            (None, Some(step)) => step_line(&step),
+            (None, None) => String::new(),
+        });
+        tokio::time::sleep(REDRAW).await;
+    }
+}
+
+async fn print(monitor: Arc<RunMonitor>) {
+    let mut due: Option<(Instant, Instant)> = None;
+    loop {
+        tokio::time::sleep(REDRAW).await;
+        let run = monitor.current();
+        let step = monitor.step().filter(|_| run.is_none());
+        let Some(started) = run.as_ref().map(|run| run.started).or(step.as_ref().map(|step| step.started))
+        else {
+            continue;
+        };
+        let next = match due {
+            Some((known, next)) if known == started => next,
+            _ => started + LINE_EVERY,
+        };
+        due = Some((started, next));
+        if Instant::now() < next {
+            continue;
+        }
+        due = Some((started, next + LINE_EVERY));
+        match (run, step) {
+            (Some(run), _) => {
+                messages::say(&line(&run.name, run.started.elapsed(), &run.timeline.seconds()));
+            }
+            (None, Some(step)) => messages::say(&step_line(&step)),
+            (None, None) => {}
+        }
+    }
+}
+
+/// What is prepared, and for how long already.
+fn step_line(StepInProgress { name, started }: &StepInProgress) -> String {
+    format!("{name}: {}", duration(started.elapsed()))
 }
 
 fn picture(run: &RunInProgress) -> String {
@@ -104,16 +125,16 @@ fn lines(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) -> S
         let more = queries.saturating_sub(done) as f64 / done as f64;
         Duration::try_from_secs_f64(elapsed.as_secs_f64() * more).ok()
     });
-    let left = match by_time.into_iter().chain(by_count).min() {
-        Some(left) => format!(", {} left", HumanDuration(left)),
+    let remaining = match by_time.into_iter().chain(by_count).min() {
+        Some(time) => format!(", {}", left(time)),
         None => String::new(),
     };
-    let of = limits.queries.map_or_else(String::new, |queries| format!(" of {}", HumanCount(queries)));
-    let mut lines = vec![format!("{what}: {}{of} queries{left}", HumanCount(done))];
+    let of = limits.queries.map_or_else(String::new, |queries| format!(" of {}", count(queries)));
+    let mut lines = vec![format!("{what}: {}{of} queries{remaining}", count(done))];
     if let [.., second] = latest(seconds, elapsed, BARS) {
         lines.push(format!(
             "  {}/s, p99 {}, errors {errors}",
-            HumanCount(second.answered),
+            count(second.answered),
             milliseconds(second.p99_us)
         ));
         lines.push(format!("  {}", sparkline(latest(seconds, elapsed, BARS))));
@@ -127,24 +148,9 @@ fn line(what: &str, elapsed: Duration, seconds: &[Second]) -> String {
     format!(
         "{what}: {} s, {} queries, errors {errors}; in the last {span} s: {}/s",
         elapsed.as_secs(),
-        HumanCount(done),
-        HumanCount(rate(seconds, elapsed, span))
+        count(done),
+        count(rate(seconds, elapsed, span))
     )
-}
-
-/// How wide the terminal is that standard error leads to.
-fn columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(1))
-}
-
-/// `picture` with its lines cut to `columns`: one that wraps would be two.
-fn fit(picture: &str, columns: usize) -> String {
-    let cut = |line: &str| match line.char_indices().nth(columns) {
-        // The last column stays free for what is left out.
-        Some(_) => line.chars().take(columns - 1).chain(['…']).collect(),
-        None => line.to_owned(),
-    };
-    picture.lines().map(cut).collect::<Vec<String>>().join("\n")
 }
 
 fn milliseconds(micros: f64) -> String {
@@ -182,17 +188,10 @@ mod tests {
         let limits = Limits { queries: Some(1404), duration: None };
         assert_eq!(
             lines("by-id", Duration::from_millis(3700), limits, &seconds()),
-            "by-id: 351 of 1,404 queries, 11 seconds left\n  200/s, p99 2.50 ms, errors 1\n  ▄█"
+            "by-id: 351 of 1,404 queries, 11 s left\n  200/s, p99 2.50 ms, errors 1\n  ▄█"
         );
         let limits = Limits { queries: None, duration: Some(Duration::from_secs(60)) };
-        assert_eq!(lines("by-id", Duration::ZERO, limits, &[]), "by-id: 0 queries, 60 seconds left");
-    }
-
-    #[test]
-    fn no_line_of_the_picture_wraps() {
-        assert_eq!(fit("by-id: 351\n  ▄█", 10), "by-id: 351\n  ▄█");
-        assert_eq!(fit("by-id: 351\n  ▄█", 9), "by-id: 3…\n  ▄█");
-        assert_eq!(fit("by-id\n  ▄█", 1), "…\n…");
+        assert_eq!(lines("by-id", Duration::ZERO, limits, &[]), "by-id: 0 queries, 1 min 0 s left");
     }
 
     #[test]

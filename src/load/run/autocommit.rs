@@ -20,7 +20,7 @@ use crate::load::write::conflict::{ConflictClause, resolve_clause};
 use crate::load::write::outcome::RowCounts;
 use crate::load::write::rows::RowWriter;
 use crate::postgres::server::SessionPool;
-use crate::progress::{Progress, committed_rows};
+use crate::progress::{Phase, Progress, Total, committed_rows};
 use crate::{Error, Result};
 
 /// Maximum number of rows in a chunk; small, because the chunks are distributed over the connections.
@@ -57,6 +57,7 @@ async fn insert(
     if mapping.columns.is_empty() {
         return Ok(LoadTotals::default());
     }
+    progress.begin(Phase::Reading, files.inputs().size().map(Total::Bytes));
     // All of them before the first row, so that nothing is committed if one cannot be opened.
     let mut connections = Vec::with_capacity(settings.connections);
     for _ in 0..settings.connections {

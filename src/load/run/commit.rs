@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Error as PgError, GenericClient};
 use crate::load::refusal::refusal_error;
 use crate::postgres::connect_error::is_answer_lost;
 use crate::postgres::server::SessionPool;
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 use crate::{Error, Result};
 
 /// How long to wait for the answer to a COMMIT after an interruption.
@@ -99,6 +99,7 @@ impl<'a> Committer<'a> {
         rows: u64,
         commit: impl Future<Output = Result<(), PgError>>,
     ) -> Result<CommittedTransaction> {
+        self.progress.begin(Phase::Committing, None);
         self.progress.add_transaction(&id);
         self.progress.begin_commit(rows, Some(format!("SELECT pg_xact_status('{id}')")));
         let confirmed_by = match self.answer(commit).await {
@@ -110,6 +111,7 @@ impl<'a> Committer<'a> {
             lost => self.find_out(&id, rows, lost.and_then(Result::err)).await?,
         };
         self.progress.confirm_commit(rows);
+        tracing::info!("committed transaction {id} with {rows} rows");
         Ok(CommittedTransaction::new(id, confirmed_by))
     }
 

@@ -28,7 +28,8 @@ use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::Writer;
 use crate::load::write::conflict::resolve_clause;
 use crate::load::write::rows::RowWriter;
-use crate::progress::Progress;
+use crate::postgres::server::SessionPool;
+use crate::progress::{Phase, Progress, Total};
 use crate::{Error, Result};
 
 /// Load everything in one transaction of `client`; commit it, or roll it back if it is a dry run.
@@ -70,7 +71,7 @@ async fn write(
     transaction: &impl GenericClient,
     checks: RowChecks,
 ) -> Result<RunResult, Stopped> {
-    let LoadRun { settings, files, new_table, progress, started, orphans, .. } = run;
+    let LoadRun { settings, files, new_table, connections, progress, started, orphans } = run;
     let mut phases = Phases::default();
     let mut prepared = prepare_table(transaction, settings, &files, new_table).await?;
     prepared.empty(transaction).await?;
@@ -93,6 +94,9 @@ async fn write(
         DeferredReferences::default()
     };
     phases.prepare_seconds = started.elapsed().as_secs_f64();
+    let is_repeated = checks == RowChecks::ByRow;
+    let phase = if is_repeated { Phase::ReadingAgain } else { Phase::Reading };
+    progress.begin(phase, files.inputs().size().map(Total::Bytes));
     let totals = insert_all(client, settings, checks, &prepared, files, (progress, orphans)).await?;
     if rejecting
         && references.is_any
@@ -102,7 +106,7 @@ async fn write(
         return Err(Stopped::RetryWithout(orphans));
     }
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
-    finish(client, settings, &prepared).await?;
+    finish(client, settings, &prepared, (connections, progress)).await?;
     references.restore(client).await?;
     if let Some(new_table) = new_table {
         new_table.replace_old(transaction).await?;
@@ -112,10 +116,15 @@ async fn write(
 }
 
 /// Rebuild the indexes, and check the constraints that were deferred.
-async fn finish(client: &Client, settings: &LoadSettings, prepared: &PreparedTable) -> Result<(), Stopped> {
+async fn finish(
+    client: &Client,
+    settings: &LoadSettings,
+    prepared: &PreparedTable,
+    (connections, progress): (&SessionPool, &Progress),
+) -> Result<(), Stopped> {
     let mode = settings.input.mode;
     // Before the constraints, whose checks may use the indexes.
-    prepared.indexes.rebuild(client).await.map_err(|error| {
+    prepared.indexes.rebuild(client, connections, progress).await.map_err(|error| {
         let is_about_rows = RefusalScope::new(&error) == RefusalScope::Row;
         let refusal = refusal_error(&format!("rebuild the indexes of {}", prepared.table.name), error);
         if !is_about_rows {
@@ -125,6 +134,7 @@ async fn finish(client: &Client, settings: &LoadSettings, prepared: &PreparedTab
         // The error of a COPY names the row with the duplicate key; that of a batch does not.
         Stopped::RetryRowByRow(refusal, if mode == Mode::Batch { Mode::Rows } else { mode })
     })?;
+    progress.begin(Phase::CheckingConstraints, None);
     // Otherwise they would be checked by the commit, which a dry run does not reach.
     check_constraints(client).await.map_err(|error| {
         match (settings.max_rejects.allows_any(), prepared.table.references_itself) {
@@ -158,6 +168,10 @@ async fn insert_all(
     // --on-conflict.
     let is_new = prepared.truncate || prepared.created;
     let freeze = is_new && table.is_stored && !table.is_partitioned && !rejecting && clause.is_none();
+    if settings.input.mode == Mode::Copy {
+        let why = if freeze { "is new or emptied" } else { "has rows, or its rows may be rejected" };
+        tracing::info!("COPY {} FREEZE, because the table {why}", if freeze { "with" } else { "without" });
+    }
     let names: Vec<&str> = mapping.names().collect();
     let row_writer = if rejecting && check_can_load(table, Mode::Rows, &names).is_ok() {
         let depth = settings.pipeline_depth;

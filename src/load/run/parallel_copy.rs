@@ -36,6 +36,7 @@ use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::copy::CopyWriter;
 use crate::load::write::outcome::RowCounts;
 use crate::postgres::server::SessionPool;
+use crate::progress::{Phase, Total};
 use crate::{Error, Result};
 
 /// Interval between checks for transactions that wait for each other.
@@ -129,6 +130,7 @@ async fn copy(
         return Ok(Default::default());
     }
     let progress = committer.progress();
+    progress.begin(Phase::Reading, files.inputs().size().map(Total::Bytes));
     let mut connections = Vec::with_capacity(settings.connections);
     for _ in 0..settings.connections {
         connections.push(committer.pool().get().await?);

@@ -14,6 +14,7 @@ use crate::load::run::commit::{
     CommittedTransaction, Committer, Confirmation, NotFound, status, transaction_id,
 };
 use crate::postgres::connect_error::is_answer_lost;
+use crate::progress::Phase;
 use crate::sql::literal;
 use crate::{Error, Result};
 
@@ -57,6 +58,7 @@ pub(super) async fn commit(committer: &Committer<'_>, parts: Vec<Part>) -> Resul
         let id = transaction_id(&**client).await?;
         prepared.push(PreparedPart { client, id, name: format!("postgres_etl_{load:016x}_{number}") });
     }
+    progress.begin(Phase::Committing, None);
     let pattern = literal(&format!("postgres_etl_{load:016x}_%"));
     let named = format!("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE {pattern}");
     progress.begin_prepare(format!("run {named}, and ROLLBACK PREPARED 'gid' for each gid it returns"));

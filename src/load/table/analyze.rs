@@ -17,9 +17,12 @@ pub(crate) async fn analyze(table: &TableName, rows: u64, connections: &SessionP
     let Some(estimate) = client.query_opt(estimate, &[&table.sql()]).await.map_err(failed)? else {
         return Ok(0.0);
     };
-    if rows as f64 <= estimate.get::<_, f64>(0).max(0.0) / 10.0 {
+    let known = estimate.get::<_, f64>(0).max(0.0);
+    if rows as f64 <= known / 10.0 {
+        tracing::info!("not analyzed: {rows} rows are at most a tenth of the {known} that the planner knows");
         return Ok(0.0);
     }
+    tracing::info!("analyzing: {rows} rows are more than a tenth of the {known} that the planner knows");
     // Skip the table rather than wait for another session's lock on it.
     let warnings = connections.messages().warnings().count;
     client.batch_execute(&format!("ANALYZE (SKIP_LOCKED) {}", table.sql())).await.map_err(failed)?;

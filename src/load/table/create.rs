@@ -7,6 +7,7 @@ use crate::csv::{Files, InputFormat, Inputs};
 use crate::error::ErrorKind;
 use crate::load::mapping::other_delimiter;
 use crate::load::table::infer::Inference;
+use crate::progress::Progress;
 use crate::sql::quote;
 use crate::{Error, Result};
 
@@ -76,15 +77,19 @@ impl NewTable {
     }
 }
 
+/// After so many records their number is shown, and a cancellation seen.
+const COUNT_EVERY: u64 = 1024;
+
 /// Infer the types of the columns from the first `max_rows` records of each file, or from all.
 ///
 /// # Errors
-/// When the files cannot be read, or cannot be read twice, and when nothing names the columns.
+/// When `progress` is cancelled, when the files cannot be read, or cannot be read twice, and when nothing names the columns.
 pub(crate) fn infer(
     inputs: &Inputs,
     format: &InputFormat,
     columns: Option<&[String]>,
     max_rows: Option<u64>,
+    progress: &Progress,
 ) -> Result<Inference> {
     if !inputs.can_be_read_again() {
         return Err(Error::usage("--create reads the input twice, which is not possible for a pipe")
@@ -108,13 +113,21 @@ pub(crate) fn infer(
         return Err(Error::input(message).with_help(help));
     }
     let mut inference = Inference::new(&names)?;
-    let (mut scratch, mut rows, mut input) = (Vec::new(), 0, 0);
+    let inputs = files.inputs().clone();
+    let (mut scratch, mut rows, mut input, mut read) = (Vec::new(), 0, 0, 0_u64);
     while files.has_next()? {
         if files.current() != input {
             (input, rows) = (files.current(), 0);
         }
         let Some((record, name)) = files.next_named()? else { break };
         rows += 1;
+        read += 1;
+        if read.is_multiple_of(COUNT_EVERY) {
+            if progress.is_cancelled() {
+                return Err(Error::interrupted());
+            }
+            progress.add(COUNT_EVERY, inputs.consumed().saturating_sub(progress.bytes()));
+        }
         if max_rows.is_some_and(|max_rows| rows > max_rows) {
             if inputs.iter().len() == 1 {
                 break;

@@ -5,10 +5,13 @@
 //! `pg_get_indexdef` returns. This happens inside the load's transaction: no other session ever sees the table without
 //! its indexes, and after an error they are unchanged. If one index cannot be restored exactly, all stay in place.
 
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::{Client, GenericClient, Row};
 
 use crate::catalog::{Table, TableName};
 use crate::load::options::DeferIndexes;
+use crate::load::table::index_progress;
+use crate::postgres::server::SessionPool;
+use crate::progress::{Phase, Progress};
 use crate::sql::{literal, quote};
 use crate::{Error, Result};
 
@@ -19,8 +22,8 @@ pub(crate) struct DeferredIndexes {
     pub deferred: Vec<String>,
     /// Why they stayed in place; `None` if they did not, or were expected to.
     pub kept_because: Option<String>,
-    /// The statements that restore them, in order.
-    restore: Vec<String>,
+    /// For each index, the statements that restore it, in order.
+    restore: Vec<Vec<String>>,
 }
 
 /// The reason for which all indexes of a table have to stay in place; NULL if there is none. Triggers and policies may
@@ -128,16 +131,34 @@ impl DeferredIndexes {
         Ok(DeferredIndexes {
             deferred: indexes.iter().map(|index| index.get("relname")).collect(),
             kept_because: None,
-            restore: indexes.iter().flat_map(|index| restore_statements(index, name)).collect(),
+            restore: indexes.iter().map(|index| restore_statements(index, name)).collect(),
         })
     }
 
-    /// Rebuild the indexes. This sets `default_tablespace` for the rest of the transaction.
+    /// Rebuild the indexes, and show in `progress` which one. This sets `default_tablespace` for the rest of the transaction.
     ///
     /// # Errors
     /// When the server refuses because a key is a duplicate or too long. It does not tell which rows are at fault.
-    pub(crate) async fn rebuild(&self, client: &impl GenericClient) -> Result<(), tokio_postgres::Error> {
-        client.batch_execute(&self.restore.join(";")).await
+    pub(crate) async fn rebuild(
+        &self,
+        client: &Client,
+        pool: &SessionPool,
+        progress: &Progress,
+    ) -> Result<(), tokio_postgres::Error> {
+        if self.restore.is_empty() {
+            return Ok(());
+        }
+        let pid = index_progress::backend(client, pool).await;
+        let of = self.restore.len();
+        for (statements, number) in self.restore.iter().zip(1..) {
+            progress.begin(Phase::BuildingIndex { number, of }, None);
+            let statements = statements.join(";");
+            tokio::select! {
+                built = client.batch_execute(&statements) => built?,
+                () = index_progress::watch(pid, pool, progress) => unreachable!("it never ends"),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod can_load;
 pub(crate) mod constraints;
 pub(crate) mod create;
+mod index_progress;
 pub(crate) mod indexes;
 pub(crate) mod infer;
 pub(crate) mod prepare;

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::catalog::Table;
 use crate::csv::{Files, Inputs};
-use crate::load::mapping::ColumnMapping;
+use crate::load::mapping::{ColumnMapping, ValueFormat};
 use crate::load::options::{DateStyle, DeferIndexes};
 use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
@@ -81,6 +81,7 @@ pub(crate) async fn prepare_table(
     };
     check_can_load(&table, settings.input.mode, &mapping.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;
+    log_table(settings, &table, &mapping, (created, truncate));
     let (mapping, indexes, encoding) = (mapping.into(), DeferredIndexes::default(), files.encoding().name());
     Ok(PreparedTable { table, mapping, created, truncate, indexes, encoding })
 }
@@ -93,6 +94,31 @@ pub(crate) async fn set_date_style(client: &impl GenericClient, settings: &LoadS
     let Some(order) = settings.input.date_style.and_then(DateStyle::order) else { return Ok(()) };
     let set = client.batch_execute(&format!("SET LOCAL DateStyle = {order}")).await;
     set.map_err(|error| Error::database("set DateStyle", error))
+}
+
+/// Log what will happen to the table, and how the values of its columns are sent.
+fn log_table(
+    settings: &LoadSettings,
+    table: &Table,
+    mapping: &ColumnMapping,
+    (created, truncate): (bool, bool),
+) {
+    let (name, mode) = (&table.name, settings.input.mode);
+    match (created, truncate) {
+        (true, _) => tracing::info!("table {name}: created"),
+        (false, true) => tracing::info!("table {name}: to be emptied first"),
+        (false, false) => tracing::info!("table {name}: to be added to"),
+    }
+    let formats = mapping.formats(mode);
+    for (mapped, format) in mapping.columns.iter().zip(formats.iter()) {
+        let column = &mapped.column;
+        let how = match (format, &mapped.encoder) {
+            (ValueFormat::Binary, _) => "binary",
+            (ValueFormat::Text, None) => "text, because only the server can read the type",
+            (ValueFormat::Text, Some(_)) => "text, as another column",
+        };
+        tracing::info!("field {} -> {} {}: {how}", mapped.field + 1, column.name, column.type_name);
+    }
 }
 
 /// Drop the indexes until the rows are written, if the settings demand it, or allow it and it is likely to be faster.
@@ -110,11 +136,19 @@ pub(crate) async fn defer_indexes(
     if defer == DeferIndexes::Auto {
         let is_empty = prepared.truncate || prepared.created || lock_if_empty(client, table).await?;
         if !is_empty {
+            tracing::info!("the indexes stay in place, because the table has rows or is in use");
             return Ok(DeferredIndexes::default());
         }
     }
     let reason = "the input cannot be read again to find a row that violates them";
-    DeferredIndexes::defer(client, table, defer, Some(reason).filter(|_| !inputs.can_be_read_again())).await
+    let reason = Some(reason).filter(|_| !inputs.can_be_read_again());
+    let indexes = DeferredIndexes::defer(client, table, defer, reason).await?;
+    match &indexes.kept_because {
+        Some(reason) => tracing::info!("the indexes stay in place: {reason}"),
+        None if indexes.deferred.is_empty() => tracing::info!("the table has no indexes"),
+        None => tracing::info!("indexes to be rebuilt after loading: {}", indexes.deferred.join(", ")),
+    }
+    Ok(indexes)
 }
 
 /// Lock `table` if it is empty, so that it stays empty until the rows are written; return whether it is.

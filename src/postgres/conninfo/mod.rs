@@ -172,10 +172,26 @@ impl Conninfo {
 /// defined. The error names the origin of the setting; its kind is [`ErrorKind::Config`](crate::ErrorKind::Config) if
 /// that is a `.toml` file, otherwise [`ErrorKind::Usage`](crate::ErrorKind::Usage).
 pub fn resolve(url: Option<(&str, &str)>, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Conninfo>> {
+    resolve_with(&[], url, env)
+}
+
+/// As [`resolve`], with parameters that override all others: their names, their values, and their origins for error
+/// messages.
+///
+/// They name a server only if the host is among them. A host replaces an address, too.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_with(
+    overrides: &[(&str, &str, &str)],
+    url: Option<(&str, &str)>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Conninfo>> {
     let env = |name: &str| if name.is_empty() { None } else { env(name).filter(|value| !value.is_empty()) };
     let url = url.filter(|(text, _)| !text.trim().is_empty());
+    let host = overrides.iter().find(|(key, ..)| *key == "host").map(|(.., origin)| *origin);
     let variable = || ["PGHOST", "PGHOSTADDR", "PGSERVICE"].into_iter().find(|name| env(name).is_some());
-    let Some(named_by) = url.map(|(_, origin)| origin).or_else(variable) else { return Ok(None) };
+    let Some(named_by) = host.or(url.map(|(_, origin)| origin)).or_else(variable) else { return Ok(None) };
 
     let mut settings = Parameters { home: env("HOME").map(PathBuf::from), values: HashMap::new() };
     if let Some((text, origin)) = url {
@@ -188,8 +204,10 @@ pub fn resolve(url: Option<(&str, &str)>, env: &dyn Fn(&str) -> Option<String>) 
         })?;
         settings.add_text(pairs, text, origin)?;
     }
+    settings.add_overrides(overrides);
     settings.add_service(&env)?;
     settings.add_environment(&env)?;
+    settings.forget_ports_of_other_hosts(overrides);
     settings.build(named_by).map(Some)
 }
 
@@ -225,6 +243,27 @@ impl Parameters {
             }
         }
         Ok(())
+    }
+
+    /// Replace parameters by those of `overrides`.
+    fn add_overrides(&mut self, overrides: &[(&str, &str, &str)]) {
+        for (key, text, origin) in overrides {
+            let value = ParameterValue { text: (*text).to_owned(), origin: (*origin).to_owned() };
+            self.values.insert((*key).to_owned(), value);
+            if *key == "host" {
+                let none = ParameterValue { text: String::new(), origin: (*origin).to_owned() };
+                self.values.insert("hostaddr".to_owned(), none);
+            }
+        }
+    }
+
+    /// If the host of `overrides` replaces several hosts, forget their ports.
+    fn forget_ports_of_other_hosts(&mut self, overrides: &[(&str, &str, &str)]) {
+        let is_given = |wanted: &str| overrides.iter().any(|(key, ..)| *key == wanted);
+        if is_given("host") && !is_given("port") && self.get("port").is_some_and(|ports| ports.contains(','))
+        {
+            self.values.remove("port");
+        }
     }
 
     /// Add the parameters of the service, if one is named.

@@ -1,11 +1,10 @@
 //! A run second by second, for the live view and the report.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::query::drive::schedule::Limits;
 use crate::query::measure::latency::{Latencies, LatencySummary};
 
 /// One second of a run; a query counts for the second in which its result arrived.
@@ -41,59 +40,6 @@ struct Recorded {
 impl Default for Recorded {
     fn default() -> Self {
         Recorded { seconds: Vec::new(), response: Latencies::with_digits(DIGITS) }
-    }
-}
-
-/// What a meter is doing now, to be shown while it runs.
-#[derive(Debug, Default)]
-pub struct RunMonitor(Mutex<Option<RunInProgress>>);
-
-/// A run, or a warm-up, in progress.
-#[derive(Debug, Clone)]
-pub struct RunInProgress {
-    /// Its title: the names of its workloads, or "warming up".
-    pub name: String,
-    /// Whether it is what is measured, not a warm-up or another preparation.
-    pub is_measured: bool,
-    /// When it began.
-    pub started: Instant,
-    /// When it ends.
-    pub limits: Limits,
-    /// The run so far, second by second.
-    pub timeline: Arc<Timeline>,
-}
-
-/// Keeps a run visible in its monitor until it is dropped.
-#[derive(Debug)]
-pub(crate) struct VisibleRun<'a>(&'a RunMonitor);
-
-impl RunMonitor {
-    /// The run in progress; `None` between runs.
-    pub fn current(&self) -> Option<RunInProgress> {
-        self.lock().clone()
-    }
-
-    /// Show a run that begins now.
-    pub(crate) fn begin(
-        &self,
-        name: String,
-        is_measured: bool,
-        timeline: &Arc<Timeline>,
-        limits: Limits,
-    ) -> VisibleRun<'_> {
-        let (started, timeline) = (Instant::now(), Arc::clone(timeline));
-        *self.lock() = Some(RunInProgress { name, is_measured, started, limits, timeline });
-        VisibleRun(self)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<RunInProgress>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for VisibleRun<'_> {
-    fn drop(&mut self) {
-        *self.0.lock() = None;
     }
 }
 

@@ -6,4 +6,6 @@ mod env_file;
 mod generate;
 mod help;
 mod json_documents;
+mod manners;
+mod messages;
 mod server;

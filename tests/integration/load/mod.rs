@@ -15,6 +15,7 @@ mod modes;
 mod null;
 mod other_relations;
 mod outputs;
+mod progress;
 mod reading;
 mod receipts;
 mod rejects;

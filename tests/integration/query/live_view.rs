@@ -48,6 +48,10 @@ async fn a_terminal_shows_the_live_view_and_then_only_the_report() {
         most = most.max(text.len());
         titles.extend(text.first().and_then(|line| Some(line.split_once(": ")?.0.to_owned())));
     }
+    // What is done before takes as long as it takes.
+    titles.retain(|title| {
+        !["connecting", "preparing --sql", "opening the connections, 2"].contains(&title.as_str())
+    });
     titles.dedup();
     assert_eq!(titles, ["warming up", "--sql"], "{}", terminal.written);
     assert!((3..=MOST_LINES).contains(&most), "{most} lines: {}", terminal.written);
@@ -66,7 +70,8 @@ async fn nothing_is_drawn_where_standard_error_is_no_terminal() {
     let workplace = Workplace::new().await;
     let (mut terminal, line) = Terminal::open();
     let mut command = workplace.command(&["query", "--sql", "SELECT 1", "--duration", "500ms"]);
-    let child = command.env("TERM", "xterm").stdout(line).stderr(Stdio::piped()).spawn().unwrap();
+    command.env("TERM", "xterm").env("NO_COLOR", "1");
+    let child = command.stdout(line).stderr(Stdio::piped()).spawn().unwrap();
     drop(command);
     terminal.wait_until_closed();
     let ran = ProgramOutput::from_child(child);

@@ -20,8 +20,9 @@ pub(crate) struct Terminal {
 }
 
 /// Lines of text and the cursor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Screen {
+    width: usize,
     lines: Vec<Vec<char>>,
     row: usize,
     column: usize,
@@ -29,7 +30,7 @@ pub(crate) struct Screen {
     sequence: Option<String>,
 }
 
-/// Characters per line.
+/// Characters per line, unless a test says otherwise.
 const WIDTH: usize = 100;
 
 /// How long to wait for the program before the test fails.
@@ -39,10 +40,15 @@ impl Terminal {
     /// A terminal of 50 lines, and the file through which a program uses it: what the program writes is read until
     /// the last copy of the file is closed.
     pub(crate) fn open() -> (Terminal, File) {
+        Terminal::of_width(WIDTH)
+    }
+
+    /// As [`Terminal::open`], with `width` characters per line.
+    pub(crate) fn of_width(width: usize) -> (Terminal, File) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
-        tcsetwinsize(&master, Winsize { ws_row: 50, ws_col: WIDTH as u16, ws_xpixel: 0, ws_ypixel: 0 })
+        tcsetwinsize(&master, Winsize { ws_row: 50, ws_col: width as u16, ws_xpixel: 0, ws_ypixel: 0 })
             .unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -57,7 +63,10 @@ impl Terminal {
                 }
             }
         });
-        (Terminal { bytes, pending: Vec::new(), written: String::new(), screen: Screen::default() }, line)
+        (
+            Terminal { bytes, pending: Vec::new(), written: String::new(), screen: Screen::of_width(width) },
+            line,
+        )
     }
 
     /// Read until `is_seen` holds of the screen.
@@ -95,7 +104,18 @@ impl Terminal {
     }
 }
 
+impl Default for Screen {
+    fn default() -> Screen {
+        Screen::of_width(WIDTH)
+    }
+}
+
 impl Screen {
+    /// An empty screen.
+    pub(crate) fn of_width(width: usize) -> Screen {
+        Screen { width, lines: Vec::new(), row: 0, column: 0, sequence: None }
+    }
+
     /// Show `character`, or carry out the control character.
     pub(crate) fn put(&mut self, character: char) {
         if let Some(mut sequence) = self.sequence.take() {
@@ -113,7 +133,7 @@ impl Screen {
             '\n' => self.row += 1,
             _ => {
                 // The character that fills a line leaves the cursor after it; only the next one wraps.
-                if self.column == WIDTH {
+                if self.column == self.width {
                     (self.row, self.column) = (self.row + 1, 0);
                 }
                 let column = self.column;
