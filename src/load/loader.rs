@@ -300,7 +300,8 @@ impl OpenLoad<'_> {
 fn log_input(files: &Files) {
     let names: Vec<String> = files.inputs().iter().map(ToString::to_string).collect();
     let (dialect, encoding) = (&files.format().dialect, files.encoding().name());
-    let (delimiter, quote) = (dialect.delimiter.escape_ascii(), dialect.quote.escape_ascii());
+    let quote = dialect.quote.map_or_else(|| "none".to_owned(), |quote| quote.escape_ascii().to_string());
+    let delimiter = dialect.delimiter.escape_ascii();
     tracing::info!("input {}: delimiter {delimiter}, quote {quote}, {encoding}", names.join(", "));
     let header = files.header().map_or(0, |header| header.names.len());
     tracing::info!("names in its header: {header}");

@@ -15,7 +15,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::exit;
-pub(crate) use crate::cli::render::bench::markdown;
 
 pub(crate) use load::ambiguous_dates;
 
