@@ -2,8 +2,8 @@
 
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
-    Interval, LatencySummary, LoadShape, MeasuredPoint, OfferedReport, PlanCounts, ResultCheck, RunReport, SearchPoint,
-    SearchReport, ServerStatement, SlowPlan, TableReport, TablesReport, Verdict, WorkloadReport,
+    Interval, LatencySummary, LoadShape, MeasuredPoint, OfferedReport, PlanCounts, ResultCheck, RunReport,
+    SearchPoint, SearchReport, ServerStatement, SlowPlan, TableReport, TablesReport, Verdict, WorkloadReport,
 };
 
 use crate::cli::render::Report;
