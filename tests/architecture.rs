@@ -29,8 +29,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Small modules that know nothing of the others.
-const EVERYWHERE: &[&str] =
-    &["blocking", "count", "document", "error", "escape", "output_file", "progress", "sql", "statistics", "suggest"];
+const EVERYWHERE: &[&str] = &[
+    "blocking",
+    "count",
+    "document",
+    "error",
+    "escape",
+    "output_file",
+    "progress",
+    "sql",
+    "statistics",
+    "suggest",
+];
 
 /// Crates that only the binary may use; `Cargo.toml` puts them behind the feature `cli`.
 const OF_THE_BINARY: &[&str] = &[

@@ -212,16 +212,12 @@ impl OpenLoad<'_> {
         let loaded = load_and_commit(&settings, this.files, new_table.as_ref(), &connections, progress).await;
         let report = loaded.map_err(|error| {
             let error = connections.messages().explain(error);
-            let error = match error.is_about_ended_session() {
-                true => error.and(&format!("the server is {}", database.describe())),
-                false => error,
-            };
-            let is_untouched = !settings.autocommit && progress.committed() + progress.uncertain() == 0;
-            if is_untouched && error.is_about_ended_session() {
-                error.and_help("nothing was loaded")
-            } else {
-                error
+            if !error.is_about_ended_session() {
+                return error;
             }
+            let error = error.and(&format!("the server is {}", database.describe()));
+            let is_untouched = !settings.autocommit && progress.committed() + progress.uncertain() == 0;
+            if is_untouched { error.and_help("nothing was loaded") } else { error }
         })?;
         progress.conclude();
         let warnings = connections.messages().warnings();

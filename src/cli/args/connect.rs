@@ -3,7 +3,7 @@
 use clap::Args;
 
 /// Parts of the connection settings; each overrides its part of the URL, the service and the PG* variables.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct Connect {
     /// Host of the server, or the directory of its socket; as the next three, overrides that part of the URL and of the
     /// PG* variables

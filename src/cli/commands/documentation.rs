@@ -72,8 +72,9 @@ fn place(shell: Shell) -> Result<PathBuf> {
 /// When standard output, or a file, cannot be written to.
 pub(super) fn man(directory: Option<&Path>) -> Result<u8> {
     if let Some(directory) = directory {
-        let written = std::fs::create_dir_all(directory)
-            .and_then(|()| clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), directory));
+        let written = std::fs::create_dir_all(directory).and_then(|()| {
+            clap_mangen::generate_to(args::command().disable_help_subcommand(true), directory)
+        });
         written
             .map_err(|error| Error::io(ErrorKind::Output, "write the manual pages to", directory, error))?;
         return Ok(exit::DONE);
