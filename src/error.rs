@@ -87,6 +87,8 @@ pub enum ErrorKind {
     Connect,
     /// The embedded server cannot be found, initialised or started.
     Launch,
+    /// Another process is working on the same import.
+    InUse,
     /// The server refused a statement.
     Database,
     /// Ctrl-C or a termination signal.

@@ -26,8 +26,14 @@ pub(crate) const LOADED_BUT: u8 = 5;
 /// Whether the rows were committed is not known.
 pub(crate) const OUTCOME_UNKNOWN: u8 = 6;
 
-/// Interrupted by Ctrl-C or a termination signal.
+/// Another process is working on the same import.
+pub(crate) const IN_USE: u8 = 7;
+
+/// Interrupted by Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Ended by a termination signal.
+pub(crate) const TERMINATED: u8 = 143;
 
 /// The exit code for an error of `kind`.
 pub(crate) fn code(kind: ErrorKind) -> u8 {
@@ -36,6 +42,7 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
         ErrorKind::Connect | ErrorKind::Launch => NO_SERVER,
         ErrorKind::Interrupted => INTERRUPTED,
         ErrorKind::OutcomeUnknown => OUTCOME_UNKNOWN,
+        ErrorKind::InUse => IN_USE,
         _ => FAILED,
     }
 }

@@ -162,13 +162,25 @@ impl Files {
     /// As [`Files::next_named`].
     #[inline]
     pub fn has_next(&mut self) -> Result<bool> {
-        while !self.records.has_next()? {
-            self.inputs.check_unchanged(self.current)?;
+        while !self.has_next_in_file()? {
             if !self.open_next_file()? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Whether the file being read has another record.
+    ///
+    /// # Errors
+    /// As [`Records::next`], and when a file that has ended was changed while it was read.
+    #[inline]
+    pub fn has_next_in_file(&mut self) -> Result<bool> {
+        if self.records.has_next()? {
+            return Ok(true);
+        }
+        self.inputs.check_unchanged(self.current)?;
+        Ok(false)
     }
 
     /// The next record of any file, and the name of that file; `None` after the last record of the last file. The fields

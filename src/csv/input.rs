@@ -233,11 +233,9 @@ impl Inputs {
     /// SHA-256 in hexadecimal.
     pub fn digests(&self) -> Vec<(String, u64, String)> {
         let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        let described = digests.iter().map(|(index, digest)| {
-            let hash = digest.hash.clone().finalize();
-            let hex = hash.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-            (self.name(*index), digest.bytes, hex)
-        });
+        let described = digests
+            .iter()
+            .map(|(index, digest)| (self.name(*index), digest.bytes, hex(&digest.hash.clone().finalize())));
         described.collect()
     }
 
@@ -252,6 +250,12 @@ impl Inputs {
     /// When there is no such input.
     pub fn name(&self, index: usize) -> String {
         self.list[index].name()
+    }
+
+    /// The stored size of each input at first, in bytes; `None` for one that is not a regular file.
+    pub(crate) fn sizes(&self) -> Vec<Option<u64>> {
+        let size = |index: usize| Some((*self.snapshots.get(index)?)?.bytes);
+        (0..self.list.len()).map(size).collect()
     }
 
     /// The total stored size in bytes, before decompression; `None` if any input is not a regular file.
@@ -284,6 +288,11 @@ impl Inputs {
         let source = decompress(CountingReader { source, count, digests }, &self.name(index))?;
         Ok(Box::new(TimedReader { source, nanoseconds: Arc::clone(&self.read_nanoseconds) }))
     }
+}
+
+/// `bytes` in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The name of the input in messages, with control characters escaped.

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use crate::blocking::blocking;
 use crate::catalog::{Table, TableName};
 use crate::csv::{Files, Inputs, Sniffed};
+use crate::load::ledger::import::Import;
+use crate::load::ledger::tables::LedgerTables;
 use crate::load::mapping::header_names;
-use crate::load::options::{LoadOptions, Mode};
+use crate::load::options::{ImportOptions, LoadOptions, Mode};
 use crate::load::reject::orphans::Orphans;
 use crate::load::report::{self, LoadReport, Phases};
 use crate::load::run::stop::Stopped;
 use crate::load::run::{
-    LoadRun, RowChecks, RunResult, autocommit, encode_only, one_transaction, parallel_copy,
+    LoadRun, RowChecks, RunResult, autocommit, encode_only, import, one_transaction, parallel_copy,
 };
 use crate::load::settings::LoadSettings;
 use crate::load::table::analyze::analyze;
@@ -216,7 +218,8 @@ impl OpenLoad<'_> {
                 return error;
             }
             let error = error.and(&format!("the server is {}", database.describe()));
-            let is_untouched = !settings.autocommit && progress.committed() + progress.uncertain() == 0;
+            let is_atomic = !settings.autocommit && settings.import.is_none();
+            let is_untouched = is_atomic && progress.committed() + progress.uncertain() == 0;
             if is_untouched { error.and_help("nothing was loaded") } else { error }
         })?;
         progress.conclude();
@@ -276,7 +279,15 @@ impl OpenLoad<'_> {
     ) -> Result<Option<NewTable>> {
         let Some(create) = self.settings.create else { return Ok(None) };
         let name: &TableName = &self.settings.input.table.name;
-        let exists = Table::find(&**connections.get().await?, name).await?.is_some();
+        let client = connections.get().await?;
+        if let Some(ImportOptions { ledger, id, .. }) = &self.settings.import
+            && Import::find(&client, &LedgerTables::new(ledger), id).await?.is_some()
+        {
+            // It has created the table, or found it.
+            return Ok(None);
+        }
+        let exists = Table::find(&**client, name).await?.is_some();
+        drop(client);
         if exists && !create.replace {
             progress.note(&format!("{name} already exists; appending (--create ignored)"));
             return Ok(None);
@@ -362,13 +373,16 @@ async fn load_once(
     tracing::info!("PostgreSQL {} at {}", server.version, server.url());
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started, orphans };
-    let RunResult { prepared, totals, mut phases, transactions, is_atomic } = if settings.autocommit {
+    let result = if let Some(options) = &settings.import {
+        import::load(run, options, client).await?
+    } else if settings.autocommit {
         autocommit::load(run, client).await?
     } else if settings.connections > 1 && checks == RowChecks::AtTheEnd {
         parallel_copy::load(run, client).await?
     } else {
         one_transaction::load(run, client, checks).await?
     };
+    let RunResult { prepared, totals, mut phases, transactions, is_atomic, import } = result;
     let seconds = started.elapsed().as_secs_f64();
     let Phases { prepare_seconds, write_seconds, finish_seconds, .. } = phases;
     phases.commit_seconds = seconds - prepare_seconds - write_seconds - finish_seconds;
@@ -376,5 +390,6 @@ async fn load_once(
     // A table that replaces another has a temporary name while it is loaded.
     let name = new_table.map_or(&prepared.table.name, |new_table| &new_table.name);
     let replaced = new_table.is_some_and(|new_table| new_table.replaces);
-    Ok(LoadReport { table: name.to_string(), transactions, atomic: is_atomic, replaced, ..report })
+    let table = name.to_string();
+    Ok(LoadReport { table, transactions, atomic: is_atomic, replaced, import, ..report })
 }

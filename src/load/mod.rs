@@ -21,6 +21,7 @@
 pub mod check;
 mod chunk;
 mod date_order;
+mod ledger;
 mod loader;
 mod mapping;
 mod options;
@@ -37,11 +38,12 @@ pub use crate::load::chunk::dates::{AmbiguousDate, AmbiguousDates};
 pub use crate::load::chunk::findings::{FieldPlace, FieldsWithStrayQuotes, TextFallback};
 #[cfg(feature = "schema")]
 pub use crate::load::chunk::rejected::RejectSchema;
+pub use crate::load::ledger::status::{ImportState, ImportStatus, Ledger};
 pub use crate::load::loader::{CommittedLoad, Loader, OpenLoad};
 pub use crate::load::options::{
-    Connections, CreateOptions, DateStyle, DeferIndexes, InputOptions, LoadOptions, Mode, Naming, OnConflict,
-    RejectLimit,
+    Connections, CreateOptions, DateStyle, DeferIndexes, ImportOptions, InputOptions, LoadOptions, Mode,
+    Naming, OnConflict, RejectLimit,
 };
 pub use crate::load::reject::files::log_path;
-pub use crate::load::report::{ColumnLoaded, FileRead, LoadReport, Outcome, Phases};
+pub use crate::load::report::{ColumnLoaded, FileRead, ImportReport, LoadReport, Outcome, Phases};
 pub use crate::load::run::commit::{CommittedTransaction, Confirmation};

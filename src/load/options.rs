@@ -234,6 +234,64 @@ impl fmt::Display for OnConflict {
     }
 }
 
+/// A load in chunks that are committed one by one, each together with its row in a ledger: killed anywhere and run
+/// again, it continues, and every row is loaded exactly once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// What tells this import from others in the ledger.
+    pub id: String,
+    /// Records in each chunk, at least 1; `None` for chunks of 32 MiB.
+    pub chunk_rows: Option<u64>,
+    /// The table of committed chunks, which is created if it does not exist; two others stand beside it.
+    pub ledger: TableName,
+    /// Divide the chunks among all processes that run this import.
+    pub share: bool,
+    /// How many times in a row to try a chunk again after a lost connection, a deadlock or a serialization failure.
+    pub retries: u32,
+}
+
+/// How many times a chunk is tried again, unless [`ImportOptions::retries`] says otherwise: for about 45 seconds, in
+/// which a server can restart.
+const RETRIES: u32 = 10;
+
+impl ImportOptions {
+    /// The import `id`, in chunks of 32 MiB, with the ledger `postgres_etl.ledger`.
+    pub fn new(id: impl Into<String>) -> Self {
+        let ledger = TableName { schema: Some("postgres_etl".into()), table: "ledger".into() };
+        ImportOptions { id: id.into(), chunk_rows: None, ledger, share: false, retries: RETRIES }
+    }
+
+    /// Commit chunks of `rows` records; at least 1. A rerun keeps the chunks of the first run.
+    #[must_use]
+    pub fn chunk_rows(mut self, rows: u64) -> Self {
+        self.chunk_rows = Some(rows);
+        self
+    }
+
+    /// Keep the ledger in `table`.
+    #[must_use]
+    pub fn ledger(mut self, table: TableName) -> Self {
+        self.ledger = table;
+        self
+    }
+
+    /// Divide the chunks among all processes that run this import with this option, on machines that read the same
+    /// files.
+    #[must_use]
+    pub fn share(mut self) -> Self {
+        self.share = true;
+        self
+    }
+
+    /// Try a chunk again this many times in a row; 0 for never.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+}
+
 /// Which column each field of a record belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -337,6 +395,8 @@ pub struct LoadOptions {
     pub autocommit: bool,
     /// Connections to write over.
     pub connections: Connections,
+    /// Commit in chunks, recorded in a ledger; `None` to commit everything as one.
+    pub import: Option<ImportOptions>,
 }
 
 impl LoadOptions {
@@ -383,6 +443,7 @@ impl LoadOptions {
             sync_every: None,
             autocommit: false,
             connections: Connections::default(),
+            import: None,
         }
     }
 
@@ -510,6 +571,13 @@ impl LoadOptions {
     #[must_use]
     pub fn connections(mut self, connections: Connections) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// Commit in chunks, recorded in a ledger.
+    #[must_use]
+    pub fn import(mut self, import: ImportOptions) -> Self {
+        self.import = Some(import);
         self
     }
 }

@@ -34,7 +34,9 @@ pub struct LoadReport {
     pub outcome: Outcome,
     /// Whether all rows were committed as one.
     pub atomic: bool,
-    /// The transactions that were committed; empty where every row had its own.
+    /// The import that they are part of; `None` without an import ID. The other counts are those of this run.
+    pub import: Option<ImportReport>,
+    /// The transactions that were committed; empty where every row or chunk had its own.
     pub transactions: Vec<CommittedTransaction>,
     /// What the server warned of.
     pub warnings: ServerWarnings,
@@ -114,6 +116,32 @@ pub struct LoadReport {
     pub skipping_triggers: Vec<String>,
     /// The server, and its settings that affect timings; `None` for a load without a server.
     pub server: Option<ServerFacts>,
+}
+
+/// An import, with the counts of all runs that have worked on it.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ImportReport {
+    /// Its ID.
+    pub id: String,
+    /// The table of its committed chunks.
+    pub ledger: String,
+    /// Whether it was finished before this run, which then loaded nothing.
+    pub was_finished: bool,
+    /// Chunks.
+    pub chunks: u64,
+    /// Of these, chunks that this run has committed.
+    pub chunks_loaded: u64,
+    /// Records in all chunks.
+    pub rows_read: u64,
+    /// Rows that the server reported as inserted or updated.
+    pub rows_loaded: u64,
+    /// Records left out because their key already existed.
+    pub rows_skipped: u64,
+    /// Records rejected and set aside.
+    pub rows_rejected: u64,
+    /// How often this run tried something again, after a lost connection, a deadlock or a serialization failure.
+    pub retries: u32,
 }
 
 /// What became of the rows of a load.
@@ -200,6 +228,7 @@ pub(crate) fn build(
         path: path(inputs),
         outcome: if settings.dry_run { Outcome::RolledBack } else { Outcome::Committed },
         atomic: true,
+        import: None,
         transactions: Vec::new(),
         warnings: ServerWarnings::default(),
         failed_afterwards: Vec::new(),

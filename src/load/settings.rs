@@ -4,8 +4,8 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use crate::load::options::{
-    Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode, OnConflict, PIPELINE_DEPTH,
-    RejectLimit, SYNC_EVERY, at_least_one,
+    Connections, CreateOptions, DeferIndexes, ImportOptions, InputOptions, LoadOptions, Mode, OnConflict,
+    PIPELINE_DEPTH, RejectLimit, SYNC_EVERY, at_least_one,
 };
 use crate::postgres::options::{SessionOptions, check_depth};
 use crate::{Error, Result};
@@ -30,6 +30,7 @@ pub(crate) struct LoadSettings {
     pub(crate) connections: usize,
     /// Whether two connections may be used instead of one, if that is faster for this table and these files.
     pub(crate) may_use_two: bool,
+    pub(crate) import: Option<ImportOptions>,
 }
 
 impl LoadOptions {
@@ -64,6 +65,7 @@ pub(crate) fn needing_indexes(options: &LoadOptions) -> Option<&'static str> {
         ("--autocommit", options.autocommit),
         ("--max-rejects", options.max_rejects.allows_any()),
         ("--on-conflict", options.on_conflict.is_some()),
+        ("--import-id", options.import.is_some()),
     ];
     needs.into_iter().find(|(_, is_set)| *is_set).map(|(option, _)| option)
 }
@@ -114,6 +116,9 @@ impl LoadSettings {
                 leave_out,
             ),
         ])?;
+        if let Some(import) = &options.import {
+            check_import(options, import)?;
+        }
         let (connections, may_use_two) = connections(options)?;
         Ok(LoadSettings {
             input: input.clone(),
@@ -131,6 +136,7 @@ impl LoadSettings {
             autocommit: *autocommit,
             connections,
             may_use_two,
+            import: options.import.clone(),
         })
     }
 
@@ -146,6 +152,72 @@ impl LoadSettings {
     }
 }
 
+/// The longest ID of an import, in bytes.
+const LONGEST_ID: usize = 200;
+
+/// The longest name of a ledger, in bytes: the server cuts names off after 63, and two tables add an ending to it.
+const LONGEST_LEDGER: usize = 55;
+
+/// Check that `import` fits the other `options`.
+fn check_import(options: &LoadOptions, import: &ImportOptions) -> Result<()> {
+    let LoadOptions { input, autocommit, dry_run, create, connections, .. } = options;
+    let reads_stdin = input.reader.is_some() || input.paths.iter().any(|path| path.as_os_str() == "-");
+    let leave_out = "leave one of them out";
+    let cannot = |option: &str, why: &str| format!("{option} cannot be combined with --import-id: {why}");
+    let share_cannot = |option: &str, why: &str| format!("{option} cannot be combined with --share: {why}");
+    refuse_first([
+        (
+            import.id.is_empty() || import.id.len() > LONGEST_ID || import.id.contains(char::is_control),
+            "--import-id is empty, longer than 200 bytes, or has control characters".into(),
+            "name the import so that you recognise it, such as orders-2026-11-29",
+        ),
+        (
+            import.chunk_rows == Some(0),
+            "--chunk-rows 0 leaves chunks without rows".into(),
+            "give a number from 1 up",
+        ),
+        (
+            import.ledger.table.len() > LONGEST_LEDGER,
+            format!("--ledger: the name {} is longer than {LONGEST_LEDGER} bytes", import.ledger.table),
+            "name a shorter one",
+        ),
+        (
+            *autocommit,
+            cannot("--autocommit", "a chunk and its row in the ledger are committed together"),
+            "use --chunk-rows 1 to commit every row by itself",
+        ),
+        (
+            *dry_run,
+            cannot("--dry-run", "chunks are committed while the load goes on"),
+            "try it without --import-id, which then rolls back",
+        ),
+        (
+            create.is_some_and(|create| create.replace),
+            cannot("--replace", "the old table is dropped when all rows are loaded as one"),
+            "drop the old table first, or load into it with --truncate",
+        ),
+        (
+            *connections != Connections::Auto && *connections != Connections::Exactly(1),
+            cannot("--connections", "each process has one"),
+            "run several processes with --share",
+        ),
+        (input.mode == Mode::Null, cannot("--mode null", "it contacts no server"), leave_out),
+        (
+            import.share && reads_stdin,
+            share_cannot("standard input", "every process has to read all of the input"),
+            "save it to a file that all processes see",
+        ),
+        (
+            import.share && options.on_conflict.is_some(),
+            share_cannot(
+                "--on-conflict",
+                "chunks are loaded in any order, and so is a key that occurs in two of them",
+            ),
+            leave_out,
+        ),
+    ])
+}
+
 /// The number of connections, and whether two may be used instead of one.
 fn connections(options: &LoadOptions) -> Result<(usize, bool)> {
     let (connections, is_auto) = match options.connections {
@@ -153,7 +225,7 @@ fn connections(options: &LoadOptions) -> Result<(usize, bool)> {
         Connections::Auto => (1, true),
     };
     at_least_one("number of connections", connections)?;
-    if options.autocommit || (connections == 1 && !is_auto) {
+    if options.autocommit || options.import.is_some() || (connections == 1 && !is_auto) {
         return Ok((connections, false));
     }
     let needs = [

@@ -29,7 +29,9 @@ Examples:
   postgres-etl load --mode rows --autocommit --connections 20
                                               one transaction per row, as many programs do
   postgres-etl load big.csv --append --connections auto
-                                              two concurrent COPYs, where that is faster")]
+                                              two concurrent COPYs, where that is faster
+  postgres-etl load big.csv -t events --import-id events-2026-11
+                                              in chunks; the same command again continues it")]
 pub(crate) struct Load {
     /// The files, and the table they are for.
     #[command(flatten)]
@@ -95,6 +97,23 @@ pub(crate) struct Load {
     /// Commit every row separately (mode rows); after an error the committed rows stay
     #[arg(long)]
     pub autocommit: bool,
+    /// Commit in chunks, each together with its row in a ledger: killed anywhere and run again with this ID, the load
+    /// continues, and every row is loaded exactly once
+    #[arg(long, value_name = "ID", help_heading = "Loads that can be continued")]
+    pub import_id: Option<String>,
+    /// Rows in each chunk [default: as many as make 32 MiB]; a rerun keeps the chunks of the first run
+    #[arg(long, value_name = "N", requires = "import_id", help_heading = "Loads that can be continued")]
+    pub chunk_rows: Option<u64>,
+    /// Divide the chunks among all processes that run this import with --share, on machines that see the same files
+    #[arg(long, requires = "import_id", help_heading = "Loads that can be continued")]
+    pub share: bool,
+    /// Table of the committed chunks, created with two others beside it if it does not exist [default: postgres_etl.ledger]
+    #[arg(long, value_name = "TABLE", requires = "import_id", help_heading = "Loads that can be continued")]
+    pub ledger: Option<String>,
+    /// Retries in a row of a chunk after a lost connection, a deadlock or a serialization failure, with growing pauses
+    /// [default: 10]
+    #[arg(long, value_name = "N", requires = "import_id", help_heading = "Loads that can be continued")]
+    pub retries: Option<u32>,
     /// Connections to write over; more than one needs --autocommit, or --mode copy --append: each connection then has its
     /// own transaction, and all commit at the end; auto uses two where that is faster [default: 1]
     #[arg(long, value_name = "N|auto")]

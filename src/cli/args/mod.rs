@@ -41,7 +41,8 @@ Variables that are not set are looked up in .env in the current directory.
 
 Exit codes: 0 done; 1 bad data, a file or server error; 2 wrong flags or configuration;
 3 loaded, but some rows were rejected; 4 no connection, or no embedded server; 5 loaded, but
-ANALYZE, the receipt, the page or the report failed; 6 whether rows were committed is not known; 130 interrupted."
+ANALYZE, the receipt, the page or the report failed; 6 whether rows were committed is not known;
+7 another run is working on the import; 130 interrupted; 143 terminated."
 )]
 pub(crate) struct Cli {
     /// Flags that every command takes.
@@ -151,6 +152,7 @@ pub(crate) enum Command {
     Load(Box<Load>),
     Query(Box<Query>),
     Check(Box<Check>),
+    Imports(Imports),
     Bench(Bench),
     Report(Report),
     Server(Server),
@@ -198,6 +200,8 @@ pub(crate) enum SchemaName {
     Bench,
     /// what `check --json` prints
     Check,
+    /// what `imports --json` prints
+    Imports,
     /// what `generate --json` prints
     Generate,
     /// what `report --json` prints
@@ -253,6 +257,24 @@ pub(crate) struct Report {
     /// File to write the tables of comparisons to, in Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+}
+
+/// List the loads with --import-id, or forget one
+///
+/// Each with its state, its rows, how far it is, and the sessions that work on it. They are in a ledger in the database
+/// that they load.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postgres-etl imports                     all imports, the latest first
+  postgres-etl imports --forget nightly    the rows it loaded stay; its ID is free again")]
+pub(crate) struct Imports {
+    /// Forget this import: its rows stay, and a load with this ID begins anew
+    #[arg(long, value_name = "ID")]
+    pub forget: Option<String>,
+    /// Table of the committed chunks [default: postgres_etl.ledger]
+    #[arg(long, value_name = "TABLE")]
+    pub ledger: Option<String>,
 }
 
 /// Start, stop or inspect the embedded server

@@ -1,11 +1,14 @@
 //! Ctrl-C and termination signals, at any time.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres_etl::postgres::{Canceller, Database};
 use postgres_etl::{Error, ErrorKind, Progress, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::exit;
 
 /// How long work may take to stop and the server to roll back; a second signal ends the wait.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,18 +21,27 @@ const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a signal stops.
 #[derive(Debug, Default)]
-pub(super) struct Interrupt(Mutex<Vec<(Arc<Progress>, Option<Canceller>)>>);
+pub(super) struct Interrupt {
+    work: Mutex<Vec<(Arc<Progress>, Option<Canceller>)>>,
+    /// Whether the first signal was SIGTERM.
+    is_terminated: AtomicBool,
+}
 
 impl Interrupt {
     /// From now on, a signal cancels the work of `progress`, and what runs on `database`.
     pub(super) fn cancels(&self, progress: &Arc<Progress>, database: Option<&Database>) {
         let entry = (Arc::clone(progress), database.map(Database::canceller));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
     /// The work registered so far is done.
     pub(super) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The exit code after the signal.
+    pub(super) fn exit_code(&self) -> u8 {
+        if self.is_terminated.load(Relaxed) { exit::TERMINATED } else { exit::INTERRUPTED }
     }
 
     /// Await `work`. On a signal, stop it and give it time to roll back and clean up.
@@ -41,10 +53,10 @@ impl Interrupt {
         let mut work = std::pin::pin!(work);
         tokio::select! {
             result = &mut work => return result,
-            () = signals.next() => {}
+            kind = signals.next() => self.is_terminated.store(kind == SignalKind::terminate(), Relaxed),
         }
         let first = Instant::now();
-        let stopping: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        let stopping: Vec<_> = self.work.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
         if stopping.is_empty() {
             // Nothing has started that would have to be undone.
             return Err(Error::interrupted());
@@ -137,10 +149,10 @@ impl Signals {
         }
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
         }
     }
 }

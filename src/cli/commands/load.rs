@@ -74,11 +74,12 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
     if let Some(warning) = ambiguous_dates(&report) {
         context.note(&format!("warning: {warning}"));
     }
-    if report.rows_read == 0 {
+    if report.rows_read == 0 && report.import.is_none() {
         let what = if has_header { "has a header but no rows" } else { "is empty" };
         context.note(&format!("{} {what}: no rows were loaded", report.path));
     }
-    Ok(if report.rows_rejected > 0 { exit::LOADED_WITH_REJECTS } else { exit::DONE })
+    let rejected = report.import.as_ref().map_or(report.rows_rejected, |import| import.rows_rejected);
+    Ok(if rejected > 0 { exit::LOADED_WITH_REJECTS } else { exit::DONE })
 }
 
 /// What is to be done, with the input generated where it is missing.

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod documentation;
 mod generate;
+mod imports;
 mod load;
 mod query;
 mod report;
@@ -19,12 +20,11 @@ use std::io::Write as _;
 use std::path::Path;
 
 use postgres_etl::postgres::{Database, DatabaseOptions};
-use postgres_etl::{Error, Progress, Result};
+use postgres_etl::{Error, ErrorKind, Progress, Result};
 
 use crate::cli::args::{Cli, Command, Connect, Global};
 use crate::cli::commands::interrupt::Interrupt;
 use crate::cli::config::{Config, EnvFile};
-use crate::cli::exit;
 use crate::cli::render::{Failure, Report};
 use crate::cli::terminal::Display;
 use crate::cli::terminal::messages::{self, say};
@@ -66,13 +66,16 @@ pub(crate) async fn run(cli: &Cli) -> u8 {
     match outcome {
         Ok(exit_code) => exit_code,
         Err(error) => {
-            let failure = Failure::new(cli.command.name(), &error);
+            let mut failure = Failure::new(cli.command.name(), &error);
+            if error.kind() == ErrorKind::Interrupted {
+                failure.error.exit_code = interrupt.exit_code();
+            }
             if cli.global.json {
                 // The error itself is reported on standard error as well, below.
                 let _ = print(&failure.json());
             }
             say(&failure.text());
-            exit::code(error.kind())
+            failure.error.exit_code
         }
     }
 }
@@ -83,6 +86,7 @@ async fn dispatch(context: &Context<'_>, command: &Command) -> Result<u8> {
         Command::Load(flags) => load::run(context, flags).await,
         Command::Query(flags) => query::run(context, flags).await,
         Command::Check(flags) => check::run(context, flags).await,
+        Command::Imports(flags) => imports::run(context, flags).await,
         Command::Bench(flags) => bench::run(context, flags).await,
         Command::Report(flags) => report::run(context, flags),
         Command::Server(flags) => server::run(context, flags.action).await,
@@ -109,6 +113,7 @@ impl Command {
             Command::Load(_) => "load",
             Command::Query(_) => "query",
             Command::Check(_) => "check",
+            Command::Imports(_) => "imports",
             Command::Bench(_) => "bench",
             Command::Report(_) => "report",
             Command::Server(_) => "server",

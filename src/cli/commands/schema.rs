@@ -14,6 +14,7 @@ use crate::cli::args::SchemaName;
 use crate::cli::bench::report::BenchReport;
 use crate::cli::commands::check::CheckReport;
 use crate::cli::commands::generate::GenerateReport;
+use crate::cli::commands::imports::ImportsReport;
 use crate::cli::commands::load::{FailedLoad, UnstartedLoad};
 use crate::cli::commands::print;
 use crate::cli::commands::report::PageReport;
@@ -59,6 +60,7 @@ fn schema(name: SchemaName) -> Schema {
         SchemaName::Saved => vec![SavedRuns::json_schema(&mut generator)],
         SchemaName::Bench => vec![document::<BenchReport>(&mut generator)],
         SchemaName::Check => vec![document::<CheckReport>(&mut generator)],
+        SchemaName::Imports => vec![document::<ImportsReport>(&mut generator)],
         SchemaName::Generate => vec![document::<GenerateReport>(&mut generator)],
         SchemaName::Report => vec![document::<PageReport>(&mut generator)],
         SchemaName::Server => vec![document::<ServerReport>(&mut generator)],

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use postgres_etl::catalog::{TableName, TableSpec};
 use postgres_etl::csv::{self, Detect, Dialect, dialect};
 use postgres_etl::escape::escape_path;
-use postgres_etl::load::{Connections, CreateOptions, DeferIndexes, InputOptions, LoadOptions, Mode};
+use postgres_etl::load::{
+    Connections, CreateOptions, DeferIndexes, ImportOptions, InputOptions, LoadOptions, Mode,
+};
 use postgres_etl::postgres::check_pool;
 use postgres_etl::{Error, Result};
 
@@ -33,6 +35,19 @@ pub(crate) struct LoadCommand {
     pub(crate) receipt: Option<PathBuf>,
     /// The file that gets the report, as a page.
     pub(crate) html: Option<PathBuf>,
+}
+
+/// The import that `flags` name.
+fn import(flags: &args::Load) -> Result<Option<ImportOptions>> {
+    let Some(id) = &flags.import_id else { return Ok(None) };
+    let mut import = ImportOptions::new(id);
+    import.chunk_rows = flags.chunk_rows;
+    import.share = flags.share;
+    import.retries = flags.retries.unwrap_or(import.retries);
+    if let Some(ledger) = &flags.ledger {
+        import.ledger = TableName::parse(ledger)?;
+    }
+    Ok(Some(import))
 }
 
 impl Config {
@@ -77,6 +92,7 @@ impl Config {
             None if options.autocommit => Connections::Exactly(file.connections),
             None => Connections::default(),
         };
+        options.import = import(flags)?;
         if !is_null {
             options.check()?;
         }
@@ -98,6 +114,7 @@ impl Config {
             ("--ddl-only", flags.ddl_only),
             ("--autocommit", flags.autocommit),
             ("--connections", flags.connections.is_some()),
+            ("--import-id", flags.import_id.is_some()),
         ];
         if let Some((flag, _)) = for_servers.iter().find(|(_, given)| *given) {
             return Err(Error::usage(format!(

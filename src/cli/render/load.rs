@@ -4,12 +4,12 @@ use std::path::Path;
 
 use postgres_etl::escape::{escape, escape_path};
 use postgres_etl::load::{
-    AmbiguousDate, AmbiguousDates, ColumnLoaded, Confirmation, FieldPlace, FieldsWithStrayQuotes, LoadReport,
-    Mode, log_path,
+    AmbiguousDate, AmbiguousDates, ColumnLoaded, Confirmation, FieldPlace, FieldsWithStrayQuotes,
+    ImportReport, LoadReport, Mode, log_path,
 };
 
 use crate::cli::render::Report;
-use crate::cli::render::units::{bytes, count, rate, rows, seconds, server, warnings};
+use crate::cli::render::units::{bytes, chunks, count, rate, rows, seconds, server, warnings};
 
 /// The number of ignored columns that are named.
 const MOST_NAMES: usize = 20;
@@ -30,6 +30,7 @@ impl Report for LoadReport {
             let log = log_path(Path::new(rejects));
             lines.push(format!("  rejects {}, reasons in {}", escape(rejects), escape_path(&log)));
         }
+        lines.extend(self.import.as_ref().map(import));
         for file in &self.files {
             let size = bytes(file.bytes);
             lines.push(format!("  file    {}, {size}, sha256 {:.16}…", escape(&file.path), file.sha256));
@@ -81,6 +82,26 @@ fn headline(report: &LoadReport) -> String {
     let verb = if report.dry_run { "dry run: would load" } else { "loaded" };
     let (loaded, per_second) = (rows(report.rows_loaded), rate(report.rows_per_second));
     format!("{verb} {loaded} into {} in {took}: {per_second} rows/s", report.table)
+}
+
+/// The import that the rows are part of.
+fn import(import: &ImportReport) -> String {
+    let ImportReport { id, retries, .. } = import;
+    let by = match (import.was_finished, import.chunks - import.chunks_loaded) {
+        (true, _) => ", finished before: nothing was left to load".to_owned(),
+        (false, 0) => String::new(),
+        (false, before) => format!(", {} of them by other runs", count(before)),
+    };
+    let retries = if *retries == 0 { String::new() } else { format!(", after {retries} retries") };
+    format!(
+        "  import  {}, {}{by}{retries}; in all {} read = {} loaded + {} skipped + {} rejected",
+        escape(id),
+        chunks(import.chunks),
+        count(import.rows_read),
+        count(import.rows_loaded),
+        count(import.rows_skipped),
+        count(import.rows_rejected)
+    )
 }
 
 /// When the rows were committed, and in which transactions.
@@ -187,6 +208,7 @@ fn writing(report: &LoadReport) -> Vec<String> {
     }
     let transactions = match (report.autocommit, report.connections, report.atomic) {
         (true, _, _) => "one transaction per row",
+        _ if report.import.is_some() => "one transaction per chunk",
         (false, 1, _) => "one transaction",
         (false, _, true) => "one transaction each, committed together",
         (false, _, false) => "one transaction each, committed one after another",

@@ -70,6 +70,7 @@ impl<'a> Failure<'a> {
             ErrorKind::Database => "database",
             ErrorKind::Interrupted => "interrupted",
             ErrorKind::OutcomeUnknown => "outcome_unknown",
+            ErrorKind::InUse => "in_use",
             _ => "other",
         };
         let exit_code = exit::code(error.kind());

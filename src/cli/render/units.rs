@@ -7,6 +7,10 @@ pub(crate) fn rows(number: u64) -> String {
     if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
 }
 
+pub(crate) fn chunks(number: u64) -> String {
+    if number == 1 { "1 chunk".to_owned() } else { format!("{} chunks", count(number)) }
+}
+
 /// 1234567 as "1,234,567".
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();

@@ -9,6 +9,7 @@ use crate::csv::{BlankLines, Field, Files, Record, StrayQuotes, excerpt};
 use crate::encode::{Encoder, Refusal};
 use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::rejected::{Reason, Reject};
+use crate::load::chunk::section::{OpenSection, Section, SectionLimit};
 use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
 use crate::load::date_order::depends_on_order;
 use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, other_delimiter};
@@ -61,6 +62,7 @@ impl EncodePlan {
 }
 
 /// Encodes the records of a load's files.
+#[derive(Debug)]
 pub(crate) struct ChunkEncoder {
     files: Files,
     mapping: Arc<ColumnMapping>,
@@ -73,6 +75,12 @@ pub(crate) struct ChunkEncoder {
     scratch: Vec<u8>,
     /// Records in the unfinished chunk, including the bad one that ended it.
     unsent: usize,
+    /// What is encoded next; `None` to encode everything.
+    section: Option<OpenSection>,
+    /// Time spent reading and decompressing what was encoded.
+    read_time: Duration,
+    /// Time spent splitting and encoding records.
+    encode_time: Duration,
 }
 
 /// What an encoder tells at its end.
@@ -109,13 +117,68 @@ impl ChunkEncoder {
             carried: None,
             scratch: Vec::new(),
             unsent: 0,
+            section: None,
+            read_time: Duration::ZERO,
+            encode_time: Duration::ZERO,
         }
     }
 
-    /// Encode all records and send the chunks to `chunks`; after an error nothing follows.
+    /// What it tells at its end.
+    pub(crate) fn into_summary(self) -> EncoderSummary {
+        EncoderSummary {
+            findings: self.findings,
+            read_seconds: self.read_time.as_secs_f64(),
+            encode_seconds: self.encode_time.as_secs_f64(),
+        }
+    }
+
+    /// Begin a section at the next record, to which encoding is then limited; `false` at the end of the input.
+    ///
+    /// # Errors
+    /// When the input cannot be read.
+    pub(crate) fn begin_section(&mut self, limit: SectionLimit) -> Result<bool> {
+        self.section = None;
+        let has_next = self.files.has_next()?;
+        self.section = has_next.then(|| OpenSection::new(self.files.name(), limit));
+        Ok(has_next)
+    }
+
+    /// Read the section that was begun to its end, without encoding it.
+    ///
+    /// # Errors
+    /// When the input cannot be read, or `progress` is cancelled.
+    pub(crate) fn skip_section(&mut self, progress: &Progress) -> Result<Section> {
+        while self.has_next()? {
+            if let (Some(record), Some(section)) = (self.files.next_in_file()?, &mut self.section) {
+                section.add(record);
+            }
+            if progress.is_cancelled() {
+                return Err(Error::interrupted());
+            }
+        }
+        progress.add(0, self.files.inputs().consumed().saturating_sub(progress.bytes()));
+        Ok(self.end_section())
+    }
+
+    /// The section that was begun and has been read.
+    pub(crate) fn end_section(&mut self) -> Section {
+        self.section.take().expect("a section was begun").finish()
+    }
+
+    /// Whether there is another record to encode. Opens the next file where one ends, unless a section ends there.
+    fn has_next(&mut self) -> Result<bool> {
+        match &self.section {
+            Some(section) if section.is_full() => Ok(false),
+            Some(section) if !section.is_empty() => self.files.has_next_in_file(),
+            _ => self.files.has_next(),
+        }
+    }
+
+    /// Encode all records, or those of the section that was begun, and send the chunks to `chunks`; after an error
+    /// nothing follows. Return the encoder, for the next section.
     ///
     /// Also end when the receiver is dropped, which then knows the reason.
-    pub(crate) fn run(mut self, progress: &Progress, chunks: &Sender<Result<Chunk>>) -> EncoderSummary {
+    pub(crate) fn run(mut self, progress: &Progress, chunks: &Sender<Result<Chunk>>) -> Self {
         let (started, mut waited) = (Instant::now(), Duration::ZERO);
         let read_before = self.files.inputs().read_time();
         loop {
@@ -136,11 +199,9 @@ impl ChunkEncoder {
             }
         }
         let read = self.files.inputs().read_time().saturating_sub(read_before);
-        EncoderSummary {
-            findings: self.findings,
-            read_seconds: read.as_secs_f64(),
-            encode_seconds: started.elapsed().saturating_sub(waited + read).as_secs_f64(),
-        }
+        self.read_time += read;
+        self.encode_time += started.elapsed().saturating_sub(waited + read);
+        self
     }
 
     /// Encode the first record of each file; return the errors, and the columns that the server has to parse.
@@ -180,7 +241,7 @@ impl ChunkEncoder {
     /// When the input cannot be read, and at the first bad record unless the plan is to set it aside.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         let carried = self.carried.take();
-        if carried.is_none() && !self.files.has_next()? {
+        if carried.is_none() && !self.has_next()? {
             return Ok(None);
         }
         self.check_order()?;
@@ -192,8 +253,12 @@ impl ChunkEncoder {
         let max_bytes = if self.plan.rejecting { CHUNK_BYTES_REJECTING } else { CHUNK_BYTES };
         while chunk.tuples.len() + chunk.bytes.len() + chunk.rejected_bytes < max_bytes
             && chunk.records() < self.plan.chunk_rows
+            && !self.section.as_ref().is_some_and(OpenSection::is_full)
         {
             let Some(record) = self.files.next_in_file()? else { break };
+            if let Some(section) = &mut self.section {
+                section.add(record);
+            }
             let start = chunk.tuples.len();
             let rules = RecordRules { mapping: &self.mapping, plan: &self.plan, file: &chunk.file };
             let outcome = loop {
@@ -241,12 +306,14 @@ impl ChunkEncoder {
 }
 
 /// A tuple that is already encoded, with which the next chunk begins.
+#[derive(Debug)]
 struct CarriedTuple {
     tuple: Vec<u8>,
     source: SourceRecord,
 }
 
 /// The position of a tuple's record in its file, and the record's bytes if it may yet be rejected.
+#[derive(Debug)]
 struct SourceRecord {
     /// The line on which it begins, from 1.
     line: u64,

@@ -5,12 +5,14 @@
 //! chunks and none encodes anything.
 //!
 //! [`encoder`] fills the chunks, [`stream`] hands them to the writers, [`rejected`] describes records that are not
-//! among them, [`findings`] and [`dates`] what a reader of the report should know of the others.
+//! among them, [`findings`] and [`dates`] what a reader of the report should know of the others; [`section`] is the part
+//! of the input that an import commits as one.
 
 pub(crate) mod dates;
 pub(crate) mod encoder;
 pub(crate) mod findings;
 pub(crate) mod rejected;
+pub(crate) mod section;
 pub(crate) mod stream;
 
 use std::ops::Range;

@@ -89,6 +89,11 @@ fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl Reject {
+    /// Its line of the rejects log: where it is, and why it was rejected.
+    pub(crate) fn log_line(&self) -> String {
+        serde_json::to_string(self).expect("it has only text and numbers")
+    }
+
     /// The error that ends a load in which no row may be rejected.
     pub(crate) fn into_error(self) -> Error {
         let Reject { file, first_line, reason, .. } = self;

@@ -24,16 +24,49 @@ const CLOSED_INTERVAL: Duration = Duration::from_millis(100);
 /// The chunks of an encoder; several writers may share it.
 #[derive(Debug)]
 pub(crate) struct ChunkStream {
-    chunks: Mutex<mpsc::Receiver<Result<Chunk>>>,
+    chunks: Mutex<Delivery>,
     progress: Arc<Progress>,
     /// Becomes true when no more chunks are to be delivered.
     stopped: watch::Sender<bool>,
-    encoder: Mutex<Option<tokio::task::JoinHandle<EncoderSummary>>>,
+    encoder: Mutex<Option<tokio::task::JoinHandle<ChunkEncoder>>>,
+}
+
+/// What a stream delivers.
+#[derive(Debug)]
+struct Delivery {
+    receiver: mpsc::Receiver<Result<Chunk>>,
+    /// The chunks received so far, and how many of them were delivered; `None` to keep none.
+    kept: Option<(Vec<Chunk>, usize)>,
+}
+
+impl Delivery {
+    async fn next(&mut self) -> Result<Option<Chunk>> {
+        let Some((chunks, delivered)) = &mut self.kept else { return self.receiver.recv().await.transpose() };
+        if *delivered == chunks.len() {
+            let Some(chunk) = self.receiver.recv().await.transpose()? else { return Ok(None) };
+            chunks.push(chunk);
+        }
+        *delivered += 1;
+        Ok(chunks.get(*delivered - 1).cloned())
+    }
 }
 
 impl ChunkStream {
     /// Run `encoder` on a dedicated thread.
     pub(crate) fn start(encoder: ChunkEncoder, progress: &Arc<Progress>) -> ChunkStream {
+        ChunkStream::new(encoder, progress, None)
+    }
+
+    /// As [`ChunkStream::start`], and keep all chunks in memory, so that they can be delivered again.
+    pub(crate) fn start_keeping(encoder: ChunkEncoder, progress: &Arc<Progress>) -> ChunkStream {
+        ChunkStream::new(encoder, progress, Some((Vec::new(), 0)))
+    }
+
+    fn new(
+        encoder: ChunkEncoder,
+        progress: &Arc<Progress>,
+        kept: Option<(Vec<Chunk>, usize)>,
+    ) -> ChunkStream {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let progress = Arc::clone(progress);
         let encoder = {
@@ -41,7 +74,7 @@ impl ChunkStream {
             tokio::task::spawn_blocking(move || encoder.run(&progress, &sender))
         };
         ChunkStream {
-            chunks: Mutex::new(receiver),
+            chunks: Mutex::new(Delivery { receiver, kept }),
             progress,
             stopped: watch::Sender::new(false),
             encoder: Mutex::new(Some(encoder)),
@@ -53,7 +86,7 @@ impl ChunkStream {
     /// # Errors
     /// The encoder's error, or that the load was cancelled.
     pub(crate) async fn next(&self) -> Result<Option<Chunk>> {
-        let next = async { self.chunks.lock().await.recv().await.transpose() };
+        let next = async { self.chunks.lock().await.next().await };
         let mut stopped = self.stopped.subscribe();
         tokio::select! {
             biased;
@@ -64,9 +97,11 @@ impl ChunkStream {
         }
     }
 
-    /// Count `rows` of the delivered rows as rejected.
-    pub(crate) fn reject(&self, rows: u64) {
-        self.progress.reject(rows);
+    /// Deliver the chunks from the first one again, if they were kept.
+    pub(crate) async fn rewind(&self) {
+        if let Some((_, delivered)) = &mut self.chunks.lock().await.kept {
+            *delivered = 0;
+        }
     }
 
     /// Deliver no more chunks, and end every pending [`ChunkStream::next`].
@@ -76,9 +111,14 @@ impl ChunkStream {
 
     /// What the encoder tells at its end. To be called once, after the last chunk.
     pub(crate) async fn summary(&self) -> EncoderSummary {
+        self.encoder().await.map_or_else(EncoderSummary::default, ChunkEncoder::into_summary)
+    }
+
+    /// The encoder. To be called once, after the last chunk; `None` after that.
+    pub(crate) async fn encoder(&self) -> Option<ChunkEncoder> {
         match self.encoder.lock().await.take() {
-            Some(encoder) => encoder.await.expect("the encoder neither panics nor is aborted"),
-            None => EncoderSummary::default(),
+            Some(encoder) => Some(encoder.await.expect("the encoder neither panics nor is aborted")),
+            None => None,
         }
     }
 }

@@ -81,8 +81,16 @@ impl RejectFiles {
     /// # Errors
     /// When writing fails, for example because the disk is full.
     pub(crate) fn write(&mut self, header: &[u8], reject: &Reject) -> Result<()> {
+        self.write_record(header, &reject.raw, &reject.log_line())
+    }
+
+    /// Write the bytes of a rejected record, after `header` if it is the first one, and its line of the log.
+    ///
+    /// # Errors
+    /// As [`RejectFiles::write`].
+    pub(crate) fn write_record(&mut self, header: &[u8], raw: &[u8], log_line: &str) -> Result<()> {
         let (header, header_end) = self.marks.split_line_end(header);
-        let (record, record_end) = self.marks.split_line_end(&reject.raw);
+        let (record, record_end) = self.marks.split_line_end(raw);
         let own_end = if header_end.is_empty() { record_end } else { header_end };
         if self.line_end.is_none() && !own_end.is_empty() {
             self.line_end = Some(own_end.to_owned());
@@ -95,10 +103,7 @@ impl RejectFiles {
         }
         let csv = parts.iter().try_for_each(|part| self.csv.write_all(part));
         csv.map_err(|error| self.csv.failed(error))?;
-        serde_json::to_writer(&mut self.log, reject)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.log.write_all(b"\n"))
-            .map_err(|error| self.log.failed(error))?;
+        writeln!(self.log, "{log_line}").map_err(|error| self.log.failed(error))?;
         self.written += 1;
         Ok(())
     }

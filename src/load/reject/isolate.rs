@@ -61,14 +61,14 @@ struct WrittenRows {
 
 impl<'a> RejectIsolator<'a> {
     /// Write over `client`, which has a transaction open. `row_writer` is `None` if INSERT and
-    /// COPY do not accept the same values.
+    /// COPY do not accept the same values; `updates_keys` as for an existing key, and `any_accepted` of the files.
     pub(crate) fn new(
         client: &'a Client,
         writer: &'a mut Writer,
         row_writer: Option<RowWriter>,
         table: &'a Table,
         mapping: &'a Arc<ColumnMapping>,
-        updates_keys: bool,
+        (updates_keys, any_accepted): (bool, bool),
     ) -> Self {
         // A trigger may change the key.
         let keys_are_final = !updates_keys && table.before_insert_triggers.is_empty();
@@ -83,7 +83,7 @@ impl<'a> RejectIsolator<'a> {
             indexes,
             piece_rows,
             run_rows,
-            any_accepted: false,
+            any_accepted,
             doubtful: None,
         }
     }

@@ -1,29 +1,29 @@
-//! Loads that set bad rows aside: [`isolate`] finds those that the server refuses, [`files`] writes them out.
+//! Loads that set bad rows aside: [`isolate`] finds those that the server refuses, [`sink`] takes them, [`files`] writes
+//! them out.
 
 pub(crate) mod duplicates;
 pub(crate) mod files;
 pub(crate) mod isolate;
 pub(crate) mod orphans;
+pub(crate) mod sink;
 
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 
+use crate::Result;
 use crate::catalog::Table;
 use crate::csv::{Dialect, Field, Records, excerpt};
-use crate::error::ErrorKind;
-use crate::escape::escape_path;
 use crate::load::chunk::rejected::Reject;
 use crate::load::chunk::stream::ChunkStream;
 use crate::load::mapping::ColumnMapping;
-use crate::load::reject::files::{RejectFiles, log_path};
 use crate::load::reject::isolate::RejectIsolator;
 use crate::load::reject::orphans::Orphans;
+use crate::load::reject::sink::RejectSink;
 use crate::load::settings::LoadSettings;
 use crate::load::totals::LoadTotals;
 use crate::load::write::Writer;
 use crate::load::write::rows::RowWriter;
-use crate::{Error, Result};
 
 /// A load that sets bad rows aside.
 pub(crate) struct RejectingLoad<'a> {
@@ -33,48 +33,24 @@ pub(crate) struct RejectingLoad<'a> {
     pub mapping: &'a Arc<ColumnMapping>,
     /// Dialect of the input files.
     pub dialect: Dialect,
-    /// The header of the file, as it is in the file; empty if there is none.
-    pub header: Vec<u8>,
     /// Rows known from an earlier try to be rejected.
     pub orphans: Option<&'a Orphans>,
+    /// Whether the server has accepted rows of the same files before.
+    pub any_accepted: bool,
 }
 
 impl RejectingLoad<'_> {
-    /// Write all good rows, with `writer` or, where many rows are bad, with `row_writer`. The rejects files are
-    /// completed even after an error.
+    /// Write all good rows of `stream`, with `writer` or, where many rows are bad, with `row_writer`; the others go to
+    /// `sink`.
     ///
     /// # Errors
-    /// When too many rows are rejected, and at any error that is not about a row.
+    /// When `sink` takes no more rows, and at any error that is not about a row.
     pub(crate) async fn insert(
         &self,
         writer: &mut Writer,
         row_writer: Option<RowWriter>,
         stream: &ChunkStream,
-    ) -> Result<LoadTotals> {
-        let path = &self.settings.rejects;
-        let mut files = RejectFiles::create(path, self.dialect.encoding)?;
-        let written = self.write(writer, row_writer, stream, &mut files).await;
-        let rejects_path = files.finish()?;
-        let mut totals = written.map_err(|error| match (&rejects_path, error.kind()) {
-            (Some(path), ErrorKind::Input) => {
-                let log = log_path(path);
-                let (path, log) = (escape_path(path), escape_path(&log));
-                let help = format!("the rejected rows are in {path}, the reasons in {log}");
-                error.with_help(help)
-            }
-            _ => error,
-        })?;
-        totals.rejects_path = rejects_path.map(|path| path.display().to_string());
-        Ok(totals)
-    }
-
-    /// Write the chunks of `stream`, and their rejected rows to `files`.
-    async fn write(
-        &self,
-        writer: &mut Writer,
-        row_writer: Option<RowWriter>,
-        stream: &ChunkStream,
-        files: &mut RejectFiles,
+        sink: &mut dyn RejectSink,
     ) -> Result<LoadTotals> {
         let mut totals = LoadTotals::default();
         let mut isolator = RejectIsolator::new(
@@ -83,7 +59,7 @@ impl RejectingLoad<'_> {
             row_writer,
             self.table,
             self.mapping,
-            self.settings.on_conflict.is_some(),
+            (self.settings.on_conflict.is_some(), self.any_accepted),
         );
         while let Some(mut chunk) = stream.next().await? {
             let mut rejects = std::mem::take(&mut chunk.rejects);
@@ -106,25 +82,9 @@ impl RejectingLoad<'_> {
             );
             rejects.sort_by_key(|reject| reject.byte_offset);
             totals.rejected += rejects.len() as u64;
-            stream.reject(rejects.len() as u64);
-            for reject in rejects {
-                files.write(&self.header, &reject)?;
-            }
-            self.check_limit(&totals, false)?;
+            sink.take(rejects, &totals)?;
         }
-        self.check_limit(&totals, true)?;
         Ok(totals)
-    }
-
-    fn check_limit(&self, totals: &LoadTotals, at_end: bool) -> Result<()> {
-        let limit = self.settings.max_rejects;
-        if !limit.is_exceeded(totals.rejected, totals.read, at_end) {
-            return Ok(());
-        }
-        Err(Error::input(format!(
-            "{} of {} rows were rejected, and --max-rejects allows {limit}; nothing was loaded",
-            totals.rejected, totals.read
-        )))
     }
 
     /// Add the value of the column at fault, which the server's error does not contain, from the record.

@@ -42,7 +42,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
     drop(client);
     let totals = insert(settings, connections, &prepared, files, progress).await?;
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
-    Ok(RunResult { prepared, totals, phases, transactions: Vec::new(), is_atomic: false })
+    Ok(RunResult { prepared, totals, phases, transactions: Vec::new(), is_atomic: false, import: None })
 }
 
 /// Insert the rows of `files` over connections of `pool`.

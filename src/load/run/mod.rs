@@ -3,6 +3,8 @@
 pub(crate) mod autocommit;
 pub(crate) mod commit;
 pub(crate) mod encode_only;
+pub(crate) mod import;
+pub(crate) mod insertion;
 pub(crate) mod one_transaction;
 pub(crate) mod parallel_copy;
 pub(crate) mod stop;
@@ -13,7 +15,7 @@ use std::time::Instant;
 
 use crate::csv::Files;
 use crate::load::reject::orphans::Orphans;
-use crate::load::report::Phases;
+use crate::load::report::{ImportReport, Phases};
 use crate::load::run::commit::CommittedTransaction;
 use crate::load::settings::LoadSettings;
 use crate::load::table::create::NewTable;
@@ -45,6 +47,8 @@ pub(crate) struct RunResult {
     pub(crate) transactions: Vec<CommittedTransaction>,
     /// Whether all rows were committed as one.
     pub(crate) is_atomic: bool,
+    /// The import that they are part of.
+    pub(crate) import: Option<ImportReport>,
 }
 
 /// When the server checks indexes and deferrable constraints.

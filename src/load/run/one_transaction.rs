@@ -5,29 +5,25 @@ use std::sync::Arc;
 use deadpool_postgres::Object;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::catalog::Table;
 use crate::csv::{Dialect, Files};
-use crate::error::ErrorKind;
 use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
-use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
+use crate::load::chunk::stream::ChunkStream;
 use crate::load::options::Mode;
 use crate::load::refusal::{RefusalScope, refusal_error};
-use crate::load::reject::RejectingLoad;
+use crate::load::reject::files::RejectFiles;
 use crate::load::reject::orphans::Orphans;
+use crate::load::reject::sink::FileSink;
 use crate::load::report::Phases;
 use crate::load::run::commit::{Committer, transaction_id};
-use crate::load::run::stop::{Stopped, interrupted, stop_or_retry};
+use crate::load::run::insertion::{Insertion, Rejecting, check_at_end};
+use crate::load::run::stop::{Stopped, interrupted};
 use crate::load::run::{LoadRun, RowChecks, RunResult};
 use crate::load::settings::LoadSettings;
-use crate::load::table::can_load::check_can_load;
 use crate::load::table::constraints::check_constraints;
 use crate::load::table::prepare::{PreparedTable, defer_indexes, prepare_table};
 use crate::load::table::self_references::DeferredReferences;
-use crate::load::totals::{LoadTotals, discrepancy};
-use crate::load::write::Writer;
-use crate::load::write::conflict::resolve_clause;
-use crate::load::write::rows::RowWriter;
+use crate::load::totals::LoadTotals;
 use crate::postgres::server::SessionPool;
 use crate::progress::{Phase, Progress, Total};
 use crate::{Error, Result};
@@ -112,7 +108,7 @@ async fn write(
         new_table.replace_old(transaction).await?;
     }
     phases.finish_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds - phases.write_seconds;
-    Ok(RunResult { prepared, totals, phases, transactions: Vec::new(), is_atomic: true })
+    Ok(RunResult { prepared, totals, phases, transactions: Vec::new(), is_atomic: true, import: None })
 }
 
 /// Rebuild the indexes, and check the constraints that were deferred.
@@ -136,13 +132,7 @@ async fn finish(
     })?;
     progress.begin(Phase::CheckingConstraints, None);
     // Otherwise they would be checked by the commit, which a dry run does not reach.
-    check_constraints(client).await.map_err(|error| {
-        match (settings.max_rejects.allows_any(), prepared.table.references_itself) {
-            (true, _) => Stopped::RetryRowByRow(error, mode),
-            (false, false) => Stopped::RetryRowByRow(error, Mode::Rows),
-            (false, true) => Stopped::Error(error),
-        }
-    })
+    check_at_end(client, settings, &prepared.table).await
 }
 
 /// Write all rows inside a transaction, and check that the server's counts add up to the rows read.
@@ -158,59 +148,32 @@ async fn insert_all(
     if mapping.columns.is_empty() {
         return Ok(LoadTotals::default());
     }
-    let clause = resolve_clause(client, settings, prepared).await?;
-    let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
     // Checked at every row, a row that refers to a later one would be rejected: first try with the checks at the end.
     let first_without_rejecting =
         checks == RowChecks::AtTheEnd && table.references_itself && files.inputs().can_be_read_again();
     let rejecting = settings.max_rejects.allows_any() && !first_without_rejecting;
-    // A COPY under one of the savepoints of rejecting could not freeze its rows, nor can one into the temporary table of
-    // --on-conflict.
     let is_new = prepared.truncate || prepared.created;
-    let freeze = is_new && table.is_stored && !table.is_partitioned && !rejecting && clause.is_none();
-    if settings.input.mode == Mode::Copy {
-        let why = if freeze { "is new or emptied" } else { "has rows, or its rows may be rejected" };
-        tracing::info!("COPY {} FREEZE, because the table {why}", if freeze { "with" } else { "without" });
-    }
-    let names: Vec<&str> = mapping.names().collect();
-    let row_writer = if rejecting && check_can_load(table, Mode::Rows, &names).is_ok() {
-        let depth = settings.pipeline_depth;
-        Some(RowWriter::prepare(client, &table.name, mapping, clause.as_ref(), depth).await?)
-    } else {
-        None
-    };
-    let mut writer = Writer::prepare(client, settings, &table.name, mapping, clause, freeze).await?;
+    let insertion = Insertion::prepare(client, settings, prepared, rejecting, is_new).await?;
     // Of a record by itself, with no lines before it.
     let dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..files.format().dialect.clone() };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
+    let mut sink = match rejecting {
+        true => Some(FileSink {
+            files: RejectFiles::create(&settings.rejects, dialect.encoding)?,
+            header,
+            limit: settings.max_rejects,
+            progress: Arc::clone(progress),
+        }),
+        false => None,
+    };
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
-    let mut totals = if rejecting {
-        let load = RejectingLoad { client, settings, table, mapping, dialect, header, orphans };
-        load.insert(&mut writer, row_writer, &stream).await?
-    } else {
-        let mut feed = ChunkFeed::from_stream(&stream);
-        let counts = writer.write(client, &mut feed).await;
-        let counts = counts.map_err(|failure| stop_or_retry(failure, &feed, settings, table))?;
-        LoadTotals { read: feed.rows(), encoded: feed.rows(), counts, ..LoadTotals::default() }
+    let rejecting = sink.as_mut().map(|sink| Rejecting { dialect, orphans, any_accepted: false, sink });
+    let written = insertion.insert(&stream, rejecting).await;
+    let mut totals = match sink {
+        Some(sink) => sink.finish(written)?,
+        None => written?,
     };
     totals.encoder = stream.summary().await;
-    if skips {
-        totals.skipped = totals.read - totals.rejected - totals.counts.inserted;
-    }
-    check_totals(&totals, settings, table)?;
     Ok(totals)
-}
-
-/// Check that the totals add up.
-fn check_totals(totals: &LoadTotals, settings: &LoadSettings, table: &Table) -> Result<()> {
-    let Some(discrepancy) = discrepancy(totals, settings) else { return Ok(()) };
-    let suspects = match table.before_insert_triggers.as_slice() {
-        [] => {
-            "the rules and row security policies of the table, and the triggers of its partitions".to_owned()
-        }
-        triggers => format!("the table's BEFORE INSERT triggers: {}", triggers.join(", ")),
-    };
-    let help = format!("nothing was committed; check {suspects}");
-    Err(Error::new(ErrorKind::Database, discrepancy).with_help(help))
 }

@@ -111,7 +111,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
     }
     let (totals, transactions) = copy(settings, is_atomic, &committer, &client, &prepared, files).await?;
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
-    Ok(RunResult { prepared, totals, phases, transactions, is_atomic })
+    Ok(RunResult { prepared, totals, phases, transactions, is_atomic, import: None })
 }
 
 /// Copy `files` while `watcher` watches for deadlocks; commit, or roll back if it is a dry run.

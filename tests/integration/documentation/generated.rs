@@ -26,7 +26,7 @@ fn the_chapter_of_commands_is_current() {
     let workplace = Workplace::without_database();
     let mut chapter = "# Commands and flags\n\nWhat `postgres-etl COMMAND --help` prints.\n".to_owned();
     let commands =
-        ["load", "query", "check", "bench", "report", "generate", "server", "completions", "man", "schema"];
+        ["load", "imports", "query", "check", "bench", "report", "generate", "server", "completions", "man", "schema"];
     for command in [""].into_iter().chain(commands) {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = workplace.succeed(&arguments).stdout;

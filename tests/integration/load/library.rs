@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
-use postgres_etl::load::{Connections, LoadOptions, Loader, Mode};
+use postgres_etl::load::{Connections, ImportOptions, ImportState, Ledger, LoadOptions, Loader, Mode};
 use postgres_etl::postgres::{Database, DatabaseOptions, ServerChoice, conninfo};
 use postgres_etl::{Error, ErrorKind, Progress, Result};
 use tokio_postgres::Client;
@@ -45,6 +45,25 @@ async fn a_reader_is_loaded_in_every_mode_and_only_once() {
     }
     let sum = client.query_one("SELECT sum(id), count(age) FROM t", &[]).await.unwrap();
     assert_eq!((sum.get(0), sum.get(1)), (3_i64, 1_i64));
+}
+
+/// One run of an import lets the next one begin, in the same process.
+#[tokio::test]
+async fn an_import_of_a_program_continues_and_is_listed() {
+    let (database, client) = open(&support::database().await).await;
+    let import = || ImportOptions::new("numbers").chunk_rows(1);
+    let error = load(&database, &from_text("id,age\n1,20\n2,old\n").import(import())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    let text = "id,age\n1,20\n2,30\n3,\n";
+    assert_eq!(load(&database, &from_text(text).import(import())).await.unwrap(), 2);
+    assert_eq!(load(&database, &from_text(text).import(import())).await.unwrap(), 0);
+    let sum = client.query_one("SELECT sum(id), count(age) FROM t", &[]).await.unwrap();
+    assert_eq!((sum.get(0), sum.get(1)), (6_i64, 2_i64));
+    let ledger = Ledger::default();
+    let imports = ledger.imports(&database).await.unwrap();
+    assert_eq!((imports.len(), imports[0].state, imports[0].rows_loaded), (1, ImportState::Finished, 3));
+    ledger.forget(&database, "numbers").await.unwrap();
+    assert_eq!(ledger.forget(&database, "numbers").await.unwrap_err().kind(), ErrorKind::Usage);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod create;
 mod dates;
 mod errors;
 mod files;
+mod imports;
 mod indexes;
 mod interruptions;
 mod library;

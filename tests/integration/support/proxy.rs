@@ -96,6 +96,18 @@ impl Proxy {
         Workplace::on(database).await.at(self.database.url())
     }
 
+    /// The number of messages so far that are of the kind to wait for.
+    #[allow(dead_code, reason = "only the long rounds count them")]
+    pub(crate) fn seen(&self) -> usize {
+        self.state.seen.load(SeqCst)
+    }
+
+    /// Whether the plan has been carried out.
+    #[allow(dead_code, reason = "only the long rounds ask")]
+    pub(crate) fn has_struck(&self) -> bool {
+        *self.state.struck.lock().unwrap()
+    }
+
     /// Wait until the plan has been carried out.
     pub(crate) fn wait_for_strike(&self) {
         let mut struck = self.state.struck.lock().unwrap();

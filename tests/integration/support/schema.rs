@@ -33,7 +33,7 @@ fn name(document: &Value) -> Option<&'static str> {
         Some("query") if has("runs") => "runs",
         Some("query") if has("init") => "init",
         Some(command) => {
-            let known = ["load", "query", "bench", "check", "generate", "report", "server"];
+            let known = ["load", "imports", "query", "bench", "check", "generate", "report", "server"];
             known.into_iter().find(|known| *known == command)?
         }
     })

@@ -1,0 +1,127 @@
+//! What an import is to do, settled in one transaction before its first chunk.
+
+use tokio_postgres::Client;
+
+use crate::catalog::Table;
+use crate::csv::{Dialect, Files, InputFormat, Inputs};
+use crate::error::ErrorKind;
+use crate::load::ledger::chunks::ChunkLedger;
+use crate::load::ledger::import::{Import, ImportRequest};
+use crate::load::ledger::locks::LockName;
+use crate::load::ledger::tables::LedgerTables;
+use crate::load::options::ImportOptions;
+use crate::load::settings::LoadSettings;
+use crate::load::table::create::NewTable;
+use crate::load::table::prepare::{PreparedTable, prepare_table};
+use crate::{Error, Result};
+
+/// An import that is in the ledger, and all that its chunks have in common.
+pub(super) struct ImportPlan<'a> {
+    pub(super) settings: &'a LoadSettings,
+    pub(super) options: &'a ImportOptions,
+    pub(super) tables: LedgerTables,
+    pub(super) import: Import,
+    pub(super) prepared: PreparedTable,
+    pub(super) inputs: Inputs,
+    pub(super) format: InputFormat,
+    /// Dialect of the input files.
+    pub(super) dialect: Dialect,
+    /// The header of the file, as it is in the file; empty if there is none.
+    pub(super) header: Vec<u8>,
+    /// Who loads its chunks.
+    pub(super) loaded_by: String,
+}
+
+impl<'a> ImportPlan<'a> {
+    /// Find the import in the ledger, or add it, in a transaction of `client`; then create or empty the table, if that is
+    /// wanted.
+    ///
+    /// # Errors
+    /// When the import began with something else than `settings` and `files`, or the table cannot be loaded in chunks.
+    pub(super) async fn begin(
+        settings: &'a LoadSettings,
+        options: &'a ImportOptions,
+        files: &Files,
+        new_table: Option<&NewTable>,
+        client: &Client,
+    ) -> Result<ImportPlan<'a>> {
+        let (tables, id) = (LedgerTables::new(&options.ledger), &options.id);
+        let failed = |error| Error::database(&format!("begin import {id}"), error);
+        client.batch_execute("BEGIN").await.map_err(failed)?;
+        // Of two runs that begin at the same time, the second finds what the first has added.
+        LockName::of_beginning(id).for_transaction(client).await.map_err(failed)?;
+        tables.create(client).await?;
+        let found = Import::find(client, &tables, id).await?;
+        let new_table = new_table.filter(|_| found.is_none());
+        let mut prepared = prepare_table(client, settings, files, new_table).await?;
+        check_table(client, &prepared.table).await?;
+        let request = ImportRequest::new(settings, files, &prepared);
+        let import = if let Some(import) = found {
+            import.check(id, &request)?;
+            prepared.truncate = false;
+            import
+        } else {
+            prepared.empty(client).await?;
+            Import::add(client, &tables, options, request).await?
+        };
+        client.batch_execute("COMMIT").await.map_err(failed)?;
+        // Of a record by itself, with no lines before it.
+        let dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..files.format().dialect.clone() };
+        Ok(ImportPlan {
+            settings,
+            options,
+            tables,
+            import,
+            prepared,
+            inputs: files.inputs().clone(),
+            format: files.format().clone(),
+            dialect,
+            header: files.header().map(|header| header.raw.clone()).unwrap_or_default(),
+            loaded_by: format!(
+                "process {} on {}",
+                std::process::id(),
+                rustix::system::uname().nodename().to_string_lossy()
+            ),
+        })
+    }
+
+    /// Its committed chunks.
+    pub(super) fn ledger(&self) -> ChunkLedger<'_> {
+        ChunkLedger { tables: &self.tables, import: &self.import }
+    }
+}
+
+/// Check that what is committed in `table` stays together with the ledger, and that any part of the rows can be committed
+/// before the others.
+async fn check_table(client: &Client, table: &Table) -> Result<()> {
+    let name = &table.name;
+    let refuse = |reason: String, help: &str| {
+        Err(Error::new(ErrorKind::Database, format!("--import-id: {reason}")).with_help(help))
+    };
+    if table.references_itself {
+        return refuse(
+            format!("{name} references itself, so a row may need one of a later chunk"),
+            "load it without --import-id, which commits everything as one",
+        );
+    }
+    if !table.is_stored && !table.is_view {
+        return refuse(
+            format!("{name} is a foreign table, whose server may commit a chunk without the ledger"),
+            "load it without --import-id, or on the server that stores it",
+        );
+    }
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class
+                              WHERE relpersistence <> 'p'
+                                AND (oid = $1 OR oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1))))";
+    let is_volatile = client.query_one(sql, &[&table.oid]).await;
+    let failed = |error| Error::database(&format!("look up the persistence of {name}"), error);
+    if is_volatile.map_err(failed)?.get(0) {
+        return refuse(
+            format!(
+                "{name} or a partition of it is unlogged or temporary, so its rows do not survive what the ledger survives"
+            ),
+            "ALTER TABLE … SET LOGGED, or load it without --import-id",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Imports that are killed, or lose their connections, at points spread over all that they send.
+
+use crate::support;
+use crate::support::TestDb;
+use crate::support::import::{Expected, KEYS, dirty_csv, import_into_t};
+use crate::support::load::MODES;
+use crate::support::proxy::{Fate, Plan, Proxy};
+use crate::support::workplace::Workplace;
+
+/// Points in each mode.
+const POINTS: usize = 50;
+
+/// The exit code of a load with rejected rows.
+const WITH_REJECTS: i32 = 3;
+
+fn at_message(passing: usize, fate: Fate) -> Plan {
+    Plan { trigger: |_| true, passing, fate, then_closes: false }
+}
+
+/// A database with the table, and a workplace on it with the file, behind a proxy that carries out `plan`.
+async fn behind(database: &TestDb, plan: Plan) -> (Proxy, Workplace) {
+    let proxy = Proxy::start(database, plan);
+    let workplace = proxy.workplace(database).await.csv("data.csv", dirty_csv());
+    workplace
+        .execute(&format!("DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t; {KEYS}"))
+        .await;
+    (proxy, workplace)
+}
+
+/// The number of messages that an undisturbed import in `mode` sends.
+async fn messages(database: &TestDb, mode: &str) -> usize {
+    let (proxy, workplace) = behind(database, at_message(usize::MAX, Fate::Hold)).await;
+    let ran = workplace.run(&import_into_t("data.csv", mode));
+    assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{mode}: {ran:#?}");
+    proxy.seen()
+}
+
+/// Points spread over `messages`, the first and the last few among them.
+fn points(messages: usize) -> impl Iterator<Item = usize> {
+    let last = messages - 1;
+    (0..POINTS).map(move |point| point * last / (POINTS - 1))
+}
+
+#[tokio::test]
+async fn killed_at_any_message_the_next_run_completes_it() {
+    let database = support::database().await;
+    for mode in MODES {
+        let expected = Expected::in_mode(mode).await;
+        for point in points(messages(&database, mode).await) {
+            let fate = if point % 2 == 0 { Fate::Hold } else { Fate::CutBefore };
+            let (proxy, workplace) = behind(&database, at_message(point, fate)).await;
+            let mut load = workplace.start(&import_into_t("data.csv", mode));
+            // How many messages there are varies a little with what can share a Sync.
+            while !proxy.has_struck() && load.try_wait().unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+            load.kill().unwrap();
+            load.wait().unwrap();
+            let workplace = workplace.at(database.url());
+            let ran = workplace.run(&import_into_t("data.csv", mode));
+            let when = format!("{mode}, {fate:?} at message {point}");
+            assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{when}: {ran:#?}");
+            expected.check(&workplace, &when).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn cut_off_at_any_message_the_same_run_completes_it() {
+    let database = support::database().await;
+    for mode in MODES {
+        let expected = Expected::in_mode(mode).await;
+        // Before the import has begun, a lost connection is an error like any other.
+        for point in points(messages(&database, mode).await).filter(|point| *point > 60) {
+            let fate = [Fate::Cut, Fate::CutBefore, Fate::Reset][point % 3];
+            let (_proxy, workplace) = behind(&database, at_message(point, fate)).await;
+            let ran = workplace.run(&import_into_t("data.csv", mode));
+            let when = format!("{mode}, {fate:?} at message {point}");
+            // What follows the last commit is not repeated: the ANALYZE.
+            assert!(matches!(ran.status.code(), Some(WITH_REJECTS | 5)), "{when}: {ran:#?}");
+            expected.check(&workplace, &when).await;
+        }
+    }
+}
