@@ -158,14 +158,11 @@ async fn insert_all(
     let dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..files.format().dialect.clone() };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
-    let mut sink = match rejecting {
-        true => Some(FileSink {
-            files: RejectFiles::create(&settings.rejects, dialect.encoding)?,
-            header,
-            limit: settings.max_rejects,
-            progress: Arc::clone(progress),
-        }),
-        false => None,
+    let mut sink = if rejecting {
+        let files = RejectFiles::create(&settings.rejects, dialect.encoding)?;
+        Some(FileSink { files, header, limit: settings.max_rejects, progress: Arc::clone(progress) })
+    } else {
+        None
     };
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
     let rejecting = sink.as_mut().map(|sink| Rejecting { dialect, orphans, any_accepted: false, sink });

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use crate::error::ErrorKind;
 use crate::load::chunk::rejected::Reject;
-use crate::load::ledger::chunks::{CommittedChunk, LoadedChunk};
+use crate::load::ledger::chunks::{CommittedChunk, ImportTotals, LoadedChunk};
 use crate::load::ledger::locks::LockName;
 use crate::load::options::RejectLimit;
 use crate::load::refusal::refusal_error;
@@ -25,7 +25,7 @@ use crate::{Error, Result};
 /// What became of an attempt to load a chunk.
 pub(super) enum Attempt {
     /// Everything is written but for the COMMIT.
-    Written(LoadTotals),
+    Written(Box<LoadTotals>),
     /// It was committed before.
     Found(CommittedChunk),
     /// Another session is loading it.
@@ -60,7 +60,7 @@ pub(super) async fn write(
         check_constraints(client).await?;
     }
     let rejecting = settings.max_rejects.allows_any();
-    let so_far = if rejecting { ledger.totals(client).await? } else { Default::default() };
+    let so_far = if rejecting { ledger.totals(client).await? } else { ImportTotals::default() };
     let mut sink = ChunkSink { rejects: Vec::new(), before: so_far.rejected, limit: settings.max_rejects };
     let insertion = Insertion::prepare(client, settings, &plan.prepared, rejecting, false).await?;
     let rejects = rejecting.then(|| Rejecting {
@@ -94,7 +94,7 @@ pub(super) async fn write(
         }
         _ => error,
     })?;
-    Ok(Attempt::Written(totals))
+    Ok(Attempt::Written(Box::new(totals)))
 }
 
 /// Commit what [`write`] has written over `client`.

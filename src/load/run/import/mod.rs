@@ -273,7 +273,7 @@ impl ImportRun<'_> {
         let client = self.session.take().await?;
         let written = chunk::write(self.plan, settings, checks, &client, (reader, number)).await;
         let totals = match written {
-            Ok(Attempt::Written(totals)) => totals,
+            Ok(Attempt::Written(totals)) => *totals,
             other => {
                 self.session.roll_back(client).await;
                 return match other? {
