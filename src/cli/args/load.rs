@@ -107,7 +107,7 @@ pub(crate) struct Load {
     /// Divide the chunks among all processes that run this import with --share, on machines that see the same files
     #[arg(long, requires = "import_id", help_heading = "Loads that can be continued")]
     pub share: bool,
-    /// Table of the committed chunks, created with two others beside it if it does not exist [default: postgres_etl.ledger]
+    /// Table of the committed chunks, created with two others beside it if it does not exist [default: `postgres_etl.ledger`]
     #[arg(long, value_name = "TABLE", requires = "import_id", help_heading = "Loads that can be continued")]
     pub ledger: Option<String>,
     /// Retries in a row of a chunk after a lost connection, a deadlock or a serialization failure, with growing pauses

@@ -272,7 +272,7 @@ pub(crate) struct Imports {
     /// Forget this import: its rows stay, and a load with this ID begins anew
     #[arg(long, value_name = "ID")]
     pub forget: Option<String>,
-    /// Table of the committed chunks [default: postgres_etl.ledger]
+    /// Table of the committed chunks [default: `postgres_etl.ledger`]
     #[arg(long, value_name = "TABLE")]
     pub ledger: Option<String>,
 }
