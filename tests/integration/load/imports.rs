@@ -348,7 +348,7 @@ async fn of_two_runs_one_works_and_the_other_says_who() {
     let running = workplace.succeed(&["imports"]);
     assert!(running.stdout.starts_with("nightly into t: running"), "{running:#?}");
     assert!(running.stdout.contains(&format!("worker  session {backend}")), "{running:#?}");
-    stdin.write_all(csv[first_lines(&csv, 700).len()..].as_bytes()).unwrap();
+    stdin.write_all(&csv.as_bytes()[first_lines(&csv, 700).len()..]).unwrap();
     drop(stdin);
     assert_eq!(ProgramOutput::from_child(first).status.code(), Some(WITH_REJECTS));
     Expected::in_mode("copy").await.check(&workplace, "two runs").await;
@@ -358,7 +358,7 @@ async fn of_two_runs_one_works_and_the_other_says_who() {
 async fn processes_share_an_import_and_take_over_the_chunk_of_a_dead_one() {
     let (database, proxy, workplace) = behind(Plan { trigger: is_record, ..at_commit(1, Fate::Hold) }).await;
     // With keys that occur once, so that the order of the chunks does not matter.
-    let rows: String = (0..3000).map(|id| format!("{id},v{id}\n")).collect();
+    let rows = (0..3000).map(|id| format!("{id},v{id}\n")).collect::<Vec<_>>().concat();
     workplace.write("data.csv", format!("id,v\n{rows}"));
     let share = ["load", "data.csv", "-t", "t", "--import-id", "i", "--chunk-rows", "100", "--share"];
     let mut dead = workplace.start(&share);
