@@ -84,7 +84,7 @@ impl LoadSettings {
         let leave_out = "leave one of them out";
         refuse_first([
             (
-                create.is_some_and(|create| create.infer_rows == Some(0)),
+                create.as_ref().is_some_and(|create| create.infer_rows == Some(0)),
                 "--infer-rows 0 leaves nothing to infer types from".into(),
                 "give a number from 1 up, or leave it out to use all rows",
             ),
@@ -114,10 +114,11 @@ impl LoadSettings {
                 leave_out,
             ),
         ])?;
+        input.spelling.check()?;
         let (connections, may_use_two) = connections(options)?;
         Ok(LoadSettings {
             input: input.clone(),
-            create: *create,
+            create: create.clone(),
             dry_run: *dry_run,
             max_rejects: *max_rejects,
             rejects: options.rejects.clone(),

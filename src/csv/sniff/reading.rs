@@ -204,7 +204,7 @@ fn plausibility(record: Record<'_>, index: usize) -> f64 {
     match span.quoting {
         // Quotes that do not enclose the field.
         Quoting::Mixed if !is_enclosed(raw, record.dialect) => 0.2,
-        Quoting::Mixed | Quoting::Enclosed | Quoting::Missing => 1.0,
+        Quoting::Mixed | Quoting::Enclosed | Quoting::Missing | Quoting::Verbatim(_) => 1.0,
         Quoting::Plain => match raw {
             [] => 1.0,
             _ if classify(&String::from_utf8_lossy(raw)) != ValueClass::Text => 1.0,

@@ -5,12 +5,13 @@ pub(crate) mod files;
 pub(crate) mod isolate;
 pub(crate) mod orphans;
 
+use std::io::Cursor;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 
 use crate::catalog::Table;
-use crate::csv::{Dialect, Field, Records, excerpt};
+use crate::csv::{Field, InputFormat, excerpt};
 use crate::error::ErrorKind;
 use crate::escape::escape_path;
 use crate::load::chunk::rejected::Reject;
@@ -31,8 +32,8 @@ pub(crate) struct RejectingLoad<'a> {
     pub settings: &'a LoadSettings,
     pub table: &'a Table,
     pub mapping: &'a Arc<ColumnMapping>,
-    /// Dialect of the input files.
-    pub dialect: Dialect,
+    /// How the input files are written.
+    pub format: InputFormat,
     /// The header of the file, as it is in the file; empty if there is none.
     pub header: Vec<u8>,
     /// Rows known from an earlier try to be rejected.
@@ -52,7 +53,7 @@ impl RejectingLoad<'_> {
         stream: &ChunkStream,
     ) -> Result<LoadTotals> {
         let path = &self.settings.rejects;
-        let mut files = RejectFiles::create(path, self.dialect.encoding)?;
+        let mut files = RejectFiles::create(path, self.format.dialect.encoding)?;
         let written = self.write(writer, row_writer, stream, &mut files).await;
         let rejects_path = files.finish()?;
         let mut totals = written.map_err(|error| match (&rejects_path, error.kind()) {
@@ -132,9 +133,9 @@ impl RejectingLoad<'_> {
         let Some(field) = reject.reason.field.filter(|_| reject.reason.value.is_none()) else {
             return reject;
         };
-        let mut record = Records::new(&reject.raw[..], "", self.dialect.clone(), usize::MAX);
+        let mut records = self.format.reader(Box::new(Cursor::new(reject.raw.clone())), "");
         let mut scratch = Vec::new();
-        if let Ok(Some(record)) = record.next()
+        if let Ok(Some((record, _))) = records.next_named()
             && field <= record.len()
             && let Field::Value(value) = record.field(field - 1, &mut scratch)
         {

@@ -180,13 +180,15 @@ async fn insert_all(
         None
     };
     let mut writer = Writer::prepare(client, settings, &table.name, mapping, clause, freeze).await?;
+    let mut format = files.format().clone();
+    format.max_record_bytes = usize::MAX;
     // Of a record by itself, with no lines before it.
-    let dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..files.format().dialect.clone() };
+    format.dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..format.dialect };
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
     let mut totals = if rejecting {
-        let load = RejectingLoad { client, settings, table, mapping, dialect, header, orphans };
+        let load = RejectingLoad { client, settings, table, mapping, format, header, orphans };
         load.insert(&mut writer, row_writer, &stream).await?
     } else {
         let mut feed = ChunkFeed::from_stream(&stream);
