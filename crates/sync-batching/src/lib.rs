@@ -103,8 +103,11 @@
 mod auth;
 mod backend;
 mod control;
+mod error;
 mod frontend;
+mod lane;
 mod requests;
+mod slot;
 mod statements;
 mod stream;
 mod tls;
@@ -112,6 +115,7 @@ mod wire;
 
 pub use auth::AuthMethod;
 pub use control::{FatalError, StreamControl};
+pub use lane::{Lane, LaneStatement, Pipeline, Row, Values};
 pub use stream::SyncBatching;
 pub use tls::BatchingTls;
 pub use wire::is_skipped;
