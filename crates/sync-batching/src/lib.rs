@@ -100,6 +100,11 @@
 //! - [`StreamControl::make_groups_read_only`] puts a statement before each group that makes its transaction read-only,
 //!   and leaves nothing behind.
 
+//! # A lane beside the driver
+//!
+//! [`StreamControl::lane`] opens a second way to the server over the same connection, for statements that are executed
+//! so often that the driver itself is what they cost: see [`Lane`] and [`Pipeline`].
+
 mod auth;
 mod backend;
 mod control;

@@ -168,6 +168,7 @@ pub(super) fn load(load: &LoadShape) -> String {
         (Protocol::Unnamed, _) => parts.push("parsed every time".to_owned()),
         (Protocol::Simple, _) => parts.push("sent as text".to_owned()),
     }
+    parts.extend(load.through_driver.map(|reason| format!("through the driver, as {reason}")));
     if let (Some(per_second), Some(arrivals)) = (load.rate, load.arrivals) {
         let spread = match arrivals {
             Arrivals::Poisson => "at random",

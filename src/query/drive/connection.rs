@@ -4,6 +4,8 @@ use deadpool_postgres::Object;
 use tokio_postgres::{Error as PgError, Statement};
 
 use crate::postgres::server::SessionPool;
+use crate::query::drive::lane::ConnectionLane;
+use crate::query::measure::run_stats::is_broken;
 use crate::query::workload::Workload;
 use crate::{Error, Result};
 
@@ -16,14 +18,21 @@ pub(crate) struct Connection {
     pub prepared: Vec<Vec<Statement>>,
     /// The process ID of its backend.
     pub pid: i32,
+    /// Its lane; `None` if queries are to go through the driver.
+    pub lane: Option<ConnectionLane>,
 }
 
 impl Connection {
-    /// Open a connection, driven by the runtime that this is called on, and prepare the statements of `workloads`.
+    /// Open a connection, driven by the runtime that this is called on, and prepare the statements of `workloads`, over
+    /// its lane, too, if `uses_lane`.
     ///
     /// # Errors
     /// When the pool has no connection to give, or a statement does not prepare.
-    pub(crate) async fn open(pool: &SessionPool, workloads: &[Workload]) -> Result<Connection> {
+    pub(crate) async fn open(
+        pool: &SessionPool,
+        workloads: &[Workload],
+        uses_lane: bool,
+    ) -> Result<Connection> {
         let client = pool.get().await?;
         let mut prepared = Vec::new();
         for workload in workloads {
@@ -34,7 +43,11 @@ impl Connection {
             .await
             .map_err(|error| Error::database("read the backend's process ID", error))?
             .get(0);
-        Ok(Connection { client, prepared, pid })
+        let lane = match pool.lane_of(pid).filter(|_| uses_lane) {
+            Some(lane) => Some(ConnectionLane::open(lane, workloads, &prepared).await?),
+            None => None,
+        };
+        Ok(Connection { client, prepared, pid, lane })
     }
 
     /// Close the connection instead of returning it to the pool, where another thread might take it.
@@ -45,5 +58,5 @@ impl Connection {
 
 /// Whether the connection is lost with the query: it broke, the server is shutting down, or the session was terminated.
 pub(crate) fn is_lost(error: &PgError) -> bool {
-    error.is_closed() || error.code().is_some_and(|code| code.code().starts_with("57P"))
+    is_broken(error) || error.code().is_some_and(|code| code.code().starts_with("57P"))
 }
