@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error as PgError};
-use tokio_postgres_sync_batching::{Lane, StreamControl};
+use tokio_postgres_sync_batching::StreamControl;
 
 use crate::postgres::connect_failure::{ConnectFailure, FailureReason};
 use crate::postgres::connect_raw::{Opened, Opener, SharedRoute};
@@ -28,23 +28,23 @@ pub(crate) struct Reached {
     pub(crate) pooler: PoolerSeen,
     /// What the server said unasked.
     pub(crate) messages: ServerMessages,
-    pub(crate) lanes: Lanes,
+    pub(crate) controls: Controls,
 }
 
-/// The lanes of the connections that are open, by the process ID that the server sent at login.
+/// The controls of the connections that are open, by the process ID that the server sent at login.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lanes(Arc<Mutex<HashMap<i32, Lane>>>);
+pub(crate) struct Controls(Arc<Mutex<HashMap<i32, StreamControl>>>);
 
-impl Lanes {
-    /// The lane of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
-    pub(crate) fn get(&self, pid: i32) -> Option<Lane> {
+impl Controls {
+    /// That of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
+    pub(crate) fn get(&self, pid: i32) -> Option<StreamControl> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&pid).cloned()
     }
 
     fn add(&self, control: &StreamControl) {
-        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.retain(|_, lane| lane.is_open());
-        lanes.extend(control.login_pid().map(|pid| (pid, control.lane())));
+        let mut controls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        controls.retain(|_, control| control.lane().is_open());
+        controls.extend(control.login_pid().map(|pid| (pid, control.clone())));
     }
 }
 
@@ -118,7 +118,7 @@ struct SessionConnector {
     session: SessionOptions,
     pooler: PoolerSeen,
     messages: ServerMessages,
-    lanes: Lanes,
+    controls: Controls,
 }
 
 impl SessionConnector {
@@ -129,14 +129,14 @@ impl SessionConnector {
             sync_every: session.sync_every,
             route: reached.route.clone(),
         };
-        let Reached { pooler, messages, lanes, .. } = reached.clone();
-        Ok(SessionConnector { opener, session, pooler, messages, lanes })
+        let Reached { pooler, messages, controls, .. } = reached.clone();
+        Ok(SessionConnector { opener, session, pooler, messages, controls })
     }
 
     async fn open(&self) -> Result<(Client, JoinHandle<()>), ConnectFailure> {
         let Opened { client, connection, control, local_port, peer_program } = self.opener.open().await?;
         let task = tokio::spawn(self.messages.clone().drive(connection, control.clone()));
-        self.lanes.add(&control);
+        self.controls.add(&control);
         if peer_program.is_some_and(|program| program.starts_with("pgpool")) {
             self.pooler.note_pgpool();
         }

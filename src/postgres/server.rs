@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
 use tokio_postgres::{CancelToken, Client, GenericClient};
-use tokio_postgres_sync_batching::Lane;
+use tokio_postgres_sync_batching::StreamControl;
 
 use crate::blocking::blocking;
 use crate::postgres::connect_raw::Opener;
@@ -166,9 +166,9 @@ impl SessionPool {
         pool::connect_extra(&self.conninfo, Timeouts::default(), self.session, &self.opened.reached).await
     }
 
-    /// The lane of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
-    pub(crate) fn lane_of(&self, pid: i32) -> Option<Lane> {
-        self.opened.reached.lanes.get(pid)
+    /// The control of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
+    pub(crate) fn control_of(&self, pid: i32) -> Option<StreamControl> {
+        self.opened.reached.controls.get(pid)
     }
 
     /// What the server said unasked over the connections of the database.

@@ -43,8 +43,8 @@ impl Connection {
             .await
             .map_err(|error| Error::database("read the backend's process ID", error))?
             .get(0);
-        let lane = match pool.lane_of(pid).filter(|_| uses_lane) {
-            Some(lane) => Some(ConnectionLane::open(lane, workloads, &prepared).await?),
+        let lane = match pool.control_of(pid).filter(|_| uses_lane) {
+            Some(control) => Some(ConnectionLane::open(control, workloads, &prepared).await?),
             None => None,
         };
         Ok(Connection { client, prepared, pid, lane })

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::time::Instant;
 
 use tokio_postgres::{Error as PgError, Statement};
-use tokio_postgres_sync_batching::{Lane, LaneStatement, Pipeline, Row};
+use tokio_postgres_sync_batching::{LaneStatement, Pipeline, Row, StreamControl};
 
 use crate::query::drive::digest::ResultDigest;
 use crate::query::drive::sender::{Completion, PendingQuery, QuerySender};
@@ -15,7 +15,8 @@ use crate::{Error, Result};
 /// The lane of a connection, and the statement of each workload, prepared on it.
 #[derive(Debug)]
 pub(crate) struct ConnectionLane {
-    lane: Lane,
+    /// The control of the connection's stream.
+    pub control: StreamControl,
     statements: Vec<LaneStatement>,
 }
 
@@ -30,24 +31,24 @@ pub(crate) struct LaneQueries<'a> {
 }
 
 impl ConnectionLane {
-    /// Prepare the statements of `workloads`, one of each, on `lane`, as they were `prepared` by the driver.
+    /// Prepare the statements of `workloads`, one of each, on the lane of `control`, as they were `prepared` by the driver.
     ///
     /// # Errors
     /// When one does not prepare, or the connection breaks.
     pub(crate) async fn open(
-        lane: Lane,
+        control: StreamControl,
         workloads: &[Workload],
         prepared: &[Vec<Statement>],
     ) -> Result<ConnectionLane> {
         let failed = |error| Error::database("prepare the statements of the run", error);
-        let mut pipeline = lane.pipeline(NonZero::<usize>::MIN).await.map_err(failed)?;
+        let mut pipeline = control.lane().pipeline(NonZero::<usize>::MIN).await.map_err(failed)?;
         let mut statements = Vec::with_capacity(workloads.len());
         for (workload, prepared) in workloads.iter().zip(prepared) {
             let sql = &workload.statements[0].sql;
             statements.push(pipeline.prepare(sql, prepared[0].params()).await.map_err(failed)?);
         }
         drop(pipeline);
-        Ok(ConnectionLane { lane, statements })
+        Ok(ConnectionLane { control, statements })
     }
 
     /// Begin to send queries of `sender`, of which up to `sync_every` share a Sync.
@@ -59,7 +60,7 @@ impl ConnectionLane {
         sender: &'a QuerySender,
         sync_every: NonZero<usize>,
     ) -> std::result::Result<LaneQueries<'a>, PgError> {
-        let pipeline = self.lane.pipeline(sync_every).await?;
+        let pipeline = self.control.lane().pipeline(sync_every).await?;
         let (sent, digest) = (VecDeque::new(), ResultDigest::default());
         Ok(LaneQueries { sender, statements: &self.statements, pipeline, sent, digest })
     }
@@ -73,6 +74,11 @@ impl LaneQueries<'_> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.sent.is_empty()
+    }
+
+    /// Whether the connection is broken.
+    pub(crate) fn are_broken(&self) -> bool {
+        self.pipeline.is_broken()
     }
 
     /// Whether one more query may be sent, of which up to `depth` may be in flight.

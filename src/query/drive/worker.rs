@@ -349,6 +349,9 @@ impl RunState {
                 () = &mut overdue => return End::Silent(queries.len()),
             };
             let Some(first) = first else { break };
+            if queries.are_broken() {
+                self.messages.keep_last_words(&lane.control);
+            }
             let read_at = first.done;
             let mut arrived = Some(first);
             while let Some(completion) = arrived {
