@@ -75,7 +75,12 @@ pub struct FatalError {
 impl StreamControl {
     /// The lane of this connection, for [pipelines](crate::Pipeline) beside the driver.
     pub fn lane(&self) -> Lane {
-        Lane::new(self.state.lender.lock().unwrap_or_else(PoisonError::into_inner).0.clone())
+        Lane::new(self.clone())
+    }
+
+    /// Where to borrow the stream from; `None` if the connection is closed.
+    pub(crate) fn lender(&self) -> Option<Arc<dyn Lender>> {
+        self.state.lender.lock().unwrap_or_else(PoisonError::into_inner).0.as_ref()?.upgrade()
     }
 
     /// Notes where to borrow the stream from. Of an encrypted connection that is the stream inside the encryption, which

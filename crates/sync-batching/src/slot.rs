@@ -145,9 +145,11 @@ fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
 }
 
 impl<S> State<S> {
-    /// Wakes whoever waits for an idle driver, if it is.
+    /// Wakes whoever waits for an idle driver, if it is, or if the driver goes on with the stream inside an encryption.
     fn wake_if_idle(&mut self) {
-        if !self.waiting.is_empty() && !matches!(&self.place, Place::Home(core) if !core.is_idle()) {
+        if !self.waiting.is_empty()
+            && !matches!(&self.place, Place::Home(core) if !core.is_idle() && !core.is_opaque())
+        {
             self.wake_waiting();
         }
     }
@@ -258,6 +260,13 @@ impl<S> Drop for Loan<S> {
         {
             slot.lock().end_loan(Place::Closed);
         }
+    }
+}
+
+impl<S> Drop for Slot<S> {
+    fn drop(&mut self) {
+        // The driver has ended: nobody waits for it any more.
+        self.lock().wake_waiting();
     }
 }
 

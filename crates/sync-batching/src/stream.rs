@@ -121,6 +121,11 @@ impl<S> Core<S> {
             && !self.is_deaf
     }
 
+    /// Whether the driver uses a stream inside an encryption instead.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.requests.phase == Phase::Opaque
+    }
+
     /// Why a pipeline cannot use the stream; `None` if it can.
     pub(crate) fn refuses_loans(&self) -> Option<&'static str> {
         let control = &self.requests.control;

@@ -6,8 +6,9 @@ mod row;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::num::NonZero;
-use std::sync::Weak;
+use std::task::Poll;
 
 use tokio_postgres::Error;
 
@@ -15,8 +16,8 @@ pub use frames::LaneStatement;
 pub use pipeline::Pipeline;
 pub use row::{Row, Values};
 
+use crate::control::StreamControl;
 use crate::error;
-use crate::slot::Lender;
 
 /// A second way to the server of a connection, for statements that are executed very often.
 ///
@@ -53,17 +54,18 @@ use crate::slot::Lender;
 /// The handle is cheap to clone, and does not keep the connection open.
 #[derive(Clone)]
 pub struct Lane {
-    lender: Option<Weak<dyn Lender>>,
+    /// It, and not the stream, because a connection that gets encrypted changes its stream.
+    control: StreamControl,
 }
 
 impl Lane {
-    pub(crate) fn new(lender: Option<Weak<dyn Lender>>) -> Lane {
-        Lane { lender }
+    pub(crate) fn new(control: StreamControl) -> Lane {
+        Lane { control }
     }
 
     /// Whether the connection is still there.
     pub fn is_open(&self) -> bool {
-        self.lender.as_ref().is_some_and(|lender| lender.strong_count() > 0)
+        self.control.lender().is_some()
     }
 
     /// Wait until the driver has nothing in flight, and take the stream for a pipeline in which up to `sync_every`
@@ -75,11 +77,9 @@ impl Lane {
     /// # Errors
     /// When the connection is closed, or its statements are [changed for a pooler](crate::StreamControl).
     pub async fn pipeline(&self, sync_every: NonZero<usize>) -> Result<Pipeline, Error> {
-        let closed = || error::from_io(std::io::ErrorKind::NotConnected.into());
-        let lender = self.lender.as_ref().ok_or_else(closed)?;
-        let borrowed = poll_fn(|cx| match lender.upgrade() {
+        let borrowed = poll_fn(|cx| match self.control.lender() {
             Some(lender) => lender.poll_borrow(cx),
-            None => std::task::Poll::Ready(Err(std::io::ErrorKind::NotConnected.into())),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         });
         borrowed.await.map(|lent| Pipeline::new(lent, sync_every)).map_err(error::from_io)
     }

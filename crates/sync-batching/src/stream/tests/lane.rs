@@ -1,6 +1,8 @@
 //! Pipelines beside the driver: what they send, what they make of answers cut anywhere, and what the driver sees.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Wake, Waker};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -217,6 +219,30 @@ fn the_driver_and_a_pipeline_take_turns() {
     beside.sent();
     assert_eq!(beside.drive(&messages("Q")), Poll::Ready(()));
     assert_eq!(beside.sent(), "Q");
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn who_waits_for_a_driver_that_ends_is_told() {
+    let mut beside = Beside::new(1 << 20);
+    let lane = beside.driver.control().lane();
+    assert_eq!(beside.drive(&messages("Q")), Poll::Ready(()));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut waiting = Box::pin(lane.pipeline(NonZero::new(1).unwrap()));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() && lane.is_open());
+    drop(beside);
+    assert!(woken.0.load(Relaxed) && !lane.is_open());
+    assert!(matches!(waiting.as_mut().poll(&mut context()), Poll::Ready(Err(_))));
 }
 
 #[test]
