@@ -118,7 +118,7 @@ fn without_figures(line: &str) -> String {
         let follows_figure = index > 0 && words[index - 1].ends_with('N');
         if follows_figure && UNITS.contains(&bare) { format!("UNIT{end}") } else { format!("{bare}{end}") }
     });
-    words.collect::<Vec<_>>().join(" ").replace(" (N to N)", "")
+    words.collect::<Vec<_>>().join(" ").replace(" (N % confidence: N–N)", "")
 }
 
 /// Whether `actual` is what `expected` shows.
