@@ -163,7 +163,7 @@ pub(crate) struct Input {
     /// How names in the header become names of columns [default: as-is]
     #[arg(long, value_name = "STYLE", help_heading = "Columns and tables")]
     pub names: Option<NameStyle>,
-    /// Give COLUMN, which is not in the files, the time of the load (now()), the name of the row's file (@file), its line
+    /// Give COLUMN, which is not in the files, the time of the load (`now()`), the name of the row's file (@file), its line
     /// (@line), or a constant, in which a first @ is doubled; can be repeated
     #[arg(long = "add-column", value_name = "COLUMN=VALUE", value_parser = parse_added, help_heading = "Columns and tables")]
     pub added: Vec<(String, AddedValue)>,
