@@ -8,7 +8,7 @@ async fn statements_that_do_not_prepare_are_refused_before_the_run() {
     let workplace = workplace_with_people(10).await;
     insta::assert_snapshot!(workplace.fail(&["query", "by-di", "-n", "5"], 2), @r"
     error: there is no workload `by-di`
-      help: did you mean `by-id`? There are: by-id, older-than, set-age, summary
+      help: did you mean `by-id`? There are: by-id, older-than, set-age, summary, tpcb, tpcb-simple, select-only
     ");
     insta::assert_snapshot!(workplace.fail(&["query", "-n", "0"], 2), @r"
     error: -n 0 asks for no queries
