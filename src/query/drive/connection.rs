@@ -1,10 +1,12 @@
 //! A connection that has every statement of a run prepared.
 
+use std::num::NonZero;
+
 use deadpool_postgres::Object;
 use tokio_postgres::{Error as PgError, Statement};
+use tokio_postgres_sync_batching::{LaneStatement, StreamControl};
 
 use crate::postgres::server::SessionPool;
-use crate::query::drive::lane::ConnectionLane;
 use crate::query::measure::run_stats::is_broken;
 use crate::query::workload::Workload;
 use crate::{Error, Result};
@@ -20,6 +22,15 @@ pub(crate) struct Connection {
     pub pid: i32,
     /// Its lane; `None` if queries are to go through the driver.
     pub lane: Option<ConnectionLane>,
+}
+
+/// The lane of a connection, and the statement of each workload, prepared on it.
+#[derive(Debug)]
+pub(crate) struct ConnectionLane {
+    /// The control of the connection's stream.
+    pub control: StreamControl,
+    /// The statement of each workload.
+    pub statements: Vec<LaneStatement>,
 }
 
 impl Connection {
@@ -53,6 +64,28 @@ impl Connection {
     /// Close the connection instead of returning it to the pool, where another thread might take it.
     pub(crate) fn close(self) {
         drop(Object::take(self.client));
+    }
+}
+
+impl ConnectionLane {
+    /// Prepare the statements of `workloads`, one of each, on the lane of `control`, as they were `prepared` by the driver.
+    ///
+    /// # Errors
+    /// When one does not prepare, or the connection breaks.
+    pub(crate) async fn open(
+        control: StreamControl,
+        workloads: &[Workload],
+        prepared: &[Vec<Statement>],
+    ) -> Result<ConnectionLane> {
+        let failed = |error| Error::database("prepare the statements of the run", error);
+        let mut pipeline = control.lane().pipeline(NonZero::<usize>::MIN).await.map_err(failed)?;
+        let mut statements = Vec::with_capacity(workloads.len());
+        for (workload, prepared) in workloads.iter().zip(prepared) {
+            let sql = &workload.statements[0].sql;
+            statements.push(pipeline.prepare(sql, prepared[0].params()).await.map_err(failed)?);
+        }
+        drop(pipeline);
+        Ok(ConnectionLane { control, statements })
     }
 }
 

@@ -4,21 +4,12 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 use std::time::Instant;
 
-use tokio_postgres::{Error as PgError, Statement};
-use tokio_postgres_sync_batching::{LaneStatement, Pipeline, Row, StreamControl};
+use tokio_postgres::Error as PgError;
+use tokio_postgres_sync_batching::{LaneStatement, Pipeline, Row};
 
+use crate::query::drive::connection::ConnectionLane;
 use crate::query::drive::digest::ResultDigest;
 use crate::query::drive::sender::{Completion, PendingQuery, QuerySender};
-use crate::query::workload::Workload;
-use crate::{Error, Result};
-
-/// The lane of a connection, and the statement of each workload, prepared on it.
-#[derive(Debug)]
-pub(crate) struct ConnectionLane {
-    /// The control of the connection's stream.
-    pub control: StreamControl,
-    statements: Vec<LaneStatement>,
-}
 
 /// Queries in flight on a lane, and their results in order.
 pub(crate) struct LaneQueries<'a> {
@@ -30,39 +21,19 @@ pub(crate) struct LaneQueries<'a> {
     digest: ResultDigest,
 }
 
-impl ConnectionLane {
-    /// Prepare the statements of `workloads`, one of each, on the lane of `control`, as they were `prepared` by the driver.
-    ///
-    /// # Errors
-    /// When one does not prepare, or the connection breaks.
-    pub(crate) async fn open(
-        control: StreamControl,
-        workloads: &[Workload],
-        prepared: &[Vec<Statement>],
-    ) -> Result<ConnectionLane> {
-        let failed = |error| Error::database("prepare the statements of the run", error);
-        let mut pipeline = control.lane().pipeline(NonZero::<usize>::MIN).await.map_err(failed)?;
-        let mut statements = Vec::with_capacity(workloads.len());
-        for (workload, prepared) in workloads.iter().zip(prepared) {
-            let sql = &workload.statements[0].sql;
-            statements.push(pipeline.prepare(sql, prepared[0].params()).await.map_err(failed)?);
-        }
-        drop(pipeline);
-        Ok(ConnectionLane { control, statements })
-    }
-
-    /// Begin to send queries of `sender`, of which up to `sync_every` share a Sync.
+impl<'a> LaneQueries<'a> {
+    /// Begin to send queries of `sender` over `lane`, of which up to `sync_every` share a Sync.
     ///
     /// # Errors
     /// When the connection is closed.
-    pub(crate) async fn begin<'a>(
-        &'a self,
+    pub(crate) async fn begin(
+        lane: &'a ConnectionLane,
         sender: &'a QuerySender,
         sync_every: NonZero<usize>,
-    ) -> std::result::Result<LaneQueries<'a>, PgError> {
-        let pipeline = self.control.lane().pipeline(sync_every).await?;
+    ) -> Result<LaneQueries<'a>, PgError> {
+        let pipeline = lane.control.lane().pipeline(sync_every).await?;
         let (sent, digest) = (VecDeque::new(), ResultDigest::default());
-        Ok(LaneQueries { sender, statements: &self.statements, pipeline, sent, digest })
+        Ok(LaneQueries { sender, statements: &lane.statements, pipeline, sent, digest })
     }
 }
 
@@ -111,7 +82,7 @@ impl LaneQueries<'_> {
         Some(self.complete(result, done))
     }
 
-    fn complete(&mut self, result: std::result::Result<u64, PgError>, done: Instant) -> Completion {
+    fn complete(&mut self, result: Result<u64, PgError>, done: Instant) -> Completion {
         let query = self.sent.pop_front().expect("one for each result");
         let digest = std::mem::take(&mut self.digest);
         Completion { query, done, statements: Vec::new(), result: result.map(|_| digest) }

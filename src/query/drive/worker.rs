@@ -16,10 +16,10 @@ use crate::postgres::pipeline::Pipeline;
 use crate::postgres::server::SessionPool;
 use crate::postgres::server_messages::ServerMessages;
 use crate::progress::Progress;
-use crate::query::drive::connection::{Connection, is_lost};
+use crate::query::drive::connection::{Connection, ConnectionLane, is_lost};
 use crate::query::drive::digest::ResultDigest;
 use crate::query::drive::expected::Compared;
-use crate::query::drive::lane::ConnectionLane;
+use crate::query::drive::lane::LaneQueries;
 use crate::query::drive::plan::{Offered, RunPlan, RunResult};
 use crate::query::drive::schedule::{Limits, Pacer};
 use crate::query::drive::sender::{Completion, PendingQuery, is_worth_another_try};
@@ -321,7 +321,7 @@ impl RunState {
     /// As [`send_until_end`](Self::send_until_end), over the lane of a connection. What arrived together has one time.
     async fn send_over_lane(&self, worker: &mut Worker, lane: &ConnectionLane) -> End {
         let RunPlan { sender, depth, sync_every, shares_syncs, .. } = &self.plan;
-        let Ok(mut queries) = lane.begin(sender, *sync_every).await else { return End::Lost };
+        let Ok(mut queries) = LaneQueries::begin(lane, sender, *sync_every).await else { return End::Lost };
         let mut end = None;
         let mut grace_over = pin!(grace_over(&self.progress));
         let mut overdue = pin!(self.overdue());
