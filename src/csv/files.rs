@@ -15,7 +15,7 @@ use crate::csv::ndjson::{JsonRecords, Keys};
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::Record;
 use crate::csv::records::Records;
-use crate::csv::sniff::{Detect, SAMPLE_BYTES, Sniffed, sniff};
+use crate::csv::sniff::{Detect, HeaderVerdict, SAMPLE_BYTES, Sniffed, sniff};
 use crate::error::Location;
 use crate::escape::escape;
 use crate::{Error, Result};
@@ -108,8 +108,11 @@ impl InputFormat {
             if self.keys.is_empty() {
                 let (sample, whole) = peek(source, SAMPLE_BYTES, name)?;
                 source = whole;
-                // What is wrong is found when it is read.
+                // What is wrong is found when it is read, unless no key is found: nothing would be read then.
                 self.keys = collect_keys(&sample[..], name, self.max_record_bytes).0;
+                if self.keys.is_empty() {
+                    check_first_object(&sample, name, self.max_record_bytes)?;
+                }
             }
         }
         Ok(source)
@@ -169,6 +172,21 @@ fn collect_keys(source: impl Read + Send, name: &str, max_record_bytes: usize) -
         }
     };
     (records.keys().to_vec(), ended)
+}
+
+/// Check that the first line of `sample`, in which no key was found, is not there.
+fn check_first_object(sample: &[u8], name: &str, max_record_bytes: usize) -> Result<()> {
+    let keys = Keys { collects: true, ..Keys::default() };
+    let mut records = JsonRecords::new(sample, name, keys, max_record_bytes);
+    let Some((record, _)) = records.next_named()? else { return Ok(()) };
+    let line = record.line;
+    let (message, help) = match record.defect() {
+        Some(defect) => (defect.message.as_str(), defect.help),
+        None => ("the object has no keys", "there has to be a key for each column"),
+    };
+    Err(Error::input(format!("{name}, line {line}: {message}"))
+        .with_help(help)
+        .at(Location::on_line(name, line)))
 }
 
 /// Reads the records of all files, one file after another.
@@ -281,6 +299,32 @@ impl Files {
             return Ok(self);
         }
         Files::open(inputs.reopened(), InputFormat { keys, ..self.format })
+    }
+
+    /// Why the first record of the first file seems to be none of names although it is read as a header; `None` if it
+    /// does not, or the file is not read as CSV with a header or cannot be read again.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn doubt_of_header(&self) -> Result<Option<&'static str>> {
+        const DOUBT_BYTES: u64 = 64 * 1024;
+        let InputFormat { dialect, syntax, detect, .. } = &self.format;
+        let is_taken = *syntax == Syntax::Csv && dialect.header && !detect.header && self.sniffed.is_none();
+        if !is_taken || self.inputs.iter().len() == 0 || !self.inputs.can_be_read_again() {
+            return Ok(None);
+        }
+        let (inputs, name, mut sample) = (self.inputs.reopened(), self.inputs.name(0), Vec::new());
+        let read = inputs.open(0)?.take(DOUBT_BYTES).read_to_end(&mut sample);
+        read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
+        // What is cut off would be a short record.
+        if sample.len() as u64 == DOUBT_BYTES
+            && let Some(end) = sample.iter().rposition(|byte| *byte == b'\n')
+        {
+            sample.truncate(end + 1);
+        }
+        let detect = Detect { header: true, ..Detect::NONE };
+        let sniffed = sniff(&name, &sample, dialect, detect).ok();
+        Ok(sniffed.filter(|sniffed| sniffed.header == HeaderVerdict::No).map(|sniffed| sniffed.header_reason))
     }
 
     /// The header; `None` when the dialect has none or all files opened so far are empty.

@@ -58,7 +58,7 @@ pub fn map(files: Files, table: &Table, options: &InputOptions) -> MappingReport
     let InputOptions { naming, mode, spelling, .. } = options;
     let header = files.header().map(|header| header.names.clone());
     let (mut mapping, mut problems) = ColumnMapping::find_all(files.header(), files.name(), naming, table);
-    mapping.convert(spelling, &[]);
+    problems.extend(mapping.convert(spelling, &[]).err());
     let names: Vec<&str> = mapping.names().collect();
     // A problem of the whole table is not reported as the file's.
     if check_can_load(table, *mode, &[]).is_ok() {

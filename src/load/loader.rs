@@ -286,6 +286,13 @@ impl OpenLoad<'_> {
             return Ok(None);
         }
         let mut new_table = self.new_table(progress).await?;
+        if let Some(reason) = self.files.doubt_of_header()? {
+            let first = self.files.name();
+            progress.note(&format!(
+                "the first record of {first} is taken for names, but seems to be one of values, as {reason}: if so, use \
+                 --no-header, with --columns for the names"
+            ));
+        }
         new_table.replaces = exists;
         progress.note(&format!("{};", new_table.ddl));
         // Where rejects are allowed, such a value may be one to reject instead.

@@ -243,7 +243,19 @@ impl ColumnMapping {
     }
 
     /// Convert values that are spelled as `spelling` says, and dates of the columns in `orders` from their order.
-    pub(super) fn convert(&mut self, spelling: &Spelling, orders: &[(&str, DateOrder)]) {
+    ///
+    /// # Errors
+    /// When numbers are spelled otherwise than PostgreSQL does, and a column is of type money: the server would take its
+    /// decimal comma for a mark between thousands.
+    pub(super) fn convert(&mut self, spelling: &Spelling, orders: &[(&str, DateOrder)]) -> Result<()> {
+        let is_money = |mapped: &&MappedColumn| mapped.column.base_name == "money";
+        if let Some(mapped) = self.columns.iter().find(is_money).filter(|_| spelling.numbers().is_some()) {
+            let message =
+                format!("--decimal and --thousands do not apply to {}, of type money", mapped.column.name);
+            return Err(
+                Error::usage(message).with_help("make the column numeric, or write the amounts as 1234.50")
+            );
+        }
         for mapped in &mut self.columns {
             if mapped.field_number().is_none() {
                 continue;
@@ -268,6 +280,7 @@ impl ColumnMapping {
             };
             mapped.conversion = conversion.map(Box::new);
         }
+        Ok(())
     }
 
     /// The indexes of the fields that are loaded into columns of JSON.

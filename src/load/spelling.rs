@@ -151,7 +151,9 @@ impl NumberStyle {
         let mut is_grouped = false;
         while let Some(at) = (!mark.is_empty()).then(|| memchr::memmem::find(rest, mark)).flatten() {
             let group = all_digits(&rest[..at])?;
-            if group.is_empty() || group.len() > 3 || (is_grouped && group.len() < 3) {
+            // Nobody groups the digits of 0.500.
+            let begins_with_zero = !is_grouped && group.first() == Some(&b'0');
+            if group.is_empty() || group.len() > 3 || (is_grouped && group.len() < 3) || begins_with_zero {
                 return None;
             }
             out.extend_from_slice(group);
@@ -370,8 +372,18 @@ mod tests {
         ] {
             assert_eq!(converted(&numbers, value).as_deref(), Ok(expected), "{value}");
         }
-        for value in ["1.5", "1.23.456", "1234.567", ".123", "1,2,3", "1.234,5.6", "1 234", "--5,x", "1.2345"]
-        {
+        for value in [
+            "1.5",
+            "1.23.456",
+            "1234.567",
+            ".123",
+            "1,2,3",
+            "1.234,5.6",
+            "1 234",
+            "--5,x",
+            "1.2345",
+            "-0.500",
+        ] {
             let refused = converted(&numbers, value);
             assert_eq!(refused, Err("expected a number such as 1.234,5".to_owned()), "{value}");
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
-use crate::csv::{BlankLines, Field, Files, Record, StrayQuotes, excerpt};
+use crate::csv::{BlankLines, Field, Files, Notation, Record, StrayQuotes, excerpt};
 use crate::encode::{Encoder, Refusal};
 use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::rejected::{Reason, Reject};
@@ -381,9 +381,11 @@ impl RecordRules<'_> {
             }
             let length_at = tuples.len();
             tuples.extend_from_slice(&[0; 4]);
-            let usual = match &mapped.conversion {
-                None => Ok(value),
-                Some(conversion) => conversion.apply(value, converted).map_err(Refusal::Invalid),
+            let usual = match (&mapped.conversion, &mapped.source) {
+                (None, _) => Ok(value),
+                // Numbers of JSON have one spelling, whatever that of other values is.
+                (_, ValueSource::Field(field)) if record.notation(*field) == Notation::Scalar => Ok(value),
+                (Some(conversion), _) => conversion.apply(value, converted).map_err(Refusal::Invalid),
             };
             let encoded = usual.and_then(|value| match (&mapped.encoder, format) {
                 (Some(encoder), ValueFormat::Binary) => encoder.encode(value, tuples),

@@ -132,7 +132,7 @@ impl Inference {
         let is_word = self.booleans.as_ref().and_then(|words| words.read(value)).is_some();
         let reading = if is_word {
             read(b"t", wanted)
-        } else if let Some(style) = &self.numbers {
+        } else if let Some(style) = self.numbers.as_ref().filter(|_| notation != Notation::Scalar) {
             read_styled(value, wanted, style, &mut self.scratch)
         } else {
             read(value, wanted)

@@ -79,7 +79,7 @@ pub(crate) async fn prepare_table(
     let mut mapping =
         if is_empty { ColumnMapping::default() } else { map(settings, files, new_table, &table)? };
     let orders = new_table.map(NewTable::date_orders).unwrap_or_default();
-    mapping.convert(&settings.input.spelling, &orders);
+    mapping.convert(&settings.input.spelling, &orders)?;
     tell_time(client, &mut mapping).await?;
     check_can_load(&table, settings.input.mode, &mapping.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;

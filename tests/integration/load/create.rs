@@ -172,3 +172,16 @@ async fn natural_types_are_reported_and_loaded_in_every_mode() {
         "{error}"
     );
 }
+
+/// A first record of values would be lost as names, in silence.
+#[tokio::test]
+async fn a_header_that_seems_to_be_a_row_is_named() {
+    let workplace = Workplace::new().await.csv("data.csv", "1,2\n3,4\n5,6\n").csv("named.csv", "id,n\n3,4\n");
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--create"]);
+    assert!(ran.stderr.contains("the first record of data.csv is taken for names, but"), "{ran:#?}");
+    assert!(ran.stderr.contains("--no-header"), "{ran:#?}");
+    for flags in [&["named.csv"][..], &["data.csv", "--no-header", "--columns", "a,b"]] {
+        let ran = workplace.succeed(&[&["load", "-t", "u", "--create", "--replace"], flags].concat());
+        assert!(!ran.stderr.contains("is taken for names"), "{ran:#?}");
+    }
+}

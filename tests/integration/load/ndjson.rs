@@ -137,3 +137,43 @@ async fn keys_that_do_not_fit_are_named() {
     );
     assert_eq!(workplace.count("t").await, 1);
 }
+
+/// A file without an object has no keys, so that nothing of it would be loaded.
+#[tokio::test]
+async fn a_file_without_objects_is_refused() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await;
+    for (text, reason) in [
+        ("[{\"id\":1},{\"id\":2}]\n", "line 1: the line is not a JSON object"),
+        ("\n{\n  \"id\": 1\n}\n", "line 2: not JSON"),
+        ("id\n1\n", "line 1: the line is not a JSON object"),
+        ("{}\n", "line 1: the object has no keys"),
+    ] {
+        workplace.write("data.ndjson", text);
+        for flags in [["-t", "t", "--append"], ["-t", "new", "--create"]] {
+            let error = workplace.fail(&[&["load", "data.ndjson"], &flags[..]].concat(), 1);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+    workplace.write("data.ndjson", " \n");
+    workplace.succeed(&["load", "data.ndjson", "-t", "t"]);
+    assert_eq!(workplace.count("t").await, 0);
+}
+
+/// `1.234` is one number and a bit in JSON, whatever it would be in the strings beside it.
+#[tokio::test]
+async fn numbers_are_not_read_in_the_style_of_strings() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (a numeric, b numeric)").await;
+    workplace.write("data.ndjson", "{\"a\":1.234,\"b\":\"1.234,5\"}\n");
+    let style = ["--decimal", ",", "--thousands", "."];
+    for mode in ["rows", "batch", "copy"] {
+        let load = ["load", "data.ndjson", "-t", "t", "--truncate", "--mode", mode];
+        workplace.succeed(&[&load[..], &style[..]].concat());
+        assert_eq!(workplace.value::<String>("SELECT a || ' ' || b FROM t").await, "1.234 1234.5", "{mode}");
+    }
+    workplace.succeed(&[&["load", "data.ndjson", "-t", "made", "--create"], &style[..]].concat());
+    assert_eq!(workplace.value::<String>("SELECT a || ' ' || b FROM made").await, "1.234 1234.5");
+    workplace.execute("CREATE TABLE prices (a money)").await;
+    workplace.write("prices.csv", "a\n\"1,50\"\n");
+    let error = workplace.fail(&["load", "prices.csv", "-t", "prices", "--decimal", ","], 2);
+    assert!(error.contains("--decimal and --thousands do not apply to a, of type money"), "{error}");
+}
