@@ -559,7 +559,7 @@ mod tests {
         for (name, text, expected) in [
             ("a.csv", "{", Syntax::Csv),
             ("a.b/c.tsv.gz", "{", Syntax::Csv),
-            ("A.JSONL.zst", "a", Syntax::Ndjson),
+            ("A.JSONL.zst", "", Syntax::Ndjson),
             ("standard input", "\u{feff} {\"a\":1}", Syntax::Ndjson),
             ("standard input", "a,b", Syntax::Csv),
             ("x.csv.1", "", Syntax::Csv),

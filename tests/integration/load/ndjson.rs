@@ -171,7 +171,7 @@ async fn numbers_are_not_read_in_the_style_of_strings() {
         assert_eq!(workplace.value::<String>("SELECT a || ' ' || b FROM t").await, "1.234 1234.5", "{mode}");
     }
     workplace.succeed(&[&["load", "data.ndjson", "-t", "made", "--create"], &style[..]].concat());
-    assert_eq!(workplace.value::<String>("SELECT a || ' ' || b FROM made").await, "1.234 1234.5");
+    assert_eq!(workplace.value::<String>("SELECT a || ' ' || b FROM made").await, "1.234 1.234,5");
     workplace.execute("CREATE TABLE prices (a money)").await;
     workplace.write("prices.csv", "a\n\"1,50\"\n");
     let error = workplace.fail(&["load", "prices.csv", "-t", "prices", "--decimal", ","], 2);

@@ -93,7 +93,7 @@ async fn unusable_arguments_and_flags_are_refused_before_the_run() {
     assert!(many.contains("query --sql has 0 parameters but 1 argument"), "{many}");
     for (flags, message) in [
         (&["--rate", "0"][..], "expected queries per second"),
-        (&["--duration", "5y"], "write 500ms, 30s or 5m"),
+        (&["--duration", "5x"], "write 500ms, 30s or 5m"),
         (&["--arrivals", "constant"], "--arrivals is for an open loop"),
         (&["--fail-if", "slower:5%"], "--fail-if compares with saved runs"),
         (&["--fail-if", "slower:5%", "--baseline", "x"], "--fail-if needs 5 runs or more on both sides"),
