@@ -106,7 +106,7 @@ impl NewTable {
     }
 }
 
-/// After so many records their number is shown, and a cancellation seen.
+/// The number of records after which progress is shown and a cancellation noticed.
 const COUNT_EVERY: u64 = 1024;
 
 /// A column that is not in the files: its type is declared in `types`, or that of its `value`.
