@@ -102,8 +102,8 @@
 
 //! # A lane beside the driver
 //!
-//! [`StreamControl::lane`] opens a second way to the server over the same connection, for statements that are executed
-//! so often that the driver itself is what they cost: see [`Lane`] and [`Pipeline`].
+//! [`StreamControl::lane`] opens a second way to the server over the same connection, for statements that are short
+//! and many, of which the driver would take most of the client's time: see [`Lane`] and [`Pipeline`].
 
 mod auth;
 mod backend;

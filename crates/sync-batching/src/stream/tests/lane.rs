@@ -118,7 +118,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     ready(|cx| future.as_mut().poll(cx))
 }
 
-/// The next answers until the pipeline waits or is empty: a digit for a success with so many rows, `E` for an error of
+/// The next answers until the pipeline waits or is empty: a digit, the number of rows, for a success, `E` for an error of
 /// the server, `e` for a skipped statement, `!` for a broken connection; and the rows that were passed.
 fn answers(pipeline: &mut Pipeline) -> (String, usize, bool) {
     let (mut answers, mut rows) = (String::new(), 0);
