@@ -1,8 +1,10 @@
-//! Decompression of gzip and zstd, recognized by their first bytes.
+//! Decompression of gzip, zstd, bzip2 and xz, recognized by their first bytes.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::GzDecoder;
+use lzma_rust2::XzReader;
 
 use crate::{Error, Result};
 
@@ -43,6 +45,8 @@ pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> 
                 });
             Box::new(decoder.map_err(|error| Error::input(format!("failed to decompress {name}: {error}")))?)
         }
+        Some(Compression::Bzip2) => Box::new(MultiBzDecoder::new(buffered(source))),
+        Some(Compression::Xz) => Box::new(XzReader::new(buffered(source), true)),
         Some(Compression::Unsupported(format)) => {
             return Err(Error::input(format!("{name} is {format}-compressed, which is not supported"))
                 .with_help("decompress it first, or compress it with gzip or zstd"));
@@ -51,7 +55,12 @@ pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> 
             return Err(Error::input(format!("{name} is {what}, not CSV")).with_help(help));
         }
     };
-    let format = if compression == Some(Compression::Gzip) { "gzip" } else { "zstd" };
+    let format = match compression {
+        Some(Compression::Gzip) => "gzip",
+        Some(Compression::Bzip2) => "bzip2",
+        Some(Compression::Xz) => "xz",
+        _ => "zstd",
+    };
     Ok(Box::new(DecompressingReader { source: decompressed, format }))
 }
 
@@ -102,6 +111,8 @@ fn skip_zeros(source: &mut impl BufRead) -> io::Result<bool> {
 enum Compression {
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
     /// One that is recognized but not supported.
     Unsupported(&'static str),
     /// A format that is not one of compressed text: what it is, and what to do.
@@ -153,13 +164,23 @@ impl Compression {
             }
             [0x04, 0x22, 0x4d, 0x18, ..] => Some(Compression::Unsupported("LZ4")),
             [0x1f, 0x9d, ..] => Some(Compression::Unsupported("compress(1)")),
-            b"\xfd7zXZ\0" => Some(Compression::Unsupported("xz")),
-            // The digit is the size of a block, and pi begins the first one.
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Some(Compression::Unsupported("bzip2")),
+            b"\xfd7zXZ\0" => Some(Compression::Xz),
+            // The digit is the size of a block; pi begins the first one, the root of pi the end if there is none.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72] => {
+                Some(Compression::Bzip2)
+            }
             _ => None,
         }
     }
 }
+
+/// What the decoders say of data that follow the last member, frame or stream.
+const OTHER_DATA: [&str; 4] = [
+    "invalid gzip header",
+    "Unknown frame descriptor",
+    "bzip2: bz2 header missing",
+    "invalid data after stream",
+];
 
 /// Adds to read errors that the compressed data are at fault.
 struct DecompressingReader {
@@ -177,7 +198,7 @@ impl Read for DecompressingReader {
                 "its {format} data end prematurely: the file is truncated, or has other data at its end"
             )),
             // The first header is valid, so this is about a later member or frame.
-            _ if ["invalid gzip header", "Unknown frame descriptor"].contains(&&*error.to_string()) => {
+            _ if OTHER_DATA.contains(&&*error.to_string()) => {
                 io::Error::other(format!("its {format} data are followed by something that is not {format}"))
             }
             _ => io::Error::other(format!("its {format} data are corrupt: {error}")),
@@ -203,6 +224,24 @@ mod tests {
         zstd::encode_all(bytes, 3).unwrap()
     }
 
+    fn bzip2(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder =
+            lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    type Compress = fn(&[u8]) -> Vec<u8>;
+
+    /// Every compression, and its name.
+    const ALL: [(Compress, &str); 4] = [(gzip, "gzip"), (zstd, "zstd"), (bzip2, "bzip2"), (xz, "xz")];
+
     fn read(bytes: &[u8]) -> Result<String, String> {
         let mut text = String::new();
         decompress(Cursor::new(bytes.to_owned()), "x")
@@ -215,11 +254,12 @@ mod tests {
     #[test]
     fn compression_is_recognized_by_content() {
         let skippable = [b"\x52\x2a\x4d\x18\x03\0\0\0abc", &*zstd(TEXT.as_bytes())].concat();
-        for bytes in [TEXT.as_bytes(), &gzip(TEXT.as_bytes()), &zstd(TEXT.as_bytes()), &skippable] {
+        for bytes in [TEXT.as_bytes(), &skippable] {
             assert_eq!(read(bytes).as_deref(), Ok(TEXT));
         }
-        for bytes in [&b""[..], &gzip(b""), &zstd(b"")] {
-            assert_eq!(read(bytes).as_deref(), Ok(""));
+        for (compress, format) in ALL {
+            assert_eq!(read(&compress(TEXT.as_bytes())).as_deref(), Ok(TEXT), "{format}");
+            assert_eq!(read(&compress(b"")).as_deref(), Ok(""), "{format}");
         }
         assert_eq!(
             read(b"PK\x03\x04\x14\0").unwrap_err(),
@@ -244,13 +284,11 @@ mod tests {
             assert!(read(text).is_ok(), "{text:?}");
         }
         assert_eq!(read(b"\x1f\x9d\x90").unwrap_err(), "x is compress(1)-compressed, which is not supported");
-        let bzip2 = b"BZh91AY&SY";
-        assert_eq!(read(bzip2).unwrap_err(), "x is bzip2-compressed, which is not supported");
     }
 
     #[test]
     fn several_members_and_frames_are_one_text() {
-        for compress in [gzip, zstd] {
+        for (compress, _) in ALL {
             let (first, second) = TEXT.split_at(3);
             assert_eq!(
                 read(&[compress(first.as_bytes()), compress(b""), compress(second.as_bytes())].concat())
@@ -280,19 +318,19 @@ mod tests {
 
     #[test]
     fn damage_is_an_error_wherever_it_occurs() {
-        for compress in [gzip, zstd] {
+        for (compress, format) in ALL {
             let whole = compress(TEXT.repeat(100).as_bytes());
             for length in 8..whole.len() {
                 let error = read(&whole[..length]).unwrap_err();
-                assert!(error.contains("end prematurely"), "{length} of {}: {error}", whole.len());
+                assert!(error.contains("end prematurely"), "{format}, {length} of {}: {error}", whole.len());
             }
         }
         let mut damaged = gzip(TEXT.as_bytes());
         let checksum = damaged.len() - 8;
         damaged[checksum] ^= 1;
         assert!(read(&damaged).unwrap_err().starts_with("its gzip data are corrupt: "));
-        for (compressed, format) in [(gzip(TEXT.as_bytes()), "gzip"), (zstd(TEXT.as_bytes()), "zstd")] {
-            let followed = [&compressed[..], b"rubbish and more"].concat();
+        for (compress, format) in ALL {
+            let followed = [&compress(TEXT.as_bytes())[..], b"rubbish and more"].concat();
             let expected = format!("its {format} data are followed by something that is not {format}");
             assert_eq!(read(&followed).unwrap_err(), expected);
         }

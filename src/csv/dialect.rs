@@ -19,8 +19,10 @@ pub struct Dialect {
     pub escape: u8,
     /// What to do with quotes inside unquoted fields.
     pub stray_quotes: StrayQuotes,
-    /// The text that, as an unquoted field, means NULL.
-    pub null: Box<[u8]>,
+    /// The texts that, as an unquoted field, mean NULL.
+    pub nulls: Vec<Box<[u8]>>,
+    /// Whether blanks around fields, outside of quotes, are not part of them.
+    pub trim: bool,
     /// A line that begins a record with this byte is a comment; `None` if the file has no comments.
     pub comment: Option<u8>,
     /// The number of lines before the first record, whatever they contain.
@@ -63,8 +65,9 @@ impl Default for Dialect {
             delimiter: b',',
             quote: Some(b'"'),
             escape: b'"',
+            nulls: vec![Box::default()],
+            trim: false,
             stray_quotes: StrayQuotes::default(),
-            null: Box::default(),
             comment: None,
             skip_lines: 0,
             blank_lines: BlankLines::default(),
@@ -75,6 +78,15 @@ impl Default for Dialect {
 }
 
 impl Dialect {
+    /// Whether `field`, which is not quoted, means NULL.
+    #[inline]
+    pub(super) fn is_null(&self, field: &[u8]) -> bool {
+        match &*self.nulls {
+            [null] => field == &**null,
+            nulls => nulls.iter().any(|null| field == &**null),
+        }
+    }
+
     /// Check that the settings are compatible, by the rules of `COPY`.
     ///
     /// # Errors
@@ -96,29 +108,49 @@ impl Dialect {
                 "choose a character that no record begins with, such as --comment '#'",
             );
         }
-        let null = shell_word(&self.null);
-        if memchr2(b'\n', b'\r', &self.null).is_some() {
+        self.nulls.iter().try_for_each(|null| self.check_null(null))
+    }
+
+    /// Check that an unquoted field can be `text`, one of the texts that mean NULL.
+    fn check_null(&self, text: &[u8]) -> Result<()> {
+        let refuse = |message: String, help: &str| Err(Error::usage(message).with_help(help));
+        let null = shell_word(text);
+        if memchr2(b'\n', b'\r', text).is_some() {
             return refuse(
                 format!("--null {null} contains a line ending"),
                 "an unquoted field cannot contain a line ending",
             );
         }
         for (flag, byte) in [("delimiter", Some(self.delimiter)), ("quote", self.quote)] {
-            if byte.is_some_and(|byte| memchr(byte, &self.null).is_some()) {
+            if byte.is_some_and(|byte| memchr(byte, text).is_some()) {
                 return refuse(
                     format!("--null {null} contains the {flag}, so no field could be NULL"),
                     "NULL is an unquoted field that is exactly this text",
                 );
             }
         }
-        if self.comment.is_some() && self.null.first().copied() == self.comment {
+        if self.comment.is_some() && text.first().copied() == self.comment {
             return refuse(
                 format!("--null {null} begins with the --comment byte"),
                 "a record that begins with NULL would be read as a comment",
             );
         }
+        if self.trim && trimmed(text) != text {
+            return refuse(
+                format!("--null {null} has blanks around it, which --trim removes from every field"),
+                "leave them out",
+            );
+        }
         Ok(())
     }
+}
+
+/// `field` without the blanks around it.
+pub(super) fn trimmed(field: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = field.iter().position(|byte| !is_blank(byte)).unwrap_or(field.len());
+    let end = field.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    &field[start..end]
 }
 
 /// Parse the value of `flag`: one ASCII character other than a line ending or zero byte, or `tab` or `\t` for a tab.
@@ -188,8 +220,11 @@ impl fmt::Display for Dialect {
         if self.quote.is_some_and(|quote| quote != self.escape) {
             write!(f, " --escape {}", shell_word(&[self.escape]))?;
         }
-        if !self.null.is_empty() {
-            write!(f, " --null {}", shell_word(&self.null))?;
+        if self.nulls != default.nulls {
+            self.nulls.iter().try_for_each(|null| write!(f, " --null {}", shell_word(null)))?;
+        }
+        if self.trim {
+            f.write_str(" --trim")?;
         }
         match self.stray_quotes {
             StrayQuotes::Postgres => {}
@@ -237,13 +272,26 @@ mod tests {
         Dialect { escape: b',', ..default.clone() }.check().unwrap();
         for (dialect, message) in [
             (Dialect { delimiter: b'"', ..default.clone() }, "--delimiter and --quote are both '\"'"),
-            (Dialect { null: (*b"a,b").into(), ..default.clone() }, "--null 'a,b' contains the delimiter"),
-            (Dialect { null: (*b"\"\"").into(), ..default.clone() }, "--null '\"\"' contains the quote"),
-            (Dialect { null: (*b"\n").into(), ..default.clone() }, "--null '\n' contains a line ending"),
+            (
+                Dialect { nulls: vec![(*b"a,b").into()], ..default.clone() },
+                "--null 'a,b' contains the delimiter",
+            ),
+            (
+                Dialect { nulls: vec![(*b"\"\"").into()], ..default.clone() },
+                "--null '\"\"' contains the quote",
+            ),
+            (
+                Dialect { nulls: vec![Box::default(), (*b"\n").into()], ..default.clone() },
+                "--null '\n' contains a line ending",
+            ),
             (Dialect { comment: Some(b','), ..default.clone() }, "--comment ',' is also the delimiter"),
             (
-                Dialect { comment: Some(b'#'), null: (*b"#N/A").into(), ..default },
+                Dialect { comment: Some(b'#'), nulls: vec![(*b"#N/A").into()], ..default.clone() },
                 "--null '#N/A' begins with the --comment byte",
+            ),
+            (
+                Dialect { trim: true, nulls: vec![(*b" ").into()], ..default },
+                "--null ' ' has blanks around it",
             ),
         ] {
             let error = dialect.check().unwrap_err().to_string();
@@ -277,7 +325,8 @@ mod tests {
             delimiter: b'\t',
             quote: Some(b'\''),
             escape: b'\\',
-            null: (*b"NULL").into(),
+            nulls: vec![(*b"NULL").into(), Box::default()],
+            trim: true,
             comment: Some(b'#'),
             skip_lines: 2,
             header: false,
@@ -286,7 +335,7 @@ mod tests {
         };
         assert_eq!(
             dialect.to_string(),
-            "--delimiter tab --quote ''\\''' --escape '\\' --null 'NULL' --comment '#' --skip-lines 2 --no-header \
+            "--delimiter tab --quote ''\\''' --escape '\\' --null 'NULL' --null '' --trim --comment '#' --skip-lines 2 --no-header \
              --encoding windows-1252"
         );
         assert_eq!(Dialect { quote: None, ..Dialect::default() }.to_string(), "--delimiter ',' --quote none");

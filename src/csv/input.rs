@@ -28,6 +28,8 @@ pub struct Inputs {
     consumed: Arc<AtomicU64>,
     /// The time that it took to read and decompress them.
     read_nanoseconds: Arc<AtomicU64>,
+    /// Records passed over so far.
+    passed_over: Arc<AtomicU64>,
     /// What each regular file was at first; `None` for any other input.
     snapshots: Arc<Vec<Option<Snapshot>>>,
     /// The index of each input that was opened, and a digest of what was read of it.
@@ -39,6 +41,8 @@ pub struct Inputs {
 struct InputDigest {
     bytes: u64,
     hash: Sha256,
+    /// Whether its end was reached.
+    at_end: bool,
     /// The file, if it is a regular one.
     file: Option<Arc<File>>,
 }
@@ -230,12 +234,15 @@ impl Inputs {
     }
 
     /// Every input that was opened, in that order: its name, the number of stored bytes read from it, and their
-    /// SHA-256 in hexadecimal.
-    pub fn digests(&self) -> Vec<(String, u64, String)> {
+    /// SHA-256 in hexadecimal, which is `None` unless it was read to its end.
+    pub fn digests(&self) -> Vec<(String, u64, Option<String>)> {
         let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        let described = digests
-            .iter()
-            .map(|(index, digest)| (self.name(*index), digest.bytes, hex(&digest.hash.clone().finalize())));
+        let described = digests.iter().map(|(index, digest)| {
+            let hash = hex(&digest.hash.clone().finalize());
+            let known = self.snapshots.get(*index).copied().flatten();
+            let is_whole = digest.at_end || known.is_some_and(|file| file.bytes == digest.bytes);
+            (self.name(*index), digest.bytes, is_whole.then_some(hash))
+        });
         described.collect()
     }
 
@@ -271,6 +278,16 @@ impl Inputs {
     /// The time spent reading and decompressing so far.
     pub fn read_time(&self) -> Duration {
         Duration::from_nanos(self.read_nanoseconds.load(Relaxed))
+    }
+
+    /// Records passed over so far, because the first ones are to be skipped.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over.load(Relaxed)
+    }
+
+    /// Count a record as passed over.
+    pub(crate) fn pass_over(&self) {
+        self.passed_over.fetch_add(1, Relaxed);
     }
 
     /// Open input `index`, counted from 0, decompressing it if it is compressed and counting the stored bytes read.
@@ -418,6 +435,7 @@ impl Read for CountingReader {
         // Inputs are read one after another, so the last one opened is the one being read.
         if let Some((_, digest)) = self.digests.lock().unwrap_or_else(PoisonError::into_inner).last_mut() {
             digest.bytes += count as u64;
+            digest.at_end |= count == 0 && !buffer.is_empty();
             digest.hash.update(&buffer[..count]);
         }
         Ok(count)

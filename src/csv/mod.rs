@@ -1,4 +1,4 @@
-//! CSV bytes → records, each with its position in the file.
+//! The bytes of CSV or NDJSON → records, each with its position in the file.
 //!
 //! ```text
 //!  paths ─▶ input: open, decompress ─▶ records: decode, scan, split ─▶ files: one after another ─▶ load
@@ -10,7 +10,8 @@
 //!   anywhere in a field, an unquoted empty field is NULL and a quoted one is the empty string, blank lines are
 //!   records, and every line must end as the first one does. The `csv` crate does not distinguish `""` from an
 //!   unquoted empty field, which is why it is not used here. `\.` is an ordinary value, as in PostgreSQL 18 and later.
-//! - `scan` finds the special bytes; `decode` converts other encodings to UTF-8 and keeps the original bytes.
+//! - `reader` is the trait of what reads records, in whatever format; `scan` finds the special bytes; `decode` converts other encodings to UTF-8 and keeps the original bytes.
+//! - `ndjson` reads JSON objects, one on each line.
 //! - `record` holds one record; [`dialect`] describes how a file is written, and `sniff` detects it.
 //! - `files` reads several inputs as one, by the names in their headers (`layout`).
 
@@ -21,6 +22,8 @@ pub(crate) mod files;
 pub(crate) mod input;
 mod layout;
 pub(crate) mod limits;
+mod ndjson;
+pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod records;
 pub(crate) mod scan;
@@ -28,11 +31,12 @@ pub(crate) mod sniff;
 
 pub use crate::csv::decompress::ByteSource;
 pub use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes};
-pub use crate::csv::files::{Files, InputFormat};
+pub use crate::csv::files::{Files, InputFormat, Syntax};
 pub use crate::csv::input::{Input, InputReader, Inputs};
 pub use crate::csv::limits::{DEFAULT_MAX_RECORD_BYTES, MAX_RECORD_BYTES_CEILING};
-pub use crate::csv::record::{Field, Record, StrayFields};
-pub use crate::csv::records::{Header, Records};
+pub use crate::csv::reader::Header;
+pub use crate::csv::record::{Defect, Field, Notation, Record, StrayFields};
+pub use crate::csv::records::Records;
 pub use crate::csv::sniff::{Detect, HeaderVerdict, Sniffed};
 
 /// `value` in quotes for an error message: control characters are escaped, and at most 60 characters are shown.

@@ -17,6 +17,8 @@ pub struct Record<'a> {
     pub(super) misfit: Option<usize>,
     pub(super) is_short: bool,
     pub(super) dialect: &'a Dialect,
+    /// Why it has no fields; `None` if it has.
+    pub(super) defect: Option<&'a Defect>,
     /// The line on which it begins, from 1.
     pub line: u64,
     /// The line on which it ends: later than `line` when a quoted field contains line endings.
@@ -25,10 +27,32 @@ pub struct Record<'a> {
     pub offset: u64,
 }
 
+/// What is wrong with a record that cannot be divided into fields, although the next one can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defect {
+    /// What is wrong.
+    pub message: String,
+    /// The remedy.
+    pub help: &'static str,
+}
+
+/// What a format says about the type of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notation {
+    /// Nothing.
+    Text,
+    /// It is a string.
+    String,
+    /// It is a number or a boolean.
+    Scalar,
+    /// It is an object or an array.
+    Nested,
+}
+
 /// The value of a field, as `COPY` reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field<'a> {
-    /// An unquoted field equal to the dialect's null text, by default an empty one.
+    /// An unquoted field equal to one of the dialect's null texts, by default an empty one.
     Null,
     /// The bytes of the value, unquoted, in UTF-8.
     Value(&'a [u8]),
@@ -70,12 +94,30 @@ pub(super) enum Quoting {
     Enclosed,
     /// Anything else: unquote byte by byte.
     Mixed,
-    /// The file has no such field, which is NULL.
+    /// There is no value, which is NULL: the file has no such field, or JSON says so.
     Missing,
+    /// The value is the field itself, and not NULL. Not of CSV.
+    Verbatim(Notation),
 }
 
 impl<'a> Record<'a> {
-    /// The number of fields, at least 1.
+    /// What the format says about the type of field `index`, counted from 0.
+    ///
+    /// # Panics
+    /// When the record has no such field.
+    pub fn notation(&self, index: usize) -> Notation {
+        match self.spans[index].quoting {
+            Quoting::Verbatim(notation) => notation,
+            _ => Notation::Text,
+        }
+    }
+
+    /// Why it has no fields; `None` if it has.
+    pub fn defect(&self) -> Option<&'a Defect> {
+        self.defect
+    }
+
+    /// The number of fields; 0 if it has a defect.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
@@ -130,13 +172,14 @@ impl<'a> Record<'a> {
     {
         let quoting = self.spans[index].quoting;
         let value = self.value(index, scratch);
-        if quoting == Quoting::Missing || (quoting == Quoting::Plain && value == &*self.dialect.null) {
-            return Field::Null;
+        match quoting {
+            Quoting::Plain if self.dialect.is_null(value) => Field::Null,
+            Quoting::Missing => Field::Null,
+            _ => Field::Value(value),
         }
-        Field::Value(value)
     }
 
-    /// As [`Record::field`], but the null text is an ordinary value.
+    /// As [`Record::field`], but the null texts are ordinary values.
     #[inline]
     pub(super) fn value<'b>(&self, index: usize, scratch: &'b mut Vec<u8>) -> &'b [u8]
     where
@@ -145,7 +188,7 @@ impl<'a> Record<'a> {
         let FieldSpan { start, end, quoting } = self.spans[index];
         let raw = &self.text[start as usize..end as usize];
         match quoting {
-            Quoting::Plain | Quoting::Missing => raw,
+            Quoting::Plain | Quoting::Missing | Quoting::Verbatim(_) => raw,
             Quoting::Enclosed => &raw[1..raw.len() - 1],
             Quoting::Mixed => {
                 scratch.clear();

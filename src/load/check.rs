@@ -55,9 +55,10 @@ pub fn map(files: Files, table: &Table, options: &InputOptions) -> MappingReport
     if files.is_empty() {
         return MappingReport::default();
     }
-    let InputOptions { naming, mode, .. } = options;
+    let InputOptions { naming, mode, spelling, .. } = options;
     let header = files.header().map(|header| header.names.clone());
-    let (mapping, mut problems) = ColumnMapping::find_all(files.header(), files.name(), naming, table);
+    let (mut mapping, mut problems) = ColumnMapping::find_all(files.header(), files.name(), naming, table);
+    problems.extend(mapping.convert(spelling, &[]).err());
     let names: Vec<&str> = mapping.names().collect();
     // A problem of the whole table is not reported as the file's.
     if check_can_load(table, *mode, &[]).is_ok() {
@@ -73,13 +74,13 @@ pub fn map(files: Files, table: &Table, options: &InputOptions) -> MappingReport
         text_fallbacks = fallbacks;
     }
     let columns = report::columns(&mapping, *mode, &text_fallbacks);
-    let field = |(mapped, column): (&MappedColumn, ColumnLoaded)| MappedField {
-        field: mapped.field + 1,
-        header: header.as_ref().and_then(|names| names.get(mapped.field)).cloned(),
-        column,
+    let field = |(mapped, column): (&MappedColumn, ColumnLoaded)| {
+        let field = mapped.field_number()?;
+        let header = header.as_ref().and_then(|names| names.get(field - 1)).cloned();
+        Some(MappedField { field, header, column })
     };
     MappingReport {
-        fields: mapping.columns.iter().zip(columns).map(field).collect(),
+        fields: mapping.columns.iter().zip(columns).filter_map(field).collect(),
         columns_defaulted: report::defaulted(table, &mapping),
         columns_ignored: mapping.ignored.clone(),
         problems,

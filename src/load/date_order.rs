@@ -5,9 +5,12 @@ use crate::encode::days_in_month;
 /// An order of day, month and year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum DateOrder {
+    /// Month, day, year.
     #[default]
     Mdy,
+    /// Day, month, year.
     Dmy,
+    /// Year, month, day.
     Ymd,
 }
 
@@ -38,6 +41,15 @@ impl DateOrder {
             DateOrder::Mdy => "MDY",
             DateOrder::Dmy => "DMY",
             DateOrder::Ymd => "YMD",
+        }
+    }
+
+    /// The order in words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            DateOrder::Ymd => "year, month, day",
+            DateOrder::Dmy => "day, month, year",
+            DateOrder::Mdy => "month, day, year",
         }
     }
 

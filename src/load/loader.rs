@@ -121,11 +121,16 @@ impl Loader {
             Some(reader) => Inputs::from_reader(reader.clone()),
             None => Inputs::resolve(&settings.input.paths)?,
         };
-        let format = settings.input.format.clone();
+        let format = settings.input.file_format();
         // Creating a table reads the input twice: once to infer the types, once to load.
         let is_read_twice = settings.create.is_some();
         let inputs = blocking(move || if is_read_twice { inputs.spooled() } else { Ok(inputs) }).await?;
-        let files = blocking(|| Files::open(inputs, format)).await?;
+        let has_keys = !format.keys.is_empty();
+        let files = blocking(move || {
+            let files = Files::open(inputs, format)?;
+            if has_keys { Ok(files) } else { files.with_all_keys() }
+        });
+        let files = files.await?;
         log_input(&files);
         Ok(OpenLoad { settings, files })
     }
@@ -235,7 +240,7 @@ impl OpenLoad<'_> {
             let name = &settings.input.table.name;
             let table = Table::find(&**connections.get().await?, name).await?;
             // A table that is replaced says nothing of the new one.
-            let table = table.filter(|_| !settings.create.is_some_and(|create| create.replace));
+            let table = table.filter(|_| !settings.create.as_ref().is_some_and(|create| create.replace));
             let names = header_names(table.as_ref(), &settings.input.naming);
             let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
             let before = files.sniffed().map(|sniffed| sniffed.header);
@@ -257,18 +262,17 @@ impl OpenLoad<'_> {
 
     /// The table inferred from the files.
     async fn new_table(&self, progress: &Arc<Progress>) -> Result<NewTable> {
-        let (inputs, format) = (self.files.inputs().clone(), self.files.format().clone());
-        let columns = self.settings.input.naming.columns.clone();
-        let infer_rows = self.settings.create.and_then(|create| create.infer_rows);
+        let (inputs, mut options) = (self.files.inputs().clone(), self.settings.input.clone());
+        options.format = self.files.format().clone();
+        let create = self.settings.create.clone().unwrap_or_default();
         // How much of the files the first records are is not known.
-        let total = self.size().filter(|_| infer_rows.is_none()).map(Total::Bytes);
+        let total = self.size().filter(|_| create.infer_rows.is_none()).map(Total::Bytes);
         progress.begin(Phase::InferringTypes, total);
         let counted = Arc::clone(progress);
-        let inference =
-            blocking(move || infer(&inputs, &format, columns.as_deref(), infer_rows, &counted)).await;
+        let new_table = blocking(move || infer(&inputs, &options, &create, &counted)).await;
         // What was only looked at is not loaded yet.
         progress.restart();
-        Ok(NewTable::new(self.settings.input.table.name.clone(), inference?))
+        new_table
     }
 
     /// The table to create before the load; `None` if none has to be created.
@@ -277,7 +281,7 @@ impl OpenLoad<'_> {
         connections: &SessionPool,
         progress: &Arc<Progress>,
     ) -> Result<Option<NewTable>> {
-        let Some(create) = self.settings.create else { return Ok(None) };
+        let Some(create) = &self.settings.create else { return Ok(None) };
         let name: &TableName = &self.settings.input.table.name;
         let client = connections.get().await?;
         if let Some(ImportOptions { ledger, id, .. }) = &self.settings.import
@@ -293,12 +297,20 @@ impl OpenLoad<'_> {
             return Ok(None);
         }
         let mut new_table = self.new_table(progress).await?;
+        if let Some(reason) = self.files.doubt_of_header()? {
+            let first = self.files.name();
+            progress.note(&format!(
+                "the first record of {first} is taken for names, but seems to be one of values, as {reason}: if so, use \
+                 --no-header, with --columns for the names"
+            ));
+        }
         new_table.replaces = exists;
         progress.note(&format!("{};", new_table.ddl));
         // Where rejects are allowed, such a value may be one to reject instead.
-        for note in new_table.text_notes().iter().filter(|_| self.settings.max_rejects.allows_any()) {
+        for note in new_table.text_notes.iter().filter(|_| self.settings.max_rejects.allows_any()) {
             progress.note(note);
         }
+        new_table.ambiguous_notes.iter().for_each(|note| progress.note(note));
         Ok(Some(new_table))
     }
 }
@@ -390,6 +402,7 @@ async fn load_once(
     // A table that replaces another has a temporary name while it is loaded.
     let name = new_table.map_or(&prepared.table.name, |new_table| &new_table.name);
     let replaced = new_table.is_some_and(|new_table| new_table.replaces);
+    let inferred = new_table.map_or_else(Vec::new, |new_table| new_table.inferred.clone());
     let table = name.to_string();
-    Ok(LoadReport { table, transactions, atomic: is_atomic, replaced, import, ..report })
+    Ok(LoadReport { table, transactions, atomic: is_atomic, replaced, inferred, import, ..report })
 }

@@ -5,29 +5,60 @@ use std::sync::Arc;
 
 use crate::catalog::{Column, Table, TableName};
 use crate::csv::{Header, excerpt};
-use crate::encode::{DateTimeType, Encoder, TypeKind};
+use crate::encode::{DateTimeType, Encoder, Refusal, TypeKind};
 use crate::error::Location;
 use crate::load::date_order::DateOrder;
-use crate::load::options::{Mode, Naming};
+use crate::load::names::{MadeName, NameStyle, column_names, sql_name};
+use crate::load::options::{AddedValue, Mode, Naming};
+use crate::load::spelling::{Conversion, Spelling};
 use crate::sql::{fold, quote, quote_list, truncate};
 use crate::{Error, Result};
 
-/// A column that is loaded, and the field that holds its values.
+/// A column that is loaded, and the source of its values.
 #[derive(Debug, Clone)]
 pub(super) struct MappedColumn {
-    /// Index of the field in a record, from 0.
-    pub field: usize,
+    /// Where its values come from.
+    pub source: ValueSource,
     /// The table's column.
     pub column: Column,
     /// Encodes its values; `None` if only the server can read the type.
     pub encoder: Option<Encoder>,
+    /// Turns its values into what the encoder and the server read; `None` if they are that.
+    pub conversion: Option<Box<Conversion>>,
+}
+
+/// Where the values of a column come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ValueSource {
+    /// The field of this index in a record, from 0.
+    Field(usize),
+    /// The name of the file.
+    File,
+    /// The line of the record.
+    Line,
+    /// The same text for all rows.
+    Constant(Box<[u8]>),
+    /// The time of the load, as text: until the server has told its own, that of this program.
+    Now(Box<[u8]>),
 }
 
 impl MappedColumn {
-    /// Whether its values begin with a date.
+    /// The number of its field in a record, from 1; `None` if it is not in the files.
+    pub(super) fn field_number(&self) -> Option<usize> {
+        match self.source {
+            ValueSource::Field(field) => Some(field + 1),
+            _ => None,
+        }
+    }
+}
+
+impl MappedColumn {
+    /// Whether its values begin with a date, which is read as it is in the file.
     pub(super) fn is_date(&self) -> bool {
         use DateTimeType::{Date, Timestamp, TimestampTz};
-        matches!(self.encoder, Some(Encoder::DateTime(Date | Timestamp | TimestampTz { .. })))
+        let is_read_as_written = self.conversion.is_none() && matches!(self.source, ValueSource::Field(_));
+        is_read_as_written
+            && matches!(self.encoder, Some(Encoder::DateTime(Date | Timestamp | TimestampTz { .. })))
     }
 }
 
@@ -42,6 +73,10 @@ pub(super) struct ColumnMapping {
     pub is_positional: bool,
     /// Names in the header that `--ignore-extra` skipped.
     pub ignored: Vec<String>,
+    /// Names in the header that `--select` leaves out.
+    pub unselected: Vec<String>,
+    /// Fields whose names could not be the names of their columns.
+    pub made_names: Vec<MadeName>,
     /// The order in which the session reads the day, month and year of dates.
     pub date_order: DateOrder,
 }
@@ -125,15 +160,214 @@ impl ColumnMapping {
         };
         problems.extend((0..names.len()).filter_map(|field| mapper.map_field(field).err()));
         problems.extend(mapper.unknown_names());
-        let mapping = mapper.mapping;
+        let mut mapping = mapper.mapping;
         if mapping.columns.is_empty() && problems.is_empty() {
             problems.push(
                 Error::input(format!("{file} has no column of {}", table.name))
                     .with_help("the first line has to name the table's columns"),
             );
         }
+        problems.extend(mapping.add_columns(naming, table));
         (mapping, problems)
     }
+
+    /// The mapping of fields that are loaded into the columns of `table` that `planned` names, if it has all of them.
+    ///
+    /// # Errors
+    /// At the first column of `naming` that cannot be added.
+    pub(super) fn from_plan(
+        planned: &PlannedFields,
+        naming: &Naming,
+        table: &Table,
+    ) -> Result<Option<ColumnMapping>> {
+        let PlannedFields { columns, made, ignored, unselected } = planned;
+        let mut mapping = ColumnMapping {
+            fields: columns.len(),
+            ignored: ignored.clone(),
+            unselected: unselected.clone(),
+            made_names: made.clone(),
+            date_order: DateOrder::from_date_style(&table.session.date_style),
+            ..ColumnMapping::default()
+        };
+        for (field, name) in columns.iter().enumerate() {
+            let Some(name) = name else { continue };
+            let column = table.columns.iter().find(|column| column.name == *name && !column.generated);
+            let Some(column) = column else { return Ok(None) };
+            mapping.push(ValueSource::Field(field), column, table);
+        }
+        mapping.add_columns(naming, table).map_or(Ok(Some(mapping)), Err)
+    }
+
+    fn push(&mut self, source: ValueSource, column: &Column, table: &Table) {
+        let (encoder, column) = (table.encoder(column), column.clone());
+        self.columns.push(MappedColumn { source, column, encoder, conversion: None });
+    }
+
+    /// Add the columns that are not in the files; return what is wrong with the first that cannot be added.
+    fn add_columns(&mut self, naming: &Naming, table: &Table) -> Option<Error> {
+        naming.added.iter().find_map(|(name, value)| self.add_column(name, value, table).err())
+    }
+
+    fn add_column(&mut self, name: &str, value: &AddedValue, table: &Table) -> Result<()> {
+        let refuse = |reason: &str, help: &str| {
+            Err(Error::usage(format!("--add-column {name}={value}: {reason}")).with_help(help))
+        };
+        let Some(column) = table.column_by_sql_name(name) else {
+            let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+            let reason = format!("{} has no such column", table.name);
+            return refuse(&reason, &format!("its columns are {}", names.join(", ")));
+        };
+        if column.generated {
+            return refuse("it is a generated column, which the server computes", "leave it out");
+        }
+        if self.names().any(|loaded| loaded == column.name) {
+            return refuse("the column is already loaded", "every column can be loaded only once");
+        }
+        let source = match value {
+            AddedValue::File => ValueSource::File,
+            AddedValue::Line => ValueSource::Line,
+            AddedValue::Constant(text) => ValueSource::Constant(text.as_bytes().into()),
+            AddedValue::Now => {
+                let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
+                ValueSource::Now(now.to_string().into_bytes().into())
+            }
+        };
+        if let (ValueSource::Constant(text), Some(encoder)) = (&source, table.encoder(column))
+            && let Err(Refusal::Invalid(expected)) = encoder.encode(text, &mut Vec::new())
+        {
+            let reason = format!("cannot be read as {}: {expected}", column.type_name);
+            return refuse(&reason, "correct the constant");
+        }
+        self.push(source, column, table);
+        Ok(())
+    }
+
+    /// Convert values that are spelled as `spelling` says, and dates of the columns in `orders` from their order.
+    ///
+    /// # Errors
+    /// When numbers are spelled otherwise than PostgreSQL does, and a column is of type money: the server would take its
+    /// decimal comma for a mark between thousands.
+    pub(super) fn convert(&mut self, spelling: &Spelling, orders: &[(&str, DateOrder)]) -> Result<()> {
+        let is_money = |mapped: &&MappedColumn| mapped.column.base_name == "money";
+        if let Some(mapped) = self.columns.iter().find(is_money).filter(|_| spelling.numbers().is_some()) {
+            let message =
+                format!("--decimal and --thousands do not apply to {}, of type money", mapped.column.name);
+            return Err(
+                Error::usage(message).with_help("make the column numeric, or write the amounts as 1234.50")
+            );
+        }
+        for mapped in &mut self.columns {
+            if mapped.field_number().is_none() {
+                continue;
+            }
+            let conversion = match &mapped.encoder {
+                Some(
+                    Encoder::Int2
+                    | Encoder::Int4
+                    | Encoder::Int8
+                    | Encoder::Float4
+                    | Encoder::Float8
+                    | Encoder::Numeric { .. },
+                ) => spelling.numbers().map(Conversion::Number),
+                Some(Encoder::Bool) => spelling.booleans().map(Conversion::Boolean),
+                Some(Encoder::DateTime(
+                    DateTimeType::Date | DateTimeType::Timestamp | DateTimeType::TimestampTz { .. },
+                )) => {
+                    let order = orders.iter().find(|(name, _)| *name == mapped.column.name);
+                    order.map(|(_, order)| Conversion::Date(*order))
+                }
+                _ => None,
+            };
+            mapped.conversion = conversion.map(Box::new);
+        }
+        Ok(())
+    }
+
+    /// The indexes of the fields that are loaded into columns of JSON.
+    pub(super) fn json_fields(&self) -> Vec<usize> {
+        let is_json = |mapped: &&MappedColumn| matches!(mapped.encoder, Some(Encoder::Json | Encoder::Jsonb));
+        let numbers = self.columns.iter().filter(is_json).filter_map(MappedColumn::field_number);
+        numbers.map(|number| number - 1).collect()
+    }
+}
+
+/// The columns of a table that is made for its files.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PlannedFields {
+    /// The name of each field's column; `None` for a field that is not loaded.
+    pub columns: Vec<Option<String>>,
+    /// Fields whose names could not be the names of their columns.
+    pub made: Vec<MadeName>,
+    /// Names that `--ignore-extra` skips, all of them empty.
+    pub ignored: Vec<String>,
+    /// Names that `--select` leaves out.
+    pub unselected: Vec<String>,
+}
+
+impl PlannedFields {
+    /// Plan the columns for files with this `header`; `None` if nothing names the fields.
+    ///
+    /// # Errors
+    /// When `naming` contradicts the header, or a name cannot be that of a column.
+    pub(super) fn new(header: Option<&Header>, file: &str, naming: &Naming) -> Result<Option<PlannedFields>> {
+        let Some(names) = naming.columns.as_ref().or(header.map(|header| &header.names)) else {
+            return Ok(None);
+        };
+        if let Some(problem) = naming_problems(names, header, file, naming).into_iter().next() {
+            return Err(problem);
+        }
+        let mut planned = PlannedFields::default();
+        let mut wanted = Vec::new();
+        for (field, name) in names.iter().enumerate() {
+            if name.contains('\0') {
+                return Err(
+                    Error::input(format!("{file}, column {}: {NUL_IN_NAME}", field + 1)).with_help(NUL_HELP)
+                );
+            }
+            let is_loaded = naming.selects(name);
+            if !is_loaded {
+                planned.unselected.push(name.clone());
+            } else if name.trim().is_empty() && naming.ignore_extra {
+                planned.ignored.push(String::new());
+            } else {
+                let name = match naming.renamed(name) {
+                    Some(renamed) => sql_name(renamed),
+                    None if naming.columns.is_some() => sql_name(name),
+                    None => naming.style.apply(name),
+                };
+                wanted.push((field, name));
+            }
+        }
+        let (columns, made) = column_names(&wanted);
+        planned.columns = vec![None; names.len()];
+        for ((field, _), column) in wanted.into_iter().zip(columns) {
+            planned.columns[field] = Some(column);
+        }
+        planned.made = made;
+        Ok(Some(planned))
+    }
+}
+
+/// The problem of a name with a zero byte, and the remedy.
+const NUL_IN_NAME: &str = "the name of the column contains a NUL character";
+const NUL_HELP: &str =
+    "the file may be in UTF-16, or may not be text: name its encoding with --encoding, or use --sniff";
+
+impl Naming {
+    /// The name that `--map` gives to the field called `name`.
+    fn renamed(&self, name: &str) -> Option<&str> {
+        self.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str())
+    }
+
+    /// Whether the field called `name` is to be loaded.
+    fn selects(&self, name: &str) -> bool {
+        self.select.as_ref().is_none_or(|selected| selected.iter().any(|other| is_same(other, name)))
+    }
+}
+
+/// Whether two names are the same but for capitals and blanks around them, and quotes as in SQL.
+fn is_same(a: &str, b: &str) -> bool {
+    spelling(a) == spelling(b) || fold(a).is_some_and(|a| fold(b).is_some_and(|b| a == b))
 }
 
 /// The names that tell a header from data: those of the columns of `table`, and those that `naming` maps to one.
@@ -167,6 +401,11 @@ fn naming_problems(names: &[String], header: Option<&Header>, file: &str, naming
     }
     // `--columns` replaces the names of the header.
     let owner = if naming.columns.is_some() { "--columns" } else { file };
+    let selected = naming.select.iter().flatten();
+    for unknown in selected.filter(|selected| !names.iter().any(|name| is_same(selected, name))) {
+        let message = format!("--select names {}, which {owner} does not have", unknown.trim());
+        problems.push(Error::usage(message).with_help(format!("it has {}", listed(names))));
+    }
     for (from, _) in &naming.map {
         if !names.iter().any(|name| name.trim() == from) {
             problems.push(
@@ -202,6 +441,10 @@ impl<'a> FieldMapper<'a> {
     fn map_field(&mut self, field: usize) -> Result<()> {
         let (names, naming, table) = (self.names, self.naming, self.table);
         let name = names[field].as_str();
+        if !naming.selects(name) {
+            self.mapping.unselected.push(name.to_owned());
+            return Ok(());
+        }
         if name.trim().is_empty() {
             if naming.ignore_extra {
                 self.mapping.ignored.push(String::new());
@@ -212,12 +455,14 @@ impl<'a> FieldMapper<'a> {
             ));
         }
         if name.contains('\0') {
-            return Err(self.refuse(field, "the name of the column contains a NUL character").with_help(
-                "the file may be in UTF-16, or may not be text: name its encoding with --encoding, or use --sniff",
-            ));
+            return Err(self.refuse(field, NUL_IN_NAME).with_help(NUL_HELP));
         }
-        let renamed = naming.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str());
-        let Some(column) = self.column_for(name, renamed) else {
+        let renamed = naming.renamed(name);
+        let styled = match (naming.style, self.header) {
+            (NameStyle::SnakeCase, Some(_)) => naming.style.apply(name),
+            _ => name.to_owned(),
+        };
+        let Some(column) = self.column_for(&styled, renamed) else {
             match (renamed, naming.ignore_extra) {
                 (None, true) => self.mapping.ignored.push(name.to_owned()),
                 _ => self.unknown.push(excerpt(renamed.unwrap_or(name).as_bytes())),
@@ -239,8 +484,7 @@ impl<'a> FieldMapper<'a> {
                 .with_help("leave it out of the file, or skip it with --ignore-extra and --map"));
         }
         self.taken.insert(&column.name, field);
-        let encoder = table.encoder(column);
-        self.mapping.columns.push(MappedColumn { field, column: column.clone(), encoder });
+        self.mapping.push(ValueSource::Field(field), column, table);
         Ok(())
     }
 
@@ -289,7 +533,7 @@ impl<'a> FieldMapper<'a> {
         let is_json = self.names.first().is_some_and(|name| name.trim_start().starts_with(['{', '[']));
         let guess = match other_delimiter(self.names) {
             None if is_json => {
-                Some("this looks like JSON: convert it to CSV first, for example with jq and @csv".into())
+                Some("this looks like JSON: with an object on each line, load it with --format ndjson".into())
             }
             None if is_data => {
                 Some("if the first line is data, use --no-header, and --columns to name its fields".into())

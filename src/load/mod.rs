@@ -9,7 +9,7 @@
 //! - A caller sets `options`; `settings` are those, checked and with defaults filled in. `loader` runs a load in one
 //!   of the ways in `run`, and returns a `report`.
 //! - `table` finds or creates the table, and takes care of its indexes and constraints; `mapping` assigns each
-//!   field to a column.
+//!   field to a column, `names` makes names of columns, and `spelling` turns values into what PostgreSQL reads.
 //! - `chunk` holds the encoded tuples. Every record is encoded once, by the same code for all writers. The channel
 //!   between encoder and writer is short and bounded: a slow server slows the reading, and memory use stays constant.
 //! - `write` has the writers, which differ only in how they send the tuples, and so leave identical tables.
@@ -24,12 +24,14 @@ mod date_order;
 mod ledger;
 mod loader;
 mod mapping;
+mod names;
 mod options;
 mod refusal;
 mod reject;
 mod report;
 mod run;
 mod settings;
+mod spelling;
 mod table;
 mod totals;
 mod write;
@@ -40,10 +42,15 @@ pub use crate::load::chunk::findings::{FieldPlace, FieldsWithStrayQuotes, TextFa
 pub use crate::load::chunk::rejected::RejectSchema;
 pub use crate::load::ledger::status::{ImportState, ImportStatus, Ledger};
 pub use crate::load::loader::{CommittedLoad, Loader, OpenLoad};
+pub use crate::load::names::{MadeName, NameStyle};
 pub use crate::load::options::{
-    Connections, CreateOptions, DateStyle, DeferIndexes, ImportOptions, InputOptions, LoadOptions, Mode,
-    Naming, OnConflict, RejectLimit,
+    AddedValue, Connections, CreateOptions, DateStyle, DeferIndexes, ImportOptions, Infer, InputOptions,
+    LoadOptions, Mode, Naming, OnConflict, RejectLimit,
 };
 pub use crate::load::reject::files::log_path;
-pub use crate::load::report::{ColumnLoaded, FileRead, ImportReport, LoadReport, Outcome, Phases};
+pub use crate::load::report::{
+    ColumnAdded, ColumnLoaded, FileRead, ImportReport, LoadReport, Outcome, Phases,
+};
 pub use crate::load::run::commit::{CommittedTransaction, Confirmation};
+pub use crate::load::spelling::Spelling;
+pub use crate::load::table::infer::{InferredColumn, SpellingChange};

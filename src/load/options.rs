@@ -12,6 +12,8 @@ use crate::catalog::{TableName, TableSpec};
 use crate::count::parse_count;
 use crate::csv::InputFormat;
 use crate::csv::input::InputReader;
+use crate::load::names::NameStyle;
+use crate::load::spelling::Spelling;
 use crate::{Error, Result};
 
 /// Rows in each INSERT of [`Mode::Batch`], unless [`LoadOptions::batch_size`] says otherwise.
@@ -115,12 +117,26 @@ impl DateStyle {
     }
 }
 
-/// How to create the table from the files when it does not exist.
+/// What may be inferred from the values of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Infer {
+    /// The type that its values are of, however they are spelled.
+    #[default]
+    Natural,
+    /// A type that prints every value as it is in the file.
+    Exact,
+}
+
+/// How to create the table from the files when it does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CreateOptions {
     /// Records of each file to infer the types from; `None` for all of them.
     pub infer_rows: Option<u64>,
+    /// What may be inferred.
+    pub infer: Infer,
+    /// Columns, each with its type in SQL, which is not inferred.
+    pub types: Vec<(String, String)>,
     /// Replace an existing table, once the new one is loaded.
     pub replace: bool,
 }
@@ -130,6 +146,20 @@ impl CreateOptions {
     #[must_use]
     pub fn infer_rows(mut self, rows: u64) -> Self {
         self.infer_rows = Some(rows);
+        self
+    }
+
+    /// What may be inferred.
+    #[must_use]
+    pub fn infer(mut self, infer: Infer) -> Self {
+        self.infer = infer;
+        self
+    }
+
+    /// Give `column` the type `sql_type` instead of inferring it.
+    #[must_use]
+    pub fn column_type(mut self, column: impl Into<String>, sql_type: impl Into<String>) -> Self {
+        self.types.push((column.into(), sql_type.into()));
         self
     }
 
@@ -302,6 +332,55 @@ pub struct Naming {
     pub map: Vec<(String, String)>,
     /// Skip names in the header that the table does not have.
     pub ignore_extra: bool,
+    /// The names of the fields to load; `None` for all.
+    pub select: Option<Vec<String>>,
+    /// How names of fields become names of columns.
+    pub style: NameStyle,
+    /// Columns that are not in the files, each with what it is given.
+    pub added: Vec<(String, AddedValue)>,
+}
+
+/// What a column that is not in the files is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddedValue {
+    /// The start of the transaction that looks the table up, the same for all rows.
+    Now,
+    /// The name of the row's file.
+    File,
+    /// The line on which the row's record begins, from 1.
+    Line,
+    /// This text.
+    Constant(String),
+}
+
+impl FromStr for AddedValue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "now()" => Ok(AddedValue::Now),
+            "@file" => Ok(AddedValue::File),
+            "@line" => Ok(AddedValue::Line),
+            _ => match text.strip_prefix('@') {
+                Some(constant) if constant.starts_with('@') => Ok(AddedValue::Constant(constant.to_owned())),
+                Some(_) => {
+                    Err("expected now(), @file, @line or a constant, in which a first @ is doubled".into())
+                }
+                None => Ok(AddedValue::Constant(text.to_owned())),
+            },
+        }
+    }
+}
+
+impl fmt::Display for AddedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AddedValue::Now => "now()",
+            AddedValue::File => "@file",
+            AddedValue::Line => "@line",
+            AddedValue::Constant(text) => text,
+        })
+    }
 }
 
 /// What is read, and the table it is for. Loading and checking share these options.
@@ -316,6 +395,8 @@ pub struct InputOptions {
     pub format: InputFormat,
     /// Which field goes to which column.
     pub naming: Naming,
+    /// How numbers and booleans are spelled.
+    pub spelling: Spelling,
     /// How to read dates such as `08.10.2026`; `None` for the way of the session, and a warning.
     pub date_style: Option<DateStyle>,
     /// The table to fill.
@@ -332,10 +413,18 @@ impl InputOptions {
             reader: None,
             format: InputFormat::default(),
             naming: Naming::default(),
+            spelling: Spelling::default(),
             date_style: None,
             table,
             mode: Mode::default(),
         }
+    }
+
+    /// How the files are written, with the keys that the names of the columns stand for.
+    pub fn file_format(&self) -> InputFormat {
+        let keys = self.naming.columns.clone().unwrap_or_default();
+        let ignore_other_keys = self.naming.ignore_extra && !keys.is_empty();
+        InputFormat { keys, ignore_other_keys, ..self.format.clone() }
     }
 
     /// The inputs as errors and reports call them, separated by commas.
@@ -489,6 +578,27 @@ impl LoadOptions {
         self
     }
 
+    /// Load only the fields called `names`.
+    #[must_use]
+    pub fn select(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.input.naming.select = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Give `column`, which is not in the files, a `value`.
+    #[must_use]
+    pub fn add_column(mut self, column: impl Into<String>, value: AddedValue) -> Self {
+        self.input.naming.added.push((column.into(), value));
+        self
+    }
+
+    /// How numbers and booleans are spelled.
+    #[must_use]
+    pub fn spelling(mut self, spelling: Spelling) -> Self {
+        self.input.spelling = spelling;
+        self
+    }
+
     /// Create the table with the types of the files' values if it does not exist.
     #[must_use]
     pub fn create(mut self, create: CreateOptions) -> Self {
@@ -606,6 +716,21 @@ mod tests {
         assert!(!RejectLimit::Percent(1.0).is_exceeded(50, 100, false));
         assert!(RejectLimit::Percent(1.0).is_exceeded(2, 100, true));
         assert!(!RejectLimit::Percent(1.0).is_exceeded(1, 100, true));
+    }
+
+    #[test]
+    fn added_values_are_words_or_constants() {
+        for (text, expected) in [
+            ("now()", AddedValue::Now),
+            ("@file", AddedValue::File),
+            ("@line", AddedValue::Line),
+            ("", AddedValue::Constant(String::new())),
+            ("now", AddedValue::Constant("now".into())),
+            ("@@file", AddedValue::Constant("@file".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+        assert!("@row".parse::<AddedValue>().is_err());
     }
 
     #[test]

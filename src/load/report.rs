@@ -5,13 +5,15 @@ use std::num::NonZero;
 use serde::Serialize;
 
 use crate::catalog::{Column, Table};
-use crate::csv::Inputs;
+use crate::csv::{Inputs, Syntax};
 use crate::load::chunk::dates::AmbiguousDates;
 use crate::load::chunk::findings::{FieldsWithStrayQuotes, TextFallback};
-use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat};
+use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, ValueSource};
+use crate::load::names::MadeName;
 use crate::load::options::Mode;
 use crate::load::run::commit::CommittedTransaction;
 use crate::load::settings::LoadSettings;
+use crate::load::table::infer::InferredColumn;
 use crate::load::table::prepare::PreparedTable;
 use crate::load::totals::LoadTotals;
 use crate::postgres::server::ServerFacts;
@@ -44,6 +46,10 @@ pub struct LoadReport {
     pub failed_afterwards: Vec<String>,
     /// Records in the files, without their headers.
     pub rows_read: u64,
+    /// Records before the first one read, passed over because of `--skip-rows`.
+    pub rows_passed_over: u64,
+    /// The largest number of records to read; `None` for all.
+    pub limit: Option<u64>,
     /// Rows that the server reports as inserted or updated.
     pub rows_loaded: u64,
     /// Rows inserted.
@@ -89,6 +95,8 @@ pub struct LoadReport {
     pub indexes_deferred: Vec<String>,
     /// Why the indexes of an empty table stayed in place; `None` if they did not, or were expected to.
     pub indexes_kept_because: Option<String>,
+    /// Format of the files.
+    pub format: Syntax,
     /// Character encoding of the files, by its name in the WHATWG Encoding Standard, where `latin1` is windows-1252.
     pub encoding: &'static str,
     /// The files, with hashes of their contents.
@@ -106,6 +114,14 @@ pub struct LoadReport {
     pub columns_defaulted: Vec<String>,
     /// Columns of the file that are not in the table and were ignored because of `--ignore-extra`.
     pub columns_ignored: Vec<String>,
+    /// Columns of the file that are not loaded because of `--select`.
+    pub columns_unselected: Vec<String>,
+    /// Columns that are not in the file and were given a value.
+    pub columns_added: Vec<ColumnAdded>,
+    /// Fields whose names could not be the names of their columns; only if this load created the table, or tried to.
+    pub names_made: Vec<MadeName>,
+    /// Columns of the table that this load created whose values are spelled otherwise than PostgreSQL prints them.
+    pub inferred: Vec<InferredColumn>,
     /// The `--on-conflict` action for existing keys; `None` if they were errors.
     pub on_conflict: Option<String>,
     /// Path of the file with the rejected records; `None` if none was rejected.
@@ -188,10 +204,10 @@ pub struct Phases {
 pub struct FileRead {
     /// Its path, or `standard input`.
     pub path: String,
-    /// Its size as stored, in bytes.
+    /// Bytes read of it, as stored: its size, unless a limit ended the load.
     pub bytes: u64,
-    /// SHA-256 of its bytes as stored, in hexadecimal.
-    pub sha256: String,
+    /// SHA-256 of its bytes as stored, in hexadecimal; `None` if it was not read to its end because of a limit.
+    pub sha256: Option<String>,
 }
 
 /// A column that was loaded.
@@ -209,6 +225,30 @@ pub struct ColumnLoaded {
     pub text_from: Option<TextFallback>,
 }
 
+/// A column that is not in the file.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Serialize)]
+pub struct ColumnAdded {
+    /// Its name.
+    pub name: String,
+    /// What it was given: `@file`, `@line`, a constant, or the time of the load.
+    pub value: String,
+}
+
+/// The columns of `mapping` that are not in the file.
+fn added(mapping: &ColumnMapping) -> Vec<ColumnAdded> {
+    let value = |mapped: &MappedColumn| match &mapped.source {
+        ValueSource::Field(_) => None,
+        ValueSource::File => Some("@file".to_owned()),
+        ValueSource::Line => Some("@line".to_owned()),
+        ValueSource::Constant(text) | ValueSource::Now(text) => {
+            Some(String::from_utf8_lossy(text).into_owned())
+        }
+    };
+    let added = |mapped| Some(ColumnAdded { value: value(mapped)?, name: mapped.column.name.clone() });
+    mapping.columns.iter().filter_map(added).collect()
+}
+
 /// Build the report of a load of `inputs` that took `seconds`.
 pub(crate) fn build(
     settings: &LoadSettings,
@@ -218,7 +258,7 @@ pub(crate) fn build(
     (seconds, phases): (f64, Phases),
     server: Option<ServerFacts>,
 ) -> LoadReport {
-    let PreparedTable { table, mapping, created, truncate, indexes, encoding } = prepared;
+    let PreparedTable { table, mapping, created, truncate, indexes, format, encoding } = prepared;
     let rows_loaded = totals.counts.inserted + totals.counts.updated;
     let bytes_read = inputs.consumed();
     LoadReport {
@@ -233,6 +273,8 @@ pub(crate) fn build(
         warnings: ServerWarnings::default(),
         failed_afterwards: Vec::new(),
         rows_read: totals.read,
+        rows_passed_over: inputs.passed_over(),
+        limit: settings.input.format.limit,
         rows_loaded,
         rows_inserted: totals.counts.inserted,
         rows_updated: totals.counts.updated,
@@ -259,6 +301,7 @@ pub(crate) fn build(
         into_view: table.is_view,
         indexes_deferred: indexes.deferred.clone(),
         indexes_kept_because: indexes.kept_because.clone(),
+        format: *format,
         encoding,
         files: files(inputs),
         columns: columns(mapping, settings.input.mode, &totals.encoder.findings.text_fallbacks),
@@ -267,6 +310,10 @@ pub(crate) fn build(
         stray_quotes: totals.encoder.findings.stray_quotes,
         columns_defaulted: defaulted(table, mapping),
         columns_ignored: mapping.ignored.clone(),
+        columns_unselected: mapping.unselected.clone(),
+        columns_added: added(mapping),
+        names_made: mapping.made_names.clone(),
+        inferred: Vec::new(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
         rejects: totals.rejects_path,
         skipping_triggers: if totals.skipped > 0 { table.before_insert_triggers.clone() } else { Vec::new() },

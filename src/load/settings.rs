@@ -86,7 +86,7 @@ impl LoadSettings {
         let leave_out = "leave one of them out";
         refuse_first([
             (
-                create.is_some_and(|create| create.infer_rows == Some(0)),
+                create.as_ref().is_some_and(|create| create.infer_rows == Some(0)),
                 "--infer-rows 0 leaves nothing to infer types from".into(),
                 "give a number from 1 up, or leave it out to use all rows",
             ),
@@ -119,10 +119,11 @@ impl LoadSettings {
         if let Some(import) = &options.import {
             check_import(options, import)?;
         }
+        input.spelling.check()?;
         let (connections, may_use_two) = connections(options)?;
         Ok(LoadSettings {
             input: input.clone(),
-            create: *create,
+            create: create.clone(),
             dry_run: *dry_run,
             max_rejects: *max_rejects,
             rejects: options.rejects.clone(),
@@ -192,7 +193,7 @@ fn check_import(options: &LoadOptions, import: &ImportOptions) -> Result<()> {
             "try it without --import-id, which then rolls back",
         ),
         (
-            create.is_some_and(|create| create.replace),
+            create.as_ref().is_some_and(|create| create.replace),
             cannot("--replace", "the old table is dropped when all rows are loaded as one"),
             "drop the old table first, or load into it with --truncate",
         ),

@@ -1,11 +1,14 @@
 //! Opens connections, singly or for a pool.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error as PgError};
+use tokio_postgres_sync_batching::StreamControl;
 
 use crate::postgres::connect_failure::{ConnectFailure, FailureReason};
 use crate::postgres::connect_raw::{Opened, Opener, SharedRoute};
@@ -25,6 +28,24 @@ pub(crate) struct Reached {
     pub(crate) pooler: PoolerSeen,
     /// What the server said unasked.
     pub(crate) messages: ServerMessages,
+    pub(crate) controls: Controls,
+}
+
+/// The controls of the connections that are open, by the process ID that the server sent at login.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Controls(Arc<Mutex<HashMap<i32, StreamControl>>>);
+
+impl Controls {
+    /// That of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
+    pub(crate) fn get(&self, pid: i32) -> Option<StreamControl> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&pid).cloned()
+    }
+
+    fn add(&self, control: &StreamControl) {
+        let mut controls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        controls.retain(|_, control| control.lane().is_open());
+        controls.extend(control.login_pid().map(|pid| (pid, control.clone())));
+    }
 }
 
 /// Create a pool of at most `size` connections to the server of `conninfo`, configured as in `session`.
@@ -97,6 +118,7 @@ struct SessionConnector {
     session: SessionOptions,
     pooler: PoolerSeen,
     messages: ServerMessages,
+    controls: Controls,
 }
 
 impl SessionConnector {
@@ -107,13 +129,14 @@ impl SessionConnector {
             sync_every: session.sync_every,
             route: reached.route.clone(),
         };
-        let Reached { pooler, messages, .. } = reached.clone();
-        Ok(SessionConnector { opener, session, pooler, messages })
+        let Reached { pooler, messages, controls, .. } = reached.clone();
+        Ok(SessionConnector { opener, session, pooler, messages, controls })
     }
 
     async fn open(&self) -> Result<(Client, JoinHandle<()>), ConnectFailure> {
         let Opened { client, connection, control, local_port, peer_program } = self.opener.open().await?;
         let task = tokio::spawn(self.messages.clone().drive(connection, control.clone()));
+        self.controls.add(&control);
         if peer_program.is_some_and(|program| program.starts_with("pgpool")) {
             self.pooler.note_pgpool();
         }

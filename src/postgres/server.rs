@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
 use tokio_postgres::{CancelToken, Client, GenericClient};
+use tokio_postgres_sync_batching::StreamControl;
 
 use crate::blocking::blocking;
 use crate::postgres::connect_raw::Opener;
@@ -163,6 +164,11 @@ impl SessionPool {
     /// When the server cannot be reached or refuses the login.
     pub(crate) async fn open_extra(&self) -> Result<Client> {
         pool::connect_extra(&self.conninfo, Timeouts::default(), self.session, &self.opened.reached).await
+    }
+
+    /// The control of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
+    pub(crate) fn control_of(&self, pid: i32) -> Option<StreamControl> {
+        self.opened.reached.controls.get(pid)
     }
 
     /// What the server said unasked over the connections of the database.

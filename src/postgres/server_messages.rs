@@ -70,6 +70,11 @@ impl ServerMessages {
             }
         }
         // Before the connection is dropped, and whoever uses it learns that it is closed.
+        self.keep_last_words(&control);
+    }
+
+    /// Keep why the server ended the session of `control`, if it has said so.
+    pub(crate) fn keep_last_words(&self, control: &StreamControl) {
         if let Some(FatalError { code, message }) = control.fatal_error() {
             let pid = control.login_pid().unwrap_or_default();
             self.kept().last_words.insert(pid, LastWords { code, message });

@@ -319,6 +319,18 @@ impl<'a> OpenMeter<'a> {
         }
     }
 
+    /// Why the queries go through the driver; `None` if they go over the lane beside it.
+    pub(super) fn through_driver(&self) -> Option<&'static str> {
+        let MeterSettings { workloads, protocol, explain, .. } = self.settings;
+        let reasons = [
+            (*protocol != Protocol::Prepared, "the protocol is not that of prepared statements"),
+            (workloads.iter().any(|workload| workload.begin.is_some()), "there are transactions"),
+            (*explain, "--explain looks at the plans of its statements"),
+            (self.server.pooler || !self.server.named_statements, "statements have no names behind a pooler"),
+        ];
+        reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason))
+    }
+
     /// Open or close connections until there are `wanted`, with every statement prepared.
     async fn connect(&mut self, wanted: usize) -> Result<Vec<Connection>> {
         let mut connections = std::mem::take(&mut self.connections);
@@ -327,8 +339,8 @@ impl<'a> OpenMeter<'a> {
         connections.drain(connections.len().min(wanted)..).for_each(Connection::close);
         while connections.len() < wanted {
             let (pool, workloads) = (self.pool.clone(), self.settings.workloads.clone());
-            let limits = self.settings.limits;
-            let opening = async move { limits.in_time(Connection::open(&pool, &workloads)).await };
+            let (limits, uses_lane) = (self.settings.limits, self.through_driver().is_none());
+            let opening = async move { limits.in_time(Connection::open(&pool, &workloads, uses_lane)).await };
             let opened = self.shards.handle(connections.len()).spawn(opening).await;
             connections.push(opened.expect("opening neither panics nor is aborted")?);
         }
@@ -406,6 +418,8 @@ impl<'a> OpenMeter<'a> {
             limits,
             schedule: shape.rate.map(|rate| Schedule::new(rate, settings.arrivals, settings.seed)),
             first: 0,
+            sync_every: settings.sync_every,
+            uses_lane: self.through_driver().is_none(),
             shares_syncs: settings.sync_every.get() > 1,
             retries: settings.retries,
             takes_times: settings.takes_times,

@@ -144,6 +144,9 @@ pub struct LoadShape {
     pub sync_every: NonZero<usize>,
     /// How statements were sent.
     pub protocol: Protocol,
+    /// Why the queries went through the driver; `None` if they went over the lane beside it, which takes less of the
+    /// client's CPU.
+    pub through_driver: Option<&'static str>,
     /// The seed of the random arguments.
     pub seed: u64,
     /// The offered rate, in queries per second; `None` in a closed loop.

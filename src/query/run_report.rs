@@ -71,6 +71,7 @@ impl OpenMeter<'_> {
             pipeline_depth: shape.depth,
             sync_every: settings.sync_every,
             protocol: settings.protocol,
+            through_driver: self.through_driver(),
             seed: settings.seed,
             rate: shape.rate,
             arrivals: shape.rate.map(|_| settings.arrivals),

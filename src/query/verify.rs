@@ -27,7 +27,7 @@ impl OpenMeter<'_> {
         let MeterSettings { workloads, verify, expect_rows, expect_value, limits, .. } = self.settings;
         let sender = self.sender(1);
         if *verify {
-            let connection = limits.in_time(Connection::open(&self.pool, workloads)).await?;
+            let connection = limits.in_time(Connection::open(&self.pool, workloads, false)).await?;
             let queries = limits.queries.expect("the options are checked to have it");
             let results = self.known_results(&sender, &connection, queries).await?;
             connection.close();
@@ -36,7 +36,7 @@ impl OpenMeter<'_> {
         let value = match expect_value {
             None => None,
             Some(value) => {
-                let connection = limits.in_time(Connection::open(&self.pool, workloads)).await?;
+                let connection = limits.in_time(Connection::open(&self.pool, workloads, false)).await?;
                 let hash = expected_value(&sender, &connection, value).await?;
                 connection.close();
                 Some((hash, value.clone()))

@@ -103,6 +103,22 @@ impl Backend {
         self.start == self.end && self.given == self.supplied.len()
     }
 
+    /// Whether the login is over and nothing of a message is buffered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_empty() && self.body == 0 && self.dropping == 0 && !self.failed && self.login_budget.is_none()
+    }
+
+    /// Puts `bytes` from the server into the empty buffer, and notes the transaction status, if the server has reported
+    /// another one.
+    pub(crate) fn unread(&mut self, bytes: &[u8], status: Option<u8>) {
+        self.status = status.unwrap_or(self.status);
+        if !bytes.is_empty() {
+            self.raw.resize(BUFFER.max(bytes.len()), 0);
+            self.raw[..bytes.len()].copy_from_slice(bytes);
+            (self.start, self.passing, self.end) = (0, 0, bytes.len());
+        }
+    }
+
     /// Reads from `stream` into the buffer. When the stream ends within a header, the incomplete header is passed
     /// to the driver.
     pub(crate) fn poll_fill(
@@ -324,7 +340,7 @@ fn invalid(message: String) -> io::Error {
 }
 
 /// The error in the `fields` of an `ErrorResponse`, if it ends the session.
-fn fatal_error(fields: &[u8]) -> Option<FatalError> {
+pub(crate) fn fatal_error(fields: &[u8]) -> Option<FatalError> {
     let field = |name: u8| {
         let field = fields.split(|byte| *byte == 0).find(|field| field.first() == Some(&name))?;
         Some(String::from_utf8_lossy(&field[1..]).into_owned())

@@ -1,9 +1,12 @@
 //! What the owner of a connection sees of its stream and changes about it after logging in.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::auth::AuthMethod;
+use crate::lane::Lane;
+use crate::slot::Lender;
 
 /// A handle to a [`SyncBatching`](crate::SyncBatching) stream that remains when the driver has taken the stream.
 ///
@@ -47,6 +50,17 @@ struct State {
     fatal_error: Mutex<Option<FatalError>>,
     /// The set of methods that the server may ask for, or 0 for all.
     auth: AtomicU8,
+    lender: Mutex<LenderHandle>,
+}
+
+/// Where to borrow the stream from; `None` before there is one.
+#[derive(Default)]
+struct LenderHandle(Option<Weak<dyn Lender>>);
+
+impl fmt::Debug for LenderHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LenderHandle")
+    }
 }
 
 /// The error with which a server ends a session.
@@ -59,6 +73,22 @@ pub struct FatalError {
 }
 
 impl StreamControl {
+    /// The lane of this connection, for [pipelines](crate::Pipeline) beside the driver.
+    pub fn lane(&self) -> Lane {
+        Lane::new(self.clone())
+    }
+
+    /// Where to borrow the stream from; `None` if the connection is closed.
+    pub(crate) fn lender(&self) -> Option<Arc<dyn Lender>> {
+        self.state.lender.lock().unwrap_or_else(PoisonError::into_inner).0.as_ref()?.upgrade()
+    }
+
+    /// Notes where to borrow the stream from. Of an encrypted connection that is the stream inside the encryption, which
+    /// comes last.
+    pub(crate) fn set_lender(&self, lender: &Arc<dyn Lender>) {
+        self.state.lender.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(Arc::downgrade(lender));
+    }
+
     /// Fail the login unless the server authenticates the client by one of `methods`, before anything is revealed to it.
     ///
     /// Call this before logging in. The error is of kind

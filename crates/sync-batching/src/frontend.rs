@@ -61,6 +61,11 @@ impl Frontend {
         }
     }
 
+    /// Whether no request has begun and not ended, and no Sync is held back.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.partial.is_empty() && self.body == 0 && self.shape == Shape::Empty && !self.held
+    }
+
     /// Appends the Sync held back, if any, to `out`.
     pub(crate) fn release(&mut self, out: &mut BytesMut) {
         if std::mem::take(&mut self.held) {

@@ -100,11 +100,19 @@
 //! - [`StreamControl::make_groups_read_only`] puts a statement before each group that makes its transaction read-only,
 //!   and leaves nothing behind.
 
+//! # A lane beside the driver
+//!
+//! [`StreamControl::lane`] opens a second way to the server over the same connection, for statements that are short
+//! and many, of which the driver would take most of the client's time: see [`Lane`] and [`Pipeline`].
+
 mod auth;
 mod backend;
 mod control;
+mod error;
 mod frontend;
+mod lane;
 mod requests;
+mod slot;
 mod statements;
 mod stream;
 mod tls;
@@ -112,6 +120,7 @@ mod wire;
 
 pub use auth::AuthMethod;
 pub use control::{FatalError, StreamControl};
+pub use lane::{Lane, LaneStatement, Pipeline, Row, Values};
 pub use stream::SyncBatching;
 pub use tls::BatchingTls;
 pub use wire::is_skipped;

@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZero;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -12,6 +13,7 @@ use crate::backend::Backend;
 use crate::control::StreamControl;
 use crate::frontend::Frontend;
 use crate::requests::{Phase, Requests};
+use crate::slot::{Lender, Slot};
 use crate::wire::BUFFER;
 
 #[cfg(test)]
@@ -40,8 +42,15 @@ mod tests;
 /// The connection cannot be used after either.
 #[derive(Debug)]
 pub struct SyncBatching<S> {
-    stream: S,
-    requests: Requests,
+    slot: Arc<Slot<S>>,
+    control: StreamControl,
+}
+
+/// The stream below, and what stands between it and the driver.
+#[derive(Debug)]
+pub(crate) struct Core<S> {
+    pub(crate) stream: S,
+    pub(crate) requests: Requests,
     frontend: Frontend,
     backend: Backend,
     /// Bytes for the server.
@@ -50,7 +59,7 @@ pub struct SyncBatching<S> {
     is_deaf: bool,
 }
 
-impl<S> SyncBatching<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> SyncBatching<S> {
     /// Wraps `stream`, sending a Sync at least once every `sync_every` executes.
     ///
     /// With `sync_every` 1, every Sync is sent as the driver wrote it. Values beyond 256 gain little, because the
@@ -70,7 +79,29 @@ impl<S> SyncBatching<S> {
 
     /// As [`new`](Self::new), with an existing `control`.
     pub(crate) fn with_control(stream: S, sync_every: NonZero<usize>, control: StreamControl) -> Self {
-        SyncBatching {
+        let slot = Arc::new(Slot::new(Core::new(stream, sync_every, control.clone())));
+        let lender: Arc<dyn Lender> = slot.clone();
+        control.set_lender(&lender);
+        SyncBatching { slot, control }
+    }
+}
+
+impl<S> SyncBatching<S> {
+    /// The handle that controls this stream, also after the driver has taken it.
+    pub fn control(&self) -> StreamControl {
+        self.control.clone()
+    }
+
+    /// Calls `look` with the stream below, for example to inspect the socket; `None` while a
+    /// [`Pipeline`](crate::Pipeline) uses it.
+    pub fn inspect<T>(&self, look: impl FnOnce(&S) -> T) -> Option<T> {
+        self.slot.inspect(look)
+    }
+}
+
+impl<S> Core<S> {
+    pub(crate) fn new(stream: S, sync_every: NonZero<usize>, control: StreamControl) -> Core<S> {
+        Core {
             stream,
             requests: Requests::new(control),
             frontend: Frontend::new(sync_every),
@@ -80,18 +111,35 @@ impl<S> SyncBatching<S> {
         }
     }
 
-    /// The handle that controls this stream, also after the driver has taken it.
-    pub fn control(&self) -> StreamControl {
-        self.requests.control.clone()
+    /// Whether the driver has logged in and has nothing in flight, and nothing of a message is here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.requests.phase == Phase::Messages
+            && self.requests.first().is_none()
+            && self.frontend.is_idle()
+            && self.backend.is_idle()
+            && self.out.is_empty()
+            && !self.is_deaf
     }
 
-    /// The stream below, for example to inspect the socket.
-    pub fn get_ref(&self) -> &S {
-        &self.stream
+    /// Whether the driver uses a stream inside an encryption instead.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.requests.phase == Phase::Opaque
+    }
+
+    /// Why a pipeline cannot use the stream; `None` if it can.
+    pub(crate) fn refuses_loans(&self) -> Option<&'static str> {
+        let control = &self.requests.control;
+        let is_changed = control.unnames() || control.prefix().is_some() || control.is_read_only();
+        is_changed.then_some("a pipeline cannot use a connection whose statements are changed for a pooler")
+    }
+
+    /// Ends a loan, in which `unread` was read and not used, and which left the transaction in this `status`.
+    pub(crate) fn take_back(&mut self, unread: &[u8], status: Option<u8>) {
+        self.backend.unread(unread, status);
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> SyncBatching<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
     /// Writes everything buffered for the server, which does not include a Sync that is held back.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() && !self.is_deaf {
@@ -115,11 +163,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SyncBatching<S> {
 }
 
 /// Whether a write failed because the server has closed the connection.
-fn is_about_peer(error: &io::Error) -> bool {
+pub(crate) fn is_about_peer(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SyncBatching<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.slot.poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SyncBatching<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.slot.poll_with(cx, buf.len(), |core, cx| core.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.slot.poll_with(cx, (), Core::poll_flush)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.slot.poll_with(cx, (), Core::poll_shutdown)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Core<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -142,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SyncBatching<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SyncBatching<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Core<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.out.len() >= BUFFER || this.requests.phase == Phase::Opaque {

@@ -54,7 +54,7 @@ impl<T> BatchingTls<T> {
 impl<S, T> TlsConnect<SyncBatching<S>> for BatchingTls<T>
 where
     T: TlsConnect<SyncBatching<S>>,
-    T::Stream: AsyncRead + AsyncWrite,
+    T::Stream: AsyncRead + AsyncWrite + Send + 'static,
     T::Future: Send + 'static,
 {
     type Stream = SyncBatching<T::Stream>;
@@ -71,6 +71,6 @@ where
 /// Channel binding is that of the stream below.
 impl<S: TlsStream + Unpin> TlsStream for SyncBatching<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        self.get_ref().channel_binding()
+        self.inspect(S::channel_binding).unwrap_or_else(ChannelBinding::none)
     }
 }

@@ -51,13 +51,17 @@ pub(crate) mod frontend_tag {
 pub(crate) mod backend_tag {
     pub(crate) const AUTHENTICATION: u8 = b'R';
     pub(crate) const BACKEND_KEY_DATA: u8 = b'K';
+    pub(crate) const BIND_COMPLETE: u8 = b'2';
+    pub(crate) const CLOSE_COMPLETE: u8 = b'3';
     pub(crate) const COMMAND_COMPLETE: u8 = b'C';
     pub(crate) const COPY_IN_RESPONSE: u8 = b'G';
+    pub(crate) const DATA_ROW: u8 = b'D';
     pub(crate) const EMPTY_QUERY_RESPONSE: u8 = b'I';
     pub(crate) const ERROR_RESPONSE: u8 = b'E';
     pub(crate) const NOTICE_RESPONSE: u8 = b'N';
     pub(crate) const NOTIFICATION_RESPONSE: u8 = b'A';
     pub(crate) const PARAMETER_STATUS: u8 = b'S';
+    pub(crate) const PARSE_COMPLETE: u8 = b'1';
     pub(crate) const PORTAL_SUSPENDED: u8 = b's';
     pub(crate) const READY_FOR_QUERY: u8 = b'Z';
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use postgres_etl::csv::{BlankLines, StrayQuotes};
-use postgres_etl::load::{Connections, DateStyle, OnConflict, RejectLimit};
+use postgres_etl::load::{AddedValue, Connections, DateStyle, OnConflict, RejectLimit};
 
 use crate::cli::args::Connect;
 use crate::cli::args::numbers::count;
@@ -20,8 +20,8 @@ Examples:
   zcat x.csv.Z | postgres-etl load - -t t     standard input into table t
   postgres-etl load people.csv --append       add to the rows in the table
   postgres-etl load orders.csv --table sales.orders --on-conflict update
-  postgres-etl load new.csv --table new --create
-                                              create a table for the file
+  postgres-etl load new.csv --table new --create --add-column loaded_at=now()
+                                              create a table for the file, with a column for the time
   postgres-etl load dirty.csv --max-rejects 1%
                                               write bad rows to rejects.csv, load the others
   postgres-etl load 'data/*.csv.gz'           several files as one, decompressed
@@ -82,6 +82,12 @@ pub(crate) struct Load {
     /// Create the table if it does not exist, with types that fit all of the file's values, and without a key
     #[arg(long, help_heading = "Columns and tables")]
     pub create: bool,
+    /// With --create: what values may be [default: natural]
+    #[arg(long, value_name = "HOW", help_heading = "Columns and tables")]
+    pub infer: Option<Infer>,
+    /// With --create: the type of COLUMN, in SQL, instead of the one inferred; can be repeated
+    #[arg(long = "type", value_name = "COLUMN=SQLTYPE", value_parser = parse_type, help_heading = "Columns and tables")]
+    pub types: Vec<(String, String)>,
     /// With --create: infer the types from the first N records only [default: all]
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Columns and tables")]
     pub infer_rows: Option<u64>,
@@ -151,8 +157,8 @@ pub(crate) struct Check {
 /// CSV files, and the table they are for
 #[derive(Debug, Default, Args)]
 pub(crate) struct Input {
-    /// CSV files, plain or compressed with gzip or zstd; glob patterns; - for standard input [default:
-    /// data/persons.csv]
+    /// CSV or NDJSON files, plain or compressed with gzip, zstd, bzip2 or xz; glob patterns; - for standard input
+    /// [default: data/persons.csv]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Table to fill, `name` or `schema.name` [default: [table] name in config.toml, persons]
@@ -170,6 +176,34 @@ pub(crate) struct Input {
     /// Skip fields whose name in the header is not a column of the table
     #[arg(long, help_heading = "Columns and tables")]
     pub ignore_extra: bool,
+    /// Load only these fields, by their names in the header
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Columns and tables")]
+    pub select: Option<Vec<String>>,
+    /// How names in the header become names of columns [default: as-is]
+    #[arg(long, value_name = "STYLE", help_heading = "Columns and tables")]
+    pub names: Option<NameStyle>,
+    /// Give COLUMN, which is not in the files, the time of the load (`now()`), the name of the row's file (@file), its line
+    /// (@line), or a constant, in which a first @ is doubled; can be repeated
+    #[arg(long = "add-column", value_name = "COLUMN=VALUE", value_parser = parse_added, help_heading = "Columns and tables")]
+    pub added: Vec<(String, AddedValue)>,
+}
+
+/// `column=sqltype`.
+fn parse_type(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, sql_type)) if !name.trim().is_empty() && !sql_type.trim().is_empty() => {
+            Ok((name.into(), sql_type.trim().into()))
+        }
+        _ => Err("expected COLUMN=SQLTYPE, such as price=numeric(10,2)".into()),
+    }
+}
+
+/// `column=value`.
+fn parse_added(text: &str) -> Result<(String, AddedValue), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.into(), value.parse()?)),
+        _ => Err("expected COLUMN=VALUE, such as loaded_at=now()".into()),
+    }
 }
 
 /// `name=column`.
@@ -184,6 +218,9 @@ fn parse_map(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "How the files are written")]
 pub(crate) struct Format {
+    /// Format of the files [default: auto]
+    #[arg(long = "format", value_name = "FORMAT")]
+    pub syntax: Option<Syntax>,
     /// Character between fields, or `tab` [default: ,]
     #[arg(long, value_name = "CHARACTER")]
     pub delimiter: Option<String>,
@@ -194,9 +231,30 @@ pub(crate) struct Format {
     /// Character before a quote inside a quoted field [default: the quote itself]
     #[arg(long, value_name = "CHARACTER")]
     pub escape: Option<String>,
-    /// An unquoted field with this text is NULL [default: the empty field]
+    /// An unquoted field with this text is NULL; can be repeated [default: the empty field]
     #[arg(long, value_name = "TEXT")]
-    pub null: Option<String>,
+    pub null: Vec<String>,
+    /// Remove blanks around fields, but not those inside quotes
+    #[arg(long)]
+    pub trim: bool,
+    /// Character before the fraction of a number [default: .]
+    #[arg(long, value_name = "CHARACTER")]
+    pub decimal: Option<char>,
+    /// Character between groups of three digits of a number [default: none]
+    #[arg(long, value_name = "CHARACTER")]
+    pub thousands: Option<char>,
+    /// Another word for true, in any case; can be repeated
+    #[arg(long = "true", value_name = "WORD")]
+    pub true_words: Vec<String>,
+    /// Another word for false, in any case; can be repeated
+    #[arg(long = "false", value_name = "WORD")]
+    pub false_words: Vec<String>,
+    /// Pass over the first N records of all files
+    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    pub skip_rows: u64,
+    /// Read at most N records of all files
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
     /// What to do with a quote inside an unquoted field, as in 37'37.8"N: remove it, as COPY does, keep the field as it
     /// is written, or reject the row [default: postgres]
     #[arg(long, value_name = "postgres|keep|reject", value_parser = parse_stray_quotes)]
@@ -293,6 +351,64 @@ impl From<Mode> for postgres_etl::load::Mode {
             Mode::Batch => Self::Batch,
             Mode::Copy => Self::Copy,
             Mode::Null => Self::Null,
+        }
+    }
+}
+
+/// [`postgres_etl::csv::Syntax`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Syntax {
+    /// that of the extension of the first file's name, or else that of its first character
+    Auto,
+    /// CSV
+    Csv,
+    /// JSON objects, one on each line; their keys are the names of the fields
+    Ndjson,
+}
+
+impl From<Syntax> for postgres_etl::csv::Syntax {
+    fn from(syntax: Syntax) -> Self {
+        match syntax {
+            Syntax::Auto => Self::Auto,
+            Syntax::Csv => Self::Csv,
+            Syntax::Ndjson => Self::Ndjson,
+        }
+    }
+}
+
+/// [`postgres_etl::load::Infer`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Infer {
+    /// the type that they are of, however they are spelled; the report lists other spellings
+    Natural,
+    /// a type that prints each of them as it is in the file
+    Exact,
+}
+
+impl From<Infer> for postgres_etl::load::Infer {
+    fn from(infer: Infer) -> Self {
+        match infer {
+            Infer::Natural => Self::Natural,
+            Infer::Exact => Self::Exact,
+        }
+    }
+}
+
+/// [`postgres_etl::load::NameStyle`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NameStyle {
+    /// as they are; in lower case where SQL reads them without quotes
+    AsIs,
+    /// in lower case, with an underscore between words
+    #[value(name = "snake_case")]
+    SnakeCase,
+}
+
+impl From<NameStyle> for postgres_etl::load::NameStyle {
+    fn from(style: NameStyle) -> Self {
+        match style {
+            NameStyle::AsIs => Self::AsIs,
+            NameStyle::SnakeCase => Self::SnakeCase,
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Measured {
     pub(super) peak_bytes: Option<u64>,
     /// CPU time of the server's processes.
     pub(super) server_cpu_seconds: Option<f64>,
-    /// Peak resident memory of the largest of the server's processes, as far as they were seen.
+    /// Peak resident memory of the largest of the server's processes that began meanwhile, as far as they were seen.
     pub(super) server_peak_bytes: Option<u64>,
     pub(super) stdout: String,
 }
@@ -92,11 +92,13 @@ struct PeakMemory {
 fn watch(child: &Child, postmaster: Option<i32>, progress: &Progress) -> PeakMemory {
     let pid = Pid::from_child(child);
     let (has_ended, client, server) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    // The peaks of older ones are not of this command.
+    let older: Vec<i32> = postmaster.map(children).unwrap_or_default();
     thread::scope(|scope| {
         scope.spawn(|| {
             while !has_ended.load(Relaxed) {
                 client.fetch_max(peak_bytes(pid.as_raw_pid()).unwrap_or(0), Relaxed);
-                let backends = postmaster.into_iter().flat_map(children);
+                let backends = postmaster.into_iter().flat_map(children).filter(|pid| !older.contains(pid));
                 server.fetch_max(backends.filter_map(peak_bytes).max().unwrap_or(0), Relaxed);
                 if progress.is_cancelled() {
                     // It may have ended by now.

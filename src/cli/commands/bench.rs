@@ -26,6 +26,7 @@ use crate::cli::terminal::{Display, LINE_EVERY};
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8> {
     let options = options(flags);
     options.check()?;
+    super::check_outputs(&[("--save", &flags.save), ("--html", &flags.html), ("--csv", &flags.csv)])?;
     // Checked before the work that they are to hold.
     let save = flags.save.as_deref().map(|path| AtomicFile::create("comparison", path)).transpose()?;
     let page = flags.html.as_deref().map(PageFile::open).transpose()?;

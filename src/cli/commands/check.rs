@@ -188,7 +188,7 @@ async fn open(
         }
         Err(error) => return Err(refused(&error)),
     };
-    let format = settings.format.clone();
+    let format = settings.file_format();
     let files = blocking(|| Files::open(inputs, format)).await.map_err(|error| refused(&error))?;
     if let Some(sniffed) = files.sniffed() {
         context.note(&format!("sniffed: {sniffed}"));

@@ -75,7 +75,12 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
         context.note(&format!("warning: {warning}"));
     }
     if report.rows_read == 0 && report.import.is_none() {
-        let what = if has_header { "has a header but no rows" } else { "is empty" };
+        let what = match report.rows_passed_over {
+            0 if report.limit == Some(0) => "was not read",
+            0 if has_header => "has a header but no rows",
+            0 => "is empty",
+            _ => "has no rows after those passed over",
+        };
         context.note(&format!("{} {what}: no rows were loaded", report.path));
     }
     let rejected = report.import.as_ref().map_or(report.rows_rejected, |import| import.rows_rejected);

@@ -12,7 +12,7 @@ use crate::cli::render::{Failure, Report as _};
 /// Flags of psql and pgbench that are not taken: the command, the flag, and what to do instead.
 const HABITS: [(&str, &str, &str); 5] = [
     ("query", "-j", "it uses every core; leave -j out"),
-    ("query", "-S", "for look-ups by key, name the workload by-id"),
+    ("query", "-S", "name the workload select-only; query --init tpcb makes its tables"),
     ("query", "-P", "it shows its progress anyway"),
     ("", "-W", "passwords come from PGPASSWORD or ~/.pgpass"),
     ("", "-w", "it never asks for a password; leave -w out"),

@@ -17,8 +17,9 @@ mod misuse;
 pub(crate) use misuse::misused;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use postgres_etl::escape::escape_path;
 use postgres_etl::postgres::{Database, DatabaseOptions};
 use postgres_etl::{Error, ErrorKind, Progress, Result};
 
@@ -41,6 +42,30 @@ pub(crate) struct Context<'a> {
     pub config: Config,
     /// What to stop on Ctrl-C.
     interrupt: &'a Interrupt,
+}
+
+/// Check that no two of `outputs`, each a flag and its file, are the same file.
+///
+/// # Errors
+/// [`ErrorKind::Usage`](postgres_etl::ErrorKind::Usage) for the first that is.
+fn check_outputs(outputs: &[(&str, &Option<PathBuf>)]) -> Result<()> {
+    let mut taken: Vec<(&str, PathBuf)> = Vec::new();
+    for (flag, path) in outputs.iter().filter_map(|(flag, path)| Some((*flag, path.as_ref()?))) {
+        // A file that is not there yet is known by its directory and name.
+        let directory =
+            path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        let resolved = path.canonicalize().or_else(|_| {
+            let directory = directory.unwrap_or(Path::new("/")).canonicalize()?;
+            Ok::<_, std::io::Error>(directory.join(path.file_name().unwrap_or_default()))
+        });
+        let resolved = resolved.unwrap_or_else(|_| path.clone());
+        if let Some((other, _)) = taken.iter().find(|(_, known)| *known == resolved) {
+            let message = format!("{flag}: {} is the file of {other} too", escape_path(path));
+            return Err(Error::usage(message).with_help(format!("name another file with {flag}")));
+        }
+        taken.push((flag, resolved));
+    }
+    Ok(())
 }
 
 /// Run the subcommand, print its result, and return the exit code.

@@ -29,6 +29,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
     let max_errors = options.max_errors;
     let meter = Meter::new(options)?;
     context.config.check_pool(meter.connections_needed())?;
+    super::check_outputs(&[("--save", &save), ("--html", &html), ("--metrics-file", &metrics)])?;
     let save = save.as_deref().map(SaveFile::open).transpose()?;
     let page = html.as_deref().map(PageFile::open).transpose()?;
     let metrics = metrics.map(MetricsFile::open).transpose()?;

@@ -38,6 +38,7 @@ pub(super) struct PageReport {
 pub(super) fn run(context: &Context<'_>, flags: &args::Report) -> Result<u8> {
     let documents = Document::read_all(&flags.files)?;
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    super::check_outputs(&[("--html", &flags.html), ("--markdown", &flags.markdown)])?;
     for (flag, written) in [("--html", &flags.html), ("--markdown", &flags.markdown)] {
         let Some(written) = written else { continue };
         let replaced = identity(written);

@@ -7,7 +7,8 @@ use postgres_etl::catalog::{TableName, TableSpec};
 use postgres_etl::csv::{self, Detect, Dialect, dialect};
 use postgres_etl::escape::escape_path;
 use postgres_etl::load::{
-    Connections, CreateOptions, DeferIndexes, ImportOptions, InputOptions, LoadOptions, Mode,
+    Connections, CreateOptions, DeferIndexes, ImportOptions, Infer, InputOptions, LoadOptions, Mode,
+    NameStyle, Spelling,
 };
 use postgres_etl::postgres::check_pool;
 use postgres_etl::{Error, Result};
@@ -65,6 +66,8 @@ impl Config {
         options.create = (flags.create || flags.ddl_only).then(|| {
             let mut create = CreateOptions::default();
             create.infer_rows = flags.infer_rows;
+            create.infer = flags.infer.map_or_else(Infer::default, Infer::from);
+            create.types.clone_from(&flags.types);
             create.replace = flags.replace;
             create
         });
@@ -112,6 +115,8 @@ impl Config {
             ("--date-style", flags.date_style.is_some()),
             ("--create", flags.create),
             ("--ddl-only", flags.ddl_only),
+            ("--infer", flags.infer.is_some()),
+            ("--type", !flags.types.is_empty()),
             ("--autocommit", flags.autocommit),
             ("--connections", flags.connections.is_some()),
             ("--import-id", flags.import_id.is_some()),
@@ -168,6 +173,10 @@ impl Config {
         options.naming.columns.clone_from(&flags.columns);
         options.naming.map.clone_from(&flags.map);
         options.naming.ignore_extra = flags.ignore_extra;
+        options.naming.select.clone_from(&flags.select);
+        options.naming.style = flags.names.map_or_else(NameStyle::default, NameStyle::from);
+        options.naming.added.clone_from(&flags.added);
+        options.spelling = spelling(format)?;
         options.mode = flags.mode.map_or(file.mode, Mode::from);
         Ok(InputCommand { options, generate })
     }
@@ -200,7 +209,11 @@ impl Config {
             stray_quotes: flags.stray_quotes.unwrap_or_default(),
             skip_lines: flags.skip_lines.unwrap_or_default(),
             blank_lines: flags.blank_lines.unwrap_or_default(),
-            null: flags.null.as_ref().unwrap_or(&file.null).as_bytes().into(),
+            nulls: match flags.null.as_slice() {
+                [] => vec![file.null.as_bytes().into()],
+                texts => texts.iter().map(|text| text.as_bytes().into()).collect(),
+            },
+            trim: flags.trim,
             comment: optional("--comment", flags.comment.as_ref().unwrap_or(&file.comment))?,
             header: flags.header.map_or(file.header, |header| header == args::Header::Yes)
                 && !flags.no_header,
@@ -218,14 +231,37 @@ impl Config {
             .with_help("PostgreSQL's fields end there too"));
         }
         let detect = detect(flags, file.sniff);
-        let args::Format { pad, union_by_name, .. } = *flags;
-        Ok(csv::InputFormat { dialect, detect, max_record_bytes, pad, union_by_name })
+        let args::Format { pad, union_by_name, skip_rows, limit, .. } = *flags;
+        let syntax = flags.syntax.map_or_else(csv::Syntax::default, csv::Syntax::from);
+        Ok(csv::InputFormat {
+            syntax,
+            dialect,
+            detect,
+            max_record_bytes,
+            skip_rows,
+            limit,
+            pad,
+            union_by_name,
+            ..csv::InputFormat::default()
+        })
     }
 
     /// Check that the pool holds `connections`.
     pub(crate) fn check_pool(&self, connections: usize) -> Result<()> {
         check_pool(connections, self.file.database.pool_size)
     }
+}
+
+/// How numbers and booleans are spelled.
+fn spelling(flags: &args::Format) -> Result<Spelling> {
+    let decimal = flags.decimal.map(|decimal| dialect::parse_byte("--decimal", &decimal.to_string()));
+    let mut spelling = Spelling::default();
+    spelling.decimal = decimal.transpose()?;
+    spelling.thousands = flags.thousands;
+    spelling.true_words.clone_from(&flags.true_words);
+    spelling.false_words.clone_from(&flags.false_words);
+    spelling.check()?;
+    Ok(spelling)
 }
 
 /// What to detect of the dialect, if the configuration file `sniffs`.

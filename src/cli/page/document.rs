@@ -223,7 +223,7 @@ pub(super) struct LoadDocument {
 pub(super) struct FilePart {
     pub path: String,
     pub bytes: u64,
-    pub sha256: String,
+    pub sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -87,7 +87,8 @@ pub(super) fn add(page: &mut Page, load: &LoadDocument) {
     if !load.files.is_empty() {
         let mut files = Table::new("Files", ["file", "size", "SHA-256"]);
         for file in &load.files {
-            files.row([file.path.clone(), bytes(file.bytes), file.sha256.clone()]);
+            let hash = file.sha256.clone().unwrap_or_else(|| "not read to its end".to_owned());
+            files.row([file.path.clone(), bytes(file.bytes), hash]);
         }
         page.table(&files, None);
     }

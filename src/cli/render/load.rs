@@ -4,8 +4,9 @@ use std::path::Path;
 
 use postgres_etl::escape::{escape, escape_path};
 use postgres_etl::load::{
-    AmbiguousDate, AmbiguousDates, ColumnLoaded, Confirmation, FieldPlace, FieldsWithStrayQuotes,
-    ImportReport, LoadReport, Mode, log_path,
+    AmbiguousDate, AmbiguousDates, ColumnAdded, ColumnLoaded, Confirmation, FieldPlace,
+    FieldsWithStrayQuotes, ImportReport, InferredColumn, LoadReport, MadeName, Mode, SpellingChange,
+    log_path,
 };
 
 use crate::cli::render::Report;
@@ -32,8 +33,11 @@ impl Report for LoadReport {
         }
         lines.extend(self.import.as_ref().map(import));
         for file in &self.files {
-            let size = bytes(file.bytes);
-            lines.push(format!("  file    {}, {size}, sha256 {:.16}…", escape(&file.path), file.sha256));
+            let (path, size) = (escape(&file.path), bytes(file.bytes));
+            lines.push(match &file.sha256 {
+                Some(hash) => format!("  file    {path}, {size}, sha256 {hash:.16}…"),
+                None => format!("  file    {path}, {size} read, up to the limit"),
+            });
         }
         if self.encoding != "UTF-8" {
             lines.push(format!("  encoding {} (WHATWG Encoding Standard)", self.encoding));
@@ -52,11 +56,10 @@ impl Report for LoadReport {
             lines.push(format!("  default {} (not in the file)", self.columns_defaulted.join(", ")));
         }
         if !self.columns_ignored.is_empty() {
-            let ignored = &self.columns_ignored;
-            let (first, more) = ignored.split_at(ignored.len().min(MOST_NAMES));
-            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-            lines.push(format!("  ignored {}{more} (not in the table)", first.join(", ")));
+            let (first, more) = some(&self.columns_ignored);
+            lines.push(format!("  ignored {first}{more} (not in the table)"));
         }
+        lines.extend(columns(self));
         lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
         lines.extend(commits(self));
         lines.extend(warnings(&self.warnings));
@@ -65,6 +68,49 @@ impl Report for LoadReport {
         );
         lines.join("\n")
     }
+}
+
+/// What of the columns is not as in the files.
+fn columns(report: &LoadReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !report.columns_unselected.is_empty() {
+        let (first, more) = some(&report.columns_unselected);
+        lines.push(format!("  left out {first}{more} (not selected)"));
+    }
+    let added = report.columns_added.iter();
+    lines.extend(added.map(|ColumnAdded { name, value }| format!("  added   {name} = {}", escape(value))));
+    for MadeName { field, name, column, because } in report.names_made.iter().take(MOST_NAMES) {
+        let what = match *because {
+            "empty" => "has no name".to_owned(),
+            "long" => format!("has a name longer than PostgreSQL's, {}", escape(name)),
+            _ => format!("has the name of another, {}", escape(name)),
+        };
+        lines.push(format!("  names   field {field} {what}: its column is {column}"));
+    }
+    if let more @ 1.. = report.names_made.len().saturating_sub(MOST_NAMES) {
+        lines.push(format!("  names   {more} more such fields"));
+    }
+    for InferredColumn { column, sql_type, dates, changes } in &report.inferred {
+        let dates = dates.map_or_else(String::new, |order| format!(", read as {order}"));
+        let changes: Vec<String> = changes.iter().map(change).collect();
+        lines.push(format!("  inferred {column} {sql_type}{dates}: {}", changes.join("; ")));
+    }
+    lines
+}
+
+/// Which values are spelled otherwise than PostgreSQL prints them.
+fn change(change: &SpellingChange) -> String {
+    let SpellingChange { what, values, first, file, line } = change;
+    let values =
+        if *values == 1 { "1 value has".to_owned() } else { format!("{} values have", count(*values)) };
+    format!("{values} {what}, first {first} in {}, line {line}", escape(file))
+}
+
+/// The first of `names`, and how many more there are.
+fn some(names: &[String]) -> (String, String) {
+    let (first, more) = names.split_at(names.len().min(MOST_NAMES));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    (first.join(", "), more)
 }
 
 /// What was loaded, in how long.
@@ -133,7 +179,14 @@ fn sum(report: &LoadReport) -> String {
         sum.push(format!("{} skipped", count(report.rows_skipped)));
     }
     sum.push(format!("{} rejected", count(report.rows_rejected)));
-    format!("{} read = {}", count(report.rows_read), sum.join(" + "))
+    let read = format!("{} read = {}", count(report.rows_read), sum.join(" + "));
+    let passed_over = match report.rows_passed_over {
+        0 => String::new(),
+        rows => format!("; {} before them passed over", count(rows)),
+    };
+    let is_full = report.limit.is_some_and(|limit| report.rows_read == limit);
+    let limit = if is_full { "; --limit reached" } else { "" };
+    format!("{read}{passed_over}{limit}")
 }
 
 /// The columns whose values the server read, and how it reads dates.

@@ -168,6 +168,7 @@ pub(super) fn load(load: &LoadShape) -> String {
         (Protocol::Unnamed, _) => parts.push("parsed every time".to_owned()),
         (Protocol::Simple, _) => parts.push("sent as text".to_owned()),
     }
+    parts.extend(load.through_driver.map(|reason| format!("through the driver, as {reason}")));
     if let (Some(per_second), Some(arrivals)) = (load.rate, load.arrivals) {
         let spread = match arrivals {
             Arrivals::Poisson => "at random",
@@ -292,8 +293,8 @@ pub(crate) fn measured_point(measured: &MeasuredPoint<'_>) -> String {
     text += &format!(", pipeline depth {pipeline_depth}");
     text += &point.rate.map_or_else(String::new, |per_second| format!(", {}/s offered", rate(per_second)));
     text += &format!(": {} queries/s, p99 {}", rate(point.queries_per_second), or_none(point.p99_us));
-    if let Some(held) = point.held {
-        text += if held { ", within bound" } else { ", above bound" };
+    if let Some(verdict) = bound_verdict(point) {
+        text += &format!(", {verdict}");
     }
     if number < at_most {
         let most = if *may_end_earlier { "at most " } else { "" };
@@ -414,9 +415,7 @@ fn list(report: &SearchReport) -> Vec<String> {
             Setting::Rate => point.rate.map_or_else(|| "closed loop".into(), rate),
         };
         let mut notes: Vec<String> = Vec::new();
-        notes.extend(
-            point.held.map(|held| if held { "p99 within bound" } else { "p99 above bound" }.to_owned()),
-        );
+        notes.extend(bound_verdict(point).map(str::to_owned));
         if point.unsent > 0 {
             notes.push(format!("{} not sent in time", count(point.unsent)));
         }
@@ -439,4 +438,13 @@ fn list(report: &SearchReport) -> Vec<String> {
         ));
     }
     lines
+}
+/// Whether `point` holds the bound, and what is wrong if it does not; `None` without a bound.
+fn bound_verdict(point: &SearchPoint) -> Option<&'static str> {
+    Some(match point.held? {
+        true => "p99 within bound",
+        false if point.errors > 0 => "errors",
+        false if point.kept != Some(true) => "rate not kept",
+        false => "p99 above bound",
+    })
 }

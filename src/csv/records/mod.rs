@@ -9,9 +9,10 @@ use std::io::{self, Read};
 use encoding_rs::{Encoding, UTF_8};
 
 use crate::csv::decode::Utf8Transcoder;
-use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes};
+use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes, trimmed};
 use crate::csv::layout::Layout;
 use crate::csv::limits::{LONGEST_BOM, MAX_RECORD_BYTES_CEILING, READ_BLOCK};
+use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::{FieldSpan, Quoting, Record, StrayFields};
 use crate::csv::scan::{Scan, Specials, WIDTH};
 use crate::error::Location;
@@ -69,17 +70,6 @@ pub struct Records<R> {
     layout: Option<Layout>,
 }
 
-/// The first record of a file, which names the columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// The names as written, unquoted; an empty string where a name is missing.
-    pub names: Vec<String>,
-    /// The line on which it begins, from 1.
-    pub line: u64,
-    /// Its bytes as in the file, including the line ending.
-    pub raw: Vec<u8>,
-}
-
 /// The extent of a record that begins at `Records::start`, in bytes of the buffer.
 #[derive(Debug, Clone, Copy, Default)]
 struct Extent {
@@ -127,16 +117,6 @@ impl<R: Read> Records<R> {
             layout: None,
             dialect,
         }
-    }
-
-    /// Put the fields of the following records into the order of `layout`.
-    pub(super) fn set_layout(&mut self, layout: Layout) {
-        self.layout = Some(layout);
-    }
-
-    /// Whether the fields are put into another order.
-    pub(super) fn is_reordered(&self) -> bool {
-        self.layout.is_some()
     }
 
     /// The name of the input, for messages.
@@ -216,6 +196,7 @@ impl<R: Read> Records<R> {
             misfit,
             is_short,
             dialect: &self.dialect,
+            defect: None,
             line,
             last_line: self.line - 1,
             offset,
@@ -303,7 +284,7 @@ impl<R: Read> Records<R> {
                 self.push(field, at, quotes, closed);
                 (field, quotes) = (at + 1, 0);
             } else if byte == quote {
-                if at != field && at != closed {
+                if at != field && at != closed && !(self.dialect.trim && self.trimmed(field, at).1 == field) {
                     quotes |= STRAY;
                     if self.keeps_stray_quotes {
                         continue;
@@ -341,6 +322,7 @@ impl<R: Read> Records<R> {
     /// Record a field that contains `quotes` quotes, the last of which ends at `closed`.
     #[inline]
     fn push(&mut self, start: usize, end: usize, quotes: u32, closed: usize) {
+        let (start, end) = if self.dialect.trim { self.trimmed(start, end) } else { (start, end) };
         let quoting = match quotes {
             0 => Quoting::Plain,
             // Without a stray quote, the first one is the first byte.
@@ -353,6 +335,14 @@ impl<R: Read> Records<R> {
             }
         };
         self.spans.push(FieldSpan { start: start as u32, end: end as u32, quoting });
+    }
+
+    /// The field from `start` to `end` without the blanks around it; an empty one at `start` if there is nothing else.
+    fn trimmed(&self, start: usize, end: usize) -> (usize, usize) {
+        let whole = &self.buffer[self.start + start..self.start + end];
+        let field = trimmed(whole);
+        let blanks = whole.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        if field.is_empty() { (start, start) } else { (start + blanks, start + blanks + field.len()) }
     }
 
     /// The extent of the line at `start`, ignoring quotes.
@@ -535,6 +525,40 @@ impl<R: Read> Records<R> {
         )
         .at(self.place())
     }
+}
+
+impl<R: Read + Send> RecordReader for Records<R> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn encoding(&self) -> &'static Encoding {
+        self.encoding()
+    }
+
+    fn header(&mut self) -> Result<Option<Header>> {
+        self.header()
+    }
+
+    #[inline]
+    fn has_next(&mut self) -> Result<bool> {
+        self.has_next()
+    }
+
+    #[inline]
+    fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
+        self.next_named()
+    }
+
+    fn set_layout(&mut self, layout: Layout) {
+        self.layout = Some(layout);
+    }
+
+    fn is_reordered(&self) -> bool {
+        self.layout.is_some()
+    }
+
+    fn keep_json(&mut self, _: &[usize]) {}
 }
 
 #[cfg(test)]

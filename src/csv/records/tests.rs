@@ -138,12 +138,21 @@ fn records_longer_than_a_block_are_whole() {
 
 #[test]
 fn null_is_an_unquoted_text() {
-    let dialect = Dialect { null: (*b"NULL").into(), ..Dialect::default() };
+    let dialect = Dialect { nulls: vec![(*b"NULL").into()], ..Dialect::default() };
     let expected = [None, Some("NULL"), Some(""), Some(""), Some("NULL"), Some("null"), Some("NULLs")];
     assert_eq!(rows_of(b"NULL,\"NULL\",,\"\",\"\"NULL,null,NULLs", &dialect), [row(1, &expected)]);
     // The null text does not apply to the header.
     let mut records = Records::new(&b"id,NULL\n"[..], "x.csv", dialect, DEFAULT_MAX_RECORD_BYTES);
     assert_eq!(records.header().unwrap().unwrap().names, ["id", "NULL"]);
+}
+
+#[test]
+fn blanks_outside_quotes_are_trimmed_before_a_field_is_compared_with_null() {
+    let dialect = Dialect { nulls: vec![Box::default(), (*b"NA").into()], trim: true, ..Dialect::default() };
+    let expected = [Some("a b"), None, None, Some(" c "), Some(""), Some("d e "), Some("NA"), Some("\u{a0}")];
+    let text = " a b\t,  , NA ,\t\" c \" ,\"\", d\" e \" ,\"NA\",\u{a0}\n";
+    assert_eq!(rows_of(text.as_bytes(), &dialect), [row(1, &expected)]);
+    assert_eq!(rows_of(b" \n", &dialect), [row(1, &[None])]);
 }
 
 #[test]
@@ -289,7 +298,7 @@ fn no_input_panics() {
     let alphabet = *b",\"\\\n\r#x";
     let dialects = [
         Dialect { comment: Some(b'#'), ..Dialect::default() },
-        Dialect { escape: b'\\', null: (*b"x").into(), ..Dialect::default() },
+        Dialect { escape: b'\\', nulls: vec![(*b"x").into()], ..Dialect::default() },
         Dialect { escape: b',', encoding: SHIFT_JIS, ..Dialect::default() },
     ];
     for length in 0..=5_u32 {

@@ -128,10 +128,9 @@ impl Splitter {
         self.counts.push((record.len(), record.line));
         self.strays += record.stray_fields().count as usize;
         if record.stray_fields().count > 0 {
-            let quote = record.dialect.quote;
             let is_malformed = |index: &usize| {
-                let (raw, quoting) = (part(record, *index), record.spans[*index].quoting);
-                raw.first().copied() == quote && quoting == Quoting::Plain
+                let raw = part(record, *index);
+                raw.first().copied() == record.dialect.quote && !is_enclosed(raw.trim_ascii(), record.dialect)
             };
             self.malformed += (0..record.len()).filter(is_malformed).count();
         }
@@ -203,8 +202,10 @@ fn plausibility(record: Record<'_>, index: usize) -> f64 {
     }
     match span.quoting {
         // Quotes that do not enclose the field.
-        Quoting::Mixed if !is_enclosed(raw, record.dialect) => 0.2,
-        Quoting::Mixed | Quoting::Enclosed | Quoting::Missing => 1.0,
+        Quoting::Mixed if !is_enclosed(raw.trim_ascii(), record.dialect) => 0.2,
+        // With blanks around them.
+        Quoting::Mixed if !is_enclosed(raw, record.dialect) => 0.4,
+        Quoting::Mixed | Quoting::Enclosed | Quoting::Missing | Quoting::Verbatim(_) => 1.0,
         Quoting::Plain => match raw {
             [] => 1.0,
             _ if classify(&String::from_utf8_lossy(raw)) != ValueClass::Text => 1.0,

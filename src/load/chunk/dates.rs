@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::csv::{Field, Record, excerpt};
 use crate::load::date_order::{DateOrder, iso, numbers};
-use crate::load::mapping::{ColumnMapping, ValueFormat};
+use crate::load::mapping::{ColumnMapping, ValueFormat, ValueSource};
 
 /// The dates of a load that another `DateStyle` would read differently.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -52,10 +52,11 @@ impl AmbiguousDates {
     ) {
         let mut scratch = Vec::new();
         for (mapped, format) in mapping.columns.iter().zip(formats) {
-            if *format == ValueFormat::Binary || !mapped.is_date() || mapped.field >= record.len() {
+            let ValueSource::Field(field) = mapped.source else { continue };
+            if *format == ValueFormat::Binary || !mapped.is_date() || field >= record.len() {
                 continue;
             }
-            let Field::Value(value) = record.field(mapped.field, &mut scratch) else { continue };
+            let Field::Value(value) = record.field(field, &mut scratch) else { continue };
             let Some(numbers) = numbers(value) else { continue };
             let order = mapping.date_order;
             let Some(read) = order.read(numbers) else { continue };

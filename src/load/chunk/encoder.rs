@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
-use crate::csv::{BlankLines, Field, Files, Record, StrayQuotes, excerpt};
+use crate::csv::{BlankLines, Field, Files, Notation, Record, StrayQuotes, excerpt};
 use crate::encode::{Encoder, Refusal};
 use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::section::{OpenSection, Section, SectionLimit};
 use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
 use crate::load::date_order::depends_on_order;
-use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, other_delimiter};
+use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, ValueSource, other_delimiter};
 use crate::load::options::{DateStyle, InputOptions, Mode};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -72,7 +72,7 @@ pub(crate) struct ChunkEncoder {
     /// Whether the server reads dates, in an order of day, month and year that nobody has chosen for this load.
     watches_dates: bool,
     carried: Option<CarriedTuple>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
     /// Records in the unfinished chunk, including the bad one that ended it.
     unsent: usize,
     /// What is encoded next; `None` to encode everything.
@@ -81,6 +81,13 @@ pub(crate) struct ChunkEncoder {
     read_time: Duration,
     /// Time spent splitting and encoding records.
     encode_time: Duration,
+}
+
+/// Values that are not in the record as the encoders need them.
+#[derive(Debug, Default)]
+struct Scratch {
+    unquoted: Vec<u8>,
+    converted: Vec<u8>,
 }
 
 /// What an encoder tells at its end.
@@ -104,7 +111,8 @@ enum RecordOutcome {
 
 impl ChunkEncoder {
     /// Prepare to encode `files` as `mapping` and `plan` say.
-    pub(crate) fn new(files: Files, mapping: Arc<ColumnMapping>, plan: EncodePlan) -> Self {
+    pub(crate) fn new(mut files: Files, mapping: Arc<ColumnMapping>, plan: EncodePlan) -> Self {
+        files.keep_json(&mapping.json_fields());
         let formats = mapping.formats(plan.mode);
         let watches_dates = watches_dates(&mapping, &formats, plan);
         ChunkEncoder {
@@ -115,7 +123,7 @@ impl ChunkEncoder {
             findings: Findings::default(),
             watches_dates,
             carried: None,
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             unsent: 0,
             section: None,
             read_time: Duration::ZERO,
@@ -414,7 +422,7 @@ impl RecordRules<'_> {
         record: Record<'_>,
         formats: &[ValueFormat],
         tuples: &mut Vec<u8>,
-        scratch: &mut Vec<u8>,
+        scratch: &mut Scratch,
     ) -> RecordOutcome {
         let RecordRules { mapping, plan, file } = self;
         let reject = |reason: Reason| reject(record, file, reason);
@@ -424,8 +432,12 @@ impl RecordRules<'_> {
         // A table has at most 1,600 columns.
         tuples.extend_from_slice(&(mapping.columns.len() as i16).to_be_bytes());
         for (index, (mapped, format)) in mapping.columns.iter().zip(formats).enumerate() {
-            let field =
-                if mapped.field < record.len() { record.field(mapped.field, scratch) } else { Field::Null };
+            let Scratch { unquoted, converted } = scratch;
+            let field = match &mapped.source {
+                ValueSource::Field(field) if *field < record.len() => record.field(*field, unquoted),
+                ValueSource::Field(_) => Field::Null,
+                added => Field::Value(added_value(added, record, file, unquoted)),
+            };
             let Field::Value(value) = field else {
                 tuples.extend_from_slice(&(-1_i32).to_be_bytes());
                 continue;
@@ -436,10 +448,16 @@ impl RecordRules<'_> {
             }
             let length_at = tuples.len();
             tuples.extend_from_slice(&[0; 4]);
-            let encoded = match (&mapped.encoder, format) {
+            let usual = match (&mapped.conversion, &mapped.source) {
+                (None, _) => Ok(value),
+                // Numbers of JSON have one spelling, whatever that of other values is.
+                (_, ValueSource::Field(field)) if record.notation(*field) == Notation::Scalar => Ok(value),
+                (Some(conversion), _) => conversion.apply(value, converted).map_err(Refusal::Invalid),
+            };
+            let encoded = usual.and_then(|value| match (&mapped.encoder, format) {
                 (Some(encoder), ValueFormat::Binary) => encoder.encode(value, tuples),
                 (encoder, _) => encode_as_text(encoder.as_ref(), value, tuples),
-            };
+            });
             match encoded {
                 Ok(()) => {
                     let length = (tuples.len() - length_at - 4) as i32;
@@ -458,7 +476,8 @@ impl RecordRules<'_> {
     #[inline]
     fn refuse(&self, record: Record<'_>) -> Option<Reason> {
         let RecordRules { mapping, plan, .. } = self;
-        let is_padded = plan.pad && record.len() < mapping.fields && !record.is_empty();
+        let is_padded =
+            plan.pad && record.len() < mapping.fields && !record.is_empty() && record.defect().is_none();
         if (record.len() != mapping.fields && !is_padded) || record.misfit().is_some() {
             let expected = record.misfit().unwrap_or(mapping.fields);
             return Some(wrong_field_count(record, expected, mapping.is_positional));
@@ -480,6 +499,25 @@ fn stray_quote(record: Record<'_>) -> Reason {
     Reason {
         help: "put the value in quotes and double those inside, or choose --stray-quotes keep".into(),
         ..Reason::new(format!("field {field} has a quote inside that does not enclose it"))
+    }
+}
+
+/// The value of a column that is not in the file, for `record` of `file`.
+#[cold]
+fn added_value<'a>(
+    source: &'a ValueSource,
+    record: Record<'_>,
+    file: &'a str,
+    scratch: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    match source {
+        ValueSource::File => file.as_bytes(),
+        ValueSource::Constant(text) | ValueSource::Now(text) => text,
+        ValueSource::Line | ValueSource::Field(_) => {
+            scratch.clear();
+            scratch.extend_from_slice(itoa::Buffer::new().format(record.line).as_bytes());
+            scratch
+        }
     }
 }
 
@@ -515,7 +553,7 @@ fn wrong_value(record: Record<'_>, mapped: &MappedColumn, value: &[u8], expected
     let (value_bytes, value, type_name) = (value, excerpt(value), &mapped.column.type_name);
     Reason {
         column: Some(mapped.column.name.clone()),
-        field: Some(record.position(mapped.field)),
+        field: mapped.field_number().map(|number| record.position(number - 1)),
         help: if std::str::from_utf8(value_bytes).is_err() {
             "give the file's encoding with --encoding, or let --sniff detect it".into()
         } else {
@@ -531,7 +569,7 @@ fn wrong_bytes(record: Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reaso
     let (value, encoding) = (excerpt(value), record.encoding().name());
     Reason {
         column: Some(mapped.column.name.clone()),
-        field: Some(record.position(mapped.field)),
+        field: mapped.field_number().map(|number| record.position(number - 1)),
         help: "correct it, or give the file's encoding with --encoding".into(),
         ..Reason::new(format!("{value} has bytes that are not {encoding}"))
     }
@@ -540,6 +578,9 @@ fn wrong_bytes(record: Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reaso
 
 /// Why a record without the `expected` number of fields is refused; `is_positional` as in [`ColumnMapping`].
 fn wrong_field_count(record: Record<'_>, expected: usize, is_positional: bool) -> Reason {
+    if let Some(defect) = record.defect() {
+        return Reason { help: defect.help.into(), ..Reason::new(defect.message.clone()) };
+    }
     let found = record.len();
     let fields = if found == 1 { "field" } else { "fields" };
     let raw = String::from_utf8_lossy(record.raw());

@@ -1,14 +1,19 @@
 //! The row of an import: what it loads, and how.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use tokio_postgres::Client;
 
-use crate::csv::{Files, Input};
+use crate::csv::{Files, Input, Inputs};
 use crate::load::chunk::section::SectionLimit;
+use crate::load::date_order::DateOrder;
 use crate::load::ledger::tables::LedgerTables;
+use crate::load::mapping::{ColumnMapping, MappedColumn, ValueSource};
 use crate::load::options::ImportOptions;
 use crate::load::settings::LoadSettings;
+use crate::load::spelling::Conversion;
 use crate::load::table::prepare::PreparedTable;
 use crate::{Error, Result};
 
@@ -21,6 +26,12 @@ const CHUNK_BYTES: u64 = 32 * 1024 * 1024;
 
 /// As [`CHUNK_BYTES`], where the user has said how many rows are to be in a chunk.
 const LARGEST_CHUNK_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Among the options, the time of the load, for each column that is given it.
+const NOW: &str = "now()";
+
+/// Among the options, the order of day, month and year that was inferred for each column of dates.
+const DATES: &str = "dates";
 
 /// An import, as its row in the ledger describes it.
 #[derive(Debug, Clone)]
@@ -57,42 +68,105 @@ impl ImportRequest {
     /// What `settings` ask for, of `files` and the table that was prepared for them.
     pub(crate) fn new(settings: &LoadSettings, files: &Files, prepared: &PreparedTable) -> Self {
         let PreparedTable { table, mapping, .. } = prepared;
-        let format = files.format();
-        let dialect = &format.dialect;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let byte = |byte: u8| text(&[byte]);
-        let columns =
-            mapping.columns.iter().map(|mapped| format!("{} {}", mapped.field + 1, mapped.column.name));
-        let session = &table.session;
-        let options = serde_json::json!({
-            "header": files.header().map(|header| &header.names),
-            "columns": columns.collect::<Vec<_>>(),
-            "delimiter": byte(dialect.delimiter),
-            "quote": dialect.quote.map(byte),
-            "escape": byte(dialect.escape),
-            "null": text(&dialect.null),
-            "comment": dialect.comment.map(byte),
-            "encoding": files.encoding().name(),
-            "skip-lines": dialect.skip_lines,
-            "blank-lines": format!("{:?}", dialect.blank_lines),
-            "stray-quotes": format!("{:?}", dialect.stray_quotes),
-            "pad": format.pad,
-            "union-by-name": format.union_by_name,
-            "on-conflict": settings.on_conflict.as_ref().map(ToString::to_string),
-            "truncate": settings.truncate,
-            "DateStyle": session.date_style,
-            "IntervalStyle": session.interval_style,
-            "TimeZone": session.time_zone,
-        });
         let inputs = files.inputs();
+        let groups = [format_options(files), value_options(settings), column_options(mapping, inputs)];
+        let mut options: Map<String, Value> = groups.into_iter().flatten().collect();
+        let session = &table.session;
+        options.extend([
+            ("DateStyle".to_owned(), json!(session.date_style)),
+            ("IntervalStyle".to_owned(), json!(session.interval_style)),
+            ("TimeZone".to_owned(), json!(session.time_zone)),
+        ]);
         let file = |(input, size): (&Input, Option<u64>)| ImportedFile { name: input.name(), size };
         ImportRequest {
             table_name: table.name.to_string(),
             table_oid: table.oid,
-            options,
+            options: options.into(),
             files: inputs.iter().zip(inputs.sizes()).map(file).collect(),
         }
     }
+}
+
+/// The options that say which records there are, and what their fields are.
+fn format_options(files: &Files) -> Map<String, Value> {
+    let format = files.format();
+    let dialect = &format.dialect;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let byte = |byte: u8| text(&[byte]);
+    object(json!({
+        "format": format.syntax,
+        "header": files.header().map(|header| &header.names),
+        "ignore-extra": format.ignore_other_keys,
+        "delimiter": byte(dialect.delimiter),
+        "quote": dialect.quote.map(byte),
+        "escape": byte(dialect.escape),
+        "stray-quotes": format!("{:?}", dialect.stray_quotes).to_lowercase(),
+        "null": dialect.nulls.iter().map(|null| text(null)).collect::<Vec<_>>(),
+        "trim": dialect.trim,
+        "comment": dialect.comment.map(byte),
+        "encoding": files.encoding().name(),
+        "skip-lines": dialect.skip_lines,
+        "blank-lines": format!("{:?}", dialect.blank_lines).to_lowercase(),
+        "skip-rows": format.skip_rows,
+        "limit": format.limit,
+        "pad": format.pad,
+        "union-by-name": format.union_by_name,
+    }))
+}
+
+/// The options that say which values fields have, and what becomes of the rows.
+fn value_options(settings: &LoadSettings) -> Map<String, Value> {
+    let LoadSettings { input, create, on_conflict, truncate, .. } = settings;
+    let spelling = &input.spelling;
+    let mut options = object(json!({
+        "decimal": spelling.decimal.map(char::from),
+        "thousands": spelling.thousands,
+        "true": spelling.true_words,
+        "false": spelling.false_words,
+        "on-conflict": on_conflict.as_ref().map(ToString::to_string),
+        "truncate": truncate,
+    }));
+    if let Some(create) = create.as_ref().filter(|create| !create.types.is_empty()) {
+        let types = create.types.iter().map(|(column, sql_type)| format!("{column} {sql_type}"));
+        options.insert("type".to_owned(), types.collect());
+    }
+    options
+}
+
+/// Where the values of the columns come from.
+fn column_options(mapping: &ColumnMapping, inputs: &Inputs) -> Map<String, Value> {
+    let source = |mapped: &MappedColumn| {
+        let from = match &mapped.source {
+            ValueSource::Field(field) => (field + 1).to_string(),
+            ValueSource::File => "@file".to_owned(),
+            ValueSource::Line => "@line".to_owned(),
+            ValueSource::Constant(text) => format!("'{}'", String::from_utf8_lossy(text)),
+            ValueSource::Now(_) => "now()".to_owned(),
+        };
+        format!("{from} {}", mapped.column.name)
+    };
+    let names_files = mapping.columns.iter().any(|mapped| mapped.source == ValueSource::File);
+    let named = |value: &dyn Fn(&MappedColumn) -> Option<String>| {
+        let values =
+            mapping.columns.iter().filter_map(|mapped| Some((mapped.column.name.clone(), value(mapped)?)));
+        values.collect::<BTreeMap<_, _>>()
+    };
+    object(json!({
+        "columns": mapping.columns.iter().map(source).collect::<Vec<_>>(),
+        "@file": names_files.then(|| inputs.iter().map(Input::name).collect::<Vec<_>>()),
+        NOW: named(&|mapped| match &mapped.source {
+            ValueSource::Now(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            _ => None,
+        }),
+        DATES: named(&|mapped| match mapped.conversion.as_deref() {
+            Some(Conversion::Date(order)) => Some(order.name().to_owned()),
+            _ => None,
+        }),
+    }))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(object) = value { object } else { Map::new() }
 }
 
 impl Import {
@@ -163,6 +237,19 @@ impl Import {
         Ok(Import { number: row.get(0), limit, finished: None, table_oid, options: row_options })
     }
 
+    /// Give the columns of `mapping` what only the first run could find out: the time of the load, and the order of dates.
+    pub(crate) fn restore(&self, mapping: &mut ColumnMapping) {
+        let kept = |key: &str, column: &str| self.options.get(key)?.get(column)?.as_str();
+        for MappedColumn { source, column, conversion, .. } in &mut mapping.columns {
+            if let (ValueSource::Now(now), Some(then)) = (&mut *source, kept(NOW, &column.name)) {
+                *now = then.as_bytes().into();
+            }
+            if let Some(order) = kept(DATES, &column.name) {
+                *conversion = Some(Conversion::Date(DateOrder::from_date_style(order)).into());
+            }
+        }
+    }
+
     /// Check that `request` asks for the same rows in the same table as when the import `id` began.
     ///
     /// # Errors
@@ -228,8 +315,6 @@ fn start_over(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

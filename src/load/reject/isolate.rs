@@ -297,7 +297,7 @@ impl<'a> RejectIsolator<'a> {
         match by_name.as_ref().map(std::slice::from_ref).or(of_index) {
             Some(&[column]) => Reason {
                 column: Some(columns[column].column.name.clone()),
-                field: Some(columns[column].field + 1),
+                field: columns[column].field_number(),
                 ..reason
             },
             Some(key) => {

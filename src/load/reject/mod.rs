@@ -7,13 +7,14 @@ pub(crate) mod isolate;
 pub(crate) mod orphans;
 pub(crate) mod sink;
 
+use std::io::Cursor;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 
 use crate::Result;
 use crate::catalog::Table;
-use crate::csv::{Dialect, Field, Records, excerpt};
+use crate::csv::{Field, InputFormat, excerpt};
 use crate::load::chunk::rejected::Reject;
 use crate::load::chunk::stream::ChunkStream;
 use crate::load::mapping::ColumnMapping;
@@ -31,8 +32,8 @@ pub(crate) struct RejectingLoad<'a> {
     pub settings: &'a LoadSettings,
     pub table: &'a Table,
     pub mapping: &'a Arc<ColumnMapping>,
-    /// Dialect of the input files.
-    pub dialect: Dialect,
+    /// How a record of the input files is written.
+    pub format: InputFormat,
     /// Rows known from an earlier try to be rejected.
     pub orphans: Option<&'a Orphans>,
     /// Whether the server has accepted rows of the same files before.
@@ -92,9 +93,9 @@ impl RejectingLoad<'_> {
         let Some(field) = reject.reason.field.filter(|_| reject.reason.value.is_none()) else {
             return reject;
         };
-        let mut record = Records::new(&reject.raw[..], "", self.dialect.clone(), usize::MAX);
+        let mut records = self.format.reader(Box::new(Cursor::new(reject.raw.clone())), "");
         let mut scratch = Vec::new();
-        if let Ok(Some(record)) = record.next()
+        if let Ok(Some((record, _))) = records.next_named()
             && field <= record.len()
             && let Field::Value(value) = record.field(field - 1, &mut scratch)
         {

@@ -31,17 +31,19 @@ pub(crate) async fn encode(
     let started = Instant::now();
     let table = Table::from_spec(&settings.input.table)?;
     files.settle_header(&header_names(Some(&table), &settings.input.naming))?;
-    let mapping = if files.is_empty() {
+    let mut mapping = if files.is_empty() {
         ColumnMapping::default()
     } else {
         ColumnMapping::find(files.header(), files.name(), &settings.input.naming, &table)?
     };
+    mapping.convert(&settings.input.spelling, &[])?;
     let prepared = PreparedTable {
         table,
         mapping: mapping.into(),
         created: false,
         truncate: false,
         indexes: DeferredIndexes::default(),
+        format: files.format().syntax,
         encoding: files.encoding().name(),
     };
     let prepare_seconds = started.elapsed().as_secs_f64();

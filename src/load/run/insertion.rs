@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use crate::catalog::Table;
-use crate::csv::Dialect;
+use crate::csv::InputFormat;
 use crate::error::ErrorKind;
 use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
 use crate::load::options::Mode;
@@ -35,8 +35,8 @@ pub(super) struct Insertion<'a> {
 
 /// How bad rows are set aside.
 pub(super) struct Rejecting<'a> {
-    /// Dialect of the input files.
-    pub(super) dialect: Dialect,
+    /// How a record of the input files is written.
+    pub(super) format: InputFormat,
     /// Rows known from an earlier try to be rejected.
     pub(super) orphans: Option<&'a Orphans>,
     /// Whether the server has accepted rows of the same files before.
@@ -66,7 +66,10 @@ impl<'a> Insertion<'a> {
         let freeze = is_new && table.is_stored && !table.is_partitioned && !rejecting && clause.is_none();
         if settings.input.mode == Mode::Copy {
             let why = if freeze { "is new or emptied" } else { "has rows, or its rows may be rejected" };
-            tracing::info!("COPY {} FREEZE, because the table {why}", if freeze { "with" } else { "without" });
+            tracing::info!(
+                "COPY {} FREEZE, because the table {why}",
+                if freeze { "with" } else { "without" }
+            );
         }
         let names: Vec<&str> = mapping.names().collect();
         let row_writer = if rejecting && check_can_load(table, Mode::Rows, &names).is_ok() {
@@ -90,8 +93,8 @@ impl<'a> Insertion<'a> {
     ) -> Result<LoadTotals, Stopped> {
         let Insertion { client, settings, prepared, mut writer, row_writer, skips } = self;
         let PreparedTable { table, mapping, .. } = prepared;
-        let mut totals = if let Some(Rejecting { dialect, orphans, any_accepted, sink }) = rejecting {
-            let load = RejectingLoad { client, settings, table, mapping, dialect, orphans, any_accepted };
+        let mut totals = if let Some(Rejecting { format, orphans, any_accepted, sink }) = rejecting {
+            let load = RejectingLoad { client, settings, table, mapping, format, orphans, any_accepted };
             load.insert(&mut writer, row_writer, stream, sink).await?
         } else {
             let mut feed = ChunkFeed::from_stream(stream);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deadpool_postgres::Object;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::csv::{Dialect, Files};
+use crate::csv::Files;
 use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::ChunkStream;
@@ -154,18 +154,17 @@ async fn insert_all(
     let rejecting = settings.max_rejects.allows_any() && !first_without_rejecting;
     let is_new = prepared.truncate || prepared.created;
     let insertion = Insertion::prepare(client, settings, prepared, rejecting, is_new).await?;
-    // Of a record by itself, with no lines before it.
-    let dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..files.format().dialect.clone() };
+    let format = files.record_format();
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
     let mut sink = if rejecting {
-        let files = RejectFiles::create(&settings.rejects, dialect.encoding)?;
+        let files = RejectFiles::create(&settings.rejects, format.dialect.encoding)?;
         Some(FileSink { files, header, limit: settings.max_rejects, progress: Arc::clone(progress) })
     } else {
         None
     };
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
-    let rejecting = sink.as_mut().map(|sink| Rejecting { dialect, orphans, any_accepted: false, sink });
+    let rejecting = sink.as_mut().map(|sink| Rejecting { format, orphans, any_accepted: false, sink });
     let written = insertion.insert(&stream, rejecting).await;
     let mut totals = match sink {
         Some(sink) => sink.finish(written)?,

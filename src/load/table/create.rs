@@ -3,10 +3,14 @@
 use tokio_postgres::GenericClient;
 
 use crate::catalog::{Table, TableName, TableSpec};
-use crate::csv::{Files, InputFormat, Inputs};
+use crate::csv::{Files, Inputs};
 use crate::error::ErrorKind;
-use crate::load::mapping::other_delimiter;
-use crate::load::table::infer::Inference;
+use crate::load::date_order::DateOrder;
+use crate::load::mapping::{PlannedFields, other_delimiter};
+use crate::load::names::sql_name;
+use crate::load::options::{AddedValue, CreateOptions, DateStyle, InputOptions, Naming};
+use crate::load::table::infer::{Inference, InferredColumn, NewColumn, ddl};
+use crate::load::table::kinds::{Kind, Kinds, read};
 use crate::progress::Progress;
 use crate::sql::quote;
 use crate::{Error, Result};
@@ -20,18 +24,43 @@ pub(crate) struct NewTable {
     pub ddl: String,
     /// Whether it replaces an existing table.
     pub replaces: bool,
-    inference: Inference,
+    /// What of the files goes into it.
+    pub planned: PlannedFields,
+    /// What there is to say about the types of its columns.
+    pub inferred: Vec<InferredColumn>,
+    /// A note for each column that only one value made text, with its position.
+    pub text_notes: Vec<String>,
+    /// A note for each column of dates that are text because they can be read in two orders.
+    pub ambiguous_notes: Vec<String>,
+    columns: Vec<NewColumn>,
 }
 
 impl NewTable {
-    /// A note for each column that only one value made text, with its position.
-    pub(crate) fn text_notes(&self) -> &[String] {
-        &self.inference.text_notes
+    /// Describe the table `name` with the columns of `inference`, and those that `naming` adds.
+    fn new(
+        name: &TableName,
+        planned: PlannedFields,
+        inference: &Inference,
+        naming: &Naming,
+        types: &[(String, String)],
+    ) -> Self {
+        let mut columns = inference.columns();
+        columns.extend(naming.added.iter().map(|(name, value)| added_column(name, value, types)));
+        NewTable {
+            ddl: ddl(name, &columns),
+            name: name.clone(),
+            replaces: false,
+            planned,
+            inferred: inference.report(),
+            text_notes: inference.text_notes().map(str::to_owned).collect(),
+            ambiguous_notes: inference.ambiguous_notes().collect(),
+            columns,
+        }
     }
 
-    /// Describe the table `name` with the columns of `inference`.
-    pub(crate) fn new(name: TableName, inference: Inference) -> Self {
-        NewTable { ddl: inference.ddl(&name), name, replaces: false, inference }
+    /// The columns whose dates are to be read in an order of their own.
+    pub(crate) fn date_orders(&self) -> Vec<(&str, DateOrder)> {
+        self.columns.iter().filter_map(|column| Some((column.name.as_str(), column.order?))).collect()
     }
 
     /// Its name while it is loaded. A temporary name lets others read the old table until the final swap.
@@ -50,7 +79,7 @@ impl NewTable {
     /// When the server refuses.
     pub(crate) async fn create(&self, client: &impl GenericClient) -> Result<Table> {
         let name = self.working_name();
-        let created = client.batch_execute(&self.inference.ddl(&name)).await;
+        let created = client.batch_execute(&ddl(&name, &self.columns)).await;
         created.map_err(|error| Error::database(&format!("create table {}", self.name), error))?;
         find(client, &name).await
     }
@@ -77,42 +106,91 @@ impl NewTable {
     }
 }
 
-/// After so many records their number is shown, and a cancellation seen.
+/// The number of records after which progress is shown and a cancellation noticed.
 const COUNT_EVERY: u64 = 1024;
 
-/// Infer the types of the columns from the first `max_rows` records of each file, or from all.
+/// A column that is not in the files: its type is declared in `types`, or that of its `value`.
+fn added_column(name: &str, value: &AddedValue, types: &[(String, String)]) -> NewColumn {
+    let name = sql_name(name);
+    let declared = types.iter().find(|(column, _)| sql_name(column) == name);
+    let sql_type = match (declared, value) {
+        (Some((_, declared)), _) => declared.as_str(),
+        (None, AddedValue::Now) => "timestamptz",
+        (None, AddedValue::Line) => "bigint",
+        (None, AddedValue::File) => "text",
+        (None, AddedValue::Constant(text)) => {
+            read(text.as_bytes(), Kinds::EXACT).unchanged().preferred().map_or("text", Kind::sql)
+        }
+    };
+    NewColumn { name, sql_type: sql_type.to_owned(), order: None }
+}
+
+/// Plan a table for `inputs`, with types inferred from the first records of each file, or from all.
 ///
 /// # Errors
 /// When `progress` is cancelled, when the files cannot be read, or cannot be read twice, and when nothing names the columns.
 pub(crate) fn infer(
     inputs: &Inputs,
-    format: &InputFormat,
-    columns: Option<&[String]>,
-    max_rows: Option<u64>,
+    options: &InputOptions,
+    create: &CreateOptions,
     progress: &Progress,
-) -> Result<Inference> {
+) -> Result<NewTable> {
     if !inputs.can_be_read_again() {
         return Err(Error::usage("--create reads the input twice, which is not possible for a pipe")
             .with_help("save it to a file first"));
     }
+    let InputOptions { naming, spelling, table, format, .. } = options;
     let mut files = Files::open(inputs.reopened(), format.clone())?;
     files.settle_header(&[])?;
-    let names: Vec<String> = match (columns, files.header()) {
-        (Some(columns), _) => columns.to_vec(),
-        (None, Some(header)) => header.names.iter().map(|name| name.trim().to_owned()).collect(),
-        (None, None) => {
-            return Err(Error::input(format!(
-                "{}: nothing names the columns of the new table",
-                files.name()
-            ))
-            .with_help("name them with --columns"));
-        }
-    };
-    if let Some(help) = other_delimiter(&names).filter(|_| columns.is_none()) {
-        let message = format!("{}: the header is one name, {}", files.name(), names[0]);
+    let planned = PlannedFields::new(files.header(), files.name(), naming)?;
+    let planned = planned.ok_or_else(|| {
+        Error::input(format!("{}: nothing names the columns of the new table", files.name()))
+            .with_help("name them with --columns")
+    })?;
+    let header = files.header().map(|header| header.names.as_slice()).unwrap_or_default();
+    if let Some(help) = other_delimiter(header).filter(|_| naming.columns.is_none()) {
+        let message = format!("{}: the header is one name, {}", files.name(), header[0]);
         return Err(Error::input(message).with_help(help));
     }
-    let mut inference = Inference::new(&names)?;
+    let order = options.date_style.map(|style| match style {
+        DateStyle::Dmy => DateOrder::Dmy,
+        DateStyle::Mdy => DateOrder::Mdy,
+        DateStyle::Iso | DateStyle::Ymd => DateOrder::Ymd,
+    });
+    let mut inference = Inference::new(create.infer, order, spelling);
+    let declared = |name: &String| {
+        let found = create.types.iter().find(|(column, _)| sql_name(column) == *name);
+        found.map(|(_, sql_type)| sql_type.clone())
+    };
+    for name in &planned.columns {
+        inference.add(name.clone(), name.as_ref().and_then(declared));
+    }
+    check_declared(&create.types, &planned, naming)?;
+    observe(&mut files, &mut inference, create.infer_rows, progress)?;
+    Ok(NewTable::new(&table.name, planned, &inference, naming, &create.types))
+}
+
+/// Check that each column whose type is declared is one of the new table's.
+fn check_declared(types: &[(String, String)], planned: &PlannedFields, naming: &Naming) -> Result<()> {
+    let added = naming.added.iter().map(|(name, _)| sql_name(name));
+    let columns: Vec<String> = planned.columns.iter().flatten().cloned().chain(added).collect();
+    match types.iter().find(|(column, _)| !columns.contains(&sql_name(column))) {
+        None => Ok(()),
+        Some((column, sql_type)) => {
+            let message =
+                format!("--type {column}={sql_type} names a column that the new table does not have");
+            Err(Error::usage(message).with_help(format!("it has {}", columns.join(", "))))
+        }
+    }
+}
+
+/// Take the values of the first `max_rows` records of each file into account, or of all.
+fn observe(
+    files: &mut Files,
+    inference: &mut Inference,
+    max_rows: Option<u64>,
+    progress: &Progress,
+) -> Result<()> {
     let inputs = files.inputs().clone();
     let (mut scratch, mut rows, mut input, mut read) = (Vec::new(), 0, 0, 0_u64);
     while files.has_next()? {
@@ -135,11 +213,11 @@ pub(crate) fn infer(
             continue;
         }
         for index in 0..record.len() {
-            let place = || format!("{name}, line {}", record.line);
-            inference.observe(index, record.field(index, &mut scratch), place);
+            let field = record.field(index, &mut scratch);
+            inference.observe(index, field, record.notation(index), (name, record.line));
         }
     }
-    Ok(inference)
+    Ok(())
 }
 
 /// The error for a table that neither exists nor is described under `[table]`.

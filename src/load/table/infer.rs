@@ -1,247 +1,273 @@
-//! Infers the type of a CSV column from its values, so that no value is changed by it.
+//! Infers the type of a column from its values, so that no value is changed by it.
 //!
-//! A type other than `text` is chosen only if PostgreSQL would print every value of the column exactly as it is in the
-//! file, or, for timestamps, with the same meaning. So `007` is text rather than a number, and so are 20-digit numbers,
-//! dates whose order of day and month is ambiguous, and the word `NaN` among integers. NULLs fit every type.
+//! A type other than `text` is chosen only if it keeps every value of the column: `007` is text rather than a number, and
+//! so are 20-digit numbers, and dates of which the day and the month cannot be told apart. NULLs fit every type. Naturally
+//! inferred, a value may be spelled in another way than PostgreSQL prints it, and each such way is counted; exactly
+//! inferred, it may not.
 
-use std::collections::HashMap;
+use serde::Serialize;
 
 use crate::catalog::TableName;
-use crate::csv::{Field, excerpt};
-use crate::encode::days_in_month;
-use crate::sql::{LONGEST_IDENTIFIER, is_plain, quote, truncate};
-use crate::{Error, Result};
+use crate::csv::{Field, Notation, excerpt};
+use crate::load::date_order::DateOrder;
+use crate::load::options::Infer;
+use crate::load::spelling::{BooleanWords, NumberStyle, Spelling};
+use crate::load::table::kinds::{Change, Kind, Kinds, Reading, read};
+use crate::sql::quote;
 
-/// The types to choose from, besides `text`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CandidateType {
-    Boolean,
-    Integer,
-    BigInt,
-    Numeric,
-    Date,
-    Timestamp,
-    TimestampTz,
-    Uuid,
+/// A type that was inferred from values spelled otherwise than PostgreSQL prints them, or that one value made text.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InferredColumn {
+    /// The name of the column.
+    pub column: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub sql_type: String,
+    /// The order in which its dates are read; `None` if they begin with the year, or are no dates.
+    pub dates: Option<&'static str>,
+    /// What is spelled otherwise.
+    pub changes: Vec<SpellingChange>,
 }
 
-impl CandidateType {
-    /// In order of preference: the first type that fits is chosen.
-    const ALL: [CandidateType; 8] = [
-        CandidateType::Boolean,
-        CandidateType::Integer,
-        CandidateType::BigInt,
-        CandidateType::Numeric,
-        CandidateType::Date,
-        CandidateType::Timestamp,
-        CandidateType::TimestampTz,
-        CandidateType::Uuid,
-    ];
+/// A way in which values are spelled otherwise than PostgreSQL prints them.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SpellingChange {
+    /// What these values have.
+    pub what: &'static str,
+    /// Number of them, among the rows from which the types were inferred.
+    pub values: u64,
+    /// The first of them, shortened and printable.
+    pub first: String,
+    /// Name of its file.
+    pub file: String,
+    /// Its line, from 1.
+    pub line: u64,
+}
 
-    fn sql(self) -> &'static str {
-        match self {
-            CandidateType::Boolean => "boolean",
-            CandidateType::Integer => "integer",
-            CandidateType::BigInt => "bigint",
-            CandidateType::Numeric => "numeric",
-            CandidateType::Date => "date",
-            CandidateType::Timestamp => "timestamp",
-            CandidateType::TimestampTz => "timestamptz",
-            CandidateType::Uuid => "uuid",
-        }
-    }
-
-    /// Whether `value` is of this type and is preserved by it.
-    fn preserves(self, value: &[u8]) -> bool {
-        match self {
-            CandidateType::Boolean => matches!(value, b"true" | b"false" | b"t" | b"f"),
-            CandidateType::Integer => is_canonical_number(value, false) && fits::<i32>(value),
-            CandidateType::BigInt => is_canonical_number(value, false) && fits::<i64>(value),
-            CandidateType::Numeric => is_canonical_number(value, true),
-            CandidateType::Date => strip_date(value).is_some_and(<[u8]>::is_empty),
-            CandidateType::Timestamp => is_timestamp(value, <[u8]>::is_empty),
-            CandidateType::TimestampTz => is_timestamp(value, is_zone),
-            CandidateType::Uuid => is_uuid(value),
-        }
-    }
+/// A column of a new table.
+#[derive(Debug, Clone)]
+pub(crate) struct NewColumn {
+    pub name: String,
+    /// Its type, in SQL.
+    pub sql_type: String,
+    /// The order in which its dates are to be read; `None` to leave that to PostgreSQL.
+    pub order: Option<DateOrder>,
 }
 
 /// The inference for one column.
 #[derive(Debug, Clone)]
-struct InferredColumn {
+struct ObservedColumn {
     name: String,
-    /// The types that fit all values so far, in order of preference.
-    candidates: Vec<CandidateType>,
+    /// The type that the user declared; `None` to infer it.
+    declared: Option<String>,
+    /// The kinds that fit all values so far.
+    kinds: Kinds,
     /// Whether there was a value other than NULL.
     has_value: bool,
+    /// Whether there was an object or an array.
+    has_nested: bool,
+    changes: Vec<(Change, SpellingChange)>,
+    /// The value that made it text, with its position, and what it was before.
+    text_note: Option<String>,
 }
 
 /// Infers the columns of a table from the values of records.
 #[derive(Debug, Clone)]
 pub(crate) struct Inference {
-    columns: Vec<InferredColumn>,
-    /// A note for each column that was another type until one value made it text, with the position of that value.
-    pub text_notes: Vec<String>,
+    /// One per field; `None` for a field that is not loaded.
+    columns: Vec<Option<ObservedColumn>>,
+    infer: Infer,
+    /// The kinds to choose from.
+    kinds: Kinds,
+    numbers: Option<NumberStyle>,
+    booleans: Option<BooleanWords>,
+    scratch: Vec<u8>,
 }
 
 impl Inference {
-    /// Begin the inference for columns called `names`.
-    ///
-    /// A name that SQL accepts without quotes is folded to lower case, as SQL does; any other is kept.
-    ///
-    /// # Errors
-    /// When two columns would have the same name, or a column has none.
-    pub(crate) fn new(names: &[String]) -> Result<Self> {
-        let mut columns: Vec<InferredColumn> = Vec::with_capacity(names.len());
-        let mut taken: HashMap<String, usize> = HashMap::with_capacity(names.len());
-        for (index, given) in names.iter().enumerate() {
-            let lower = given.to_ascii_lowercase();
-            let name = truncate(if is_plain(&lower) { &lower } else { given }).to_owned();
-            let problem = if name.is_empty() {
-                "has no name".to_owned()
-            } else if let Some(&other) = taken.get(&name) {
-                let kept = format!(", of which PostgreSQL keeps the first {LONGEST_IDENTIFIER} bytes");
-                let kept = if given.len() > LONGEST_IDENTIFIER { kept.as_str() } else { "" };
-                format!("is called {name}, as column {} is: {} and {given}{kept}", other + 1, names[other])
-            } else {
-                taken.insert(name.clone(), index);
-                let candidates = CandidateType::ALL.to_vec();
-                columns.push(InferredColumn { name, candidates, has_value: false });
-                continue;
-            };
-            return Err(Error::input(format!("column {} of the new table {problem}", index + 1))
-                .with_help("name the columns with --columns"));
-        }
-        Ok(Inference { columns, text_notes: Vec::new() })
+    /// Begin the inference, of no columns yet. Dates that do not begin with the year are read in `order`; without one, in
+    /// that on which all values of a column agree.
+    pub(crate) fn new(infer: Infer, order: Option<DateOrder>, spelling: &Spelling) -> Self {
+        let (numbers, booleans) = (spelling.numbers(), spelling.booleans());
+        let kinds = if infer == Infer::Exact { Kinds::EXACT } else { Kinds::ALL };
+        let kinds = order.map_or(kinds, |order| kinds.in_order(order));
+        Inference { columns: Vec::new(), infer, kinds, numbers, booleans, scratch: Vec::new() }
     }
 
-    /// Take the value of column `index`, from 0, into account; `place` returns its file and line.
-    pub(crate) fn observe(&mut self, index: usize, field: Field<'_>, place: impl FnOnce() -> String) {
-        let (Some(column), Field::Value(value)) = (self.columns.get_mut(index), field) else { return };
-        let before = column.candidates.first().copied().filter(|_| column.has_value);
+    /// Add the column of the next field, of a `declared` type if there is one; `None` if the field is not loaded.
+    pub(crate) fn add(&mut self, name: Option<String>, declared: Option<String>) {
+        self.columns.push(name.map(|name| ObservedColumn {
+            name,
+            declared,
+            kinds: self.kinds,
+            has_value: false,
+            has_nested: false,
+            changes: Vec::new(),
+            text_note: None,
+        }));
+    }
+
+    /// Take the value of field `index`, from 0, into account, which is on line `line` of `file`.
+    pub(crate) fn observe(
+        &mut self,
+        index: usize,
+        field: Field<'_>,
+        notation: Notation,
+        (file, line): (&str, u64),
+    ) {
+        let (Some(Some(column)), Field::Value(value)) = (self.columns.get_mut(index), field) else { return };
+        if notation == Notation::Nested {
+            column.has_nested = true;
+            return;
+        }
+        if column.kinds.is_empty() {
+            return;
+        }
+        let before = column.kinds.preferred().filter(|_| column.has_value);
         column.has_value = true;
-        column.candidates.retain(|candidate| candidate.preserves(value));
-        if let Some(before) = before.filter(|_| column.candidates.is_empty()) {
-            let (name, sql, value) = (&column.name, before.sql(), excerpt(value));
-            self.text_notes
-                .push(format!("{name} is text because of {value} in {}; until then {sql}", place()));
+        let wanted =
+            if notation == Notation::String { column.kinds.and(Kinds::OF_STRINGS) } else { column.kinds };
+        let is_word = self.booleans.as_ref().and_then(|words| words.read(value)).is_some();
+        let reading = if is_word {
+            read(b"t", wanted)
+        } else if let Some(style) = self.numbers.as_ref().filter(|_| notation != Notation::Scalar) {
+            read_styled(value, wanted, style, &mut self.scratch)
+        } else {
+            read(value, wanted)
+        };
+        let kinds = if self.infer == Infer::Exact { reading.unchanged() } else { reading.kinds };
+        column.kinds = wanted.and(kinds);
+        if column.kinds.is_empty() {
+            column.text_note = before.map(|before| {
+                let (name, sql, value) = (&column.name, before.sql(), excerpt(value));
+                format!("{name} is text because of {value} in {file}, line {line}; until then {sql}")
+            });
+            column.changes = Vec::new();
+        } else if reading.is_changed() {
+            reading.changes().for_each(|change| column.count(change, value, file, line));
         }
     }
 
-    /// Name and type of each column; `text` if it has no value.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        self.columns.iter().map(|column| {
-            let first = column.candidates.first().filter(|_| column.has_value);
-            (column.name.as_str(), first.map_or("text", |candidate| candidate.sql()))
+    /// A note for each column that was another type until one value made it text, with the position of that value.
+    pub(crate) fn text_notes(&self) -> impl Iterator<Item = &str> {
+        let inferred = self.columns.iter().flatten().filter(|column| column.declared.is_none());
+        inferred.filter_map(|column| column.text_note.as_deref())
+    }
+
+    /// The columns of the table; `text` for those without a value.
+    pub(crate) fn columns(&self) -> Vec<NewColumn> {
+        let column = |column: &ObservedColumn| NewColumn {
+            name: column.name.clone(),
+            sql_type: column.sql_type(),
+            order: column.order(),
+        };
+        self.columns.iter().flatten().map(column).collect()
+    }
+
+    /// What there is to say about the columns.
+    pub(crate) fn report(&self) -> Vec<InferredColumn> {
+        let report = |column: &ObservedColumn| {
+            let changes = column.changes.iter().filter(|_| column.kind().is_some());
+            let changes: Vec<_> = changes.map(|(_, change)| change.clone()).collect();
+            let order = column.order().filter(|order| *order != DateOrder::Ymd);
+            let sql_type = column.sql_type();
+            InferredColumn {
+                column: column.name.clone(),
+                sql_type,
+                dates: order.map(DateOrder::words),
+                changes,
+            }
+        };
+        let columns = self.columns.iter().flatten().map(report);
+        columns.filter(|column| column.dates.is_some() || !column.changes.is_empty()).collect()
+    }
+
+    /// A note for each column of dates that are text because they can be read in two orders.
+    pub(crate) fn ambiguous_notes(&self) -> impl Iterator<Item = String> {
+        let ambiguous = |column: &&ObservedColumn| column.has_value && column.kind().is_none();
+        let columns = self.columns.iter().flatten().filter(ambiguous);
+        columns.filter(|column| column.kinds.is_ambiguous() && column.declared.is_none()).map(|column| {
+            let first = column.changes.first().map_or("", |(_, change)| &change.first);
+            format!(
+                "{} is text because its dates, such as {first}, may begin with the day or with the month; \
+                 --date-style dmy or mdy decides",
+                column.name
+            )
         })
     }
+}
 
-    /// The statement that creates the table, with one column per line.
-    pub(crate) fn ddl(&self, table: &TableName) -> String {
-        let columns: Vec<String> =
-            self.columns().map(|(name, sql_type)| format!("    {} {sql_type}", quote(name))).collect();
-        format!("CREATE TABLE {} (\n{}\n)", table.sql(), columns.join(",\n"))
+/// Read `value` in `style`; what is no number in it is read as it is, but not as a number.
+fn read_styled(value: &[u8], wanted: Kinds, style: &NumberStyle, scratch: &mut Vec<u8>) -> Reading {
+    scratch.clear();
+    match style.rewrite(value, scratch) {
+        Some(()) => read(scratch, wanted),
+        None => read(value, wanted.without_numbers()),
     }
 }
 
-/// Whether `value` is a number as PostgreSQL prints it, such as `-12`, `0` or `3.50`.
-fn is_canonical_number(value: &[u8], fraction: bool) -> bool {
-    let digits = value.strip_prefix(b"-").unwrap_or(value);
-    let (whole, decimals) = match digits.iter().position(|&byte| byte == b'.') {
-        Some(point) if fraction => (&digits[..point], Some(&digits[point + 1..])),
-        Some(_) => return false,
-        None => (digits, None),
-    };
-    let all_digits = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let zero = digits.iter().all(|byte| matches!(byte, b'0' | b'.'));
-    all_digits(whole)
-        && decimals.is_none_or(all_digits)
-        // Longer than bigint it is more likely an identifier than a quantity, and numeric has limits too.
-        && whole.len() <= 19
-        && (decimals.is_some() || fits::<i64>(value))
-        && decimals.is_none_or(|decimals| decimals.len() <= 16_383)
-        && (whole.len() == 1 || whole[0] != b'0')
-        && !(zero && value.starts_with(b"-"))
-}
-
-fn fits<T: std::str::FromStr>(value: &[u8]) -> bool {
-    std::str::from_utf8(value).is_ok_and(|text| text.parse::<T>().is_ok())
-}
-
-/// Strip a valid date, as `YYYY-MM-DD`, from the beginning of `value`.
-fn strip_date(value: &[u8]) -> Option<&[u8]> {
-    let (date, rest) = value.split_at_checked(10)?;
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *date else { return None };
-    let number = |digits: &[u8]| {
-        digits.iter().try_fold(0, |number: i64, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
-        })
-    };
-    let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
-    (year >= 1 && (1..=days_in_month(year, month)?).contains(&day)).then_some(rest)
-}
-
-/// Whether `value` is `YYYY-MM-DD HH:MM:SS[.ffffff]`, with a space or a `T`, and `accepts_zone` holds for the rest.
-fn is_timestamp(value: &[u8], accepts_zone: impl Fn(&[u8]) -> bool) -> bool {
-    let Some(rest) = strip_date(value) else { return false };
-    let Some(([separator, h1, h2, b':', m1, m2, b':', s1, s2], mut rest)) =
-        rest.split_first_chunk::<9>().map(|(time, rest)| (*time, rest))
-    else {
-        return false;
-    };
-    let below = |tens: u8, ones: u8, limit: u8| {
-        tens.is_ascii_digit() && ones.is_ascii_digit() && (tens - b'0') * 10 + (ones - b'0') < limit
-    };
-    if !matches!(separator, b' ' | b'T') || !below(h1, h2, 24) || !below(m1, m2, 60) || !below(s1, s2, 60) {
-        return false;
-    }
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        // PostgreSQL stores microseconds.
-        if !(1..=6).contains(&digits) {
-            return false;
+impl ObservedColumn {
+    /// Count a value with `change`.
+    fn count(&mut self, change: Change, value: &[u8], file: &str, line: u64) {
+        if let Some((_, counted)) = self.changes.iter_mut().find(|(other, _)| *other == change) {
+            counted.values += 1;
+            return;
         }
-        rest = &fraction[digits..];
+        let (what, first, file) = (change.name(), excerpt(value), file.to_owned());
+        self.changes.push((change, SpellingChange { what, values: 1, first, file, line }));
     }
-    accepts_zone(rest)
+
+    /// The kind chosen; `None` for text.
+    fn kind(&self) -> Option<Kind> {
+        let found = self.kinds.preferred().filter(|_| self.has_value && !self.has_nested)?;
+        // Of what was inferred, only the order of dates matters to a declared type.
+        let fits = self.declared.as_ref().is_none_or(|declared| {
+            let is_moment =
+                ["date", "timestamp"].iter().any(|name| declared.to_ascii_lowercase().starts_with(name));
+            is_moment && found.order().is_some()
+        });
+        fits.then_some(found)
+    }
+
+    fn sql_type(&self) -> String {
+        let inferred = self.kind().map_or(if self.has_nested { "jsonb" } else { "text" }, Kind::sql);
+        self.declared.clone().unwrap_or_else(|| inferred.to_owned())
+    }
+
+    /// The order in which its dates are to be read, where PostgreSQL could read them otherwise.
+    fn order(&self) -> Option<DateOrder> {
+        let found = self.kind()?.order()?;
+        let is_respelled = self.changes.iter().any(|(change, _)| *change == Change::DateSpelling);
+        (is_respelled || found != DateOrder::Ymd).then_some(found)
+    }
 }
 
-/// Whether `zone` is `Z`, `±hh`, `±hhmm` or `±hh:mm`.
-fn is_zone(zone: &[u8]) -> bool {
-    let digits = |digits: &[u8]| digits.iter().all(u8::is_ascii_digit);
-    match zone {
-        b"Z" => true,
-        [b'+' | b'-', hours @ ..] if hours.len() == 2 || hours.len() == 4 => {
-            digits(hours) && hours[0] < b'2' && hours < b"15".as_slice()
-        }
-        [b'+' | b'-', h1, h2, b':', m1, m2] => {
-            digits(&[*h1, *h2, *m1, *m2]) && (*h1, *h2) < (b'1', b'5') && *m1 < b'6'
-        }
-        _ => false,
-    }
-}
-
-/// Whether `value` has `8-4-4-4-12` hexadecimal digits in lower case, as PostgreSQL prints a UUID.
-fn is_uuid(value: &[u8]) -> bool {
-    value.len() == 36
-        && value.iter().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
-        })
+/// The statement that creates `table` with `columns`, with one of them per line.
+pub(crate) fn ddl(table: &TableName, columns: &[NewColumn]) -> String {
+    let column = |column: &NewColumn| format!("    {} {}", quote(&column.name), column.sql_type);
+    let columns: Vec<String> = columns.iter().map(column).collect();
+    format!("CREATE TABLE {} (\n{}\n)", table.sql(), columns.join(",\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The type of a column with these values; an empty one is NULL.
-    fn type_of(values: &[&str]) -> &'static str {
-        let mut inference = Inference::new(&["x".to_owned()]).unwrap();
-        for value in values {
+    /// A column with these values, of which an empty one is NULL.
+    fn inferred(infer: Infer, values: &[&str]) -> Inference {
+        let mut inference = Inference::new(infer, None, &Spelling::default());
+        inference.add(Some("x".to_owned()), None);
+        for (line, value) in (2..).zip(values) {
             let field = if value.is_empty() { Field::Null } else { Field::Value(value.as_bytes()) };
-            inference.observe(0, field, String::new);
+            inference.observe(0, field, Notation::Text, ("f.csv", line));
         }
-        inference.columns().next().unwrap().1
+        inference
+    }
+
+    fn type_of(infer: Infer, values: &[&str]) -> String {
+        inferred(infer, values).columns().remove(0).sql_type
     }
 
     #[test]
@@ -256,7 +282,64 @@ mod tests {
             (&["2021-12-31 23:59:59+02", "2021-12-31T23:59:59.1Z"], "timestamptz"),
             (&["b5aee1d4-1f3a-4d6e-8a3e-1c5a9d6f7e80"], "uuid"),
         ] {
-            assert_eq!(type_of(values), expected, "{values:?}");
+            assert_eq!(type_of(Infer::Exact, values), expected, "{values:?}");
+            let natural = inferred(Infer::Natural, values);
+            assert_eq!(natural.columns()[0].sql_type, expected, "{values:?}");
+            assert_eq!(natural.report(), [], "{values:?}");
+        }
+    }
+
+    /// Types that only the natural inference chooses, and what it says about the spelling.
+    #[test]
+    fn other_spellings_are_read_naturally_and_reported() {
+        for (values, expected, dates, changes) in [
+            (&["1", " 2", "3 "][..], "integer", None, &["2 blanks around them"][..]),
+            (&["TRUE", "No", "t"], "boolean", None, &["2 another word than true or false"]),
+            (
+                &["2012/01/01", "2012-1-9"],
+                "date",
+                None,
+                &["2 a date or time in another spelling than ISO 8601"],
+            ),
+            (
+                &["31/12/2026", "01/02/2026"],
+                "date",
+                Some("day, month, year"),
+                &["2 a date or time in another spelling than ISO 8601"],
+            ),
+            (
+                &["12.31.2026"],
+                "date",
+                Some("month, day, year"),
+                &["1 a date or time in another spelling than ISO 8601"],
+            ),
+            (
+                &["17-08-1984 9:05 PM"],
+                "timestamp",
+                Some("day, month, year"),
+                &["1 a date or time in another spelling than ISO 8601", "1 a time without seconds"],
+            ),
+            (&["1e-5", "12", "NaN"], "double precision", None, &["1 an exponent"]),
+            (
+                &[".5", "5.", "-0"],
+                "numeric",
+                None,
+                &["2 a decimal point without digits on one side", "1 a minus before zero"],
+            ),
+            (&["12:34:56", "23:59:59.5"], "time", None, &[]),
+            (&["B5AEE1D4-1F3A-4D6E-8A3E-1C5A9D6F7E80"], "uuid", None, &["1 capitals in a UUID"]),
+        ] {
+            let natural = inferred(Infer::Natural, values);
+            assert_eq!(natural.columns()[0].sql_type, expected, "{values:?}");
+            let report = natural.report();
+            let said: Vec<String> = report
+                .iter()
+                .flat_map(|column| &column.changes)
+                .map(|change| format!("{} {}", change.values, change.what))
+                .collect();
+            assert_eq!(said, changes, "{values:?}");
+            assert_eq!(report.first().and_then(|column| column.dates), dates, "{values:?}");
+            assert_eq!(type_of(Infer::Exact, values), "text", "{values:?}");
         }
     }
 
@@ -266,30 +349,90 @@ mod tests {
             &["007"][..],
             &["12345678901234567890"],
             &["+1"],
-            &["-0"],
-            &["1e5"],
-            &["1", "NaN"],
-            &[".5"],
-            &["5."],
+            &["0.12345678901234567890e1"],
+            &["1", "n/a"],
+            &["2.2.20"],
+            &["2021.3.2"],
             &["03/04/2021"],
+            &["31/12/2021", "12/31/2021"],
+            &["31/12/21"],
             &["2021-12-31", "31.12.2021"],
             &["2021-02-29"],
             &["2021-12-31 23:59:59.1234567"],
             &["2021-12-31 23:59:59", "2021-12-31 23:59:59Z"],
-            &["yes", "no"],
-            &["B5AEE1D4-1F3A-4D6E-8A3E-1C5A9D6F7E80"],
-            &["1", " 2"],
+            &["25:00:00"],
+            &["2021-12-31", "2021-12-31 23:59:59"],
+            &["Y", "N"],
+            &["1", "true"],
+            &["1", "  "],
             &["", ""],
         ] {
-            assert_eq!(type_of(values), "text", "{values:?}");
+            for infer in [Infer::Natural, Infer::Exact] {
+                assert_eq!(type_of(infer, values), "text", "{values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_decided_by_an_order_or_named() {
+        let ambiguous = inferred(Infer::Natural, &["03/04/2021"]);
+        let notes: Vec<String> = ambiguous.ambiguous_notes().collect();
+        assert_eq!(
+            notes,
+            [
+                "x is text because its dates, such as \"03/04/2021\", may begin with the day or with the month; \
+              --date-style dmy or mdy decides"
+            ]
+        );
+        for (order, value, expected) in [
+            (DateOrder::Mdy, "03/04/2021", "date"),
+            (DateOrder::Dmy, "03/04/2021", "date"),
+            (DateOrder::Dmy, "12/31/2021", "text"),
+            (DateOrder::Dmy, "2021-12-31", "date"),
+            (DateOrder::Ymd, "03/04/2021", "text"),
+        ] {
+            let mut decided = Inference::new(Infer::Natural, Some(order), &Spelling::default());
+            decided.add(Some("x".to_owned()), None);
+            decided.observe(0, Field::Value(value.as_bytes()), Notation::Text, ("f.csv", 2));
+            assert_eq!(decided.columns()[0].sql_type, expected, "{order:?} {value}");
+        }
+    }
+
+    #[test]
+    fn settings_of_spelling_count() {
+        let spelling = Spelling {
+            decimal: Some(b','),
+            thousands: Some('.'),
+            true_words: vec!["ja".into()],
+            false_words: vec!["nein".into()],
+        };
+        for (values, expected) in [
+            (&["1.234,50", "7"][..], "numeric"),
+            (&["1.234", "-5"], "integer"),
+            (&["1.5"], "text"),
+            (&["Ja", "nein", "t"], "boolean"),
+            (&["31.12.2026"], "date"),
+        ] {
+            let mut inference = Inference::new(Infer::Natural, None, &spelling);
+            inference.add(Some("x".to_owned()), None);
+            for value in values {
+                inference.observe(0, Field::Value(value.as_bytes()), Notation::Text, ("f.csv", 1));
+            }
+            assert_eq!(inference.columns()[0].sql_type, expected, "{values:?}");
         }
     }
 
     #[test]
     fn the_statement_quotes_names() {
-        let mut inference = Inference::new(&["ID".to_owned(), "Full \"name\"".to_owned()]).unwrap();
-        inference.observe(0, Field::Value(b"1"), String::new);
-        let ddl = inference.ddl(&TableName::parse("people").unwrap());
-        assert_eq!(ddl, "CREATE TABLE \"people\" (\n    \"id\" integer,\n    \"Full \"\"name\"\"\" text\n)");
+        let mut inference = Inference::new(Infer::Natural, None, &Spelling::default());
+        inference.add(Some("id".to_owned()), None);
+        inference.add(None, None);
+        inference.add(Some("Full \"name\"".to_owned()), Some("varchar(9)".to_owned()));
+        inference.observe(0, Field::Value(b"1"), Notation::Text, ("f.csv", 2));
+        let ddl = ddl(&TableName::parse("people").unwrap(), &inference.columns());
+        assert_eq!(
+            ddl,
+            "CREATE TABLE \"people\" (\n    \"id\" integer,\n    \"Full \"\"name\"\"\" varchar(9)\n)"
+        );
     }
 }

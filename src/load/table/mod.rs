@@ -7,5 +7,6 @@ pub(crate) mod create;
 mod index_progress;
 pub(crate) mod indexes;
 pub(crate) mod infer;
+mod kinds;
 pub(crate) mod prepare;
 pub(crate) mod self_references;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, GenericClient};
 
-use crate::catalog::Table;
-use crate::csv::{Files, Inputs};
-use crate::load::mapping::{ColumnMapping, ValueFormat};
+use crate::catalog::{Column, Table};
+use crate::csv::{Files, Inputs, Syntax};
+use crate::load::mapping::{ColumnMapping, PlannedFields, ValueFormat, ValueSource};
 use crate::load::options::{DateStyle, DeferIndexes};
 use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
@@ -23,6 +23,8 @@ pub(crate) struct PreparedTable {
     /// Whether to empty it first; never if it is new, or if the files are empty.
     pub(crate) truncate: bool,
     pub(crate) indexes: DeferredIndexes,
+    /// Format of the files.
+    pub(crate) format: Syntax,
     /// Name of the files' character encoding.
     pub(crate) encoding: &'static str,
 }
@@ -74,16 +76,54 @@ pub(crate) async fn prepare_table(
     // Problems of the whole table first.
     check_can_load(&table, settings.input.mode, &[])?;
     let is_empty = files.is_empty();
-    let mapping = if is_empty {
-        ColumnMapping::default()
-    } else {
-        ColumnMapping::find(files.header(), files.name(), &settings.input.naming, &table)?
-    };
+    let mut mapping =
+        if is_empty { ColumnMapping::default() } else { map(settings, files, new_table, &table)? };
+    let orders = new_table.map(NewTable::date_orders).unwrap_or_default();
+    mapping.convert(&settings.input.spelling, &orders)?;
+    tell_time(client, &mut mapping).await?;
     check_can_load(&table, settings.input.mode, &mapping.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;
     log_table(settings, &table, &mapping, (created, truncate));
-    let (mapping, indexes, encoding) = (mapping.into(), DeferredIndexes::default(), files.encoding().name());
-    Ok(PreparedTable { table, mapping, created, truncate, indexes, encoding })
+    let (mapping, indexes) = (mapping.into(), DeferredIndexes::default());
+    let (format, encoding) = (files.format().syntax, files.encoding().name());
+    Ok(PreparedTable { table, mapping, created, truncate, indexes, format, encoding })
+}
+
+/// Map the fields of `files` to the columns of `table`.
+fn map(
+    settings: &LoadSettings,
+    files: &Files,
+    new_table: Option<&NewTable>,
+    table: &Table,
+) -> Result<ColumnMapping> {
+    let naming = &settings.input.naming;
+    let by_name = || ColumnMapping::find(files.header(), files.name(), naming, table);
+    match (new_table, &settings.create) {
+        (Some(new_table), _) => {
+            ColumnMapping::from_plan(&new_table.planned, naming, table)?.map_or_else(by_name, Ok)
+        }
+        (None, None) => by_name(),
+        // An earlier load may have created it, under names that are not all those of the files.
+        (None, Some(_)) => by_name().or_else(|error| {
+            let planned = PlannedFields::new(files.header(), files.name(), naming)?;
+            let planned = planned.map(|planned| ColumnMapping::from_plan(&planned, naming, table));
+            planned.transpose()?.flatten().ok_or(error)
+        }),
+    }
+}
+
+/// Let the server say what `now()` is in the columns that are given it.
+async fn tell_time(client: &impl GenericClient, mapping: &mut ColumnMapping) -> Result<()> {
+    for mapped in &mut mapping.columns {
+        let ValueSource::Now(now) = &mut mapped.source else { continue };
+        let Column { name, type_name, .. } = &mapped.column;
+        // As JSON, dates and times do not depend on DateStyle.
+        let sql = format!("SELECT pg_catalog.to_json(CAST(pg_catalog.now() AS {type_name})) #>> '{{}}'");
+        let told = client.query_one(&sql, &[]).await;
+        let told = told.map_err(|error| Error::database(&format!("add {name} as now()"), error))?;
+        *now = told.get::<_, String>(0).into_bytes().into();
+    }
+    Ok(())
 }
 
 /// Let the server read dates as the settings say, until the end of the transaction.
@@ -117,7 +157,9 @@ fn log_table(
             (ValueFormat::Text, None) => "text, because only the server can read the type",
             (ValueFormat::Text, Some(_)) => "text, as another column",
         };
-        tracing::info!("field {} -> {} {}: {how}", mapped.field + 1, column.name, column.type_name);
+        let from =
+            mapped.field_number().map_or_else(|| "added".to_owned(), |number| format!("field {number}"));
+        tracing::info!("{from} -> {} {}: {how}", column.name, column.type_name);
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod digest;
 pub(crate) mod expected;
+pub(crate) mod lane;
 pub(crate) mod plan;
 pub(crate) mod schedule;
 pub(crate) mod sender;

@@ -1,5 +1,6 @@
 //! What a run is to do, and its result.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub(crate) struct RunPlan {
     pub schedule: Option<Schedule>,
     /// The number of the first query.
     pub first: u64,
+    /// Queries that share a Sync, at most.
+    pub sync_every: NonZero<usize>,
+    /// Whether queries go over the lanes of the connections, not through the driver.
+    pub uses_lane: bool,
     /// Whether queries share Syncs, so that the failure of one may skip others.
     pub shares_syncs: bool,
     /// How many times a query is sent again after a serialization failure or a deadlock.

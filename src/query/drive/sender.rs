@@ -78,27 +78,7 @@ pub(crate) struct QuerySender {
 }
 
 impl QuerySender {
-    /// Whether [`QuerySender::send_plain`] serves for every query.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.protocol == Protocol::Prepared
-            && !self.reads_results
-            && self.mix.workloads.iter().all(|workload| workload.begin.is_none())
-    }
-
-    /// Send a single prepared statement and discard its rows: a small future for the most frequent case.
-    pub(crate) async fn send_plain(&self, connection: &Connection, query: PendingQuery) -> Completion {
-        let result = async {
-            let statement = &connection.prepared[query.workload][0];
-            let arguments = self.mix.arguments(query.workload, 0, query.iteration);
-            let mut rows = pin!(connection.client.query_raw(statement, arguments).await?);
-            while rows.try_next().await?.is_some() {}
-            Ok(ResultDigest::default())
-        };
-        let result = result.await;
-        Completion { query, done: Instant::now(), statements: Vec::new(), result }
-    }
-
-    /// Send a query of any kind.
+    /// Send a query through the driver.
     pub(crate) async fn send(&self, connection: &Connection, query: PendingQuery) -> Completion {
         let mut statements = Vec::new();
         let result = match &self.mix.workloads[query.workload].begin {

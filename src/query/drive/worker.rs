@@ -16,9 +16,10 @@ use crate::postgres::pipeline::Pipeline;
 use crate::postgres::server::SessionPool;
 use crate::postgres::server_messages::ServerMessages;
 use crate::progress::Progress;
-use crate::query::drive::connection::{Connection, is_lost};
+use crate::query::drive::connection::{Connection, ConnectionLane, is_lost};
 use crate::query::drive::digest::ResultDigest;
 use crate::query::drive::expected::Compared;
+use crate::query::drive::lane::LaneQueries;
 use crate::query::drive::plan::{Offered, RunPlan, RunResult};
 use crate::query::drive::schedule::{Limits, Pacer};
 use crate::query::drive::sender::{Completion, PendingQuery, is_worth_another_try};
@@ -214,8 +215,8 @@ impl RunState {
         // Since when the connection has been lost or awaited in vain: that time is not part of the run.
         let mut lost = None;
         let connection = loop {
-            let end = if sender.is_plain() {
-                self.send_until_end(&mut worker, |query| sender.send_plain(&connection, query)).await
+            let end = if let Some(lane) = &connection.lane {
+                self.send_over_lane(&mut worker, lane).await
             } else {
                 self.send_until_end(&mut worker, |query| sender.send(&connection, query)).await
             };
@@ -267,12 +268,7 @@ impl RunState {
         let mut grace_over = pin!(grace_over(&self.progress));
         let mut overdue = pin!(self.overdue());
         loop {
-            let is_over = |end: &Option<End>, worker: &Worker| match end {
-                None => false,
-                Some(End::Over) => worker.retry_queue.is_empty() || self.is_stopped(),
-                Some(_) => true,
-            };
-            while !is_over(&end, worker) && !pipeline.is_full() {
+            while !self.sends_no_more(end.as_ref(), worker) && !pipeline.is_full() {
                 match self.next(worker, pipeline.is_empty()).await {
                     NextQuery::Query(query) => pipeline.push_with(|| send(query), 0).await,
                     NextQuery::Later => break,
@@ -299,10 +295,70 @@ impl RunState {
                 () = &mut overdue => return End::Silent(pipeline.len()),
             };
             let Some(completion) = completion else { break };
-            match self.record(completion, worker) {
-                // The first failure is the cause; later ones in the pipeline follow from it.
-                Some(new) if end.is_none() || matches!(end, Some(End::Over)) => end = Some(new),
-                _ => {}
+            self.record_and_end(completion, worker, &mut end);
+        }
+        end.unwrap_or(End::Over)
+    }
+
+    /// Whether nothing more is to be sent over a connection, on which `end` was found.
+    fn sends_no_more(&self, end: Option<&End>, worker: &Worker) -> bool {
+        match end {
+            None => false,
+            Some(End::Over) => worker.retry_queue.is_empty() || self.is_stopped(),
+            Some(_) => true,
+        }
+    }
+
+    /// Record the result of a query, and put into `end` why no further queries should be sent.
+    fn record_and_end(&self, completion: Completion, worker: &mut Worker, end: &mut Option<End>) {
+        match self.record(completion, worker) {
+            // The first failure is the cause; later ones in the pipeline follow from it.
+            Some(new) if matches!(end, None | Some(End::Over)) => *end = Some(new),
+            _ => {}
+        }
+    }
+
+    /// As [`send_until_end`](Self::send_until_end), over the lane of a connection. What arrived together has one time.
+    async fn send_over_lane(&self, worker: &mut Worker, lane: &ConnectionLane) -> End {
+        let RunPlan { sender, depth, sync_every, shares_syncs, .. } = &self.plan;
+        let Ok(mut queries) = LaneQueries::begin(lane, sender, *sync_every).await else { return End::Lost };
+        let mut end = None;
+        let mut grace_over = pin!(grace_over(&self.progress));
+        let mut overdue = pin!(self.overdue());
+        loop {
+            while !self.sends_no_more(end.as_ref(), worker) && queries.have_room(*depth) {
+                match self.next(worker, queries.is_empty()).await {
+                    NextQuery::Query(query) => queries.send(query),
+                    NextQuery::Later => break,
+                    NextQuery::End => end = Some(End::Over),
+                }
+            }
+            let pacer = self.pacer.as_ref().filter(|_| end.is_none() && queries.have_room(*depth));
+            let first = tokio::select! {
+                biased;
+                first = note_wait(queries.next(), &mut worker.has_waited) => first,
+                due = async { pacer.expect("this branch has one").next().await }, if pacer.is_some() => {
+                    match due {
+                        Some((index, due)) => queries.send(self.query(index, due, Instant::now())),
+                        None => end = Some(End::Over),
+                    }
+                    continue;
+                }
+                // The server has fallen silent, and the user waits for the report.
+                () = &mut grace_over => return End::Lost,
+                () = &mut overdue => return End::Silent(queries.len()),
+            };
+            let Some(first) = first else { break };
+            if queries.are_broken() {
+                self.messages.keep_last_words(&lane.control);
+            }
+            let read_at = first.done;
+            let mut arrived = Some(first);
+            while let Some(completion) = arrived {
+                self.record_and_end(completion, worker, &mut end);
+                // With a Sync each, they arrive one by one.
+                let done = if *shares_syncs { read_at } else { Instant::now() };
+                arrived = queries.next_arrived(done);
             }
         }
         end.unwrap_or(End::Over)
@@ -530,7 +586,7 @@ impl RunState {
         let until = Instant::now() + RECONNECT_TIMEOUT;
         let mut pause = Duration::from_millis(20);
         loop {
-            match Connection::open(pool, &self.plan.sender.mix.workloads).await {
+            match Connection::open(pool, &self.plan.sender.mix.workloads, self.plan.uses_lane).await {
                 Ok(connection) => {
                     self.pids.replace(pid, connection.pid);
                     return Ok(connection);

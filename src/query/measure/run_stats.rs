@@ -151,7 +151,13 @@ impl WorkloadStats {
 fn sqlstate(error: &PgError) -> &str {
     match error.code() {
         Some(code) => code.code(),
-        None if error.is_closed() => "08006",
+        None if is_broken(error) => "08006",
         None => "client",
     }
+}
+
+/// Whether the connection broke: the driver says that it is closed, the lane beside it why reading or writing failed.
+pub(crate) fn is_broken(error: &PgError) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_closed() || io.is_some_and(|io| io.kind() != std::io::ErrorKind::InvalidInput)
 }

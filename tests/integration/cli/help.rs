@@ -7,9 +7,9 @@ use crate::support::workplace::{ProgramOutput, Workplace};
 #[test]
 fn help_is_as_reviewed() {
     let workplace = Workplace::without_database();
-    for command in [
-        "", "generate", "load", "imports", "query", "check", "bench", "report", "server", "man", "schema",
-    ] {
+    for command in
+        ["", "generate", "load", "imports", "query", "check", "bench", "report", "server", "man", "schema"]
+    {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let name = if command.is_empty() { "postgres_etl" } else { command };
         insta::assert_snapshot!(name, workplace.succeed(&args).stdout);

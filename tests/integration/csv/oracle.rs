@@ -53,7 +53,7 @@ async fn servers(client: &Client, text: &[u8], copy: &str) -> Result<Rows, Strin
 
 /// A mostly well-formed text into which a few stray bytes are inserted.
 fn text(random: &mut ChaCha8Rng, dialect: &Dialect) -> Vec<u8> {
-    let Dialect { delimiter, quote, escape, null, .. } = dialect;
+    let Dialect { delimiter, quote, escape, nulls, .. } = dialect;
     let line_end: &[u8] = [&b"\n"[..], b"\r\n", b"\r"][random.random_range(0..3)];
     let quote = quote.expect("every dialect has a quote");
     let any = [*delimiter, quote, *escape, b'\r', b'\n', b'x', b' ', b'N'];
@@ -65,7 +65,7 @@ fn text(random: &mut ChaCha8Rng, dialect: &Dialect) -> Vec<u8> {
             }
             match random.random_range(0..6) {
                 0 => {}
-                1 => text.extend_from_slice(null),
+                1 => text.extend_from_slice(&nulls[0]),
                 2 => text.extend_from_slice(b"x"),
                 3 => text.extend_from_slice(&[quote, quote]),
                 _ => {
@@ -119,10 +119,10 @@ async fn csv_is_read_as_copy_reads_it() {
             delimiter: b'\t',
             quote: Some(b'\''),
             escape: b'\'',
-            null: (*b"N").into(),
+            nulls: vec![(*b"N").into()],
             ..default.clone()
         },
-        Dialect { delimiter: b';', escape: b'x', null: (*b"xN").into(), ..default.clone() },
+        Dialect { delimiter: b';', escape: b'x', nulls: vec![(*b"xN").into()], ..default.clone() },
         Dialect { escape: b',', ..default },
     ];
     let mut random = ChaCha8Rng::seed_from_u64(1);
@@ -137,7 +137,7 @@ async fn csv_is_read_as_copy_reads_it() {
             literal(&[dialect.delimiter]),
             literal(dialect.quote.as_slice()),
             literal(&[dialect.escape]),
-            literal(&dialect.null)
+            literal(&dialect.nulls[0])
         );
         let (ours, theirs) = (ours(&text, dialect), servers(&client, &text, &copy).await);
         client.batch_execute("ROLLBACK TO s").await.unwrap();

@@ -118,7 +118,7 @@ fn without_figures(line: &str) -> String {
         let follows_figure = index > 0 && words[index - 1].ends_with('N');
         if follows_figure && UNITS.contains(&bare) { format!("UNIT{end}") } else { format!("{bare}{end}") }
     });
-    words.collect::<Vec<_>>().join(" ").replace(" (N to N)", "")
+    words.collect::<Vec<_>>().join(" ").replace(" (N % confidence: N–N)", "")
 }
 
 /// Whether `actual` is what `expected` shows.
@@ -134,6 +134,13 @@ fn agrees(expected: &[String], actual: &[String]) -> bool {
         None => line == first,
     };
     is_same && agrees(more, rest)
+}
+
+/// Whether `line` tells the progress of something that takes long, which depends on the machine.
+fn is_progress(line: &str) -> bool {
+    const PHASES: [&str; 5] = ["reading", "inferring types", "building index", "committing", "analyzing"];
+    line.contains("; in the last ")
+        || PHASES.iter().any(|phase| line.starts_with(phase) && line.contains(": ") && line.contains(" left"))
 }
 
 /// An embedded server for the documents, which ends with this value.
@@ -170,6 +177,7 @@ impl Server {
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
+        let text: String = text.split_inclusive('\n').filter(|line| !is_progress(line)).collect();
         text.replace(&self.data().display().to_string(), "/var/lib/postgres-etl")
     }
 }

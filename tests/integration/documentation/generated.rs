@@ -25,8 +25,19 @@ fn check(path: &str, current: &str) {
 fn the_chapter_of_commands_is_current() {
     let workplace = Workplace::without_database();
     let mut chapter = "# Commands and flags\n\nWhat `postgres-etl COMMAND --help` prints.\n".to_owned();
-    let commands =
-        ["load", "imports", "query", "check", "bench", "report", "generate", "server", "completions", "man", "schema"];
+    let commands = [
+        "load",
+        "imports",
+        "query",
+        "check",
+        "bench",
+        "report",
+        "generate",
+        "server",
+        "completions",
+        "man",
+        "schema",
+    ];
     for command in [""].into_iter().chain(commands) {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = workplace.succeed(&arguments).stdout;

@@ -64,8 +64,8 @@ async fn names_that_fold_to_the_same_name_are_distinguished_or_refused() {
         error.contains("data.csv, line 1, column 2: the header names id twice, as Id and as ID"),
         "{error}"
     );
-    let error = workplace.fail(&["load", "data.csv", "-t", "new", "--create"], 1);
-    assert!(error.contains("column 2 of the new table is called id, as column 1 is: Id and ID"), "{error}");
+    workplace.succeed(&["load", "data.csv", "-t", "new", "--create"]);
+    assert_eq!(workplace.csv_of("SELECT id, id_1 FROM new").await, "1,2\n");
     for header in ["Id,ID", "id,ID"] {
         workplace.write("data.csv", format!("{header}\n1,2\n"));
         workplace.succeed(&["load", "data.csv", "-t", "cased"]);
@@ -93,8 +93,9 @@ async fn long_names_are_truncated_as_the_server_truncates_them() {
         assert_eq!(workplace.csv_of(&format!("SELECT DISTINCT * FROM {table}")).await, "1,2,3\n");
     }
     workplace.write("twice.csv", format!("{ascii}1,{ascii}2\n1,2\n"));
-    let twice = workplace.fail(&["load", "twice.csv", "-t", "twice", "--create"], 1);
-    assert!(twice.contains("of which PostgreSQL keeps the first 63 bytes"), "{twice}");
+    workplace.succeed(&["load", "twice.csv", "-t", "twice", "--create"]);
+    let query = format!("SELECT {}, {}_1 FROM twice", &ascii[..63], &ascii[..61]);
+    assert_eq!(workplace.csv_of(&query).await, "1,2\n");
     let twice = workplace.fail(&["load", "twice.csv", "-t", "t"], 1);
     assert!(twice.contains("twice"), "{twice}");
 }
@@ -137,7 +138,7 @@ async fn a_first_line_that_is_no_header_is_recognised() {
     let workplace = Workplace::with_sql("CREATE TABLE t (id int, name text)").await;
     for (content, remedy) in [
         ("5,b\n6,c\n", "if the first line is data, use --no-header"),
-        ("{\"id\": 5}\n", "this looks like JSON: convert it to CSV first"),
+        ("{\"id\": 5}\n", "this looks like JSON: with an object on each line, load it with --format ndjson"),
         ("id;name\n5;b\n", "--delimiter ';'"),
         ("number,name\n5,b\n", "rename with --map, or skip with --ignore-extra"),
     ] {

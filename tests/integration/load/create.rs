@@ -76,3 +76,112 @@ async fn the_value_that_turns_a_column_into_text_is_named() {
     assert_eq!(workplace.count("t").await, 4);
     assert!(workplace.succeed(&flags).stderr.ends_with(");\n"));
 }
+
+/// Names as R and spreadsheets write them; a second load finds the columns that the first one made.
+#[tokio::test]
+async fn names_that_no_column_can_have_are_made_good() {
+    let long = "x".repeat(70);
+    let header = format!("\"\",\"Speed\",dist,dist,{long},1960,\"\"\n");
+    let workplace = Workplace::new().await.csv("data.csv", header + "\"1\",4,2,3,5,6,\n");
+    let load = ["load", "data.csv", "-t", "t", "--create"];
+    let ran = workplace.succeed(&load);
+    let made: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("  names")).collect();
+    assert_eq!(
+        made,
+        [
+            "  names   field 1 has no name: its column is column1",
+            "  names   field 4 has the name of another, dist: its column is dist_1",
+            &format!(
+                "  names   field 5 has a name longer than PostgreSQL's, {long}: its column is {}",
+                &long[..63]
+            ),
+            "  names   field 7 has no name: its column is column7",
+        ]
+    );
+    let report = workplace.succeed(&[&load[..], &["--json"]].concat()).json();
+    assert_eq!(report["names_made"][1]["because"], "doubled");
+    let query = format!("SELECT column1, speed, dist, dist_1, {}, \"1960\", column7 FROM t", &long[..63]);
+    assert_eq!(workplace.csv_of(&query).await, "1,4,2,3,5,6,\n1,4,2,3,5,6,\n");
+    let flags = ["--columns", "a,b,c,\"D\",e,f,", "--map", "f=\"F f\"", "--ignore-extra", "--ddl-only"];
+    let ddl = workplace.succeed(&[&["load", "data.csv", "-t", "u"], &flags[..]].concat()).stdout;
+    assert!(ddl.contains("\"D\" integer,\n    \"e\" integer,\n    \"F f\" integer\n)"), "{ddl}");
+}
+
+/// What is read as another type is reported, and loaded in every mode with the value that it was read as.
+#[tokio::test]
+async fn natural_types_are_reported_and_loaded_in_every_mode() {
+    let workplace = Workplace::new().await.csv(
+        "data.csv",
+        "n,ok,us,de,at,ymd,t,x,zip,amb,price\n\
+         1,Yes,1/31/2026,31.12.2026,31/12/2026 1:05 PM,2012/1/2,12:30,1e-5,007,1/2/2026,1\n \
+         2,NO,12/1/2026,1.2.2026,1/2/2026 12:00 am,2012/03/04,23:59:59.5,NaN,2.2.20,2/2/2026,.5\n",
+    );
+    let ddl =
+        workplace.succeed(&["load", "data.csv", "-t", "t", "--ddl-only", "--type", "price=numeric(9,2)"]);
+    insta::assert_snapshot!(ddl.stdout, @r#"
+    CREATE TABLE "t" (
+        "n" integer,
+        "ok" boolean,
+        "us" date,
+        "de" date,
+        "at" timestamp,
+        "ymd" date,
+        "t" time,
+        "x" double precision,
+        "zip" text,
+        "amb" text,
+        "price" numeric(9,2)
+    );
+    "#);
+    let flags = [
+        "--create",
+        "--replace",
+        "--add-column",
+        "src=@file",
+        "--add-column",
+        "who=me",
+        "--type",
+        "who=varchar(9)",
+    ];
+    for mode in ["rows", "batch", "copy"] {
+        let ran = workplace.succeed(&[&["load", "data.csv", "-t", "t", "--mode", mode], &flags[..]].concat());
+        assert!(ran.stderr.contains("amb is text because its dates, such as \"1/2/2026\""), "{ran:#?}");
+        let said: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("  inferred")).collect();
+        assert_eq!(
+            said[0],
+            "  inferred n integer: 1 value has blanks around them, first \" 2\" in data.csv, line 3"
+        );
+        assert!(
+            said[3].starts_with("  inferred de date, read as day, month, year: 2 values have a date"),
+            "{said:?}"
+        );
+        assert_eq!(
+            workplace.csv_of("SELECT * FROM t ORDER BY n").await,
+            "1,t,2026-01-31,2026-12-31,2026-12-31 13:05:00,2012-01-02,12:30:00,1e-05,007,1/2/2026,1,data.csv,me\n\
+             2,f,2026-12-01,2026-02-01,2026-02-01 00:00:00,2012-03-04,23:59:59.5,NaN,2.2.20,2/2/2026,0.5,data.csv,me\n",
+            "{mode}"
+        );
+    }
+    let exact = workplace.succeed(&["load", "data.csv", "-t", "t", "--ddl-only", "--infer", "exact"]).stdout;
+    assert_eq!(exact.matches(" text").count(), 11, "{exact}");
+    // After the rows from which the types were inferred.
+    workplace.write("more.csv", "d\n31/12/2026\n12/31/2026\n");
+    let error = workplace.fail(&["load", "more.csv", "-t", "u", "--create", "--infer-rows", "1"], 1);
+    assert!(
+        error.contains("cannot read \"12/31/2026\" as date: expected a date as day, month, year"),
+        "{error}"
+    );
+}
+
+/// A first record of values would be lost as names, in silence.
+#[tokio::test]
+async fn a_header_that_seems_to_be_a_row_is_named() {
+    let workplace = Workplace::new().await.csv("data.csv", "1,2\n3,4\n5,6\n").csv("named.csv", "id,n\n3,4\n");
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--create"]);
+    assert!(ran.stderr.contains("the first record of data.csv is taken for names, but"), "{ran:#?}");
+    assert!(ran.stderr.contains("--no-header"), "{ran:#?}");
+    for flags in [&["named.csv"][..], &["data.csv", "--no-header", "--columns", "a,b"]] {
+        let ran = workplace.succeed(&[&["load", "-t", "u", "--create", "--replace"], flags].concat());
+        assert!(!ran.stderr.contains("is taken for names"), "{ran:#?}");
+    }
+}

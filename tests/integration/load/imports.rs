@@ -215,6 +215,59 @@ async fn compressed_files_and_several_files_are_continued() {
     Expected::in_mode("copy").await.check_rows(&workplace, "two files").await;
 }
 
+/// What the first run has found out or was told is not found out anew: the time of the load, and the order of dates.
+#[tokio::test]
+async fn a_part_of_the_input_is_continued_with_what_the_first_run_knew() {
+    let (database, proxy, workplace) = behind(at_commit(4, Fate::Hold)).await;
+    let row = |id: u32| format!("{id},{:02}.{:02}.2026\n", id % 28 + 1, id % 12 + 1);
+    for (name, ids) in [("a.csv", 0..1000), ("b.csv", 1000..2000)] {
+        workplace.write(name, format!("id,day\n{}", ids.map(row).collect::<String>()));
+    }
+    let import =
+        ["load", "a.csv", "b.csv", "-t", "made", "--create", "--import-id", "i", "--chunk-rows", "100"];
+    let part = ["--skip-rows", "350", "--limit", "1100"];
+    let added = ["--add-column", "source=@file", "--add-column", "line=@line", "--add-column", "at=now()"];
+    let load = [&import[..], &part, &added].concat();
+    let mut child = workplace.start(&load);
+    proxy.wait_for_strike();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let workplace = workplace.at(database.url());
+    let report = workplace.succeed(&[&load[..], &["--json"]].concat()).json();
+    assert_eq!(counts(&report["import"], ["chunks", "rows_read", "rows_loaded"]), [12, 1100, 1100]);
+    let found = "SELECT count(*), min(id), max(id), count(DISTINCT id), count(DISTINCT at),
+                        bool_and(day = make_date(2026, id % 12 + 1, id % 28 + 1)),
+                        bool_and(source = CASE WHEN id < 1000 THEN 'a.csv' ELSE 'b.csv' END),
+                        bool_and(line = id % 1000 + 2)
+                 FROM made";
+    assert_eq!(workplace.csv_of(found).await, "1100,350,1449,1100,1,t,t,t\n");
+    let error = workplace.fail(&[&import[..], &part, &added[..4]].concat(), 2);
+    assert!(error.contains("\"@line line\",\"now() at\"] and is ["), "{error}");
+}
+
+#[tokio::test]
+async fn lines_of_json_are_continued() {
+    let (database, proxy, workplace) = behind(at_commit(3, Fate::Hold)).await;
+    let row = |id: u32| match id % 50 {
+        7 => format!("{{\"id\": {id}, \"v\": \n"),
+        9 => format!("{{\"id\": {id}, \"v\": \"bad\"}}\n"),
+        _ => format!("{{\"v\": \"v{id}\", \"id\": {id}}}\n"),
+    };
+    workplace.write("data.ndjson", (0..1000).map(row).collect::<String>());
+    let load = import_into_t("data.ndjson", "copy");
+    let mut child = workplace.start(&load);
+    proxy.wait_for_strike();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let workplace = workplace.at(database.url());
+    let ran = workplace.run(&load);
+    assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{ran:#?}");
+    let good = "SELECT count(*), bool_and(v = 'v' || id) FROM t";
+    assert_eq!(workplace.csv_of(good).await, "960,t\n");
+    let rejected = (0..1000).filter(|id| matches!(id % 50, 7 | 9)).map(row).collect::<String>();
+    assert_eq!(workplace.read("rejects.csv"), rejected);
+}
+
 #[tokio::test]
 async fn a_finished_import_loads_nothing_and_a_changed_one_is_refused() {
     let workplace = Workplace::with_sql(KEYS).await.csv("data.csv", "id,v\n1,a\n2,b\n3,c\n");
@@ -239,7 +292,24 @@ async fn a_finished_import_loads_nothing_and_a_changed_one_is_refused() {
     }
     workplace.write("data.csv", "id,v\n1,a\n2,b\n3,c\n");
     for (flags, says) in [
-        (&["--null", "-"][..], "null was \"\" and is \"-\" now"),
+        (&["--null", "-"][..], "null was [\"\"] and is [\"-\"] now"),
+        (&["--trim"], "trim was false and is true now"),
+        (&["--decimal", ";"], "decimal was null and is \";\" now"),
+        (&["--thousands", "_"], "thousands was null and is \"_\" now"),
+        (&["--true", "si"], "true was [] and is [\"si\"] now"),
+        (&["--false", "non"], "false was [] and is [\"non\"] now"),
+        (&["--quote", "'"], "quote was \"\\\"\" and is \"'\" now"),
+        (&["--stray-quotes", "keep"], "stray-quotes was \"postgres\" and is \"keep\" now"),
+        (&["--blank-lines", "skip"], "blank-lines was \"row\" and is \"skip\" now"),
+        (&["--encoding", "latin1"], "encoding was \"UTF-8\" and is \"windows-1252\" now"),
+        (&["--skip-rows", "1"], "skip-rows was 0 and is 1 now"),
+        (&["--limit", "1"], "limit was null and is 1 now"),
+        (&["--pad"], "pad was false and is true now"),
+        (&["--union-by-name"], "union-by-name was false and is true now"),
+        (&["--date-style", "dmy"], "DateStyle was \"ISO, MDY\" and is \"ISO, DMY\" now"),
+        (&["--select", "id"], "columns was [\"1 id\",\"2 v\"] and is [\"1 id\"] now"),
+        (&["--select", "id", "--add-column", "v=@file"], "@file was null and is [\"data.csv\"] now"),
+        (&["--create", "--type", "v=text"], "type was null and is [\"v text\"] now"),
         (&["--on-conflict", "skip"], "on-conflict was null and is \"skip\" now"),
         (&["--columns", "v,id"], "columns was [\"1 id\",\"2 v\"] and is [\"1 v\",\"2 id\"] now"),
         (&["--truncate"], "truncate was false and is true now"),
@@ -457,10 +527,15 @@ async fn an_import_through_a_pooler_continues_and_leaves_nothing_behind() {
     }
     let database = support::database().await;
     database.connect().await.batch_execute(KEYS).await.unwrap();
-    let pooler = PgBouncer::start(&database, PoolMode::Transaction, 1);
-    // The test's own connection is a direct one: the import keeps the only session while it waits for input.
-    let workplace = Workplace::on(&database).await.at(pooler.database().url());
-    for mode in MODES {
+    for (pooling, mode) in [
+        (PoolMode::Transaction, MODES[0]),
+        (PoolMode::Transaction, MODES[1]),
+        (PoolMode::Transaction, MODES[2]),
+        (PoolMode::Session, MODES[2]),
+    ] {
+        let pooler = PgBouncer::start(&database, pooling, 1);
+        // The test's own connection is a direct one: the import keeps the only session while it waits for input.
+        let workplace = Workplace::on(&database).await.at(pooler.database().url());
         workplace.execute("TRUNCATE t; DROP SCHEMA IF EXISTS postgres_etl CASCADE").await;
         let load = import_into_t("-", mode);
         let mut command = workplace.command(&load);

@@ -96,6 +96,16 @@ async fn a_page_that_cannot_be_written_is_known_before_the_work() {
     assert_eq!(workplace.read("d.csv"), "id\n1\n");
     workplace.fail(&["load", "d.csv", "-t", "t", "--receipt", "same", "--html", "same"], 2);
     assert_eq!(workplace.count("t").await, 0);
+    workplace.write("same", "old");
+    for flags in [
+        ["query", "--sql", "SELECT 1", "-n", "1", "--save", "same", "--html", "./same"],
+        ["query", "--sql", "SELECT 1", "-n", "1", "--save", "same", "--metrics-file", "same"],
+        ["bench", "--only", "copy", "--rows", "10", "--csv", "new", "--html", "./new"],
+    ] {
+        let error = workplace.fail(&flags, 2);
+        assert!(error.contains("too"), "{error}");
+    }
+    assert_eq!(workplace.read("same"), "old");
     for (path, code) in [("absent/page.html", 1), ("/dev/null", 2)] {
         workplace.fail(&["query", "--sql", "SELECT 1", "-n", "10", "--html", path], code);
     }

@@ -2,6 +2,7 @@
 
 mod conninfo;
 mod embedded;
+mod lane;
 mod poolers;
 mod server_messages;
 mod sync_batching;

@@ -8,7 +8,7 @@ async fn statements_that_do_not_prepare_are_refused_before_the_run() {
     let workplace = workplace_with_people(10).await;
     insta::assert_snapshot!(workplace.fail(&["query", "by-di", "-n", "5"], 2), @r"
     error: there is no workload `by-di`
-      help: did you mean `by-id`? There are: by-id, older-than, set-age, summary
+      help: did you mean `by-id`? There are: by-id, older-than, set-age, summary, tpcb, tpcb-simple, select-only
     ");
     insta::assert_snapshot!(workplace.fail(&["query", "-n", "0"], 2), @r"
     error: -n 0 asks for no queries
@@ -93,7 +93,7 @@ async fn unusable_arguments_and_flags_are_refused_before_the_run() {
     assert!(many.contains("query --sql has 0 parameters but 1 argument"), "{many}");
     for (flags, message) in [
         (&["--rate", "0"][..], "expected queries per second"),
-        (&["--duration", "5"], "write 500ms, 30s or 5m"),
+        (&["--duration", "5x"], "write 500ms, 30s or 5m"),
         (&["--arrivals", "constant"], "--arrivals is for an open loop"),
         (&["--fail-if", "slower:5%"], "--fail-if compares with saved runs"),
         (&["--fail-if", "slower:5%", "--baseline", "x"], "--fail-if needs 5 runs or more on both sides"),

@@ -1,6 +1,7 @@
 //! Tests without a server: scripts of message tags, cut into pieces of every size.
 
 mod client;
+mod lane;
 mod properties;
 mod scripts;
 mod statements;
@@ -60,7 +61,7 @@ impl AsyncWrite for Wire {
 
 /// The driver's end of a connection.
 struct Driver {
-    stream: SyncBatching<Wire>,
+    stream: Core<Wire>,
     /// Size of a piece in bytes, in both directions.
     piece: usize,
 }
@@ -71,7 +72,8 @@ impl Driver {
     /// A connection on which nothing has been sent.
     fn new(every: usize, piece: usize) -> Driver {
         let wire = Wire { room: piece, ..Wire::default() };
-        Driver { stream: SyncBatching::new(wire, NonZero::new(every).unwrap()), piece }
+        let control = StreamControl::default();
+        Driver { stream: Core::new(wire, NonZero::new(every).unwrap(), control), piece }
     }
 
     /// A connection after authentication.

@@ -199,6 +199,6 @@ mod tests {
             _ => None,
         });
         let chart = PhasesChart { title: String::new(), loads: vec![load] };
-        assert_eq!(chart.verdict(), "Of 2.00 s, 63\u{a0}% went to: wait for the server.");
+        assert_eq!(chart.verdict(), "Of 2.00 s, 62\u{a0}% went to: wait for the server.");
     }
 }

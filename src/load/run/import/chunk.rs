@@ -64,7 +64,7 @@ pub(super) async fn write(
     let mut sink = ChunkSink { rejects: Vec::new(), before: so_far.rejected, limit: settings.max_rejects };
     let insertion = Insertion::prepare(client, settings, &plan.prepared, rejecting, false).await?;
     let rejects = rejecting.then(|| Rejecting {
-        dialect: plan.dialect.clone(),
+        format: plan.record_format.clone(),
         orphans: None,
         any_accepted: so_far.inserted + so_far.updated > 0,
         sink: &mut sink,

@@ -436,7 +436,7 @@ impl ImportRun<'_> {
             if plan.ledger().totals(client).await?.rejected == 0 {
                 return Ok(None);
             }
-            let mut files = RejectFiles::create(&plan.settings.rejects, plan.dialect.encoding)?;
+            let mut files = RejectFiles::create(&plan.settings.rejects, plan.record_format.dialect.encoding)?;
             plan.ledger().write_rejects(client, &mut files, &plan.header).await?;
             Ok(files.finish()?.map(|path| path.display().to_string()))
         })

@@ -1,9 +1,11 @@
 //! What an import is to do, settled in one transaction before its first chunk.
 
+use std::sync::Arc;
+
 use tokio_postgres::Client;
 
 use crate::catalog::Table;
-use crate::csv::{Dialect, Files, InputFormat, Inputs};
+use crate::csv::{Files, InputFormat, Inputs};
 use crate::error::ErrorKind;
 use crate::load::ledger::chunks::ChunkLedger;
 use crate::load::ledger::import::{Import, ImportRequest};
@@ -24,8 +26,8 @@ pub(super) struct ImportPlan<'a> {
     pub(super) prepared: PreparedTable,
     pub(super) inputs: Inputs,
     pub(super) format: InputFormat,
-    /// Dialect of the input files.
-    pub(super) dialect: Dialect,
+    /// How a single record of the input files is written.
+    pub(super) record_format: InputFormat,
     /// The header of the file, as it is in the file; empty if there is none.
     pub(super) header: Vec<u8>,
     /// Who loads its chunks.
@@ -55,6 +57,9 @@ impl<'a> ImportPlan<'a> {
         let new_table = new_table.filter(|_| found.is_none());
         let mut prepared = prepare_table(client, settings, files, new_table).await?;
         check_table(client, &prepared.table).await?;
+        if let Some(import) = &found {
+            import.restore(Arc::make_mut(&mut prepared.mapping));
+        }
         let request = ImportRequest::new(settings, files, &prepared);
         let import = if let Some(import) = found {
             import.check(id, &request)?;
@@ -65,8 +70,6 @@ impl<'a> ImportPlan<'a> {
             Import::add(client, &tables, options, request).await?
         };
         client.batch_execute("COMMIT").await.map_err(failed)?;
-        // Of a record by itself, with no lines before it.
-        let dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..files.format().dialect.clone() };
         Ok(ImportPlan {
             settings,
             options,
@@ -75,7 +78,7 @@ impl<'a> ImportPlan<'a> {
             prepared,
             inputs: files.inputs().clone(),
             format: files.format().clone(),
-            dialect,
+            record_format: files.record_format(),
             header: files.header().map(|header| header.raw.clone()).unwrap_or_default(),
             loaded_by: format!(
                 "process {} on {}",

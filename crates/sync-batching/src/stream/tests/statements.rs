@@ -30,7 +30,7 @@ const SYNC: &[u8] = wire::SYNC_MESSAGE;
 /// A driver that shares Syncs between up to `every` statements, after `change` has been made.
 fn driver(every: usize, piece: usize, change: impl Fn(&StreamControl)) -> Driver {
     let driver = Driver::ready(every, piece);
-    change(&driver.stream.control());
+    change(&driver.stream.requests.control.clone());
     driver
 }
 
@@ -164,12 +164,12 @@ fn the_reason_of_the_end_is_known_even_if_the_server_no_longer_reads() {
         driver.send("BES|");
         driver.reply(&error("ERROR"));
         assert_eq!(tags(&driver.read()), "E");
-        assert_eq!(driver.stream.control().fatal_error(), None);
+        assert_eq!(driver.stream.requests.control.clone().fatal_error(), None);
         driver.reply(&[messages("Z"), error("FATAL")].concat());
         driver.stream.stream.is_closed = true;
         assert_eq!(driver.send("BES|BES|"), "", "nobody reads it");
         assert_eq!(tags(&driver.read()), "ZE");
-        let reason = driver.stream.control().fatal_error().unwrap();
+        let reason = driver.stream.requests.control.clone().fatal_error().unwrap();
         assert_eq!((reason.code.as_str(), reason.message.as_str()), ("57P01", "going down"));
     });
 }
@@ -204,7 +204,7 @@ fn what_a_server_sends_before_the_login_is_bounded() {
 fn the_process_id_of_the_login_is_known() {
     in_pieces(|piece| {
         let mut driver = Driver::new(1, piece);
-        let control = driver.stream.control();
+        let control = driver.stream.requests.control.clone();
         driver.write(STARTUP);
         assert_eq!(control.login_pid(), None);
         let key = message(b'K', &[&4711_i32.to_be_bytes(), b"secret"]);

@@ -1,0 +1,163 @@
+//! The names of fields, made into names of columns.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sql::{LONGEST_IDENTIFIER, fold, is_plain, truncate};
+
+/// How the names of fields become names of columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NameStyle {
+    /// As they are; in lower case where SQL reads them without quotes.
+    #[default]
+    AsIs,
+    /// In lower case, with `_` between words: `orderID` and `Order ID` are `order_id`.
+    #[serde(rename = "snake_case")]
+    SnakeCase,
+}
+
+/// A field whose name could not be the name of its column.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MadeName {
+    /// The position of the field in a record, from 1.
+    pub field: usize,
+    /// Its name in the file; empty if it has none.
+    pub name: String,
+    /// The name of its column.
+    pub column: String,
+    /// Why they differ: `empty`, `doubled` or `long`.
+    pub because: &'static str,
+}
+
+impl NameStyle {
+    /// `name` in this style, without the white space around it, and in lower case if SQL then reads it without quotes.
+    pub(crate) fn apply(self, name: &str) -> String {
+        match self {
+            NameStyle::AsIs => folded(name.trim()),
+            NameStyle::SnakeCase => snake_case(name),
+        }
+    }
+}
+
+/// `name` in lower case, with `_` for everything but letters and digits, and between words.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    let mut before = '_';
+    let mut letters = name.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let begins_word = letter.is_uppercase()
+            && (before.is_lowercase()
+                || before.is_numeric()
+                || (before.is_uppercase() && letters.peek().is_some_and(|next| next.is_lowercase())));
+        if letter.is_alphanumeric() {
+            if begins_word && !snake.ends_with('_') {
+                snake.push('_');
+            }
+            snake.extend(letter.to_lowercase());
+        } else if !snake.is_empty() && !snake.ends_with('_') {
+            snake.push('_');
+        }
+        before = letter;
+    }
+    let snake = snake.trim_end_matches('_');
+    // SQL reads a name that begins with a digit only in quotes.
+    if snake.starts_with(char::is_numeric) { format!("_{snake}") } else { snake.to_owned() }
+}
+
+/// The names of the columns of a new table for fields of these indexes and names, made good where they are empty, doubled
+/// or too long. The second list tells which were.
+pub(crate) fn column_names(fields: &[(usize, String)]) -> (Vec<String>, Vec<MadeName>) {
+    // A name that is fine as it is belongs to its own column, even if an earlier one is made up.
+    let mut taken: HashSet<String> = HashSet::with_capacity(fields.len());
+    let mut is_first = |name: &str| !name.is_empty() && taken.insert(truncate(name).to_owned());
+    let is_first: Vec<bool> = fields.iter().map(|(_, name)| is_first(name)).collect();
+    let mut made = Vec::new();
+    let mut columns = Vec::with_capacity(fields.len());
+    for ((field, name), is_first) in fields.iter().zip(is_first) {
+        let (column, because) = match name.len() {
+            // As the server calls the columns of VALUES.
+            0 => (free(&format!("column{}", field + 1), &mut taken, true), "empty"),
+            _ if !is_first => (free(name, &mut taken, false), "doubled"),
+            length if length > LONGEST_IDENTIFIER => (truncate(name).to_owned(), "long"),
+            _ => {
+                columns.push(name.clone());
+                continue;
+            }
+        };
+        made.push(MadeName { field: field + 1, name: name.clone(), column: column.clone(), because });
+        columns.push(column);
+    }
+    (columns, made)
+}
+
+/// `name` in lower case if SQL then reads it without quotes, otherwise as it is.
+fn folded(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    if is_plain(&lower) { lower } else { name.to_owned() }
+}
+
+/// `name` itself if `may_be_plain` and it is free, otherwise with the first number that makes it so: `name_1`.
+fn free(name: &str, taken: &mut HashSet<String>, may_be_plain: bool) -> String {
+    let numbered = (1_u64..).map(|number| {
+        let suffix = format!("_{number}");
+        let room = LONGEST_IDENTIFIER - suffix.len();
+        let mut end = name.len().min(room);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}{suffix}", &name[..end])
+    });
+    let plain = may_be_plain.then(|| name.to_owned());
+    let free = plain.into_iter().chain(numbered).find(|name| !taken.contains(name));
+    let free = free.expect("there are more numbers than names");
+    taken.insert(free.clone());
+    free
+}
+
+/// The column that the SQL identifier `name` stands for; `name` itself if it is none.
+pub(crate) fn sql_name(name: &str) -> String {
+    fold(name).unwrap_or_else(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_good() {
+        let long = "x".repeat(70);
+        let names = ["", "ID", "id", "Full name", "a", "a", "a_1", "column1", "", &long, &long];
+        let fields: Vec<_> = names.iter().map(|name| NameStyle::AsIs.apply(name)).enumerate().collect();
+        let (columns, made) = column_names(&fields);
+        let cut = &long[..63];
+        let cut_1 = format!("{}_1", &long[..61]);
+        let expected =
+            ["column1_1", "id", "id_1", "Full name", "a", "a_2", "a_1", "column1", "column9", cut, &cut_1];
+        assert_eq!(columns, expected);
+        let reasons: Vec<(usize, &str)> = made.iter().map(|made| (made.field, made.because)).collect();
+        assert_eq!(
+            reasons,
+            [(1, "empty"), (3, "doubled"), (6, "doubled"), (9, "empty"), (10, "long"), (11, "doubled")]
+        );
+    }
+
+    #[test]
+    fn names_become_snake_case() {
+        for (name, expected) in [
+            ("Full Name", "full_name"),
+            ("orderID", "order_id"),
+            ("HTTPServer 2", "http_server_2"),
+            (" amount (EUR) ", "amount_eur"),
+            ("2021", "_2021"),
+            ("Größe", "größe"),
+            ("a__b", "a_b"),
+            ("?", ""),
+        ] {
+            assert_eq!(NameStyle::SnakeCase.apply(name), expected, "{name}");
+        }
+        assert_eq!(NameStyle::AsIs.apply(" Full Name "), "Full Name");
+    }
+}
