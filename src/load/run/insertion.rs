@@ -15,6 +15,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
 use crate::load::table::constraints::check_constraints;
 use crate::load::table::prepare::PreparedTable;
+use crate::load::table::unchanged::lock_unchanged;
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::Writer;
 use crate::load::write::conflict::resolve_clause;
@@ -50,7 +51,7 @@ impl<'a> Insertion<'a> {
     /// set aside. `is_new` tells that the transaction has created or emptied the table.
     ///
     /// # Errors
-    /// When the server refuses the statements, or the key of `--on-conflict`.
+    /// When the table was altered, and when the server refuses the statements, or the key of `--on-conflict`.
     pub(super) async fn prepare(
         client: &'a Client,
         settings: &'a LoadSettings,
@@ -59,6 +60,7 @@ impl<'a> Insertion<'a> {
         is_new: bool,
     ) -> Result<Insertion<'a>> {
         let PreparedTable { table, mapping, .. } = prepared;
+        lock_unchanged(client, prepared).await?;
         let clause = resolve_clause(client, settings, prepared).await?;
         let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
         // A COPY under one of the savepoints of rejecting could not freeze its rows, nor can one into the temporary table

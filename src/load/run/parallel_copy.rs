@@ -32,6 +32,7 @@ use crate::load::run::{LoadRun, RunResult};
 use crate::load::settings::LoadSettings;
 use crate::load::table::constraints::check_constraints;
 use crate::load::table::prepare::{PreparedTable, prepare_table, set_date_style};
+use crate::load::table::unchanged::lock_unchanged;
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::copy::CopyWriter;
 use crate::load::write::outcome::RowCounts;
@@ -226,6 +227,7 @@ async fn copy_one(
     let begun = client.batch_execute("BEGIN").await;
     begun.map_err(|error| Error::database("begin the transaction", error))?;
     set_date_style(client, settings).await?;
+    lock_unchanged(client, prepared).await?;
     let writer = CopyWriter::prepare(client, &table.name, mapping, None, false).await?;
     let mut feed = ChunkFeed::from_stream(stream);
     let counts =

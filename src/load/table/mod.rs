@@ -10,3 +10,4 @@ pub(crate) mod infer;
 mod kinds;
 pub(crate) mod prepare;
 pub(crate) mod self_references;
+pub(crate) mod unchanged;

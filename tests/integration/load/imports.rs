@@ -268,6 +268,63 @@ async fn lines_of_json_are_continued() {
     assert_eq!(workplace.read("rejects.csv"), rejected);
 }
 
+/// Between two chunks the table is not locked.
+#[tokio::test]
+async fn a_table_that_is_altered_between_two_chunks_ends_the_run() {
+    for (alteration, says, can_continue) in [
+        ("ALTER TABLE t ALTER n TYPE real", "column n of t was integer and is real now", true),
+        ("ALTER TABLE t DROP n", "column n of t was dropped or renamed", false),
+        ("ALTER TABLE t RENAME TO u", "t was dropped or renamed", false),
+        ("DROP TABLE t; CREATE TABLE t (id int, n int)", "t was dropped", false),
+    ] {
+        for mode in MODES {
+            let workplace = Workplace::with_sql("CREATE TABLE t (id int, n int)").await;
+            let load = ["load", "-", "-t", "t", "--import-id", "i", "--chunk-rows", "2", "--mode", mode];
+            let mut child =
+                workplace.command(&load).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(b"id,n\n1,1\n2,2\n").unwrap();
+            wait_for_chunks(&workplace, 1).await;
+            workplace.execute(alteration).await;
+            stdin.write_all(b"3,3\n4,4\n").unwrap();
+            drop(stdin);
+            let ran = ProgramOutput::from_child(child);
+            assert_eq!(ran.status.code(), Some(1), "{mode}, {alteration}: {ran:#?}");
+            assert!(ran.stderr.contains(says), "{mode}, {alteration}: {ran:#?}");
+            assert!(ran.stderr.contains("1 chunk of import i, with 2 records, is committed"), "{ran:#?}");
+            if can_continue {
+                let ran = workplace.run_with_input(&load, "id,n\n1,1\n2,2\n3,3\n4,4\n");
+                assert_eq!(ran.status.code(), Some(0), "{mode}, {alteration}: {ran:#?}");
+                assert_eq!(workplace.csv_of("SELECT * FROM t ORDER BY id").await, "1,1\n2,2\n3,3\n4,4\n");
+            }
+        }
+    }
+}
+
+/// A role that may write the table may not be allowed to create a ledger.
+#[tokio::test]
+async fn a_ledger_that_may_not_be_created_is_said_before_anything_is_written() {
+    let workplace = Workplace::with_sql(KEYS).await.csv("data.csv", "id,v\n1,a\n");
+    let role = workplace.value::<String>("SELECT current_database()::text").await;
+    let create =
+        format!("CREATE ROLE {role}; GRANT INSERT ON t TO {role}; CREATE SCHEMA theirs AUTHORIZATION {role}");
+    workplace.execute(&create).await;
+    let load = ["load", "data.csv", "-t", "t", "--import-id", "i"];
+    let as_role = |flags: &[&str]| {
+        let mut command = workplace.command(&[&load[..], flags].concat());
+        command.env("PGOPTIONS", format!("-c role={role}"));
+        ProgramOutput::from_command(command)
+    };
+    let ran = as_role(&[]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("permission denied") && ran.stderr.contains("--ledger"), "{ran:#?}");
+    assert_eq!(workplace.count("t").await, 0);
+    let ran = as_role(&["--ledger", "theirs.ledger"]);
+    assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
+    assert_eq!(workplace.count("t").await, 1);
+    workplace.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
 #[tokio::test]
 async fn a_finished_import_loads_nothing_and_a_changed_one_is_refused() {
     let workplace = Workplace::with_sql(KEYS).await.csv("data.csv", "id,v\n1,a\n2,b\n3,c\n");

@@ -2,16 +2,20 @@
 
 use std::io::Write as _;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::load::{HEADER, MODES, PERSONS};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
-/// Ctrl-C in the middle of a load: exit code 130, and nothing is loaded.
+/// Ctrl-C, or SIGTERM, in the middle of a load: exit code 130 or 143, and nothing is loaded.
 #[tokio::test]
 async fn an_interrupted_load_leaves_the_table_as_it_was() {
     let workplace =
         Workplace::with_sql(&format!("{PERSONS}; INSERT INTO persons VALUES (1000, 'before')")).await;
     let before = workplace.content("persons").await;
-    for mode in MODES {
+    for (mode, (signal, code)) in
+        MODES.into_iter().zip([(Signal::INT, 130), (Signal::TERM, 143), (Signal::INT, 130)])
+    {
         let pipe = workplace.path(format!("pipe-{mode}"));
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
             .unwrap();
@@ -25,10 +29,9 @@ async fn an_interrupted_load_leaves_the_table_as_it_was() {
         let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'persons'::regclass
             AND mode = 'AccessExclusiveLock' AND granted";
         while workplace.value::<i64>(locked).await == 0 {}
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        kill_process(Pid::from_child(&child), signal).unwrap();
         let ran = ProgramOutput::from_child(child);
-        assert_eq!(ran.status.code(), Some(130), "{mode}: {ran:#?}");
+        assert_eq!(ran.status.code(), Some(code), "{mode}: {ran:#?}");
         assert!(ran.stderr.starts_with("error: interrupted"), "{mode}: {ran:#?}");
         assert!(workplace.content("persons").await == before, "{mode} changed the table");
         drop(writer);
@@ -60,5 +63,31 @@ async fn a_lost_connection_is_reported() {
             ran.stderr.contains("nothing was loaded") && !ran.stderr.contains(", line "),
             "{mode}: {ran:#?}"
         );
+    }
+}
+
+/// Values are encoded for the types that the load finds, before it waits for the session that alters one.
+#[tokio::test]
+async fn a_table_that_is_altered_before_it_is_locked_ends_the_load() {
+    for flags in [
+        &["--mode", "rows"][..],
+        &["--mode", "batch"],
+        &["--mode", "copy"],
+        &["--truncate"],
+        &["--connections", "2", "--append"],
+    ] {
+        let workplace =
+            Workplace::with_sql("CREATE TABLE t (id int, n int)").await.csv("data.csv", "id,n\n1,1\n");
+        workplace.execute("BEGIN; ALTER TABLE t ALTER n TYPE real").await;
+        let load = workplace.start(&[&["load", "data.csv", "-t", "t"], flags].concat());
+        let waits = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted";
+        while workplace.value::<i64>(waits).await == 0 {}
+        workplace.execute("COMMIT").await;
+        let ran = ProgramOutput::from_child(load);
+        assert_eq!(ran.status.code(), Some(1), "{flags:?}: {ran:#?}");
+        assert!(ran.stderr.contains("column n of t was integer and is real now"), "{flags:?}: {ran:#?}");
+        assert_eq!(workplace.count("t").await, 0, "{flags:?}");
+        workplace.succeed(&[&["load", "data.csv", "-t", "t"], flags].concat());
+        assert_eq!(workplace.csv_of("SELECT * FROM t").await, "1,1\n", "{flags:?}");
     }
 }
