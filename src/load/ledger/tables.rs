@@ -59,6 +59,13 @@ impl LedgerTables {
         let created = async {
             client.execute(lock, &[&format!("postgres-etl creates {}", self.chunks)]).await?;
             if !self.exist(client).await? {
+                // Even if the schema exists, IF NOT EXISTS needs the privilege to create one.
+                let sql = "SELECT pg_catalog.to_regnamespace($1) IS NULL";
+                if let Some(schema) = self.name.schema.as_deref().map(crate::sql::quote)
+                    && client.query_one(sql, &[&schema]).await?.get(0)
+                {
+                    client.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
+                }
                 client.batch_execute(&self.statements()).await?;
             }
             Ok(())
@@ -67,13 +74,9 @@ impl LedgerTables {
     }
 
     fn statements(&self) -> String {
-        let LedgerTables { name, chunks, imports, rejects } = self;
-        let schema = name.schema.as_ref().map_or_else(String::new, |schema| {
-            format!("CREATE SCHEMA IF NOT EXISTS {};", crate::sql::quote(schema))
-        });
+        let LedgerTables { chunks, imports, rejects, .. } = self;
         format!(
-            "{schema}
-             CREATE TABLE {imports} (
+            "CREATE TABLE {imports} (
                  import bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
                  id text NOT NULL UNIQUE,
                  table_name text NOT NULL,
