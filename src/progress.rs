@@ -118,6 +118,8 @@ struct Commits {
     is_concluded: AtomicBool,
     /// Whether the table was emptied in a transaction of its own.
     is_emptied: AtomicBool,
+    /// Whether another run can load the rest of the rows.
+    is_resumable: AtomicBool,
     /// The IDs of the transactions whose commit was requested.
     ids: Mutex<Vec<String>>,
 }
@@ -223,6 +225,16 @@ impl Progress {
     /// Whether the table was emptied in a transaction of its own, which is committed whatever becomes of the rows.
     pub fn has_emptied_table(&self) -> bool {
         self.commits.is_emptied.load(Relaxed)
+    }
+
+    /// Record that another run can load the rest of the rows.
+    pub(crate) fn allow_resuming(&self) {
+        self.commits.is_resumable.store(true, Relaxed);
+    }
+
+    /// Whether another run can load the rest of the rows.
+    pub fn is_resumable(&self) -> bool {
+        self.commits.is_resumable.load(Relaxed)
     }
 
     /// Record that everything is committed that is to be: what follows cannot change the outcome.

@@ -115,7 +115,10 @@ async fn second_signal(signals: &mut Signals, first: Instant, stopping: &Stoppin
 fn given_up(stopping: &Stopping) -> Error {
     let unknown = stopping.iter().find_map(|(progress, _)| progress.unknown_outcome("interrupted"));
     unknown.unwrap_or_else(|| {
-        let error = Error::interrupted().with_help("the connections were dropped; nothing more is committed");
+        let is_resumable = stopping.iter().any(|(progress, _)| progress.is_resumable());
+        let rest = if is_resumable { "; to load the rest, run the same command again" } else { "" };
+        let help = format!("the connections were dropped; nothing more is committed{rest}");
+        let error = Error::interrupted().with_help(help);
         match stopping.iter().map(|(progress, _)| progress.committed()).sum::<u64>() {
             0 => error,
             rows => error.and(&format!("rows committed before: {rows}")),

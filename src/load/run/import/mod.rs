@@ -64,6 +64,7 @@ pub(crate) async fn load(
     let mut retries = Retries::new(options.retries);
     let begun = begin((settings, options), &files, new_table, (&mut session, &mut retries), progress).await;
     let plan = begun.map_err(|error| connections.messages().explain(error))?;
+    progress.allow_resuming();
     announce(&plan, progress);
     let prepare_seconds = started.elapsed().as_secs_f64();
     let run = ImportRun { plan: &plan, session, retries, progress, done: Done::default() };
