@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use deadpool_postgres::Object;
 use tokio_postgres::{Client, GenericClient};
+use tokio_postgres_sync_batching::Lane;
 
 use crate::catalog::Table;
 use crate::csv::{Dialect, Files};
@@ -97,7 +98,8 @@ async fn write(
     let is_repeated = checks == RowChecks::ByRow;
     let phase = if is_repeated { Phase::ReadingAgain } else { Phase::Reading };
     progress.begin(phase, files.inputs().size().map(Total::Bytes));
-    let totals = insert_all(client, settings, checks, &prepared, files, (progress, orphans)).await?;
+    let lane = if settings.input.mode == Mode::Rows { connections.lane_of(client).await } else { None };
+    let totals = insert_all((client, lane), settings, checks, &prepared, files, (progress, orphans)).await?;
     if rejecting
         && references.is_any
         && orphans.is_none()
@@ -147,7 +149,7 @@ async fn finish(
 
 /// Write all rows inside a transaction, and check that the server's counts add up to the rows read.
 async fn insert_all(
-    client: &Client,
+    (client, lane): (&Client, Option<Lane>),
     settings: &LoadSettings,
     checks: RowChecks,
     prepared: &PreparedTable,
@@ -179,7 +181,7 @@ async fn insert_all(
     } else {
         None
     };
-    let mut writer = Writer::prepare(client, settings, &table.name, mapping, clause, freeze).await?;
+    let mut writer = Writer::prepare((client, lane), settings, &table.name, mapping, clause, freeze).await?;
     let mut format = files.format().clone();
     format.max_record_bytes = usize::MAX;
     // Of a record by itself, with no lines before it.
