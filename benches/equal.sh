@@ -24,7 +24,7 @@ unset DATABASE_URL PGHOST PGHOSTADDR PGSERVICE
 trap '"$etl" server stop -q >"$work/stopped" 2>&1 || cat "$work/stopped"; rm -rf "$work"' EXIT
 url=$("$etl" server url -q --no-env-file)
 [[ $url == *"$work/server"* ]] || { echo "the server is not the script's own: $url" >&2; exit 1; }
-"$etl" load -q --no-env-file --database-url "$url" >"$work/report"
+"$etl" load --no-env-file --database-url "$url" >"$work/report"
 query=("$etl" query -q --database-url "$url" -c 2 -d 1 --duration "$run" --runs 10 --json)
 by_id=$(awk '/^\[query.by-id\]/ { found = 1 } found && /^sql/ { gsub(/^sql = "|"$/, ""); print; exit }' config.toml)
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error as PgError};
-use tokio_postgres_sync_batching::StreamControl;
+use tokio_postgres_sync_batching::{Lane, StreamControl};
 
 use crate::postgres::connect_failure::{ConnectFailure, FailureReason};
 use crate::postgres::connect_raw::{Opened, Opener, SharedRoute};
@@ -43,7 +43,7 @@ impl Controls {
 
     fn add(&self, control: &StreamControl) {
         let mut controls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        controls.retain(|_, control| control.lane().is_open());
+        controls.retain(|_, control| Lane::of(control).is_open());
         controls.extend(control.login_pid().map(|pid| (pid, control.clone())));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use deadpool_postgres::{Object, Pool};
 use serde::Serialize;
 use tokio_postgres::{CancelToken, Client, GenericClient};
-use tokio_postgres_sync_batching::StreamControl;
+use tokio_postgres_sync_batching::{Lane, StreamControl};
 
 use crate::blocking::blocking;
 use crate::postgres::connect_raw::Opener;
@@ -169,6 +169,12 @@ impl SessionPool {
     /// The control of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
     pub(crate) fn control_of(&self, pid: i32) -> Option<StreamControl> {
         self.opened.reached.controls.get(pid)
+    }
+
+    /// The lane of the connection of `client`; `None` behind a pooler.
+    pub(crate) async fn lane_of(&self, client: &Client) -> Option<Lane> {
+        let row = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await.ok()?;
+        self.control_of(row.get(0)).map(|control| Lane::of(&control))
     }
 
     /// What the server said unasked over the connections of the database.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::auth::Authentication;
-use crate::control::FatalError;
+use crate::fatal::FatalError;
 use crate::requests::{Phase, Request, Requests};
 use crate::wire::backend_tag::{
     AUTHENTICATION, BACKEND_KEY_DATA, COMMAND_COMPLETE, COPY_IN_RESPONSE, EMPTY_QUERY_RESPONSE,
@@ -217,7 +217,7 @@ impl Backend {
             }
             ERROR_RESPONSE if body <= LARGEST_ERROR => {
                 let Some(fields) = available.get(..body) else { return Ok(Examined::Incomplete) };
-                if let Some(error) = fatal_error(fields) {
+                if let Some(error) = FatalError::parse(fields) {
                     requests.control.set_fatal_error(error);
                 }
             }
@@ -337,18 +337,6 @@ impl Backend {
 
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
-}
-
-/// The error in the `fields` of an `ErrorResponse`, if it ends the session.
-pub(crate) fn fatal_error(fields: &[u8]) -> Option<FatalError> {
-    let field = |name: u8| {
-        let field = fields.split(|byte| *byte == 0).find(|field| field.first() == Some(&name))?;
-        Some(String::from_utf8_lossy(&field[1..]).into_owned())
-    };
-    // In this field, unlike the one named S, the severity is not translated. PgBouncer sends only the latter.
-    let severity = field(b'V').or_else(|| field(b'S'))?;
-    let is_fatal = matches!(severity.as_str(), "FATAL" | "PANIC");
-    is_fatal.then_some(FatalError { code: field(b'C')?, message: field(b'M')? })
 }
 
 /// Whether the server may send a message with this tag at any time, unasked.

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::auth::AuthMethod;
-use crate::lane::Lane;
-use crate::slot::Lender;
+use crate::fatal::FatalError;
+use crate::lend::Lender;
 
 /// A handle to a [`SyncBatching`](crate::SyncBatching) stream that remains when the driver has taken the stream.
 ///
 /// Take it with [`SyncBatching::control`](crate::SyncBatching::control) before connecting. With TLS it also controls
 /// the stream that [`BatchingTls`](crate::BatchingTls) creates. Clones control the same stream.
 ///
-/// Apart from [`require_auth`](Self::require_auth), the changes are for connections that share server sessions with strangers, because a transaction pooler such as
-/// PgBouncer stands between. Make them while no request is in flight; they affect all later ones.
+/// Apart from [`require_auth`](Self::require_auth), the changes are for connections that share server sessions with
+/// strangers, because a transaction pooler such as PgBouncer stands between. Make them while no request is in flight; they affect all later ones.
 ///
 /// ```no_run
 /// # use std::num::NonZero;
@@ -63,21 +63,7 @@ impl fmt::Debug for LenderHandle {
     }
 }
 
-/// The error with which a server ends a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FatalError {
-    /// The SQLSTATE, five characters.
-    pub code: String,
-    /// The message.
-    pub message: String,
-}
-
 impl StreamControl {
-    /// The lane of this connection, for [pipelines](crate::Pipeline) beside the driver.
-    pub fn lane(&self) -> Lane {
-        Lane::new(self.clone())
-    }
-
     /// Where to borrow the stream from; `None` if the connection is closed.
     pub(crate) fn lender(&self) -> Option<Arc<dyn Lender>> {
         self.state.lender.lock().unwrap_or_else(PoisonError::into_inner).0.as_ref()?.upgrade()

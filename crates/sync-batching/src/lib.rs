@@ -80,7 +80,6 @@
 //! **COPY works**, since the Sync is sent before the data. One case even improves: a `COPY … FROM STDIN` that fails
 //! before it takes any data no longer costs the connection. The server then sends a second `ReadyForQuery`, which
 //! tokio-postgres does not expect and which is dropped here, even with N = 1.
-
 //!
 //! # Behind a transaction pooler
 //!
@@ -99,18 +98,21 @@
 //!
 //! - [`StreamControl::make_groups_read_only`] puts a statement before each group that makes its transaction read-only,
 //!   and leaves nothing behind.
-
+//!
 //! # A lane beside the driver
 //!
-//! [`StreamControl::lane`] opens a second way to the server over the same connection, for statements that are short
-//! and many, of which the driver would take most of the client's time: see [`Lane`] and [`Pipeline`].
+//! A [`Lane`] is a second way to the server over the same connection, for statements that are short and many, of which
+//! the driver would take most of the client's time. Its [`Pipeline`] writes them straight into the stream.
 
 mod auth;
 mod backend;
 mod control;
 mod error;
+mod fatal;
 mod frontend;
 mod lane;
+mod lend;
+mod link;
 mod requests;
 mod slot;
 mod statements;
@@ -119,7 +121,8 @@ mod tls;
 mod wire;
 
 pub use auth::AuthMethod;
-pub use control::{FatalError, StreamControl};
+pub use control::StreamControl;
+pub use fatal::FatalError;
 pub use lane::{Lane, LaneStatement, Pipeline, Row, Values};
 pub use stream::SyncBatching;
 pub use tls::BatchingTls;

@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::control::StreamControl;
-use crate::stream::Core;
+use crate::fatal::FatalError;
+use crate::lend::{Lender, Lent};
+use crate::link::Link;
 use crate::wire::BUFFER;
 
 /// A stream that the driver and pipelines use in turn.
@@ -30,43 +31,16 @@ struct State<S> {
 
 /// Where the stream is.
 enum Place<S> {
-    Home(Box<Core<S>>),
+    Home(Box<Link<S>>),
     Lent,
     /// A pipeline was dropped with statements in flight, whose answers nobody could tell apart.
     Closed,
 }
 
-/// A place to borrow a stream from, whatever the stream is.
-pub(crate) trait Lender: Send + Sync {
-    /// Takes the stream as soon as the driver has nothing in flight on it.
-    fn poll_borrow(self: Arc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Lent>>>;
-}
-
-/// A stream that is lent. Dropped, it is closed, unless it has been [given back](Lent::give_back).
-pub(crate) trait Lent: Send {
-    /// Writes some of `bytes`.
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-
-    /// Passes on what a stream below has buffered.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Reads into `buf`, and returns how many bytes; 0 at the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
-
-    /// Passes a whole message to the driver.
-    fn poll_pass_on(&mut self, cx: &mut Context<'_>, message: &[u8]) -> Poll<()>;
-
-    /// The control of the stream.
-    fn control(&self) -> StreamControl;
-
-    /// Gives the stream back to the driver, with `unread` bytes that were read and not used, and the transaction status.
-    fn give_back(&mut self, unread: &[u8], status: Option<u8>);
-}
-
 impl<S> Slot<S> {
-    pub(crate) fn new(core: Core<S>) -> Slot<S> {
+    pub(crate) fn new(link: Link<S>) -> Slot<S> {
         Slot(Mutex::new(State {
-            place: Place::Home(Box::new(core)),
+            place: Place::Home(Box::new(link)),
             for_driver: Vec::new(),
             given: 0,
             reader: None,
@@ -82,7 +56,7 @@ impl<S> Slot<S> {
     /// Calls `look` with the stream below; `None` while it is lent.
     pub(crate) fn inspect<T>(&self, look: impl FnOnce(&S) -> T) -> Option<T> {
         match &self.lock().place {
-            Place::Home(core) => Some(look(&core.stream)),
+            Place::Home(link) => Some(look(&link.stream)),
             Place::Lent | Place::Closed => None,
         }
     }
@@ -104,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Slot<S> {
             return Poll::Ready(Ok(()));
         }
         let polled = match &mut state.place {
-            Place::Home(core) => Pin::new(&mut **core).poll_read(cx, buf),
+            Place::Home(link) => Pin::new(&mut **link).poll_read(cx, buf),
             Place::Lent => Poll::Pending,
             Place::Closed => Poll::Ready(Ok(())),
         };
@@ -120,11 +94,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Slot<S> {
         &self,
         cx: &mut Context<'_>,
         closed: T,
-        act: impl FnOnce(Pin<&mut Core<S>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        act: impl FnOnce(Pin<&mut Link<S>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut state = self.lock();
         let polled = match &mut state.place {
-            Place::Home(core) => act(Pin::new(core), cx),
+            Place::Home(link) => act(Pin::new(link), cx),
             Place::Lent => Poll::Pending,
             Place::Closed => Poll::Ready(Ok(closed)),
         };
@@ -148,7 +122,7 @@ impl<S> State<S> {
     /// Wakes whoever waits for an idle driver, if it is, or if the driver goes on with the stream inside an encryption.
     fn wake_if_idle(&mut self) {
         if !self.waiting.is_empty()
-            && !matches!(&self.place, Place::Home(core) if !core.is_idle() && !core.is_opaque())
+            && !matches!(&self.place, Place::Home(link) if !link.is_idle() && !link.is_opaque())
         {
             self.wake_waiting();
         }
@@ -180,11 +154,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lender for Slot<S> {
                 state.place = Place::Closed;
                 Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
             }
-            Place::Home(core) if core.is_idle() && state.for_driver.is_empty() => {
-                Poll::Ready(match core.refuses_loans() {
-                    None => Ok(Box::new(Loan { core: Some(core), slot: Arc::downgrade(&self) })),
+            Place::Home(link) if link.is_idle() && state.for_driver.is_empty() => {
+                Poll::Ready(match link.refuses_loans() {
+                    None => Ok(Box::new(Loan { link: Some(link), slot: Arc::downgrade(&self) })),
                     Some(reason) => {
-                        state.place = Place::Home(core);
+                        state.place = Place::Home(link);
                         Err(io::Error::new(io::ErrorKind::Unsupported, reason))
                     }
                 })
@@ -201,14 +175,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lender for Slot<S> {
 /// A stream out of its slot.
 struct Loan<S> {
     /// `None` once it is given back.
-    core: Option<Box<Core<S>>>,
+    link: Option<Box<Link<S>>>,
     /// Gone when the driver has dropped its end.
     slot: Weak<Slot<S>>,
 }
 
 impl<S> Loan<S> {
     fn stream(&mut self) -> io::Result<&mut S> {
-        self.core.as_mut().map(|core| &mut core.stream).ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.link.as_mut().map(|link| &mut link.stream).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -242,20 +216,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent for Loan<S> {
         Poll::Ready(())
     }
 
-    fn control(&self) -> StreamControl {
-        self.core.as_ref().map(|core| core.requests.control.clone()).unwrap_or_default()
+    fn note_fatal_error(&mut self, error: FatalError) {
+        if let Some(link) = &self.link {
+            link.requests.control.set_fatal_error(error);
+        }
     }
 
     fn give_back(&mut self, unread: &[u8], status: Option<u8>) {
-        let (Some(mut core), Some(slot)) = (self.core.take(), self.slot.upgrade()) else { return };
-        core.take_back(unread, status);
-        slot.lock().end_loan(Place::Home(core));
+        let (Some(mut link), Some(slot)) = (self.link.take(), self.slot.upgrade()) else { return };
+        link.take_back(unread, status);
+        slot.lock().end_loan(Place::Home(link));
     }
 }
 
 impl<S> Drop for Loan<S> {
     fn drop(&mut self) {
-        if self.core.take().is_some()
+        if self.link.take().is_some()
             && let Some(slot) = self.slot.upgrade()
         {
             slot.lock().end_loan(Place::Closed);
@@ -275,7 +251,7 @@ impl<S: fmt::Debug> fmt::Debug for Slot<S> {
         let state = self.lock();
         let mut shown = f.debug_struct("Slot");
         match &state.place {
-            Place::Home(core) => shown.field("stream", core),
+            Place::Home(link) => shown.field("stream", link),
             Place::Lent => shown.field("stream", &"lent"),
             Place::Closed => shown.field("stream", &"closed"),
         };

@@ -4,17 +4,14 @@ use std::io;
 use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::backend::Backend;
 use crate::control::StreamControl;
-use crate::frontend::Frontend;
-use crate::requests::{Phase, Requests};
-use crate::slot::{Lender, Slot};
-use crate::wire::BUFFER;
+use crate::lend::Lender;
+use crate::link::Link;
+use crate::slot::Slot;
 
 #[cfg(test)]
 mod tests;
@@ -46,19 +43,6 @@ pub struct SyncBatching<S> {
     control: StreamControl,
 }
 
-/// The stream below, and what stands between it and the driver.
-#[derive(Debug)]
-pub(crate) struct Core<S> {
-    pub(crate) stream: S,
-    pub(crate) requests: Requests,
-    frontend: Frontend,
-    backend: Backend,
-    /// Bytes for the server.
-    out: BytesMut,
-    /// The server no longer reads.
-    is_deaf: bool,
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> SyncBatching<S> {
     /// Wraps `stream`, sending a Sync at least once every `sync_every` executes.
     ///
@@ -79,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> SyncBatching<S> {
 
     /// As [`new`](Self::new), with an existing `control`.
     pub(crate) fn with_control(stream: S, sync_every: NonZero<usize>, control: StreamControl) -> Self {
-        let slot = Arc::new(Slot::new(Core::new(stream, sync_every, control.clone())));
+        let slot = Arc::new(Slot::new(Link::new(stream, sync_every, control.clone())));
         let lender: Arc<dyn Lender> = slot.clone();
         control.set_lender(&lender);
         SyncBatching { slot, control }
@@ -99,74 +83,6 @@ impl<S> SyncBatching<S> {
     }
 }
 
-impl<S> Core<S> {
-    pub(crate) fn new(stream: S, sync_every: NonZero<usize>, control: StreamControl) -> Core<S> {
-        Core {
-            stream,
-            requests: Requests::new(control),
-            frontend: Frontend::new(sync_every),
-            backend: Backend::default(),
-            out: BytesMut::new(),
-            is_deaf: false,
-        }
-    }
-
-    /// Whether the driver has logged in and has nothing in flight, and nothing of a message is here.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.requests.phase == Phase::Messages
-            && self.requests.first().is_none()
-            && self.frontend.is_idle()
-            && self.backend.is_idle()
-            && self.out.is_empty()
-            && !self.is_deaf
-    }
-
-    /// Whether the driver uses a stream inside an encryption instead.
-    pub(crate) fn is_opaque(&self) -> bool {
-        self.requests.phase == Phase::Opaque
-    }
-
-    /// Why a pipeline cannot use the stream; `None` if it can.
-    pub(crate) fn refuses_loans(&self) -> Option<&'static str> {
-        let control = &self.requests.control;
-        let is_changed = control.unnames() || control.prefix().is_some() || control.is_read_only();
-        is_changed.then_some("a pipeline cannot use a connection whose statements are changed for a pooler")
-    }
-
-    /// Ends a loan, in which `unread` was read and not used, and which left the transaction in this `status`.
-    pub(crate) fn take_back(&mut self, unread: &[u8], status: Option<u8>) {
-        self.backend.unread(unread, status);
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Core<S> {
-    /// Writes everything buffered for the server, which does not include a Sync that is held back.
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() && !self.is_deaf {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => self.out.advance(written),
-                // The driver would give up at once, and lose what the server said before it closed the connection.
-                Err(error) if is_about_peer(&error) => {
-                    self.is_deaf = true;
-                    // Whoever reads has to be told as well, and it is the same task.
-                    cx.waker().wake_by_ref();
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        if self.is_deaf {
-            self.out.clear();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Whether a write failed because the server has closed the connection.
-pub(crate) fn is_about_peer(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SyncBatching<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.slot.poll_read(cx, buf)
@@ -175,70 +91,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SyncBatching<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SyncBatching<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.slot.poll_with(cx, buf.len(), |core, cx| core.poll_write(cx, buf))
+        self.slot.poll_with(cx, buf.len(), |link, cx| link.poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.slot.poll_with(cx, (), Core::poll_flush)
+        self.slot.poll_with(cx, (), Link::poll_flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.slot.poll_with(cx, (), Core::poll_shutdown)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Core<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        loop {
-            if this.requests.phase == Phase::Opaque && this.backend.is_empty() {
-                return Pin::new(&mut this.stream).poll_read(cx, buf);
-            }
-            this.backend.forward(&mut this.requests, buf)?;
-            if buf.filled().len() > before || buf.remaining() == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            if this.requests.phase != Phase::Messages {
-                // The driver does not flush its request for encryption before it waits for the answer.
-                ready!(this.poll_drain(cx))?;
-            }
-            if ready!(this.backend.poll_fill(Pin::new(&mut this.stream), cx))?.is_end() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Core<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.out.len() >= BUFFER || this.requests.phase == Phase::Opaque {
-            ready!(this.poll_drain(cx))?;
-        }
-        if this.requests.phase == Phase::Opaque {
-            return Pin::new(&mut this.stream).poll_write(cx, buf);
-        }
-        let taken = buf.len().min(BUFFER);
-        this.frontend.forward(&buf[..taken], &mut this.requests, &mut this.out)?;
-        Poll::Ready(Ok(taken))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.frontend.release(&mut this.out);
-        ready!(this.poll_drain(cx))?;
-        match ready!(Pin::new(&mut this.stream).poll_flush(cx)) {
-            Err(error) if is_about_peer(&error) => this.is_deaf = true,
-            flushed => flushed?,
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.frontend.release(&mut this.out);
-        ready!(this.poll_drain(cx))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
+        self.slot.poll_with(cx, (), Link::poll_shutdown)
     }
 }

@@ -149,3 +149,8 @@ pub fn is_skipped(error: &tokio_postgres::Error) -> bool {
         *error.code() == SqlState::IN_FAILED_SQL_TRANSACTION && error.routine() == Some(ROUTINE)
     })
 }
+
+/// Whether a write failed because the server has closed the connection.
+pub(crate) fn is_about_peer(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}

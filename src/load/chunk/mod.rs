@@ -190,6 +190,19 @@ impl Chunk {
         let mut rest = self.tuples.slice(self.start(row)..self.ends[row]);
         Tuple { fields: usize::from(rest.get_u16()), rest }
     }
+
+    /// The fields of tuple `row`, from 0, where they lie: as [`Chunk::tuple`], but borrowed.
+    pub(super) fn fields(&self, row: usize) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut rest = &self.tuples[self.start(row)..self.ends[row]];
+        (0..rest.get_u16()).map(move |_| {
+            let (field, after) = match usize::try_from(rest.get_i32()) {
+                Ok(length) => (Some(&rest[..length]), &rest[length..]),
+                Err(_) => (None, rest),
+            };
+            rest = after;
+            field
+        })
+    }
 }
 
 /// The fields of one tuple, each as its bytes, or `None` for NULL.

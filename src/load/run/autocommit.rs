@@ -1,8 +1,10 @@
 //! `--autocommit`: every row in its own transaction, over one or several connections.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use deadpool_postgres::Object;
+use tokio_postgres_sync_batching::Lane;
 
 use crate::catalog::Table;
 use crate::csv::Files;
@@ -74,8 +76,10 @@ async fn insert(
     let stream = Arc::new(ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress));
     let mut workers = tokio::task::JoinSet::new();
     for client in connections {
+        let lane = pool.lane_of(&client).await;
         let worker = Worker {
             client,
+            lane,
             settings: settings.clone(),
             table: table.clone(),
             mapping: Arc::clone(mapping),
@@ -113,6 +117,8 @@ async fn insert(
 /// Inserts rows over one connection.
 struct Worker {
     client: Object,
+    /// The lane of the connection, if it has one.
+    lane: Option<Lane>,
     settings: LoadSettings,
     table: Table,
     mapping: Arc<ColumnMapping>,
@@ -131,12 +137,15 @@ struct WorkerResult {
 impl Worker {
     /// Insert chunks of `stream` until it ends; at an error, stop the other workers too.
     async fn insert(self, stream: &ChunkStream) -> WorkerResult {
-        let Worker { client, settings, table, mapping, clause, progress } = &self;
+        let Worker { client, lane, settings, table, mapping, clause, progress } = &self;
         let mut feed = ChunkFeed::from_stream(stream);
         let writer =
             RowWriter::prepare(client, &table.name, mapping, clause.as_ref(), settings.pipeline_depth);
         let (counts, outcome) = match writer.await {
-            Ok(writer) => writer.committing(progress).insert(client, &mut feed).await,
+            Ok(writer) => {
+                let mut writer = writer.committing(progress).over_lane(lane.clone(), NonZero::<usize>::MIN);
+                writer.insert(client, &mut feed).await
+            }
             Err(error) => (RowCounts::default(), Err(error.into())),
         };
         let outcome = outcome.map_err(|failure| explain(failure, &feed, settings, table));

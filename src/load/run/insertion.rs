@@ -20,6 +20,7 @@ use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::Writer;
 use crate::load::write::conflict::resolve_clause;
 use crate::load::write::rows::RowWriter;
+use crate::postgres::server::SessionPool;
 use crate::{Error, Result};
 
 /// A transaction that is ready for its rows.
@@ -47,13 +48,13 @@ pub(super) struct Rejecting<'a> {
 }
 
 impl<'a> Insertion<'a> {
-    /// Prepare to insert into the table over `client`, which has a transaction open; `rejecting` if bad rows are to be
+    /// Prepare to insert into the table over `client`, one of `connections`, which has a transaction open; `rejecting` if bad rows are to be
     /// set aside. `is_new` tells that the transaction has created or emptied the table.
     ///
     /// # Errors
     /// When the table was altered, and when the server refuses the statements, or the key of `--on-conflict`.
     pub(super) async fn prepare(
-        client: &'a Client,
+        (client, connections): (&'a Client, &SessionPool),
         settings: &'a LoadSettings,
         prepared: &'a PreparedTable,
         rejecting: bool,
@@ -80,7 +81,8 @@ impl<'a> Insertion<'a> {
         } else {
             None
         };
-        let writer = Writer::prepare(client, settings, &table.name, mapping, clause, freeze).await?;
+        let lane = if settings.input.mode == Mode::Rows { connections.lane_of(client).await } else { None };
+        let writer = Writer::prepare((client, lane), settings, &table.name, mapping, clause, freeze).await?;
         Ok(Insertion { client, settings, prepared, writer, row_writer, skips })
     }
 

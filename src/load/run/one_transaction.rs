@@ -93,7 +93,8 @@ async fn write(
     let is_repeated = checks == RowChecks::ByRow;
     let phase = if is_repeated { Phase::ReadingAgain } else { Phase::Reading };
     progress.begin(phase, files.inputs().size().map(Total::Bytes));
-    let totals = insert_all(client, settings, checks, &prepared, files, (progress, orphans)).await?;
+    let connection = (client, connections);
+    let totals = insert_all(connection, settings, checks, &prepared, files, (progress, orphans)).await?;
     if rejecting
         && references.is_any
         && orphans.is_none()
@@ -137,7 +138,7 @@ async fn finish(
 
 /// Write all rows inside a transaction, and check that the server's counts add up to the rows read.
 async fn insert_all(
-    client: &Client,
+    connection: (&Client, &SessionPool),
     settings: &LoadSettings,
     checks: RowChecks,
     prepared: &PreparedTable,
@@ -153,7 +154,7 @@ async fn insert_all(
         checks == RowChecks::AtTheEnd && table.references_itself && files.inputs().can_be_read_again();
     let rejecting = settings.max_rejects.allows_any() && !first_without_rejecting;
     let is_new = prepared.truncate || prepared.created;
-    let insertion = Insertion::prepare(client, settings, prepared, rejecting, is_new).await?;
+    let insertion = Insertion::prepare(connection, settings, prepared, rejecting, is_new).await?;
     let format = files.record_format();
     let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);

@@ -7,6 +7,7 @@ pub(crate) mod array;
 pub(crate) mod batch;
 pub(crate) mod conflict;
 pub(crate) mod copy;
+pub(crate) mod lane_rows;
 pub(crate) mod outcome;
 pub(crate) mod params;
 pub(crate) mod rows;
@@ -14,6 +15,7 @@ pub(crate) mod rows;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
+use tokio_postgres_sync_batching::Lane;
 
 use crate::Result;
 use crate::catalog::TableName;
@@ -39,12 +41,13 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// Prepare the mode that `settings` name; for `freeze` see [`CopyWriter::prepare`].
+    /// Prepare the mode that `settings` name; for `freeze` see [`CopyWriter::prepare`], for `lane`
+    /// [`RowWriter::over_lane`].
     ///
     /// # Errors
     /// When the server refuses to prepare the statement, or to create the temporary table for `clause`.
     pub(super) async fn prepare(
-        client: &Client,
+        (client, lane): (&Client, Option<Lane>),
         settings: &LoadSettings,
         table: &TableName,
         mapping: &Arc<ColumnMapping>,
@@ -53,7 +56,9 @@ impl Writer {
     ) -> Result<Writer> {
         Ok(match settings.input.mode {
             Mode::Rows => Writer::Rows(
-                RowWriter::prepare(client, table, mapping, clause.as_ref(), settings.pipeline_depth).await?,
+                RowWriter::prepare(client, table, mapping, clause.as_ref(), settings.pipeline_depth)
+                    .await?
+                    .over_lane(lane, settings.sync_every),
             ),
             Mode::Batch => Writer::Batch(BatchWriter::new(
                 table.clone(),

@@ -10,9 +10,9 @@ use crate::load::mapping::ValueFormat;
 
 /// An encoded value for a parameter of any type.
 #[derive(Debug)]
-pub(crate) struct EncodedParam {
+pub(crate) struct EncodedParam<B = Bytes> {
     /// Its bytes; `None` for NULL.
-    pub value: Option<Bytes>,
+    pub value: Option<B>,
     /// The format of the bytes.
     pub format: ValueFormat,
 }
@@ -25,7 +25,7 @@ pub(crate) fn parameters(
     tuple.enumerate().map(move |(index, value)| EncodedParam { value, format: formats[index] })
 }
 
-impl ToSql for EncodedParam {
+impl<B: AsRef<[u8]> + std::fmt::Debug> ToSql for EncodedParam<B> {
     fn to_sql(
         &self,
         _: &Type,
@@ -33,7 +33,7 @@ impl ToSql for EncodedParam {
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match &self.value {
             Some(bytes) => {
-                out.put_slice(bytes);
+                out.put_slice(bytes.as_ref());
                 Ok(IsNull::No)
             }
             None => Ok(IsNull::Yes),

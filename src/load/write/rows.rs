@@ -1,10 +1,12 @@
 //! Mode rows: one prepared INSERT per row, pipelined.
 
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
 use futures::future::join3;
 use tokio_postgres::{Client, Error as PgError, Statement};
+use tokio_postgres_sync_batching::Lane;
 
 use crate::catalog::{Column, TableName};
 use crate::load::chunk::stream::ChunkFeed;
@@ -12,6 +14,7 @@ use crate::load::chunk::{Chunk, Tuple};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
 use crate::load::options::Mode;
 use crate::load::write::conflict::ConflictClause;
+use crate::load::write::lane_rows::LaneInserts;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::load::write::params;
 use crate::postgres::connect_error::is_answer_lost;
@@ -32,6 +35,8 @@ pub(crate) struct RowWriter {
     depth: usize,
     /// Where to count rows as committed, if each INSERT is a transaction of its own.
     commits: Option<Arc<Progress>>,
+    /// The lane of the connection, and how many INSERTs share a Sync there; `None` if they go through the driver.
+    lane: Option<(Lane, NonZero<usize>)>,
 }
 
 impl RowWriter {
@@ -58,7 +63,16 @@ impl RowWriter {
             prepared,
             depth,
             commits: None,
+            lane: None,
         })
+    }
+
+    /// The same writer, whose [`insert`](Self::insert) goes over `lane`, where the connection has one and allows it; up to
+    /// `sync_every` INSERTs share a Sync there.
+    pub(crate) fn over_lane(self, lane: Option<Lane>, sync_every: NonZero<usize>) -> RowWriter {
+        // With two groups in flight, the server works on one while the other is made.
+        let half = NonZero::new(self.depth / 2).unwrap_or(NonZero::<usize>::MIN);
+        RowWriter { lane: lane.map(|lane| (lane, sync_every.min(half))), ..self }
     }
 
     /// The same writer, outside a transaction: `progress` counts the rows that are committed.
@@ -84,8 +98,105 @@ impl RowWriter {
         client: &Client,
         feed: &mut ChunkFeed<'_>,
     ) -> (RowCounts, Result<(), WriteFailure>) {
-        let mut pipeline = Pipeline::new(self.depth);
         let mut completed = CompletedInserts { commits: self.commits.clone(), ..CompletedInserts::default() };
+        match self.begin_over_lane().await {
+            Ok(Some(lane)) => {
+                let ended = self.insert_over_lane(lane, client, feed, &mut completed).await;
+                // The refusal of an earlier row takes precedence.
+                return (completed.counts, completed.outcome.and(ended.map_err(Into::into)));
+            }
+            Ok(None) => {}
+            Err(error) => return (completed.counts, Err(error.into())),
+        }
+        self.insert_through_driver(client, feed, completed).await
+    }
+
+    /// The lane with the statement prepared on it; `None` if the rows have to go through the driver.
+    async fn begin_over_lane(&self) -> Result<Option<LaneInserts>> {
+        let Some((lane, sync_every)) = &self.lane else { return Ok(None) };
+        let (formats, statement) = &self.prepared;
+        let sql = insert_sql(&self.table, &self.mapping, formats, &self.suffix);
+        let begun = LaneInserts::begin(lane, *sync_every, &sql, statement).await;
+        begun.map_err(|error| Error::database(&format!("prepare the INSERT into {}", self.table), error))
+    }
+
+    /// As [`insert`](Self::insert), over the lane.
+    ///
+    /// # Errors
+    /// An error of the feed, or of preparing the statement again.
+    async fn insert_over_lane(
+        &mut self,
+        mut lane: LaneInserts,
+        client: &Client,
+        feed: &mut ChunkFeed<'_>,
+        completed: &mut CompletedInserts,
+    ) -> Result<()> {
+        let ended = loop {
+            let chunk = match next_meanwhile(&mut lane, client, feed, completed).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            if self.prepared.0 != chunk.formats {
+                completed.drain_lane(&mut lane).await;
+                // Gives the stream back to the driver.
+                drop(lane);
+                if completed.outcome.is_err() {
+                    return Ok(());
+                }
+                self.statement(client, &chunk.formats).await?;
+                let begun = self.begin_over_lane().await?;
+                lane = begun.ok_or_else(|| Error::closed("prepare the INSERT again"))?;
+            }
+            if let Err(error) = self.insert_chunk_over_lane(&mut lane, &chunk, completed).await {
+                break Err(error);
+            }
+            if completed.outcome.is_err() {
+                break Ok(());
+            }
+        };
+        completed.drain_lane(&mut lane).await;
+        ended
+    }
+
+    /// Insert the rows of `chunk`, up to the first one that is known to be refused.
+    async fn insert_chunk_over_lane(
+        &self,
+        lane: &mut LaneInserts,
+        chunk: &Chunk,
+        completed: &mut CompletedInserts,
+    ) -> Result<()> {
+        for row in 0..chunk.rows() {
+            // In a transaction, nothing is committed by what follows.
+            if self.commits.as_ref().is_some_and(|progress| progress.is_cancelled()) {
+                return Err(Error::interrupted());
+            }
+            while !lane.have_room(self.depth) && completed.outcome.is_ok() {
+                completed.record(lane.next().await);
+                while let Some(result) = lane.next_arrived() {
+                    completed.record(Some(result));
+                }
+            }
+            if completed.outcome.is_err() {
+                return Ok(());
+            }
+            lane.insert(chunk, row)
+                .map_err(|error| Error::database(&format!("insert into {}", self.table), error))?;
+            if let Some(commits) = &self.commits {
+                commits.begin_commit(1, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`insert`](Self::insert), through the driver.
+    async fn insert_through_driver(
+        &mut self,
+        client: &Client,
+        feed: &mut ChunkFeed<'_>,
+        mut completed: CompletedInserts,
+    ) -> (RowCounts, Result<(), WriteFailure>) {
+        let mut pipeline = Pipeline::new(self.depth);
         loop {
             let next = async {
                 let Some(chunk) = feed.next_for(client).await? else { return Ok(None) };
@@ -169,6 +280,23 @@ impl RowWriter {
     }
 }
 
+/// The next chunk of `feed`; the results that arrive over `lane` before it are recorded.
+async fn next_meanwhile(
+    lane: &mut LaneInserts,
+    client: &Client,
+    feed: &mut ChunkFeed<'_>,
+    completed: &mut CompletedInserts,
+) -> Result<Option<Chunk>> {
+    let mut next = std::pin::pin!(feed.next_for(client));
+    loop {
+        tokio::select! {
+            biased;
+            chunk = &mut next => return chunk,
+            result = lane.next(), if lane.len() > 0 => completed.record(result),
+        }
+    }
+}
+
 /// Prepare the INSERT for values in `formats`.
 async fn prepare(
     client: &Client,
@@ -177,10 +305,13 @@ async fn prepare(
     formats: &[ValueFormat],
     suffix: &str,
 ) -> Result<Statement> {
-    let values = values(mapping, formats, |parameter, _| parameter);
-    let sql = format!("{} VALUES ({values}){suffix}", mapping.insert_into(table));
-    let prepared = client.prepare(&sql).await;
+    let prepared = client.prepare(&insert_sql(table, mapping, formats, suffix)).await;
     prepared.map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), error))
+}
+
+fn insert_sql(table: &TableName, mapping: &ColumnMapping, formats: &[ValueFormat], suffix: &str) -> String {
+    let values = values(mapping, formats, |parameter, _| parameter);
+    format!("{} VALUES ({values}){suffix}", mapping.insert_into(table))
 }
 
 /// The expressions for the values of a row, whose parameters are in `formats`; `plain` makes the one of a parameter that
@@ -284,6 +415,13 @@ impl CompletedInserts {
             _ => {}
         }
         self.rows += 1;
+    }
+
+    /// Add the results of all INSERTs in flight on `lane`.
+    async fn drain_lane(&mut self, lane: &mut LaneInserts) {
+        while let Some(result) = lane.next().await {
+            self.record(Some(result));
+        }
     }
 
     /// Add the results of all INSERTs in flight.

@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use deadpool_postgres::Object;
 use tokio_postgres::{Error as PgError, Statement};
-use tokio_postgres_sync_batching::{LaneStatement, StreamControl};
+use tokio_postgres_sync_batching::{Lane, LaneStatement, StreamControl};
 
 use crate::postgres::server::SessionPool;
 use crate::query::measure::run_stats::is_broken;
@@ -78,7 +78,7 @@ impl ConnectionLane {
         prepared: &[Vec<Statement>],
     ) -> Result<ConnectionLane> {
         let failed = |error| Error::database("prepare the statements of the run", error);
-        let mut pipeline = control.lane().pipeline(NonZero::<usize>::MIN).await.map_err(failed)?;
+        let mut pipeline = Lane::of(&control).pipeline(NonZero::<usize>::MIN).await.map_err(failed)?;
         let mut statements = Vec::with_capacity(workloads.len());
         for (workload, prepared) in workloads.iter().zip(prepared) {
             let sql = &workload.statements[0].sql;

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::time::Instant;
 
 use tokio_postgres::Error as PgError;
-use tokio_postgres_sync_batching::{LaneStatement, Pipeline, Row};
+use tokio_postgres_sync_batching::{Lane, LaneStatement, Pipeline, Row};
 
 use crate::query::drive::connection::ConnectionLane;
 use crate::query::drive::digest::ResultDigest;
@@ -31,7 +31,7 @@ impl<'a> LaneQueries<'a> {
         sender: &'a QuerySender,
         sync_every: NonZero<usize>,
     ) -> Result<LaneQueries<'a>, PgError> {
-        let pipeline = lane.control.lane().pipeline(sync_every).await?;
+        let pipeline = Lane::of(&lane.control).pipeline(sync_every).await?;
         let (sent, digest) = (VecDeque::new(), ResultDigest::default());
         Ok(LaneQueries { sender, statements: &lane.statements, pipeline, sent, digest })
     }

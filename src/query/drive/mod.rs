@@ -5,6 +5,7 @@ pub(crate) mod digest;
 pub(crate) mod expected;
 pub(crate) mod lane;
 pub(crate) mod plan;
+mod record;
 pub(crate) mod schedule;
 pub(crate) mod sender;
 pub(crate) mod shards;

@@ -25,7 +25,7 @@ async fn client(db: &TestDb) -> (Client, Lane) {
     let socket =
         UnixStream::connect(directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]))).await.unwrap();
     let stream = SyncBatching::new(socket, NonZero::new(64).unwrap());
-    let lane = stream.control().lane();
+    let lane = Lane::of(&stream.control());
     let (client, connection) = config.connect_raw(stream, NoTls).await.unwrap();
     tokio::spawn(connection);
     (client, lane)
@@ -244,7 +244,7 @@ async fn notices_and_parameters_reach_the_driver() {
     let socket =
         UnixStream::connect(directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]))).await.unwrap();
     let stream = SyncBatching::new(socket, NonZero::<usize>::MIN);
-    let lane = stream.control().lane();
+    let lane = Lane::of(&stream.control());
     let (client, mut connection) = config.connect_raw(stream, NoTls).await.unwrap();
     let (heard, mut hearing) = tokio::sync::mpsc::unbounded_channel();
     let driving = tokio::spawn(async move {

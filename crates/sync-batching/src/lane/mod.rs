@@ -29,12 +29,12 @@ use crate::error;
 /// ```no_run
 /// # use std::num::NonZero;
 /// # use tokio_postgres::types::Type;
-/// # use tokio_postgres_sync_batching::SyncBatching;
+/// # use tokio_postgres_sync_batching::{Lane, SyncBatching};
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// # let config: tokio_postgres::Config = "host=localhost user=me".parse()?;
 /// let every = NonZero::new(256).unwrap();
 /// let stream = SyncBatching::new(tokio::net::TcpStream::connect("localhost:5432").await?, every);
-/// let lane = stream.control().lane();
+/// let lane = Lane::of(&stream.control());
 /// let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
 /// tokio::spawn(connection);
 ///
@@ -59,8 +59,9 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(control: StreamControl) -> Lane {
-        Lane { control }
+    /// The lane of the connection whose stream has this `control`.
+    pub fn of(control: &StreamControl) -> Lane {
+        Lane { control: control.clone() }
     }
 
     /// Whether the connection is still there.

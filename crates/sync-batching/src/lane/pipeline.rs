@@ -12,17 +12,16 @@ use bytes::{Buf as _, BytesMut};
 use tokio_postgres::Error;
 use tokio_postgres::types::{BorrowToSql, Type};
 
-use crate::backend::fatal_error;
 use crate::error;
+use crate::fatal::FatalError;
 use crate::lane::frames::LaneStatement;
 use crate::lane::row::Row;
-use crate::slot::Lent;
-use crate::stream::is_about_peer;
+use crate::lend::Lent;
 use crate::wire::backend_tag::{
     BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, DATA_ROW, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE,
     NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, PARSE_COMPLETE, READY_FOR_QUERY,
 };
-use crate::wire::{BUFFER, HEADER, SYNC_MESSAGE, parse, put_skipped};
+use crate::wire::{BUFFER, HEADER, SYNC_MESSAGE, is_about_peer, parse, put_skipped};
 
 /// Statements in flight on the stream of a [`Lane`](crate::Lane), and their answers in order.
 ///
@@ -377,8 +376,8 @@ impl Pipeline {
     /// The message at `at` tells that a statement, or the end of its transaction, has failed.
     fn fail(&mut self, at: Range<usize>) -> Read {
         let response = &self.input.bytes[at];
-        if let Some(fatal) = fatal_error(&response[HEADER..]) {
-            self.lent.control().set_fatal_error(fatal);
+        if let Some(fatal) = FatalError::parse(&response[HEADER..]) {
+            self.lent.note_fatal_error(fatal);
         }
         match std::mem::replace(&mut self.first, FirstGroup::Failed) {
             FirstGroup::Running => {

@@ -61,7 +61,7 @@ impl AsyncWrite for Wire {
 
 /// The driver's end of a connection.
 struct Driver {
-    stream: Core<Wire>,
+    stream: Link<Wire>,
     /// Size of a piece in bytes, in both directions.
     piece: usize,
 }
@@ -73,7 +73,7 @@ impl Driver {
     fn new(every: usize, piece: usize) -> Driver {
         let wire = Wire { room: piece, ..Wire::default() };
         let control = StreamControl::default();
-        Driver { stream: Core::new(wire, NonZero::new(every).unwrap(), control), piece }
+        Driver { stream: Link::new(wire, NonZero::new(every).unwrap(), control), piece }
     }
 
     /// A connection after authentication.

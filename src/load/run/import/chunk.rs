@@ -20,6 +20,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::constraints::check_constraints;
 use crate::load::table::prepare::set_date_style;
 use crate::load::totals::LoadTotals;
+use crate::postgres::server::SessionPool;
 use crate::{Error, Result};
 
 /// What became of an attempt to load a chunk.
@@ -32,7 +33,7 @@ pub(super) enum Attempt {
     Busy,
 }
 
-/// Load chunk `number`, at which `reader` is, in a new transaction of `client`, and leave that open.
+/// Load chunk `number`, at which `reader` is, in a new transaction of `client`, one of `connections`, and leave that open.
 ///
 /// # Errors
 /// At the first row that cannot be loaded, unless rejects are allowed.
@@ -40,7 +41,7 @@ pub(super) async fn write(
     plan: &ImportPlan<'_>,
     settings: &LoadSettings,
     checks: RowChecks,
-    client: &Client,
+    (client, connections): (&Client, &SessionPool),
     (reader, number): (&mut ImportReader, u64),
 ) -> Result<Attempt, Stopped> {
     let started = Instant::now();
@@ -62,7 +63,8 @@ pub(super) async fn write(
     let rejecting = settings.max_rejects.allows_any();
     let so_far = if rejecting { ledger.totals(client).await? } else { ImportTotals::default() };
     let mut sink = ChunkSink { rejects: Vec::new(), before: so_far.rejected, limit: settings.max_rejects };
-    let insertion = Insertion::prepare(client, settings, &plan.prepared, rejecting, false).await?;
+    let insertion =
+        Insertion::prepare((client, connections), settings, &plan.prepared, rejecting, false).await?;
     let rejects = rejecting.then(|| Rejecting {
         format: plan.record_format.clone(),
         orphans: None,

@@ -272,7 +272,8 @@ impl ImportRun<'_> {
         (reader, number): (&mut ImportReader, u64),
     ) -> Result<Option<ChunkEnd>, Stopped> {
         let client = self.session.take().await?;
-        let written = chunk::write(self.plan, settings, checks, &client, (reader, number)).await;
+        let connection = (&**client, self.session.pool());
+        let written = chunk::write(self.plan, settings, checks, connection, (reader, number)).await;
         let totals = match written {
             Ok(Attempt::Written(totals)) => *totals,
             other => {

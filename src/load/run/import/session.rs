@@ -47,6 +47,11 @@ impl<'a> ImportSession<'a> {
         ImportSession { pool, progress, id, lock, access, client: None, pid: None }
     }
 
+    /// The connections that it takes one of.
+    pub(super) fn pool(&self) -> &'a SessionPool {
+        self.pool
+    }
+
     /// Begin on the connection `client`.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
 use super::*;
-use crate::{LaneStatement, Pipeline, is_skipped};
+use crate::{Lane, LaneStatement, Pipeline, is_skipped};
 
 /// A wire that remains accessible while a stream or a pipeline has it.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +103,7 @@ impl Beside {
 
     /// A pipeline with a prepared statement, which has a parameter.
     fn pipeline(&self, every: usize) -> (Pipeline, LaneStatement) {
-        let lane = self.driver.control().lane();
+        let lane = Lane::of(&self.driver.control());
         let mut pipeline = now(lane.pipeline(NonZero::new(every).unwrap())).unwrap();
         self.reply(&messages("1Z"));
         let statement = now(pipeline.prepare("SELECT $1", &[Type::INT4])).unwrap();
@@ -207,7 +207,7 @@ fn the_driver_and_a_pipeline_take_turns() {
     let mut beside = Beside::new(1 << 20);
     // The driver has a request in flight.
     assert_eq!(beside.drive(&messages("Q")), Poll::Ready(()));
-    let lane = beside.driver.control().lane();
+    let lane = Lane::of(&beside.driver.control());
     let mut waiting = Box::pin(lane.pipeline(NonZero::new(1).unwrap()));
     assert!(waiting.as_mut().poll(&mut context()).is_pending());
     beside.reply(&messages("CZ"));
@@ -234,7 +234,7 @@ impl Wake for Woken {
 #[test]
 fn who_waits_for_a_driver_that_ends_is_told() {
     let mut beside = Beside::new(1 << 20);
-    let lane = beside.driver.control().lane();
+    let lane = Lane::of(&beside.driver.control());
     assert_eq!(beside.drive(&messages("Q")), Poll::Ready(()));
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
@@ -255,7 +255,7 @@ fn a_pipeline_dropped_with_statements_in_flight_closes_the_connection() {
     let mut buf = ReadBuf::new(&mut space);
     let end = Pin::new(&mut beside.driver).poll_read(&mut context(), &mut buf);
     assert!(matches!(end, Poll::Ready(Ok(()))) && buf.filled().is_empty());
-    assert!(now(beside.driver.control().lane().pipeline(NonZero::new(1).unwrap())).is_err());
+    assert!(now(Lane::of(&beside.driver.control()).pipeline(NonZero::new(1).unwrap())).is_err());
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn copy_and_statements_of_a_pooler_are_refused() {
     assert_eq!(answers(&mut pipeline), ("!!".into(), 0, true));
     let pooled = Beside::new(1 << 20);
     pooled.driver.control().unname_statements();
-    let refused = now(pooled.driver.control().lane().pipeline(NonZero::new(1).unwrap())).unwrap_err();
+    let refused = now(Lane::of(&pooled.driver.control()).pipeline(NonZero::new(1).unwrap())).unwrap_err();
     assert!(refused.into_source().unwrap().to_string().contains("pooler"));
 }
 
