@@ -1,7 +1,15 @@
-//! The long rounds: every kill point, every cut. `cargo test --test faults` runs them; `cargo test` alone does not.
+//! The long rounds: every fault that a load may meet, every kill point, every cut. `cargo test --test faults` runs them;
+//! `cargo test` alone does not.
 
 #[path = "../integration/support/mod.rs"]
 #[allow(dead_code, reason = "these tests use a part of what all tests share")]
 mod support;
 
+mod byte_proxy;
+mod cuts;
+mod disks;
+mod endings;
 mod imports;
+mod limits;
+mod loads;
+mod own_server;

@@ -143,6 +143,12 @@ pub(crate) struct TestDb {
 }
 
 impl TestDb {
+    /// The database at `url`, of a server that the test has started.
+    #[allow(dead_code, reason = "only the long rounds stop servers")]
+    pub(crate) fn at(url: String) -> TestDb {
+        TestDb { url }
+    }
+
     /// The URL to connect to.
     pub(crate) fn url(&self) -> &str {
         &self.url

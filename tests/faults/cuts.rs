@@ -1,0 +1,114 @@
+//! Connections that are cut after every byte from the last rows on, of what the load sends and of what it is sent.
+
+use std::ops::RangeInclusive;
+
+use crate::byte_proxy::{ByteProxy, Cut, Passed, Sender};
+use crate::support;
+use crate::support::load::MODES;
+use crate::support::workplace::Workplace;
+
+/// The rows of a load.
+const ROWS: i64 = 12;
+
+/// The number of bytes of the server, up to the end of its answer to COMMIT, after each of which the connection is cut.
+const ANSWERS: usize = 250;
+
+/// The server's answer to COMMIT, with the end of its ReadyForQuery.
+const COMMITTED: &[u8] = b"COMMIT\0Z\0\0\0\x05I";
+
+/// The connection that sends the COMMIT, and after how many bytes of `sender` it is cut: from the last message that carries
+/// rows to the end of the COMMIT, or the answers to these.
+fn cuts(passed: &[Passed], sender: Sender) -> (usize, RangeInclusive<usize>) {
+    let commit = b"Q\0\0\0\x0bCOMMIT\0";
+    let sends_commit = |passed: &Passed| find(&passed.from_client, commit).is_some();
+    let connection = passed.iter().position(sends_commit).expect("a load commits");
+    let bytes = passed[connection].from(sender);
+    if sender == Sender::Server {
+        let end = find(bytes, COMMITTED).expect("the server commits") + COMMITTED.len();
+        return (connection, end - ANSWERS..=end);
+    }
+    let commit_at = find(bytes, commit).unwrap();
+    let starts = message_starts(bytes).into_iter();
+    let rows = starts.filter(|start| *start < commit_at && matches!(bytes[*start], b'd' | b'B'));
+    (connection, rows.max().expect("a load sends rows")..=commit_at + commit.len())
+}
+
+/// Where the last `needle` begins in `bytes`.
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).rposition(|part| part == needle)
+}
+
+/// Where the messages of a client begin, but for the first one, which has no tag.
+fn message_starts(bytes: &[u8]) -> Vec<usize> {
+    let length = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let (mut starts, mut at) = (Vec::new(), length(0));
+    while at + 5 <= bytes.len() {
+        starts.push(at);
+        at += 1 + length(at + 1);
+    }
+    starts
+}
+
+/// The table, the file for it, and a proxy.
+async fn behind_byte_proxy() -> (ByteProxy, Workplace) {
+    let database = support::database().await;
+    let proxy = ByteProxy::start(&database);
+    let rows = (0..ROWS).map(|id| format!("{id}\n")).collect::<String>();
+    let workplace = Workplace::on(&database).await.at(proxy.url()).csv("data.csv", format!("id\n{rows}"));
+    workplace.execute("CREATE TABLE t (id int)").await;
+    (proxy, workplace)
+}
+
+#[tokio::test]
+async fn a_load_that_is_cut_off_after_any_byte_says_what_is_in_the_table() {
+    let (proxy, workplace) = behind_byte_proxy().await;
+    for mode in MODES {
+        let load = ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--mode", mode];
+        // What is sent depends on whether the table has rows.
+        workplace.execute("TRUNCATE t").await;
+        proxy.plan(None);
+        workplace.succeed(&load);
+        let undisturbed = proxy.passed();
+        let mut outcomes = [0; 2];
+        for sender in [Sender::Client, Sender::Server] {
+            let (connection, bytes) = cuts(&undisturbed, sender);
+            for passing in bytes {
+                workplace.execute("TRUNCATE t").await;
+                proxy.plan(Some(Cut { connection, sender, passing }));
+                let ran = workplace.run(&load);
+                let when = format!("{mode}, cut after {passing} bytes of the {sender:?}");
+                // The server can be reached again, so that the outcome is never unknown.
+                let rows = match ran.status.code() {
+                    Some(0) => ROWS,
+                    Some(1 | 4) if ran.stderr.contains("nothing was loaded") => 0,
+                    _ => panic!("{when}: {ran:#?}"),
+                };
+                assert_eq!(workplace.count("t").await, rows, "{when}: {ran:#?}");
+                outcomes[usize::from(rows > 0)] += 1;
+            }
+        }
+        assert!(outcomes.iter().all(|outcome| *outcome > 5), "{mode}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_is_cut_off_after_any_byte_completes_itself() {
+    let (proxy, workplace) = behind_byte_proxy().await;
+    let load = ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--import-id", "i"];
+    let begin_anew = "DROP SCHEMA postgres_etl CASCADE; TRUNCATE t";
+    proxy.plan(None);
+    workplace.succeed(&load);
+    let undisturbed = proxy.passed();
+    for sender in [Sender::Client, Sender::Server] {
+        let (connection, bytes) = cuts(&undisturbed, sender);
+        for passing in bytes {
+            workplace.execute(begin_anew).await;
+            proxy.plan(Some(Cut { connection, sender, passing }));
+            let ran = workplace.run(&load);
+            let when = format!("cut after {passing} bytes of the {sender:?}");
+            assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
+            assert!(ran.stdout.contains("loaded 12 rows into t"), "{when}: {ran:#?}");
+            assert_eq!(workplace.count("t").await, ROWS, "{when}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Full disks: that of the rejects file, of the receipt, of the server. They are small file systems in memory, which only root
+//! may mount, and not everywhere.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::loads::{HalfLoad, KINDS, RECORDS, TABLE, check_complete, wait_for_no_session};
+use crate::own_server::OwnServer;
+use crate::support::workplace::Workplace;
+
+/// A file system that is unmounted when this is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mount one of `size` on the new directory `path`; `None` where this is not possible.
+    fn mount(path: &Path, size: &str) -> Option<SmallDisk> {
+        fs::create_dir(path).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0755"), "tmpfs"]).arg(path);
+        match command.output() {
+            Ok(ran) if ran.status.success() => return Some(SmallDisk(path.to_owned())),
+            Ok(ran) => eprintln!("skipped: {}", String::from_utf8_lossy(&ran.stderr).trim()),
+            Err(error) => eprintln!("skipped: mount: {error}"),
+        }
+        None
+    }
+
+    /// Fill what is free.
+    fn fill(&self) {
+        let full = fs::write(self.0.join("filler"), vec![0; 64 << 20]).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
+
+    /// Give it another size.
+    fn resize(&self, size: &str) {
+        let ran = Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0).status();
+        assert!(ran.unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+const NO_SPACE: &str = "No space left on device";
+
+/// 4,000 records, of which every second is bad.
+fn half_bad() -> String {
+    let row = |id: u32| if id % 2 == 0 { format!("{id},v{id}\n") } else { format!("x{id},not a number\n") };
+    (0..4000).map(row).fold("id,v\n".to_owned(), |csv, row| csv + &row)
+}
+
+#[tokio::test]
+async fn a_full_disk_for_the_rejects_undoes_a_load_and_an_import_writes_them_later() {
+    let workplace = Workplace::with_sql(TABLE).await.csv("data.csv", half_bad());
+    let Some(disk) = SmallDisk::mount(&workplace.path("small"), "16k") else { return };
+    let load =
+        ["load", "data.csv", "-t", "t", "--append", "--max-rejects", "2000", "--rejects", "small/bad.csv"];
+    for mode in ["rows", "batch", "copy"] {
+        let error = workplace.fail(&[&load[..], &["--mode", mode]].concat(), 1);
+        assert!(error.contains("small/bad") && error.contains(NO_SPACE), "{mode}: {error}");
+        assert_eq!(workplace.count("t").await, 1, "{mode}");
+        wait_for_no_session(workplace.client()).await;
+    }
+    let import = [&load[..], &["--import-id", "i", "--chunk-rows", "1000"]].concat();
+    let error = workplace.fail(&import, 1);
+    assert!(error.contains("small/bad") && error.contains(NO_SPACE), "{error}");
+    assert!(error.contains("4 chunks of import i, with 4000 records, are committed and stay"), "{error}");
+    assert_eq!(workplace.count("t").await, 2001);
+    disk.resize("16m");
+    let ran = workplace.run(&import);
+    assert_eq!(ran.status.code(), Some(3), "{ran:#?}");
+    assert_eq!(workplace.read("small/bad.csv").lines().count(), 2001);
+    assert_eq!(workplace.read("small/bad.log.jsonl").lines().count(), 2000);
+    assert_eq!(workplace.count("t").await, 2001);
+}
+
+#[tokio::test]
+async fn a_full_disk_for_the_receipt_is_said_to_be_after_the_commit() {
+    for kind in KINDS {
+        let workplace = Workplace::with_sql(TABLE).await;
+        let Some(disk) = SmallDisk::mount(&workplace.path("small"), "16k") else { return };
+        let load = HalfLoad::start_with(&workplace, kind, &["--receipt", "small/receipt.json"]).await;
+        disk.fill();
+        let ran = load.finish();
+        let when = format!("{:?}", kind.flags);
+        assert_eq!(ran.status.code(), Some(5), "{when}: {ran:#?}");
+        assert!(
+            ran.stderr.contains("small/receipt.json") && ran.stderr.contains(NO_SPACE),
+            "{when}: {ran:#?}"
+        );
+        check_complete(&workplace, &when).await;
+        // The one that was written at the beginning, which says that the load has not ended.
+        assert_eq!(workplace.read_json("small/receipt.json")["outcome"], "unknown", "{when}");
+    }
+}
+
+/// The table is in a tablespace on the small disk, and nothing else of the server.
+#[tokio::test]
+async fn a_full_disk_of_the_server_undoes_a_load_and_an_import_goes_on_when_there_is_room() {
+    let server = OwnServer::start();
+    let workplace = Workplace::on(&server.database()).await;
+    let Some(disk) = SmallDisk::mount(&server.dir().join("small"), "64k") else { return };
+    let owner = fs::metadata(server.dir().join("server/data")).unwrap().uid();
+    let space = disk.0.join("space");
+    fs::create_dir(&space).unwrap();
+    chown(&space, Some(owner), Some(owner)).unwrap();
+    fs::set_permissions(&space, Permissions::from_mode(0o700)).unwrap();
+    workplace.execute(&format!("CREATE TABLESPACE small LOCATION '{}'", space.display())).await;
+    workplace.execute("SET default_tablespace = small").await;
+    for kind in KINDS {
+        let when = format!("{:?}", kind.flags);
+        workplace
+            .execute(&format!("DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t; {TABLE}"))
+            .await;
+        // What was dropped is removed from the disk.
+        workplace.execute("CHECKPOINT").await;
+        disk.resize("64k");
+        let csv = crate::loads::csv(0, RECORDS);
+        let ran = workplace.run_with_input(&kind.arguments(), &csv);
+        assert_eq!(ran.status.code(), Some(1), "{when}: {ran:#?}");
+        assert!(ran.stderr.contains(NO_SPACE) && ran.stderr.contains("53100"), "{when}: {ran:#?}");
+        wait_for_no_session(workplace.client()).await;
+        if !kind.is_import {
+            assert_eq!(workplace.count("t").await, 1, "{when}");
+        }
+        disk.resize("64m");
+        kind.complete(&workplace, &when).await;
+    }
+}

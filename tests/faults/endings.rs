@@ -1,0 +1,122 @@
+//! Servers that stop, backends that are killed, and backends that stand still, in the middle of a load.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::loads::{HalfLoad, KINDS, Kind, TABLE, check_complete, sessions_in_t, wait_for_no_session};
+use crate::own_server::OwnServer;
+use crate::support::workplace::Workplace;
+
+const DROP: &str = "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t";
+
+/// What happens to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// `pg_ctl stop --mode fast`, and a start.
+    Fast,
+    /// `pg_ctl stop --mode immediate`, and a start, which recovers.
+    Immediate,
+    /// A backend of the load is killed, and the server ends all sessions and recovers.
+    BackendKilled,
+    /// A backend of the load is terminated.
+    BackendTerminated,
+}
+
+impl Ending {
+    async fn happen(self, server: &mut OwnServer, workplace: &Workplace) {
+        let backends = sessions_in_t(workplace.client()).await;
+        match self {
+            Ending::Fast | Ending::Immediate => {
+                server.end_with(if self == Ending::Fast { Signal::INT } else { Signal::QUIT });
+                server.start_again();
+            }
+            Ending::BackendKilled => {
+                kill_process(Pid::from_raw(backends[0]).unwrap(), Signal::KILL).unwrap();
+            }
+            Ending::BackendTerminated => {
+                workplace.execute(&format!("SELECT pg_terminate_backend({})", backends[0])).await;
+            }
+        }
+    }
+}
+
+/// A workplace on `server`, once that accepts connections again.
+async fn workplace_on(server: &OwnServer) -> Workplace {
+    let database = server.database();
+    while tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    Workplace::on(&database).await
+}
+
+#[tokio::test]
+async fn a_server_that_ends_leaves_all_or_nothing_and_an_import_goes_on() {
+    let mut server = OwnServer::start();
+    for ending in [Ending::Fast, Ending::Immediate, Ending::BackendKilled, Ending::BackendTerminated] {
+        for kind in KINDS {
+            let when = format!("{ending:?}, {:?}", kind.flags);
+            let workplace = workplace_on(&server).await;
+            workplace.execute(&format!("{DROP}; {TABLE}")).await;
+            let load = HalfLoad::start(&workplace, kind).await;
+            ending.happen(&mut server, &workplace).await;
+            let ran = load.finish();
+            let workplace = workplace_on(&server).await;
+            if kind.is_import {
+                assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
+                assert!(ran.stderr.contains("trying again"), "{when}: {ran:#?}");
+                check_complete(&workplace, &when).await;
+                continue;
+            }
+            assert!(matches!(ran.status.code(), Some(1 | 4)), "{when}: {ran:#?}");
+            assert!(ran.stderr.contains("nothing was loaded"), "{when}: {ran:#?}");
+            kind.check_undone(&workplace, &when).await;
+            kind.complete(&workplace, &when).await;
+        }
+    }
+}
+
+/// Stop the backends of a load with `signal`, or let them go on.
+fn signal_all(backends: &[i32], signal: Signal) {
+    for backend in backends {
+        kill_process(Pid::from_raw(*backend).unwrap(), signal).unwrap();
+    }
+}
+
+/// A backend that stands still answers nothing, and nothing tells it from one that is busy: a signal ends the load.
+#[tokio::test]
+async fn a_server_that_stands_still_is_waited_for_until_a_signal_ends_the_load() {
+    let server = OwnServer::start();
+    let workplace = workplace_on(&server).await;
+    for (kind, (end, code)) in
+        KINDS.into_iter().zip([(Signal::TERM, 143), (Signal::INT, 130)].into_iter().cycle())
+    {
+        for signal in [None, Some(end)] {
+            let when = format!("{signal:?}, {:?}", kind.flags);
+            workplace.execute(&format!("{DROP}; {TABLE}")).await;
+            let load = HalfLoad::start(&workplace, kind).await;
+            let backends = sessions_in_t(workplace.client()).await;
+            signal_all(&backends, Signal::STOP);
+            let Some(signal) = signal else {
+                signal_all(&backends, Signal::CONT);
+                let ran = load.finish();
+                assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
+                check_complete(&workplace, &when).await;
+                continue;
+            };
+            kill_process(Pid::from_child(&load.child), signal).unwrap();
+            let ran = load.wait();
+            assert_eq!(ran.status.code(), Some(code), "{when}: {ran:#?}");
+            assert!(ran.stderr.contains("error: interrupted"), "{when}: {ran:#?}");
+            check_said(kind, &ran.stderr, &when);
+            signal_all(&backends, Signal::CONT);
+            kind.check_undone(&workplace, &when).await;
+            kind.complete(&workplace, &when).await;
+        }
+        wait_for_no_session(workplace.client()).await;
+    }
+}
+
+/// Check that the message says what is committed, and how to go on.
+fn check_said(kind: Kind, stderr: &str, when: &str) {
+    let says = if kind.is_import { "run the same command again" } else { "nothing more is committed" };
+    assert!(stderr.contains(says), "{when}: {stderr}");
+}

@@ -1,0 +1,97 @@
+//! Limits of the server that end a load in the middle: time-outs, and a deadlock.
+
+use crate::loads::{HalfLoad, KINDS, Kind, TABLE, check_complete};
+use crate::support;
+use crate::support::TestDb;
+use crate::support::workplace::{ProgramOutput, Workplace};
+
+/// A row at which the server waits, among those that are read after the table is locked; of an import, in the third chunk.
+const SLOW_ROW: u32 = 2900;
+
+/// A database with the table, whose trigger does `action` at [`SLOW_ROW`], and with `setting`.
+async fn workplace_that(database: &TestDb, action: &str, setting: &str) -> Workplace {
+    let workplace = Workplace::on(database).await;
+    let name: String = workplace.value("SELECT current_database()::text").await;
+    workplace
+        .execute(&format!(
+            "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t; {TABLE};
+             CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN IF NEW.id = {SLOW_ROW} THEN {action}; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER waits BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wait();
+             ALTER DATABASE {name} SET {setting}"
+        ))
+        .await;
+    workplace
+}
+
+/// Check that a load of `kind` that ended as `ran` failed for the reason with `sqlstate`, and succeeds when it is run again
+/// without what disturbed it.
+async fn check_failed(workplace: &Workplace, kind: Kind, ran: ProgramOutput, sqlstate: &str) {
+    let when = format!("{sqlstate}, {:?}", kind.flags);
+    assert!(matches!(ran.status.code(), Some(1 | 4)), "{when}: {ran:#?}");
+    assert!(ran.stderr.contains(sqlstate) && !ran.stderr.contains("panicked"), "{when}: {ran:#?}");
+    if kind.is_import {
+        assert!(ran.stderr.contains("2 chunks of import i, with 2000 records, are committed"), "{ran:#?}");
+    }
+    let name: String = workplace.value("SELECT current_database()::text").await;
+    workplace.execute(&format!("ALTER DATABASE {name} RESET ALL; DROP TRIGGER waits ON t")).await;
+    kind.check_undone(workplace, &when).await;
+    kind.complete(workplace, &when).await;
+}
+
+#[tokio::test]
+async fn a_time_out_of_the_server_ends_a_load_that_can_be_run_again() {
+    let database = support::database().await;
+    let holder = database.connect().await;
+    holder.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+    for (action, setting, sqlstate) in [
+        ("PERFORM pg_sleep(3600)", "statement_timeout = '1s'", "57014"),
+        ("PERFORM pg_advisory_xact_lock(1)", "lock_timeout = '1s'", "55P03"),
+    ] {
+        for kind in KINDS {
+            let workplace = workplace_that(&database, action, setting).await;
+            let load = HalfLoad::start(&workplace, kind).await;
+            check_failed(&workplace, kind, load.finish(), sqlstate).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_idle_in_its_transaction_for_too_long_ends_a_load() {
+    let database = support::database().await;
+    // A COPY that waits for rows is not idle.
+    for kind in KINDS.into_iter().filter(|kind| !kind.flags.contains(&"copy")) {
+        let setting = "idle_in_transaction_session_timeout = '1s'";
+        let workplace = workplace_that(&database, "NULL", setting).await;
+        let load = HalfLoad::start(&workplace, kind).await;
+        check_failed(&workplace, kind, load.wait(), "25P03").await;
+    }
+}
+
+/// The other session waits for the table before the load waits for the other session, and would look for a deadlock only an
+/// hour later.
+#[tokio::test]
+async fn a_deadlock_ends_a_load_and_an_import_tries_its_chunk_again() {
+    let database = support::database().await;
+    for kind in KINDS {
+        let (action, setting) = ("PERFORM pg_advisory_xact_lock(1)", "deadlock_timeout = '10ms'");
+        let workplace = workplace_that(&database, action, setting).await;
+        let other = database.connect().await;
+        other.batch_execute("SET deadlock_timeout = '1h'; BEGIN").await.unwrap();
+        other.batch_execute("SELECT pg_advisory_xact_lock(1)").await.unwrap();
+        let load = HalfLoad::start(&workplace, kind).await;
+        let locking = tokio::spawn(async move { other.batch_execute("LOCK TABLE t; ROLLBACK").await });
+        let waits = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted
+                       AND mode = 'AccessExclusiveLock'";
+        while workplace.value::<i64>(waits).await == 0 {}
+        let ran = load.finish();
+        locking.await.unwrap().unwrap();
+        if kind.is_import {
+            assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
+            assert!(ran.stderr.contains("40P01") && ran.stderr.contains("trying again"), "{ran:#?}");
+            check_complete(&workplace, "a deadlock").await;
+        } else {
+            check_failed(&workplace, kind, ran, "40P01").await;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A load that is in the middle of its rows when something happens.
+
+use std::io::Write as _;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres::Client;
+
+use crate::support::workplace::{ProgramOutput, Workplace};
+
+/// The longest that a load may take to end after a fault.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The records of the whole input, and of the part that is written before the fault.
+pub(crate) const RECORDS: u32 = 4000;
+const BEFORE: u32 = 2500;
+
+/// The table, with a row that was there before.
+pub(crate) const TABLE: &str =
+    "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (-1, 'before')";
+
+/// A way to load, and what it leaves of an input that it could not load to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub flags: &'static [&'static str],
+    /// Whether it commits chunks, and continues with the others.
+    pub is_import: bool,
+}
+
+/// All of them.
+pub(crate) const KINDS: [Kind; 5] = [
+    Kind { flags: &["--mode", "rows"], is_import: false },
+    Kind { flags: &["--mode", "batch"], is_import: false },
+    Kind { flags: &["--mode", "copy"], is_import: false },
+    Kind { flags: &["--mode", "copy", "--connections", "2"], is_import: false },
+    Kind { flags: &["--mode", "copy", "--import-id", "i", "--chunk-rows", "1000"], is_import: true },
+];
+
+impl Kind {
+    /// The arguments of the load.
+    pub(crate) fn arguments(self) -> Vec<&'static str> {
+        [&["load", "-", "-t", "t", "--append"], self.flags].concat()
+    }
+
+    /// Load all records, which nothing disturbs, and check that every row is there once.
+    pub(crate) async fn complete(self, workplace: &Workplace, when: &str) {
+        let ran = workplace.run_with_input(&self.arguments(), csv(0, RECORDS));
+        assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
+        check_complete(workplace, when).await;
+    }
+
+    /// Check that nothing of a load is there that was not finished, or whole chunks of it, and no session of it.
+    pub(crate) async fn check_undone(self, workplace: &Workplace, when: &str) {
+        wait_for_no_session(workplace.client()).await;
+        let rows = workplace.count("t").await;
+        if self.is_import {
+            assert_eq!(rows, 2001, "{when}: two chunks and the row that was there before");
+        } else {
+            assert_eq!(rows, 1, "{when}: the row that was there before");
+        }
+    }
+}
+
+/// Check that all records are in the table once, beside the row that was there before.
+pub(crate) async fn check_complete(workplace: &Workplace, when: &str) {
+    let rows = "SELECT count(*), min(id), max(id) FROM t WHERE v = 'v' || id OR v = 'before'";
+    assert_eq!(workplace.csv_of(rows).await, format!("{},-1,{}\n", RECORDS + 1, RECORDS - 1), "{when}");
+}
+
+/// The records from `first` up to `end`, after a header if they are the first ones.
+pub(crate) fn csv(first: u32, end: u32) -> String {
+    let header = if first == 0 { "id,v\n" } else { "" };
+    let rows = (first..end).map(|id| format!("{id},v{id}\n"));
+    rows.fold(header.to_owned(), |csv, row| csv + &row)
+}
+
+/// A load that has read [`BEFORE`] records, and waits for the others.
+pub(crate) struct HalfLoad {
+    pub child: Child,
+    stdin: ChildStdin,
+}
+
+impl HalfLoad {
+    /// Start a load, and wait until it has locked the table `t`; an import has then committed two chunks.
+    pub(crate) async fn start(workplace: &Workplace, kind: Kind) -> HalfLoad {
+        HalfLoad::start_with(workplace, kind, &[]).await
+    }
+
+    /// As [`HalfLoad::start`], with more `flags`.
+    pub(crate) async fn start_with(workplace: &Workplace, kind: Kind, flags: &[&str]) -> HalfLoad {
+        let mut command = workplace.command(&[&kind.arguments()[..], flags].concat());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(csv(0, BEFORE).as_bytes()).unwrap();
+        let mut load = HalfLoad { child, stdin };
+        loop {
+            // The third chunk locks the table only after the second one is committed.
+            let is_half = !kind.is_import || workplace.count("t").await == 2001;
+            if is_half && !sessions_in_t(workplace.client()).await.is_empty() {
+                return load;
+            }
+            if load.child.try_wait().unwrap().is_some() {
+                panic!("{kind:?} has ended: {:#?}", ProgramOutput::from_child(load.child));
+            }
+        }
+    }
+
+    /// Write the rest of the input, if the program still reads it, and wait for its end.
+    pub(crate) fn finish(self) -> ProgramOutput {
+        let HalfLoad { child, mut stdin } = self;
+        let _ = stdin.write_all(csv(BEFORE, RECORDS).as_bytes());
+        drop(stdin);
+        within_patience(child)
+    }
+
+    /// Wait for its end, while its input stays silent.
+    pub(crate) fn wait(self) -> ProgramOutput {
+        let ended = within_patience(self.child);
+        drop(self.stdin);
+        ended
+    }
+}
+
+/// Wait for the end of `child`.
+///
+/// # Panics
+/// When that does not come in time.
+pub(crate) fn within_patience(child: Child) -> ProgramOutput {
+    let pid = Pid::from_child(&child);
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || sender.send(ProgramOutput::from_child(child)));
+    ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let _ = kill_process(pid, Signal::KILL);
+        panic!("it hangs: {:#?}", ended.recv());
+    })
+}
+
+/// The backends of the database, other than that of `client`, which hold or await a lock on the table `t`.
+pub(crate) async fn sessions_in_t(client: &Client) -> Vec<i32> {
+    let sql = "SELECT DISTINCT pid FROM pg_locks
+               WHERE relation = to_regclass('t') AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+/// Wait until no session of a load is connected to the database of `client`, for as long as a load may take to end.
+pub(crate) async fn wait_for_no_session(client: &Client) {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'postgres-etl'";
+    let none = async {
+        while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, none).await.expect("no session is left behind");
+}

@@ -1,0 +1,66 @@
+//! A server that a test may stop, kill and start again.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use postgres_etl::postgres::embedded::{self, Options, Server};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::TestDb;
+
+/// The server, in a directory of its own; it is stopped when it is dropped.
+pub(crate) struct OwnServer {
+    options: Options,
+    server: Option<Server>,
+    // Last, so that the server is stopped before its directory is removed.
+    dir: tempfile::TempDir,
+}
+
+impl OwnServer {
+    /// Start a server.
+    pub(crate) fn start() -> OwnServer {
+        let dir = tempfile::tempdir().unwrap();
+        // If root runs the tests, the server's user must be able to enter the directory.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let options = Options { dir: Some(dir.path().join("server")), keep: false, ..Options::default() };
+        let mut server = OwnServer { options, server: None, dir };
+        server.start_again();
+        server
+    }
+
+    /// Start it again, after it has ended.
+    pub(crate) fn start_again(&mut self) {
+        self.server = None;
+        let started = embedded::start(&self.options, &mut |_| ());
+        self.server = Some(started.unwrap_or_else(|error| panic!("{error}; {:?}", error.help())));
+    }
+
+    /// Its database.
+    pub(crate) fn database(&self) -> TestDb {
+        TestDb::at(self.server.as_ref().unwrap().url())
+    }
+
+    /// A directory that its user can enter.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Send `signal` to its postmaster, and wait until that has ended.
+    pub(crate) fn end_with(&self, signal: Signal) {
+        let pid = embedded::status(&self.options).unwrap().pid.expect("the server runs");
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        while embedded::status(&self.options).unwrap().pid.is_some() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        drop(self.server.take());
+        // Whatever stands still after a failed test does not keep it from ending.
+        if embedded::status(&self.options).is_ok_and(|status| status.pid.is_some()) {
+            self.end_with(Signal::QUIT);
+        }
+    }
+}
