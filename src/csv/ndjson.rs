@@ -404,7 +404,7 @@ fn not_json(unexpected: Unexpected) -> Defect {
     let Unexpected { what, at } = unexpected;
     Defect {
         message: format!("not JSON: expected {what} at byte {} of the line", at + 1),
-        help: "correct the line",
+        help: "correct the line; there has to be one JSON object on each, as jq -c . writes them",
     }
 }
 

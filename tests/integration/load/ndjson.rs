@@ -60,7 +60,7 @@ async fn bad_lines_are_rejected_unchanged() {
     assert_eq!(
         error,
         "error: data.ndjson, line 2: not JSON: expected a comma or the end of the object at byte 16 of the line\n  \
-         help: correct the line\n"
+         help: correct the line; there has to be one JSON object on each, as jq -c . writes them\n"
     );
     for mode in MODES {
         let flags = [
