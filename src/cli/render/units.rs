@@ -7,6 +7,11 @@ pub(crate) fn rows(number: u64) -> String {
     if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
 }
 
+/// What is counted is called this, one of it and several.
+pub(crate) fn queries_or_transactions(counts_transactions: bool) -> (&'static str, &'static str) {
+    if counts_transactions { ("transaction", "transactions") } else { ("query", "queries") }
+}
+
 /// 1234567 as "1,234,567".
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
