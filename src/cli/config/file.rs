@@ -397,7 +397,12 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
         None => path.display().to_string(),
     };
     let Some(Unknown { what, name, valid }) = unknown else {
-        return Error::config(format!("{place}: {}", error.message().replace('\n', "; ")))
+        let message = error.message().replace('\n', "; ");
+        // The names of Rust's types are those of nobody else.
+        let types = ["expected usize", "expected u64", "expected u32"];
+        let message =
+            types.iter().fold(message, |message, name| message.replace(name, "expected a whole number"));
+        return Error::config(format!("{place}: {message}"))
             .with_help("the config.toml that comes with postgres-etl shows every key with its type");
     };
     let error = Error::config(format!("{place}: unknown {what} `{name}`"));

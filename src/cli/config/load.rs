@@ -10,6 +10,7 @@ use postgres_etl::load::{
     Connections, CreateOptions, DeferIndexes, Infer, InputOptions, LoadOptions, Mode, NameStyle, Spelling,
 };
 use postgres_etl::postgres::check_pool;
+use postgres_etl::sql::is_plain;
 use postgres_etl::{Error, Result};
 
 use crate::cli::args;
@@ -45,6 +46,10 @@ impl Config {
         let InputCommand { options: mut input, generate } = self.input(&flags.input, &flags.format)?;
         if input.mode == Mode::Null {
             input.table = self.table_without_server(flags, &input.table.name)?;
+        } else if generate.is_some() && input.table.name.to_string() != self.table()?.name.to_string() {
+            let name = &input.table.name;
+            return Err(Error::usage(format!("no file is named for table {name}"))
+                .with_help(format!("postgres-etl load FILE --table {name}; - is standard input")));
         }
         let (mode, is_null) = (input.mode, input.mode == Mode::Null);
         let mut options = LoadOptions::from_input(input);
@@ -82,10 +87,24 @@ impl Config {
             None => Connections::default(),
         };
         if !is_null {
+            self.refuse_unnamed_table(flags)?;
             options.check()?;
         }
         let (receipt, html) = (flags.receipt.clone(), flags.html.clone());
         Ok(LoadCommand { options, generate, ddl_only: flags.ddl_only, receipt, html })
+    }
+
+    /// Refuse to create, for files that are named, the table that the configuration describes for others.
+    fn refuse_unnamed_table(&self, flags: &args::Load) -> Result<()> {
+        let ([first, ..], None) = (&flags.input.files[..], &flags.input.table) else { return Ok(()) };
+        let flag = if flags.create { "--create" } else { "--ddl-only" };
+        if !(flags.create || flags.ddl_only) || self.table()?.columns.is_empty() {
+            return Ok(());
+        }
+        let stem = first.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next());
+        let name = stem.filter(|stem| is_plain(stem)).unwrap_or("NAME");
+        Err(Error::usage(format!("{flag} needs the name of the table to create"))
+            .with_help(format!("add --table {name}, or another name")))
     }
 
     /// The table that mode `null` encodes for, called `wanted`.
