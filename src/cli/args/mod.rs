@@ -113,7 +113,8 @@ pub(crate) fn color(arguments: impl Iterator<Item = String>) -> Color {
 pub(crate) fn command() -> clap::Command {
     let with_short = |command: clap::Command| command.mut_arg("dbname", |dbname| dbname.short('d'));
     // In query, -d is --pipeline-depth.
-    Cli::command().mut_subcommand("load", with_short).mut_subcommand("check", with_short)
+    let with_short = |command: clap::Command, name| command.mut_subcommand(name, with_short);
+    ["load", "check", "bench"].into_iter().fold(Cli::command(), with_short)
 }
 
 /// Parse the arguments of this process.
@@ -151,7 +152,7 @@ pub(crate) enum Command {
     Load(Box<Load>),
     Query(Box<Query>),
     Check(Box<Check>),
-    Bench(Bench),
+    Bench(Box<Bench>),
     Report(Report),
     Server(Server),
     /// Print a completion script for a shell, or install it
@@ -196,6 +197,8 @@ pub(crate) enum SchemaName {
     Saved,
     /// what `bench --json` prints, and `bench --save` writes
     Bench,
+    /// what `bench --list --json` prints
+    Contenders,
     /// what `check --json` prints
     Check,
     /// what `generate --json` prints
