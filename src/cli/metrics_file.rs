@@ -267,6 +267,7 @@ mod tests {
             p95: 3000.0,
             p99: 4000.0,
             p999: 5000.0,
+            p9999: 5500.0,
             max: 6000.5,
         };
         let (workload, response) = ("a \"b\"\\\n".to_owned(), Some((latency, 30)));

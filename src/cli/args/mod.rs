@@ -163,7 +163,8 @@ const SHOWN: [&str; 8] = ["host", "port", "username", "dbname", "database_url", 
 pub(crate) fn command() -> clap::Command {
     let with_short = |command: clap::Command| command.mut_arg("dbname", |dbname| dbname.short('d'));
     // In query, -d is --pipeline-depth.
-    let command = Cli::command().mut_subcommand("load", with_short).mut_subcommand("check", with_short);
+    let with_short = |command: clap::Command, name| command.mut_subcommand(name, with_short);
+    let command = ["load", "check", "bench"].into_iter().fold(Cli::command(), with_short);
     let for_all: Vec<clap::Arg> =
         command.get_arguments().filter(|flag| flag.is_global_set()).cloned().collect();
     MOST_USED.into_iter().fold(command, |command, (name, most_used)| {
@@ -222,7 +223,7 @@ pub(crate) enum Command {
     Load(Box<Load>),
     Query(Box<Query>),
     Check(Box<Check>),
-    Bench(Bench),
+    Bench(Box<Bench>),
     Report(Report),
     Server(Server),
     /// Print a completion script for a shell, or install it
@@ -267,6 +268,8 @@ pub(crate) enum SchemaName {
     Saved,
     /// what `bench --json` prints, and `bench --save` writes
     Bench,
+    /// what `bench --list --json` prints
+    Contenders,
     /// what `check --json` prints
     Check,
     /// what `generate --json` prints
