@@ -192,7 +192,7 @@ impl Config {
                 .unwrap_or(b'"'),
             stray_quotes: flags.stray_quotes.unwrap_or_default(),
             skip_lines: flags.skip_lines.unwrap_or_default(),
-            blank_lines: flags.blank_lines.unwrap_or_default(),
+            blank_lines: flags.blank_lines,
             nulls: match flags.null.as_slice() {
                 [] => vec![file.null.as_bytes().into()],
                 texts => texts.iter().map(|text| text.as_bytes().into()).collect(),
