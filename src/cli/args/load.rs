@@ -231,8 +231,8 @@ pub(crate) struct Format {
     #[arg(long = "false", value_name = "WORD")]
     pub false_words: Vec<String>,
     /// Pass over the first N records of all files
-    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
-    pub skip_rows: u64,
+    #[arg(long, value_name = "N")]
+    pub skip_rows: Option<u64>,
     /// Read at most N records of all files
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
