@@ -116,14 +116,17 @@ pub struct LoadReport {
     pub columns_unselected: Vec<String>,
     /// Columns that are not in the file and were given a value.
     pub columns_added: Vec<ColumnAdded>,
-    /// Fields whose names could not be the names of their columns; only if this load created the table, or tried to.
+    /// Fields whose names could not be the names of their columns, which this load or an earlier one created.
     pub names_made: Vec<MadeName>,
-    /// Columns of the table that this load created whose values are spelled otherwise than PostgreSQL prints them.
+    /// Columns of the table that this load created whose values are spelled otherwise than PostgreSQL prints them, or that
+    /// one value made text.
     pub inferred: Vec<InferredColumn>,
     /// The `--on-conflict` action for existing keys; `None` if they were errors.
     pub on_conflict: Option<String>,
     /// Path of the file with the rejected records; `None` if none was rejected.
     pub rejects: Option<String>,
+    /// Paths of the files with the rejected records of files that have their fields in another order.
+    pub rejects_reordered: Vec<String>,
     /// Triggers before INSERT that may have left out some of the skipped rows: the server does not distinguish these
     /// rows from rows whose key existed.
     #[serde(rename = "swallowers")]
@@ -286,7 +289,8 @@ pub(crate) fn build(
         names_made: mapping.made_names.clone(),
         inferred: Vec::new(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
-        rejects: totals.rejects_path,
+        rejects: totals.rejects.first().cloned(),
+        rejects_reordered: totals.rejects.into_iter().skip(1).collect(),
         skipping_triggers: if totals.skipped > 0 { table.before_insert_triggers.clone() } else { Vec::new() },
         server,
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use postgres_etl::escape::{escape, escape_path};
 use postgres_etl::load::{
     AmbiguousDate, AmbiguousDates, ColumnAdded, ColumnLoaded, Confirmation, FieldPlace,
-    FieldsWithStrayQuotes, InferredColumn, LoadReport, MadeName, Mode, SpellingChange, log_path,
+    FieldsWithStrayQuotes, InferredColumn, LoadReport, MadeName, Mode, SpellingChange, TextCause, log_path,
 };
 
 use crate::cli::render::Report;
@@ -28,7 +28,9 @@ impl Report for LoadReport {
         }
         if let Some(rejects) = &self.rejects {
             let log = log_path(Path::new(rejects));
-            lines.push(format!("  rejects {}, reasons in {}", escape(rejects), escape_path(&log)));
+            let paths: Vec<_> =
+                [rejects].into_iter().chain(&self.rejects_reordered).map(|path| escape(path)).collect();
+            lines.push(format!("  rejects {}, reasons in {}", paths.join(", "), escape_path(&log)));
         }
         for file in &self.files {
             let (path, size) = (escape(&file.path), bytes(file.bytes));
@@ -88,10 +90,13 @@ fn columns(report: &LoadReport) -> Vec<String> {
     if let more @ 1.. = report.names_made.len().saturating_sub(MOST_NAMES) {
         lines.push(format!("  names   {more} more such fields"));
     }
-    for InferredColumn { column, sql_type, dates, changes } in &report.inferred {
+    for InferredColumn { column, sql_type, dates, changes, text_because } in &report.inferred {
         let dates = dates.map_or_else(String::new, |order| format!(", read as {order}"));
-        let changes: Vec<String> = changes.iter().map(change).collect();
-        lines.push(format!("  inferred {column} {sql_type}{dates}: {}", changes.join("; ")));
+        let cause = text_because.iter().map(|TextCause { value, file, line, until_then }| {
+            format!("the first value that is not {until_then} is {value} in {}, line {line}", escape(file))
+        });
+        let said: Vec<String> = changes.iter().map(change).chain(cause).collect();
+        lines.push(format!("  inferred {column} {sql_type}{dates}: {}", said.join("; ")));
     }
     lines
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use crate::catalog::Table;
-use crate::csv::{Field, InputFormat, excerpt};
+use crate::csv::layout::OwnHeader;
+use crate::csv::reader::RecordReader;
+use crate::csv::{Field, InputFormat, shortened};
 use crate::error::ErrorKind;
 use crate::escape::escape_path;
 use crate::load::chunk::rejected::Reject;
@@ -34,8 +36,6 @@ pub(crate) struct RejectingLoad<'a> {
     pub mapping: &'a Arc<ColumnMapping>,
     /// How the input files are written.
     pub format: InputFormat,
-    /// The header of the file, as it is in the file; empty if there is none.
-    pub header: Vec<u8>,
     /// Rows known from an earlier try to be rejected.
     pub orphans: Option<&'a Orphans>,
 }
@@ -53,19 +53,18 @@ impl RejectingLoad<'_> {
         stream: &ChunkStream,
     ) -> Result<LoadTotals> {
         let path = &self.settings.rejects;
-        let mut files = RejectFiles::create(path, self.format.dialect.encoding)?;
+        let mut files = RejectFiles::create(path, &self.format.dialect)?;
         let written = self.write(writer, row_writer, stream, &mut files).await;
-        let rejects_path = files.finish()?;
-        let mut totals = written.map_err(|error| match (&rejects_path, error.kind()) {
-            (Some(path), ErrorKind::Input) => {
-                let log = log_path(path);
-                let (path, log) = (escape_path(path), escape_path(&log));
-                let help = format!("the rejected rows are in {path}, the reasons in {log}");
-                error.with_help(help)
+        let rejects = files.finish()?;
+        let mut totals = written.map_err(|error| {
+            if rejects.is_empty() || error.kind() != ErrorKind::Input {
+                return error;
             }
-            _ => error,
+            let log = escape_path(&log_path(path));
+            let paths: Vec<_> = rejects.iter().map(|path| escape_path(path)).collect();
+            error.with_help(format!("the rejected rows are in {}, the reasons in {log}", paths.join(", ")))
         })?;
-        totals.rejects_path = rejects_path.map(|path| path.display().to_string());
+        totals.rejects = rejects.iter().map(|path| path.display().to_string()).collect();
         Ok(totals)
     }
 
@@ -88,6 +87,8 @@ impl RejectingLoad<'_> {
         );
         while let Some(mut chunk) = stream.next().await? {
             let mut rejects = std::mem::take(&mut chunk.rejects);
+            let header = chunk.originals.as_ref().map(|originals| Arc::clone(&originals.header));
+            let header = header.unwrap_or_default();
             totals.read += (chunk.rows() + rejects.len()) as u64;
             totals.encoded += chunk.rows() as u64;
             let orphans = self.orphans.map_or_else(Vec::new, |orphans| orphans.rows(&chunk));
@@ -95,7 +96,7 @@ impl RejectingLoad<'_> {
             for end in orphans.iter().copied().chain([chunk.rows()]) {
                 let (counts, refused) = isolator.write(&chunk, start..end).await?;
                 totals.counts += counts;
-                rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
+                rejects.extend(refused.into_iter().map(|reject| self.with_value(reject, &header)));
                 start = end + 1;
             }
             let reason = self.orphans.map(Orphans::reason);
@@ -109,7 +110,7 @@ impl RejectingLoad<'_> {
             totals.rejected += rejects.len() as u64;
             stream.reject(rejects.len() as u64);
             for reject in rejects {
-                files.write(&self.header, &reject)?;
+                files.write(&header.raw, &reject)?;
             }
             self.check_limit(&totals, false)?;
         }
@@ -129,17 +130,23 @@ impl RejectingLoad<'_> {
     }
 
     /// Add the value of the column at fault, which the server's error does not contain, from the record.
-    fn with_value(&self, mut reject: Reject) -> Reject {
+    fn with_value(&self, mut reject: Reject, header: &OwnHeader) -> Reject {
         let Some(field) = reject.reason.field.filter(|_| reject.reason.value.is_none()) else {
             return reject;
         };
-        let mut records = self.format.reader(Box::new(Cursor::new(reject.raw.clone())), "");
+        let mut format = self.format.clone();
+        // Of a record by itself, with no lines before it.
+        format.dialect.skip_lines = 0;
+        let mut records = format.reader(Box::new(Cursor::new(reject.raw.clone())), "");
+        if let Some(layout) = &header.layout {
+            records.set_layout(layout.clone());
+        }
         let mut scratch = Vec::new();
         if let Ok(Some((record, _))) = records.next_named()
             && field <= record.len()
             && let Field::Value(value) = record.field(field - 1, &mut scratch)
         {
-            reject.reason.value = Some(excerpt(value));
+            reject.reason.value = Some(shortened(value));
         }
         reject
     }

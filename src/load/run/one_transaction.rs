@@ -7,7 +7,7 @@ use tokio_postgres::{Client, GenericClient};
 use tokio_postgres_sync_batching::Lane;
 
 use crate::catalog::Table;
-use crate::csv::{Dialect, Files};
+use crate::csv::Files;
 use crate::error::ErrorKind;
 use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
@@ -184,13 +184,11 @@ async fn insert_all(
     let mut writer = Writer::prepare((client, lane), settings, &table.name, mapping, clause, freeze).await?;
     let mut format = files.format().clone();
     format.max_record_bytes = usize::MAX;
-    // Of a record by itself, with no lines before it.
-    format.dialect = Dialect { encoding: files.encoding(), skip_lines: 0, ..format.dialect };
-    let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
+    format.dialect.encoding = files.encoding();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
     let mut totals = if rejecting {
-        let load = RejectingLoad { client, settings, table, mapping, format, header, orphans };
+        let load = RejectingLoad { client, settings, table, mapping, format, orphans };
         load.insert(&mut writer, row_writer, &stream).await?
     } else {
         let mut feed = ChunkFeed::from_stream(&stream);
