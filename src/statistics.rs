@@ -386,12 +386,12 @@ mod tests {
                 || -> Vec<f64> { rounds.iter().map(|round| (round + 0.05 * normal()).exp()).collect() };
             let before = runs();
             let table: Vec<Vec<f64>> = (0..CONTENDERS).map(|_| runs()).collect();
-            let misses = |looks: usize| {
-                let ratios = table.iter().filter_map(|now| paired_ratio(now, &before, looks));
-                usize::from(ratios.map(|ratio| ratio.is_significant()).any(|misses| misses))
+            let finds = |looks: usize| {
+                let mut ratios = table.iter().filter_map(|now| paired_ratio(now, &before, looks));
+                usize::from(ratios.any(|ratio| ratio.is_significant()))
             };
-            missed += misses(CONTENDERS);
-            missed_alone += misses(1);
+            missed += finds(CONTENDERS);
+            missed_alone += finds(1);
             let faster: Vec<f64> = table[0].iter().map(|rate| rate * 1.3).collect();
             found += usize::from(paired_ratio(&faster, &before, CONTENDERS).unwrap().is_significant());
         }

@@ -76,6 +76,9 @@ pub struct LoadReport {
     pub connections: usize,
     /// Maximum number of INSERTs that shared a Sync.
     pub sync_every: NonZero<usize>,
+    /// Why the INSERTs of mode `rows` went through the driver; `None` if they went over the lane beside it, which takes
+    /// less of the client's CPU, and in other modes.
+    pub through_driver: Option<&'static str>,
     /// Whether every row was committed separately.
     pub autocommit: bool,
     /// Whether everything was rolled back at the end because of `--dry-run`.
@@ -267,6 +270,7 @@ pub(crate) fn build(
         },
         connections: settings.connections,
         sync_every: settings.sync_every,
+        through_driver: through_driver(settings.input.mode, server.as_ref()),
         autocommit: settings.autocommit,
         dry_run: settings.dry_run,
         truncated: *truncate,
@@ -294,6 +298,16 @@ pub(crate) fn build(
         skipping_triggers: if totals.skipped > 0 { table.before_insert_triggers.clone() } else { Vec::new() },
         server,
     }
+}
+
+/// As [`LoadReport::through_driver`].
+fn through_driver(mode: Mode, server: Option<&ServerFacts>) -> Option<&'static str> {
+    let server = server.filter(|_| mode == Mode::Rows)?;
+    let reasons = [
+        (server.pooler, "connections go through a pooler"),
+        (!server.named_statements, "statements have no names"),
+    ];
+    reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason))
 }
 
 /// Every column of `mapping`, and whether the server parsed its values in `mode`.

@@ -247,8 +247,8 @@ pub(crate) struct Format {
     /// The first record is data, not names: the same as --header no
     #[arg(long)]
     pub no_header: bool,
+    /// Skip the first N lines of each file, whatever they contain [default: 0]
     #[arg(long, value_name = "N", value_parser = count::<u64>)]
-    pub skip_rows: Option<u64>,
     pub skip_lines: Option<u64>,
     /// What to do with blank lines: take each for a row with one empty field, as COPY does, which --pad extends, skip them, or
     /// reject them [default: row, but not extended; for NDJSON: skip]

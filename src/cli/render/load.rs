@@ -266,8 +266,10 @@ fn writing(report: &LoadReport) -> Vec<String> {
     };
     let analyzed = if report.phases.analyze_seconds > 0.0 { ", analyzed afterwards" } else { "" };
     let undone = if report.dry_run { "; then rolled back" } else { "" };
+    let driver = report.through_driver.map(|reason| format!(", through the driver, as {reason}"));
+    let driver = driver.unwrap_or_default();
     let mut lines = vec![
-        format!("  mode    {}, {transactions}, {connections}{syncs}", report.mode),
+        format!("  mode    {}, {transactions}, {connections}{syncs}{driver}", report.mode),
         format!("  table   {table}{analyzed}{undone}"),
     ];
     if !report.indexes_deferred.is_empty() {
