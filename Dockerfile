@@ -5,7 +5,7 @@
 FROM rust:1.88-alpine3.22 AS build
 RUN apk add --no-cache musl-dev=~1.2
 WORKDIR /source
-COPY Cargo.toml Cargo.lock config.toml LICENSE-MIT LICENSE-APACHE ./
+COPY Cargo.toml Cargo.lock build.rs config.toml LICENSE-MIT LICENSE-APACHE ./
 COPY benches benches
 COPY crates crates
 COPY data data

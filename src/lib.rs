@@ -51,9 +51,6 @@
 //! # Ok(()) }
 //! ```
 
-#[cfg(not(unix))]
-compile_error!("postgres-etl builds on Linux and macOS only; on Windows, build it in WSL");
-
 mod blocking;
 pub mod catalog;
 pub mod count;

@@ -11,6 +11,8 @@ use postgres_etl::query::{LatencySummary, RunInProgress, RunMonitor, RunReport};
 use postgres_etl::{Error, ErrorKind, Result};
 use tokio::task::JoinHandle;
 
+use crate::cli::render::units::queries_or_transactions;
+
 /// The file that holds the metrics; a reader always finds a complete document in it.
 #[derive(Debug)]
 pub(crate) struct MetricsFile {
@@ -94,6 +96,8 @@ fn write(path: &Path, text: &str) -> std::io::Result<AtomicFile> {
 struct RunMetrics<'a> {
     /// The names of its workloads.
     workload: String,
+    /// Whether what is counted are transactions.
+    counts_transactions: bool,
     seconds: f64,
     answered: u64,
     errors: u64,
@@ -108,6 +112,7 @@ impl RunMetrics<'_> {
         let seconds = run.timeline.seconds();
         RunMetrics {
             workload: run.name.clone(),
+            counts_transactions: run.counts_transactions,
             seconds: run.started.elapsed().as_secs_f64(),
             answered: seconds.iter().map(|second| second.answered).sum(),
             errors: seconds.iter().map(|second| second.errors).sum(),
@@ -121,6 +126,7 @@ impl RunMetrics<'_> {
         let answered = report.queries - report.errors;
         RunMetrics {
             workload: names.join(", "),
+            counts_transactions: report.workloads.iter().all(|workload| workload.is_transaction),
             seconds: report.seconds,
             answered,
             errors: report.errors,
@@ -132,6 +138,11 @@ impl RunMetrics<'_> {
     /// The metrics in Prometheus's text format.
     fn text(&self) -> String {
         let mut text = MetricsText { workload: &self.workload, text: String::new() };
+        let (_, many) = queries_or_transactions(self.counts_transactions);
+        let initial = if self.counts_transactions { "Transactions" } else { "Queries" };
+        let answered = format!("{initial} that succeeded.");
+        let errors = format!("{initial} that failed.");
+        let per_second = format!("Successful {many} per second since the run began.");
         text.metric(
             "info",
             "gauge",
@@ -146,38 +157,15 @@ impl RunMetrics<'_> {
             "Time since the run began, or that it took.",
             &[(&[], self.seconds)],
         );
-        text.metric("answered_total", "counter", "Queries that succeeded.", &[(&[], self.answered as f64)]);
-        text.metric("errors_total", "counter", "Queries that failed.", &[(&[], self.errors as f64)]);
+        text.metric("answered_total", "counter", &answered, &[(&[], self.answered as f64)]);
+        text.metric("errors_total", "counter", &errors, &[(&[], self.errors as f64)]);
         let rate = self.answered as f64 / self.seconds.max(f64::MIN_POSITIVE);
-        text.metric(
-            "per_second",
-            "gauge",
-            "Successful queries per second since the run began.",
-            &[(&[], rate)],
-        );
+        text.metric("per_second", "gauge", &per_second, &[(&[], rate)]);
         if let Some((latency, number)) = &self.response {
             text.response(latency, *number);
         }
         if let Some(report) = self.report {
-            let retries = report.retries as f64;
-            text.metric(
-                "retries_total",
-                "counter",
-                "Queries sent again after a serialization failure or a deadlock.",
-                &[(&[], retries)],
-            );
-            let reconnections = report.reconnections as f64;
-            text.metric(
-                "reconnections_total",
-                "counter",
-                "Lost connections that were replaced.",
-                &[(&[], reconnections)],
-            );
-            let labels: Vec<[(&str, &str); 1]> =
-                report.errors_by_sqlstate.keys().map(|code| [("sqlstate", code.as_str())]).collect();
-            let counts = report.errors_by_sqlstate.values().map(|error| error.count as f64);
-            let samples: Vec<Sample<'_>> = labels.iter().map(|label| &label[..]).zip(counts).collect();
-            text.metric("errors_by_sqlstate_total", "counter", "Failed queries by SQLSTATE.", &samples);
+            text.endings(report, initial);
         }
         text.text
     }
@@ -193,6 +181,29 @@ struct MetricsText<'a> {
 }
 
 impl MetricsText<'_> {
+    /// Add what only a complete run tells, of what is called `initial` at the beginning of a sentence.
+    fn endings(&mut self, report: &RunReport, initial: &str) {
+        let retried = format!("{initial} sent again after a serialization failure or a deadlock.");
+        self.metric("retries_total", "counter", &retried, &[(&[], report.retries as f64)]);
+        let reconnections = report.reconnections as f64;
+        self.metric(
+            "reconnections_total",
+            "counter",
+            "Lost connections that were replaced.",
+            &[(&[], reconnections)],
+        );
+        let labels: Vec<[(&str, &str); 1]> =
+            report.errors_by_sqlstate.keys().map(|code| [("sqlstate", code.as_str())]).collect();
+        let counts = report.errors_by_sqlstate.values().map(|error| error.count as f64);
+        let samples: Vec<Sample<'_>> = labels.iter().map(|label| &label[..]).zip(counts).collect();
+        self.metric(
+            "errors_by_sqlstate_total",
+            "counter",
+            &format!("{initial} that failed, by SQLSTATE."),
+            &samples,
+        );
+    }
+
     /// Add a metric of a kind and its samples; nothing if there are none.
     fn metric(&mut self, name: &str, kind: &str, help: &str, samples: &[Sample<'_>]) {
         if !samples.is_empty() {
@@ -256,12 +267,26 @@ mod tests {
             p95: 3000.0,
             p99: 4000.0,
             p999: 5000.0,
+            p9999: 5500.0,
             max: 6000.5,
         };
         let (workload, response) = ("a \"b\"\\\n".to_owned(), Some((latency, 30)));
-        let run = RunMetrics { workload, seconds: 12.5, answered: 30, errors: 2, response, report: None };
+        let run = RunMetrics {
+            workload,
+            counts_transactions: true,
+            seconds: 12.5,
+            answered: 30,
+            errors: 2,
+            response,
+            report: None,
+        };
         let text = run.text();
-        assert!(text.contains("# TYPE postgres_etl_query_answered_total counter\n"), "{text}");
+        for head in [
+            "# HELP postgres_etl_query_answered_total Transactions that succeeded.\n",
+            "# TYPE postgres_etl_query_answered_total counter\n",
+        ] {
+            assert!(text.contains(head), "{text}");
+        }
         for line in [
             r#"postgres_etl_query_running{workload="a \"b\"\\\n"} 1"#,
             r#"postgres_etl_query_per_second{workload="a \"b\"\\\n"} 2.4"#,

@@ -23,13 +23,10 @@ const LARGEST_WINDOW: u32 = 31;
 /// # Errors
 /// When `source` cannot be read, or its compression format is not supported.
 pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> Result<ByteSource> {
-    const LONGEST_MAGIC: u64 = 6;
-    let mut head = Vec::new();
-    source
-        .by_ref()
-        .take(LONGEST_MAGIC)
-        .read_to_end(&mut head)
-        .map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
+    let (head, failed) = read_head(&mut source);
+    if let Some(error) = failed {
+        return Err(Error::input(format!("failed to read {name}: {error}")));
+    }
     let compression = Compression::detect(&head);
     let source = Cursor::new(head).chain(source);
     let buffered = |source| BufReader::with_capacity(COMPRESSED_BLOCK, source);
@@ -61,7 +58,47 @@ pub(super) fn decompress(mut source: impl Read + Send + 'static, name: &str) -> 
         Some(Compression::Xz) => "xz",
         _ => "zstd",
     };
-    Ok(Box::new(DecompressingReader { source: decompressed, format }))
+    refuse_packed_archive(DecompressingReader { source: decompressed, format }, name)
+}
+
+/// `source`, unless what it decompresses is an archive of files.
+fn refuse_packed_archive(mut source: DecompressingReader, name: &str) -> Result<ByteSource> {
+    let (head, failed) = read_head(&mut source);
+    if let Some(Compression::Other(TAR, _)) = Compression::detect(&head) {
+        return Err(Error::input(format!("{name} is {TAR}, {}-compressed, not CSV", source.format))
+            .with_help(UNPACK_TAR));
+    }
+    // An error comes after what was read before it, where its line is known.
+    let failed = FailingReader(failed);
+    Ok(Box::new(Cursor::new(head).chain(failed).chain(source)))
+}
+
+/// The beginning of `source`, and the error that ended it. There are at least [`MAGIC`] bytes, unless it ends or fails before,
+/// and at most [`HEAD`]: a pipe that has no more for now is not waited for.
+fn read_head(source: &mut impl Read) -> (Vec<u8>, Option<io::Error>) {
+    let (mut head, mut length, mut failed) = (vec![0; HEAD], 0, None);
+    while length < MAGIC {
+        match source.read(&mut head[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    head.truncate(length);
+    (head, failed)
+}
+
+/// Fails once, if there is an error.
+struct FailingReader(Option<io::Error>);
+
+impl Read for FailingReader {
+    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
 }
 
 /// Reads the members of a gzip file one after another, and ignores zero bytes at its end, as gzip does: tapes and block
@@ -119,19 +156,41 @@ enum Compression {
     Other(&'static str, &'static str),
 }
 
+/// The number of bytes by which most formats are recognized.
+const MAGIC: usize = 6;
+
+/// The number of bytes that are looked at where they are there: a tar archive says what it is after its first entry's fields.
+const HEAD: usize = 265;
+
 /// The remedy for a file of tables that is not CSV.
 const CONVERT: &str = "convert it to CSV first, for example with DuckDB or pandas";
 
+/// What an archive of files is called, and the remedy.
+const TAR: &str = "a tar archive";
+const UNPACK_TAR: &str =
+    "unpack it, or load a file in it: tar -xOf ARCHIVE FILE | postgres-etl load - --table TABLE";
+
+/// The remedy for a workbook.
+const SAVE_SHEET: &str = "open it in its program, and save the sheet as CSV in UTF-8";
+
+/// What HTML and XML begin with.
+const MARKUP: [&[u8]; 6] = [b"<!DOCT", b"<!doct", b"<html>", b"<html ", b"<HTML>", b"<?xml "];
+
+/// The remedy for other archives.
+const UNPACK: &str = "unpack it first";
+
 impl Compression {
     fn detect(head: &[u8]) -> Option<Compression> {
+        if head.get(257..262) == Some(b"ustar") {
+            return Some(Compression::Other(TAR, UNPACK_TAR));
+        }
         match head {
             [0x1f, 0x8b, 8, ..] => Some(Compression::Gzip),
             // The second pattern is a skippable frame, with which some tools begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
-            [b'P', b'K', 3, 4, ..] => Some(Compression::Other(
-                "a ZIP archive, perhaps an .xlsx workbook",
-                "unpack it, or save the sheet as CSV",
-            )),
+            [b'P', b'K', 3, 4, ..] => Some(Compression::of_zip(head)),
+            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Some(Compression::Other("a 7z archive", UNPACK)),
+            [b'R', b'a', b'r', b'!', 0x1a, 7, ..] => Some(Compression::Other("a RAR archive", UNPACK)),
             [b'P', b'A', b'R', b'1', ..] => Some(Compression::Other(
                 "a Parquet file",
                 "convert it first, for example with DuckDB: COPY (FROM 'x.parquet') TO 'x.csv'",
@@ -139,38 +198,48 @@ impl Compression {
             [b'P', b'G', b'D', b'M', b'P', ..] => {
                 Some(Compression::Other("a dump of pg_dump", "restore it with pg_restore"))
             }
-            [b'P', b'G', b'C', b'O', b'P', b'Y'] => Some(Compression::Other(
+            [b'P', b'G', b'C', b'O', b'P', b'Y', ..] => Some(Compression::Other(
                 "a file of COPY in binary format",
                 "load it with psql: \\copy TABLE FROM FILE (FORMAT binary)",
             )),
-            b"ARROW1" => Some(Compression::Other("an Arrow file", CONVERT)),
+            [b'A', b'R', b'R', b'O', b'W', b'1', ..] => Some(Compression::Other("an Arrow file", CONVERT)),
             [b'O', b'b', b'j', 1, ..] => Some(Compression::Other("an Avro file", CONVERT)),
             [b'O', b'R', b'C', 0x08..=0x0f, ..] => Some(Compression::Other("an ORC file", CONVERT)),
-            [b'S', b'Q', b'L', b'i', b't', b'e'] => Some(Compression::Other(
+            [b'S', b'Q', b'L', b'i', b't', b'e', ..] => Some(Compression::Other(
                 "an SQLite database",
                 "export its tables: sqlite3 -csv -header FILE 'SELECT * FROM t' | postgres-etl load -",
             )),
             [0xd0, 0xcf, 0x11, 0xe0, ..] => {
-                Some(Compression::Other("an Office file, perhaps an .xls workbook", "save the sheet as CSV"))
+                Some(Compression::Other("an Office file, perhaps an .xls workbook", SAVE_SHEET))
             }
             [b'%', b'P', b'D', b'F', ..] => {
                 Some(Compression::Other("a PDF document", "get the data in another form"))
             }
-            b"<!DOCT" | b"<!doct" | b"<html>" | b"<html " | b"<HTML>" | b"<?xml " => {
-                Some(Compression::Other(
-                    "an HTML or XML document",
-                    "a download may have returned an error or a login page: look into it",
-                ))
-            }
             [0x04, 0x22, 0x4d, 0x18, ..] => Some(Compression::Unsupported("LZ4")),
             [0x1f, 0x9d, ..] => Some(Compression::Unsupported("compress(1)")),
-            b"\xfd7zXZ\0" => Some(Compression::Xz),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Compression::Xz),
             // The digit is the size of a block; pi begins the first one, the root of pi the end if there is none.
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72] => {
-                Some(Compression::Bzip2)
-            }
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, ..] => Some(Compression::Bzip2),
+            _ if MARKUP.iter().any(|start| head.starts_with(start)) => Some(Compression::Other(
+                "an HTML or XML document",
+                "a download may have returned an error or a login page: look into it",
+            )),
             _ => None,
         }
+    }
+
+    /// What the ZIP archive that begins with `head` is, by the name of its first file.
+    fn of_zip(head: &[u8]) -> Compression {
+        let first = head.get(30..).unwrap_or_default();
+        let starts = |names: &[&str]| names.iter().any(|name| first.starts_with(name.as_bytes()));
+        if starts(&["[Content_Types].xml", "_rels/", "docProps/", "xl/", "mimetypeapplication/vnd.oasis"]) {
+            return Compression::Other("a workbook or another Office document", SAVE_SHEET);
+        }
+        Compression::Other(
+            "a ZIP archive",
+            "unpack it, or load the file in it: unzip -p ARCHIVE | postgres-etl load - --table TABLE",
+        )
     }
 }
 
@@ -261,15 +330,24 @@ mod tests {
             assert_eq!(read(&compress(TEXT.as_bytes())).as_deref(), Ok(TEXT), "{format}");
             assert_eq!(read(&compress(b"")).as_deref(), Ok(""), "{format}");
         }
-        assert_eq!(
-            read(b"PK\x03\x04\x14\0").unwrap_err(),
-            "x is a ZIP archive, perhaps an .xlsx workbook, not CSV"
-        );
+        let zip = |name: &str| [&b"PK\x03\x04"[..], &[0; 26], name.as_bytes()].concat();
+        assert_eq!(read(&zip("orders.csv")).unwrap_err(), "x is a ZIP archive, not CSV");
+        for first in ["[Content_Types].xml", "_rels/.rels", "mimetypeapplication/vnd.oasis.opendocument"] {
+            assert_eq!(read(&zip(first)).unwrap_err(), "x is a workbook or another Office document, not CSV");
+        }
+        let tar = [&b"orders.csv"[..], &[0; 247], b"ustar\x0000"].concat();
+        assert_eq!(read(&tar).unwrap_err(), "x is a tar archive, not CSV");
+        for (compress, format) in ALL {
+            let expected = format!("x is a tar archive, {format}-compressed, not CSV");
+            assert_eq!(read(&compress(&tar)).unwrap_err(), expected);
+        }
         assert_eq!(read(b"PAR1\x15\x04").unwrap_err(), "x is a Parquet file, not CSV");
         for (head, what) in [
             (&b"PGDMP\x01"[..], "a dump of pg_dump"),
             (b"PGCOPY\n\xff\r\n\0", "a file of COPY in binary format"),
             (b"ARROW1\0\0", "an Arrow file"),
+            (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive"),
+            (b"Rar!\x1a\x07\x01\0", "a RAR archive"),
             (b"Obj\x01\x04\x14", "an Avro file"),
             (b"ORC\x0a\x03\0", "an ORC file"),
             (b"SQLite format 3\0", "an SQLite database"),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use encoding_rs::{Encoding, ISO_2022_JP, REPLACEMENT, UTF_8};
 use memchr::{memchr, memchr2};
+use serde::Deserialize;
 
 use crate::{Error, Result};
 
@@ -27,8 +28,9 @@ pub struct Dialect {
     pub comment: Option<u8>,
     /// The number of lines before the first record, whatever they contain.
     pub skip_lines: u64,
-    /// What to do with blank lines.
-    pub blank_lines: BlankLines,
+    /// What to do with blank lines; `None` as with [`BlankLines::Row`] for CSV, but not for a row whose other fields are to be
+    /// padded, and as with [`BlankLines::Skip`] for NDJSON.
+    pub blank_lines: Option<BlankLines>,
     /// Whether the first record names the columns.
     pub header: bool,
     /// The character encoding of the file.
@@ -36,7 +38,8 @@ pub struct Dialect {
 }
 
 /// What to do with a quote that neither begins nor ends a field, as in `37'37.8"N`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StrayQuotes {
     /// As `COPY` does: the quote opens or closes a quoted part of the field, and is removed.
     #[default]
@@ -48,10 +51,10 @@ pub enum StrayQuotes {
 }
 
 /// What to do with a line that has no characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BlankLines {
-    /// As `COPY` does: it is a record with one empty field.
-    #[default]
+    /// As `COPY` does: it is a record with one empty field; of NDJSON, one without a key.
     Row,
     /// Skip it.
     Skip,
@@ -70,7 +73,7 @@ impl Default for Dialect {
             stray_quotes: StrayQuotes::default(),
             comment: None,
             skip_lines: 0,
-            blank_lines: BlankLines::default(),
+            blank_lines: None,
             header: true,
             encoding: UTF_8,
         }
@@ -83,7 +86,7 @@ impl Dialect {
     pub(super) fn is_null(&self, field: &[u8]) -> bool {
         match &*self.nulls {
             [null] => field == &**null,
-            nulls => nulls.iter().any(|null| field == &**null),
+            nulls => is_any(nulls, field),
         }
     }
 
@@ -143,6 +146,12 @@ impl Dialect {
         }
         Ok(())
     }
+}
+
+/// Whether `field` is one of several `nulls`. Kept out of [`Dialect::is_null`], which is inlined for every field.
+#[cold]
+fn is_any(nulls: &[Box<[u8]>], field: &[u8]) -> bool {
+    nulls.iter().any(|null| field == &**null)
 }
 
 /// `field` without the blanks around it.

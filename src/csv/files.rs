@@ -2,192 +2,20 @@
 
 use std::collections::HashSet;
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
-use encoding_rs::{Encoding, UTF_8};
-use serde::Serialize;
+use encoding_rs::Encoding;
 
 use crate::csv::decompress::ByteSource;
-use crate::csv::dialect::Dialect;
+use crate::csv::format::{FormatReader, InputFormat, Syntax, collect_keys};
 use crate::csv::input::Inputs;
-use crate::csv::layout::{Layout, Relation};
-use crate::csv::limits::DEFAULT_MAX_RECORD_BYTES;
-use crate::csv::ndjson::{JsonRecords, Keys};
+use crate::csv::layout::{Layout, OwnHeader, Relation};
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::Record;
-use crate::csv::records::Records;
 use crate::csv::sniff::{Detect, HeaderVerdict, SAMPLE_BYTES, Sniffed, sniff};
 use crate::error::Location;
 use crate::escape::escape;
 use crate::{Error, Result};
-
-/// The format of files.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Syntax {
-    /// That of the extension of the first file's name, or else that of its first character.
-    #[default]
-    Auto,
-    /// CSV.
-    Csv,
-    /// JSON objects, one on each line.
-    Ndjson,
-}
-
-/// How to read the input files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputFormat {
-    /// Their format.
-    pub syntax: Syntax,
-    /// Of NDJSON, the keys to read, which are the fields of its records; empty for those of the first lines.
-    pub keys: Vec<String>,
-    /// Of NDJSON, whether to ignore other keys; otherwise a line that has one is refused.
-    pub ignore_other_keys: bool,
-    /// The dialect of the files.
-    pub dialect: Dialect,
-    /// The properties of the dialect to detect from the beginning of the first file that is not empty, instead of taking
-    /// them from `dialect`.
-    pub detect: Detect,
-    /// Refuse longer records, in bytes.
-    pub max_record_bytes: usize,
-    /// Records of all files, from the first, to pass over.
-    pub skip_rows: u64,
-    /// Records to read at most, after those passed over; `None` for all.
-    pub limit: Option<u64>,
-    /// Take the fields that a short record lacks at its end for NULL.
-    pub pad: bool,
-    /// Read the names of all headers first. A column that a file does not have is then NULL in the rows of that file.
-    pub union_by_name: bool,
-}
-
-impl Default for InputFormat {
-    fn default() -> Self {
-        InputFormat {
-            syntax: Syntax::Auto,
-            keys: Vec::new(),
-            ignore_other_keys: false,
-            dialect: Dialect::default(),
-            detect: Detect::NONE,
-            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-            skip_rows: 0,
-            limit: None,
-            pad: false,
-            union_by_name: false,
-        }
-    }
-}
-
-impl InputFormat {
-    /// Read the records of `source`, which errors call `name`.
-    pub(crate) fn reader(&self, source: ByteSource, name: &str) -> Box<dyn RecordReader> {
-        let (max, InputFormat { keys, ignore_other_keys, .. }) = (self.max_record_bytes, self);
-        match self.syntax {
-            Syntax::Auto | Syntax::Csv => Box::new(Records::new(source, name, self.dialect.clone(), max)),
-            Syntax::Ndjson => {
-                let keys = Keys { names: keys.clone(), collects: false, ignores_others: *ignore_other_keys };
-                Box::new(JsonRecords::new(source, name, keys, max))
-            }
-        }
-    }
-
-    /// Find out the format of `source`, the beginning of the file `name`, and return the source from its beginning.
-    fn detect_syntax(&mut self, mut source: ByteSource, name: &str) -> Result<ByteSource> {
-        if self.syntax == Syntax::Auto {
-            self.syntax = if let Some(syntax) = syntax_of_name(name) {
-                syntax
-            } else {
-                let (is_object, whole) = begins_with_brace(source, name)?;
-                source = whole;
-                if is_object { Syntax::Ndjson } else { Syntax::Csv }
-            };
-        }
-        if self.syntax == Syntax::Ndjson {
-            self.detect = Detect::NONE;
-            // Every record names its fields.
-            self.dialect = Dialect { header: true, encoding: UTF_8, ..self.dialect.clone() };
-            if self.keys.is_empty() {
-                let (sample, whole) = peek(source, SAMPLE_BYTES, name)?;
-                source = whole;
-                // What is wrong is found when it is read, unless no key is found: nothing would be read then.
-                self.keys = collect_keys(&sample[..], name, self.max_record_bytes).0;
-                if self.keys.is_empty() {
-                    check_first_object(&sample, name, self.max_record_bytes)?;
-                }
-            }
-        }
-        Ok(source)
-    }
-}
-
-/// Whether the first character of `source`, the file `name`, is a brace, and the source from its beginning. No more is read
-/// than that takes: the next bytes of a pipe may be long in coming.
-fn begins_with_brace(mut source: ByteSource, name: &str) -> Result<(bool, ByteSource)> {
-    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-    const MOST_BLANKS: usize = 1024;
-    let mut head = Vec::new();
-    let first = loop {
-        let text = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&head).trim_ascii_start();
-        let is_mark = head.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&head);
-        if !is_mark && (!text.is_empty() || head.len() > MOST_BLANKS) {
-            break text.first().copied();
-        }
-        let read = source.by_ref().take(1).read_to_end(&mut head);
-        if read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))? == 0 {
-            break None;
-        }
-    };
-    Ok((first == Some(b'{'), Box::new(Cursor::new(head).chain(source))))
-}
-
-/// The first `count` bytes of `source`, the file `name`, and the source from its beginning.
-fn peek(mut source: ByteSource, count: usize, name: &str) -> Result<(Vec<u8>, ByteSource)> {
-    let mut head = Vec::new();
-    let read = source.by_ref().take(count as u64).read_to_end(&mut head);
-    read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
-    let whole = Box::new(Cursor::new(head.clone()).chain(source));
-    Ok((head, whole))
-}
-
-/// The format that the extension of the file name `name` stands for, before that of a compression; `None` if it stands
-/// for none.
-fn syntax_of_name(name: &str) -> Option<Syntax> {
-    let (stem, extension) = name.rsplit_once('.')?;
-    match extension.to_ascii_lowercase().as_str() {
-        "gz" | "zst" | "bz2" | "xz" => syntax_of_name(stem),
-        "csv" | "tsv" | "tab" | "psv" => Some(Syntax::Csv),
-        "ndjson" | "jsonl" | "json" => Some(Syntax::Ndjson),
-        _ => None,
-    }
-}
-
-/// The keys of all objects of `source`, in the order in which they first occur, and the error that ends them.
-fn collect_keys(source: impl Read + Send, name: &str, max_record_bytes: usize) -> (Vec<String>, Result<()>) {
-    let keys = Keys { collects: true, ..Keys::default() };
-    let mut records = JsonRecords::new(source, name, keys, max_record_bytes);
-    let ended = loop {
-        match records.next_named() {
-            Ok(Some(_)) => {}
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-    };
-    (records.keys().to_vec(), ended)
-}
-
-/// Check that the first line of `sample`, in which no key was found, is not there.
-fn check_first_object(sample: &[u8], name: &str, max_record_bytes: usize) -> Result<()> {
-    let keys = Keys { collects: true, ..Keys::default() };
-    let mut records = JsonRecords::new(sample, name, keys, max_record_bytes);
-    let Some((record, _)) = records.next_named()? else { return Ok(()) };
-    let line = record.line;
-    let (message, help) = match record.defect() {
-        Some(defect) => (defect.message.as_str(), defect.help),
-        None => ("the object has no keys", "there has to be a key for each column"),
-    };
-    Err(Error::input(format!("{name}, line {line}: {message}"))
-        .with_help(help)
-        .at(Location::on_line(name, line)))
-}
 
 /// Reads the records of all files, one file after another.
 pub struct Files {
@@ -195,9 +23,11 @@ pub struct Files {
     format: InputFormat,
     /// The index of the input being read.
     current: usize,
-    records: Box<dyn RecordReader>,
+    records: FormatReader,
     /// The first header, or the union of all, and the name of the file it comes from.
     header: Option<(Header, String)>,
+    /// Of the file being read.
+    own_header: Arc<OwnHeader>,
     sniffed: Option<Sniffed>,
     /// The first file, before it is decided whether its first record is a header.
     undecided: Option<ByteSource>,
@@ -248,6 +78,7 @@ impl Files {
             current,
             records,
             header,
+            own_header: Arc::default(),
             sniffed,
             undecided,
             json_fields,
@@ -288,8 +119,7 @@ impl Files {
         let inputs = self.inputs.reopened();
         let mut keys = self.format.keys.clone();
         for index in 0..inputs.iter().len() {
-            let (more, ended) =
-                collect_keys(inputs.open(index)?, &inputs.name(index), self.format.max_record_bytes);
+            let (more, ended) = collect_keys(inputs.open(index)?, &inputs.name(index), &self.format);
             ended?;
             keys.extend(more);
         }
@@ -352,10 +182,11 @@ impl Files {
         &self.format
     }
 
-    /// The format of one record of the file being read, by itself: with no lines before it, and of any length.
+    /// The format of records of the file being read by themselves, which may have any length.
     pub(crate) fn record_format(&self) -> InputFormat {
-        let dialect = Dialect { encoding: self.encoding(), skip_lines: 0, ..self.format.dialect.clone() };
-        InputFormat { dialect, max_record_bytes: usize::MAX, ..self.format.clone() }
+        let mut format = InputFormat { max_record_bytes: usize::MAX, ..self.format.clone() };
+        format.dialect.encoding = self.encoding();
+        format
     }
 
     /// The name of the file being read, for messages.
@@ -373,9 +204,9 @@ impl Files {
         self.current
     }
 
-    /// Whether the file being read has its fields in another order than the records that are returned.
-    pub(crate) fn is_reordered(&self) -> bool {
-        self.records.is_reordered()
+    /// The header under which the records of the file being read stand.
+    pub(crate) fn own_header(&self) -> &Arc<OwnHeader> {
+        &self.own_header
     }
 
     /// Whether any file has another record to return. Opens the next file where one ends, and passes over the records
@@ -480,14 +311,19 @@ impl Files {
             return Ok(());
         }
         let Some(header) = self.records.header()? else { return Ok(()) };
-        let InputFormat { union_by_name, pad, .. } = self.format;
+        let InputFormat { union_by_name, pad, names, .. } = self.format;
         let Some((first, first_file)) = &self.header else {
+            self.own_header = OwnHeader { raw: header.raw.clone(), layout: None }.into();
             self.header = Some((header, self.records.name().to_owned()));
             return Ok(());
         };
-        match Layout::compare(&first.names, &header.names, union_by_name, pad) {
-            Relation::Same => Ok(()),
+        match Layout::compare((&first.names, &header.names), names, union_by_name, pad) {
+            Relation::Same => {
+                self.own_header = OwnHeader { raw: first.raw.clone(), layout: None }.into();
+                Ok(())
+            }
             Relation::Reordered(layout) => {
+                self.own_header = OwnHeader { raw: header.raw, layout: Some(layout.clone()) }.into();
                 self.records.set_layout(layout);
                 Ok(())
             }
@@ -546,7 +382,8 @@ fn union_of_headers(inputs: &Inputs, format: &InputFormat) -> Result<Option<(Hea
             continue;
         };
         for name in header.names {
-            if !all.names.iter().any(|known| known.trim().eq_ignore_ascii_case(name.trim())) {
+            let key = format.names.key(&name);
+            if !all.names.iter().any(|known| format.names.key(known) == key) {
                 all.names.push(name);
             }
         }
@@ -554,7 +391,7 @@ fn union_of_headers(inputs: &Inputs, format: &InputFormat) -> Result<Option<(Hea
     Ok(union)
 }
 
-fn records(source: ByteSource, inputs: &Inputs, index: usize, format: &InputFormat) -> Box<dyn RecordReader> {
+fn records(source: ByteSource, inputs: &Inputs, index: usize, format: &InputFormat) -> FormatReader {
     format.reader(source, &escape(&inputs.name(index)))
 }
 
@@ -565,28 +402,5 @@ impl std::fmt::Debug for Files {
             .field("format", &self.format)
             .field("current", &self.current)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_format_is_that_of_the_name_or_of_the_first_character() {
-        for (name, text, expected) in [
-            ("a.csv", "{", Syntax::Csv),
-            ("a.b/c.tsv.gz", "{", Syntax::Csv),
-            ("A.JSONL.zst", "", Syntax::Ndjson),
-            ("standard input", "\u{feff} {\"a\":1}", Syntax::Ndjson),
-            ("standard input", "a,b", Syntax::Csv),
-            ("x.csv.1", "", Syntax::Csv),
-        ] {
-            let mut format = InputFormat::default();
-            let mut source = format.detect_syntax(Box::new(text.as_bytes()), name).unwrap();
-            let mut whole = String::new();
-            source.read_to_string(&mut whole).unwrap();
-            assert_eq!((format.syntax, whole.as_str()), (expected, text), "{name}");
-        }
     }
 }

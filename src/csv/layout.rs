@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::csv::names::NameStyle;
 use crate::csv::record::{FieldSpan, Quoting};
 
 /// Which field of a file has each name of the first header.
@@ -13,6 +14,15 @@ pub(crate) struct Layout {
     fields: usize,
     /// Whether a record may have fewer, the rest being NULL.
     pads: bool,
+}
+
+/// The header under which the records of a file stand.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct OwnHeader {
+    /// Its bytes: those of the first header, unless the fields are in another order; empty if there is none.
+    pub(crate) raw: Vec<u8>,
+    /// That order; `None` if it is that of the first header.
+    pub(crate) layout: Option<Layout>,
 }
 
 /// How the header of a file relates to that of the first one.
@@ -27,24 +37,29 @@ pub(super) enum Relation {
 }
 
 impl Layout {
-    /// Compare the names of a file's header with `first`, those of the first file. Capitals and blanks around a name matter
-    /// only where names differ in nothing else.
-    pub(super) fn compare(first: &[String], names: &[String], may_miss: bool, pads: bool) -> Relation {
+    /// Compare the names of a file's header with `first`, those of the first file. What `style` does not keep of a name
+    /// matters only where names differ in nothing else.
+    pub(super) fn compare(
+        (first, names): (&[String], &[String]),
+        style: NameStyle,
+        may_miss: bool,
+        pads: bool,
+    ) -> Relation {
         if first == names {
             return Relation::Same;
         }
-        let (exact, folded) = (index_by(names, str::trim), index_by(names, str::to_ascii_lowercase));
-        let (own_exact, own_folded) = (index_by(first, str::trim), index_by(first, str::to_ascii_lowercase));
+        let (exact, folded) = (index_by(names, str::trim), index_by(names, |name| style.key(name)));
+        let (own_exact, own_folded) = (index_by(first, str::trim), index_by(first, |name| style.key(name)));
         let mut positions = Vec::with_capacity(first.len());
         let mut found = 0;
         for name in first {
             let name = name.trim();
-            let lower = name.to_ascii_lowercase();
+            let key = style.key(name);
             // A name that occurs twice tells nothing.
             if own_exact.get(name) == Some(&None) || exact.get(name) == Some(&None) {
                 return Relation::Different;
             }
-            let position = match (exact.get(name), folded.get(&lower), own_folded.get(&lower)) {
+            let position = match (exact.get(name), folded.get(&key), own_folded.get(&key)) {
                 (Some(position), _, _) => *position,
                 (None, Some(Some(position)), Some(Some(_))) => Some(*position),
                 _ => None,
@@ -101,7 +116,7 @@ mod tests {
 
     fn compare(first: &[&str], names: &[&str], may_miss: bool) -> Option<Vec<Option<usize>>> {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        match Layout::compare(&owned(first), &owned(names), may_miss, false) {
+        match Layout::compare((&owned(first), &owned(names)), NameStyle::AsIs, may_miss, false) {
             Relation::Same => Some(Vec::new()),
             Relation::Reordered(layout) => Some(layout.positions),
             Relation::Different => None,

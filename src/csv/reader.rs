@@ -35,9 +35,6 @@ pub(crate) trait RecordReader: Send {
     /// Put the fields of all records from now on into the order of `layout`.
     fn set_layout(&mut self, layout: Layout);
 
-    /// Whether the fields are put into another order.
-    fn is_reordered(&self) -> bool;
-
     /// Return the JSON text of the values of `fields` from now on, with the quotes of strings. A format without JSON has
     /// none.
     fn keep_json(&mut self, fields: &[usize]);

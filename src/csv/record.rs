@@ -16,6 +16,7 @@ pub struct Record<'a> {
     pub(super) positions: Option<&'a [Option<usize>]>,
     pub(super) misfit: Option<usize>,
     pub(super) is_short: bool,
+    pub(super) is_blank: bool,
     pub(super) dialect: &'a Dialect,
     /// Why it has no fields; `None` if it has.
     pub(super) defect: Option<&'a Defect>,
@@ -124,7 +125,7 @@ impl<'a> Record<'a> {
 
     /// Whether it is a blank line.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.is_blank
     }
 
     /// Its fields with stray quotes.

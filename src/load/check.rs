@@ -55,10 +55,10 @@ pub fn map(files: Files, table: &Table, options: &InputOptions) -> MappingReport
     if files.is_empty() {
         return MappingReport::default();
     }
-    let InputOptions { naming, mode, spelling, .. } = options;
+    let InputOptions { naming, mode, .. } = options;
     let header = files.header().map(|header| header.names.clone());
     let (mut mapping, mut problems) = ColumnMapping::find_all(files.header(), files.name(), naming, table);
-    problems.extend(mapping.convert(spelling, &[]).err());
+    problems.extend(mapping.convert(options, &[]).err());
     let names: Vec<&str> = mapping.names().collect();
     // A problem of the whole table is not reported as the file's.
     if check_can_load(table, *mode, &[]).is_ok() {

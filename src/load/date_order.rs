@@ -96,11 +96,6 @@ pub(crate) fn numbers(value: &[u8]) -> Option<[Digits; 3]> {
     matches!(rest.first(), None | Some(b' ' | b'T' | b't')).then_some(found)
 }
 
-/// Whether `value` is a date in which a setting tells day, month and year apart.
-pub(crate) fn depends_on_order(value: &[u8]) -> bool {
-    numbers(value).is_some()
-}
-
 /// `date` as `DateStyle` ISO writes it.
 pub(crate) fn iso((year, month, day): Date) -> String {
     format!("{year:04}-{month:02}-{day:02}")

@@ -319,11 +319,23 @@ impl OpenLoad<'_> {
 fn log_input(files: &Files) {
     let names: Vec<String> = files.inputs().iter().map(ToString::to_string).collect();
     let (dialect, encoding) = (&files.format().dialect, files.encoding().name());
-    let quote = dialect.quote.map_or_else(|| "none".to_owned(), |quote| quote.escape_ascii().to_string());
-    let delimiter = dialect.delimiter.escape_ascii();
+    let quote = dialect.quote.map_or_else(|| "none".to_owned(), character);
+    let delimiter = character(dialect.delimiter);
     tracing::info!("input {}: delimiter {delimiter}, quote {quote}, {encoding}", names.join(", "));
     let header = files.header().map_or(0, |header| header.names.len());
     tracing::info!("names in its header: {header}");
+}
+
+/// The name of the character `byte` where it cannot be told from the text around it, and otherwise itself.
+fn character(byte: u8) -> String {
+    match byte {
+        b',' => "comma".to_owned(),
+        b'\t' => "tab".to_owned(),
+        b' ' => "space".to_owned(),
+        b'"' => "double quote".to_owned(),
+        b'\'' => "single quote".to_owned(),
+        byte => byte.escape_ascii().to_string(),
+    }
 }
 
 /// Load everything and commit. If a row is wrong but the server did not say which, load again with checks at every

@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::catalog::{Column, Table, TableName};
-use crate::csv::{Header, excerpt};
+use crate::csv::{Header, NameStyle, excerpt};
 use crate::encode::{DateTimeType, Encoder, Refusal, TypeKind};
 use crate::error::Location;
 use crate::load::date_order::DateOrder;
-use crate::load::names::{MadeName, NameStyle, column_names, sql_name};
-use crate::load::options::{AddedValue, Mode, Naming};
-use crate::load::spelling::{Conversion, Spelling};
+use crate::load::field_names::{
+    ALREADY_LOADED, FieldNames, NUL_HELP, NUL_IN_NAME, ONLY_ONCE, cannot_add, listed, spelling,
+};
+use crate::load::names::MadeName;
+use crate::load::options::{AddedValue, DateStyle, InputOptions, Mode, Naming};
+use crate::load::planned::PlannedFields;
+use crate::load::spelling::Conversion;
 use crate::sql::{fold, quote, quote_list, truncate};
 use crate::{Error, Result};
 
@@ -140,7 +144,8 @@ impl ColumnMapping {
         table: &Table,
     ) -> (ColumnMapping, Vec<Error>) {
         let names = field_names(header, naming, table);
-        let mut problems = naming_problems(&names, header, file, naming);
+        let own = FieldNames::new(&names, naming);
+        let mut problems = own.problems(header, file);
         let header = header.filter(|_| naming.columns.is_none());
         let is_positional = header.is_none() && naming.columns.is_none();
         let date_order = DateOrder::from_date_style(&table.session.date_style);
@@ -148,6 +153,7 @@ impl ColumnMapping {
             ColumnMapping { fields: names.len(), is_positional, date_order, ..ColumnMapping::default() };
         let mut mapper = FieldMapper {
             names: &names,
+            own: &own,
             spellings: spellings(&names),
             header,
             file,
@@ -205,14 +211,13 @@ impl ColumnMapping {
 
     /// Add the columns that are not in the files; return what is wrong with the first that cannot be added.
     fn add_columns(&mut self, naming: &Naming, table: &Table) -> Option<Error> {
-        naming.added.iter().find_map(|(name, value)| self.add_column(name, value, table).err())
+        naming.added.iter().find_map(|(name, value)| self.add_column(name, value, naming, table).err())
     }
 
-    fn add_column(&mut self, name: &str, value: &AddedValue, table: &Table) -> Result<()> {
-        let refuse = |reason: &str, help: &str| {
-            Err(Error::usage(format!("--add-column {name}={value}: {reason}")).with_help(help))
-        };
-        let Some(column) = table.column_by_sql_name(name) else {
+    fn add_column(&mut self, name: &str, value: &AddedValue, naming: &Naming, table: &Table) -> Result<()> {
+        let refuse = |reason: &str, help: &str| Err(cannot_add(name, value, reason, help));
+        let own_name = naming.added_name(name);
+        let Some(column) = table.columns.iter().find(|column| column.name == truncate(&own_name)) else {
             let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
             let reason = format!("{} has no such column", table.name);
             return refuse(&reason, &format!("its columns are {}", names.join(", ")));
@@ -221,7 +226,7 @@ impl ColumnMapping {
             return refuse("it is a generated column, which the server computes", "leave it out");
         }
         if self.names().any(|loaded| loaded == column.name) {
-            return refuse("the column is already loaded", "every column can be loaded only once");
+            return refuse(ALREADY_LOADED, ONLY_ONCE);
         }
         let source = match value {
             AddedValue::File => ValueSource::File,
@@ -232,22 +237,17 @@ impl ColumnMapping {
                 ValueSource::Now(now.to_string().into_bytes().into())
             }
         };
-        if let (ValueSource::Constant(text), Some(encoder)) = (&source, table.encoder(column))
-            && let Err(Refusal::Invalid(expected)) = encoder.encode(text, &mut Vec::new())
-        {
-            let reason = format!("cannot be read as {}: {expected}", column.type_name);
-            return refuse(&reason, "correct the constant");
-        }
         self.push(source, column, table);
         Ok(())
     }
 
-    /// Convert values that are spelled as `spelling` says, and dates of the columns in `orders` from their order.
+    /// Convert values that are spelled as `options` say, and dates of the columns in `orders` from their order.
     ///
     /// # Errors
-    /// When numbers are spelled otherwise than PostgreSQL does, and a column is of type money: the server would take its
-    /// decimal comma for a mark between thousands.
-    pub(super) fn convert(&mut self, spelling: &Spelling, orders: &[(&str, DateOrder)]) -> Result<()> {
+    /// When a constant cannot be read; and when numbers are spelled otherwise than PostgreSQL does, and a column is of type
+    /// money: the server would take its decimal comma for a mark between thousands.
+    pub(super) fn convert(&mut self, options: &InputOptions, orders: &[(&str, DateOrder)]) -> Result<()> {
+        let spelling = &options.spelling;
         let is_money = |mapped: &&MappedColumn| mapped.column.base_name == "money";
         if let Some(mapped) = self.columns.iter().find(is_money).filter(|_| spelling.numbers().is_some()) {
             let message =
@@ -257,9 +257,6 @@ impl ColumnMapping {
             );
         }
         for mapped in &mut self.columns {
-            if mapped.field_number().is_none() {
-                continue;
-            }
             let conversion = match &mapped.encoder {
                 Some(
                     Encoder::Int2
@@ -274,11 +271,25 @@ impl ColumnMapping {
                     DateTimeType::Date | DateTimeType::Timestamp | DateTimeType::TimestampTz { .. },
                 )) => {
                     let order = orders.iter().find(|(name, _)| *name == mapped.column.name);
-                    order.map(|(_, order)| Conversion::Date(*order))
+                    let iso = (options.date_style == Some(DateStyle::Iso)).then_some(Conversion::IsoDate);
+                    order.map(|(_, order)| Conversion::Date(*order)).or(iso)
                 }
                 _ => None,
             };
-            mapped.conversion = conversion.map(Box::new);
+            match &mut mapped.source {
+                ValueSource::Field(_) => mapped.conversion = conversion.map(Box::new),
+                ValueSource::Constant(text) => {
+                    convert_constant(text, conversion.as_ref(), mapped.encoder.as_ref()).map_err(
+                        |expected| {
+                            let (name, type_name) = (&mapped.column.name, &mapped.column.type_name);
+                            let value = AddedValue::Constant(String::from_utf8_lossy(text).into_owned());
+                            let reason = format!("cannot be read as {type_name}: {expected}");
+                            cannot_add(name, &value, &reason, "correct the constant")
+                        },
+                    )?;
+                }
+                ValueSource::File | ValueSource::Line | ValueSource::Now(_) => {}
+            }
         }
         Ok(())
     }
@@ -291,83 +302,20 @@ impl ColumnMapping {
     }
 }
 
-/// The columns of a table that is made for its files.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PlannedFields {
-    /// The name of each field's column; `None` for a field that is not loaded.
-    pub columns: Vec<Option<String>>,
-    /// Fields whose names could not be the names of their columns.
-    pub made: Vec<MadeName>,
-    /// Names that `--ignore-extra` skips, all of them empty.
-    pub ignored: Vec<String>,
-    /// Names that `--select` leaves out.
-    pub unselected: Vec<String>,
-}
-
-impl PlannedFields {
-    /// Plan the columns for files with this `header`; `None` if nothing names the fields.
-    ///
-    /// # Errors
-    /// When `naming` contradicts the header, or a name cannot be that of a column.
-    pub(super) fn new(header: Option<&Header>, file: &str, naming: &Naming) -> Result<Option<PlannedFields>> {
-        let Some(names) = naming.columns.as_ref().or(header.map(|header| &header.names)) else {
-            return Ok(None);
-        };
-        if let Some(problem) = naming_problems(names, header, file, naming).into_iter().next() {
-            return Err(problem);
-        }
-        let mut planned = PlannedFields::default();
-        let mut wanted = Vec::new();
-        for (field, name) in names.iter().enumerate() {
-            if name.contains('\0') {
-                return Err(
-                    Error::input(format!("{file}, column {}: {NUL_IN_NAME}", field + 1)).with_help(NUL_HELP)
-                );
-            }
-            let is_loaded = naming.selects(name);
-            if !is_loaded {
-                planned.unselected.push(name.clone());
-            } else if name.trim().is_empty() && naming.ignore_extra {
-                planned.ignored.push(String::new());
-            } else {
-                let name = match naming.renamed(name) {
-                    Some(renamed) => sql_name(renamed),
-                    None if naming.columns.is_some() => sql_name(name),
-                    None => naming.style.apply(name),
-                };
-                wanted.push((field, name));
-            }
-        }
-        let (columns, made) = column_names(&wanted);
-        planned.columns = vec![None; names.len()];
-        for ((field, _), column) in wanted.into_iter().zip(columns) {
-            planned.columns[field] = Some(column);
-        }
-        planned.made = made;
-        Ok(Some(planned))
+/// Convert `text`, a constant, as values of the files are; the error is what `encoder` expects instead.
+fn convert_constant(
+    text: &mut Box<[u8]>,
+    conversion: Option<&Conversion>,
+    encoder: Option<&Encoder>,
+) -> Result<(), String> {
+    if let Some(conversion) = conversion {
+        let mut converted = Vec::new();
+        *text = conversion.apply(text, &mut converted)?.into();
     }
-}
-
-/// The problem of a name with a zero byte, and the remedy.
-const NUL_IN_NAME: &str = "the name of the column contains a NUL character";
-const NUL_HELP: &str =
-    "the file may be in UTF-16, or may not be text: name its encoding with --encoding, or use --sniff";
-
-impl Naming {
-    /// The name that `--map` gives to the field called `name`.
-    fn renamed(&self, name: &str) -> Option<&str> {
-        self.map.iter().find(|(from, _)| from == name.trim()).map(|(_, to)| to.as_str())
+    match encoder.map(|encoder| encoder.encode(text, &mut Vec::new())) {
+        Some(Err(Refusal::Invalid(expected))) => Err(expected),
+        _ => Ok(()),
     }
-
-    /// Whether the field called `name` is to be loaded.
-    fn selects(&self, name: &str) -> bool {
-        self.select.as_ref().is_none_or(|selected| selected.iter().any(|other| is_same(other, name)))
-    }
-}
-
-/// Whether two names are the same but for capitals and blanks around them, and quotes as in SQL.
-fn is_same(a: &str, b: &str) -> bool {
-    spelling(a) == spelling(b) || fold(a).is_some_and(|a| fold(b).is_some_and(|b| a == b))
 }
 
 /// The names that tell a header from data: those of the columns of `table`, and those that `naming` maps to one.
@@ -389,37 +337,11 @@ fn field_names(header: Option<&Header>, naming: &Naming, table: &Table) -> Vec<S
     }
 }
 
-/// What is wrong with the `--columns` and `--map` of `naming` for a file whose fields are called `names`.
-fn naming_problems(names: &[String], header: Option<&Header>, file: &str, naming: &Naming) -> Vec<Error> {
-    let mut problems = Vec::new();
-    if let (Some(columns), Some(header)) = (&naming.columns, header)
-        && columns.len() != header.names.len()
-    {
-        let message =
-            format!("--columns names {} columns, but {file} has {}", columns.len(), header.names.len());
-        problems.push(Error::usage(message).with_help("name every column of the file, in its order"));
-    }
-    // `--columns` replaces the names of the header.
-    let owner = if naming.columns.is_some() { "--columns" } else { file };
-    let selected = naming.select.iter().flatten();
-    for unknown in selected.filter(|selected| !names.iter().any(|name| is_same(selected, name))) {
-        let message = format!("--select names {}, which {owner} does not have", unknown.trim());
-        problems.push(Error::usage(message).with_help(format!("it has {}", listed(names))));
-    }
-    for (from, _) in &naming.map {
-        if !names.iter().any(|name| name.trim() == from) {
-            problems.push(
-                Error::usage(format!("--map {from}=… names a column that {owner} does not have"))
-                    .with_help(format!("it has {}", listed(names))),
-            );
-        }
-    }
-    problems
-}
-
 /// Builds a [`ColumnMapping`], field by field.
 struct FieldMapper<'a> {
     names: &'a [String],
+    /// The same, as flags may call them.
+    own: &'a FieldNames<'a>,
     /// How many of the names are the same but for capitals and blanks around them.
     spellings: HashMap<String, usize>,
     /// The header, if the names are from it.
@@ -441,11 +363,15 @@ impl<'a> FieldMapper<'a> {
     fn map_field(&mut self, field: usize) -> Result<()> {
         let (names, naming, table) = (self.names, self.naming, self.table);
         let name = names[field].as_str();
-        if !naming.selects(name) {
+        if !self.own.is_selected(field) {
             self.mapping.unselected.push(name.to_owned());
             return Ok(());
         }
-        if name.trim().is_empty() {
+        let renamed = self.own.renamed(field);
+        // The column that an earlier load made for this field.
+        let made = self.own.made_column(field).filter(|_| renamed.is_none() && !self.mapping.is_positional);
+        let made = made.and_then(|made| self.columns.get(made).copied());
+        if name.trim().is_empty() && renamed.is_none() && made.is_none() {
             if naming.ignore_extra {
                 self.mapping.ignored.push(String::new());
                 return Ok(());
@@ -457,12 +383,15 @@ impl<'a> FieldMapper<'a> {
         if name.contains('\0') {
             return Err(self.refuse(field, NUL_IN_NAME).with_help(NUL_HELP));
         }
-        let renamed = naming.renamed(name);
         let styled = match (naming.style, self.header) {
             (NameStyle::SnakeCase, Some(_)) => naming.style.apply(name),
             _ => name.to_owned(),
         };
-        let Some(column) = self.column_for(&styled, renamed) else {
+        if made.is_some() {
+            let made = self.own.made.iter().find(|made| made.field == field + 1);
+            self.mapping.made_names.extend(made.cloned());
+        }
+        let Some(column) = made.or_else(|| self.column_for(&styled, renamed)) else {
             match (renamed, naming.ignore_extra) {
                 (None, true) => self.mapping.ignored.push(name.to_owned()),
                 _ => self.unknown.push(excerpt(renamed.unwrap_or(name).as_bytes())),
@@ -549,11 +478,6 @@ impl<'a> FieldMapper<'a> {
     }
 }
 
-/// `name` without what the spelling of an unquoted name does not depend on.
-fn spelling(name: &str) -> String {
-    name.trim().to_ascii_lowercase()
-}
-
 /// How often each of `names` occurs, by its [`spelling`].
 fn spellings(names: &[String]) -> HashMap<String, usize> {
     let mut spellings = HashMap::with_capacity(names.len());
@@ -561,16 +485,6 @@ fn spellings(names: &[String]) -> HashMap<String, usize> {
         *spellings.entry(spelling(name)).or_default() += 1;
     }
     spellings
-}
-
-/// `names` for a message, separated by commas: the first of them, if there are many.
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 20;
-    let shown = names[..names.len().min(MOST)].join(", ");
-    match names.len().saturating_sub(MOST) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 /// The remedy for a header of a single name that contains another delimiter.

@@ -6,26 +6,32 @@
 //!              └──────────────────▶ reject ◀──────────────────────┘
 //! ```
 //!
-//! - A caller sets `options`; `settings` are those, checked and with defaults filled in. `loader` runs a load in one
-//!   of the ways in `run`, and returns a `report`.
+//! - A caller sets `options`, of which `choices` and `naming` are parts; `settings` are those, checked and with defaults
+//!   filled in. `loader` runs a load in one of the ways in `run`, and returns a `report`.
 //! - `table` finds or creates the table, and takes care of its indexes and constraints; `mapping` assigns each
-//!   field to a column, `names` makes names of columns, and `spelling` turns values into what PostgreSQL reads.
+//!   field to a column, `planned` to one of a new table, by `field_names`; `names` makes names of columns, and `spelling`
+//!   turns values into what PostgreSQL reads.
 //! - `chunk` holds the encoded tuples. Every record is encoded once, by the same code for all writers. The channel
 //!   between encoder and writer is short and bounded: a slow server slows the reading, and memory use stays constant.
 //! - `write` has the writers, which differ only in how they send the tuples, and so leave identical tables.
 //! - `reject` sets bad rows aside, where that is allowed, and isolates those that only the server can refuse;
-//!   `refusal` tells which refusals are about rows.
+//!   `refusal` tells which refusals are about rows, and `hints` what a refused value looks like.
 //! - `date_order` reads dates in which only a setting tells day and month apart.
 //! - `totals` have to add up before anything is committed. [`check`] finds problems without loading.
 
 pub mod check;
+mod choices;
 mod chunk;
 mod date_order;
+mod field_names;
+mod hints;
 mod ledger;
 mod loader;
 mod mapping;
 mod names;
+mod naming;
 mod options;
+mod planned;
 mod refusal;
 mod reject;
 mod report;
@@ -36,13 +42,14 @@ mod table;
 mod totals;
 mod write;
 
+pub use crate::csv::NameStyle;
 pub use crate::load::chunk::dates::{AmbiguousDate, AmbiguousDates};
 pub use crate::load::chunk::findings::{FieldPlace, FieldsWithStrayQuotes, TextFallback};
 #[cfg(feature = "schema")]
 pub use crate::load::chunk::rejected::RejectSchema;
 pub use crate::load::ledger::status::{ImportState, ImportStatus, Ledger};
 pub use crate::load::loader::{CommittedLoad, Loader, OpenLoad};
-pub use crate::load::names::{MadeName, NameStyle};
+pub use crate::load::names::MadeName;
 pub use crate::load::options::{
     AddedValue, Connections, CreateOptions, DateStyle, DeferIndexes, ImportOptions, Infer, InputOptions,
     LoadOptions, Mode, Naming, OnConflict, RejectLimit,
@@ -53,4 +60,4 @@ pub use crate::load::report::{
 };
 pub use crate::load::run::commit::{CommittedTransaction, Confirmation};
 pub use crate::load::spelling::Spelling;
-pub use crate::load::table::infer::{InferredColumn, SpellingChange};
+pub use crate::load::table::infer::{InferredColumn, SpellingChange, TextCause};

@@ -1,22 +1,10 @@
-//! The names of fields, made into names of columns.
+//! The names of fields, made good as names of columns.
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::sql::{LONGEST_IDENTIFIER, fold, is_plain, truncate};
-
-/// How the names of fields become names of columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NameStyle {
-    /// As they are; in lower case where SQL reads them without quotes.
-    #[default]
-    AsIs,
-    /// In lower case, with `_` between words: `orderID` and `Order ID` are `order_id`.
-    #[serde(rename = "snake_case")]
-    SnakeCase,
-}
+use crate::sql::{LONGEST_IDENTIFIER, fold, truncate};
 
 /// A field whose name could not be the name of its column.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -30,41 +18,6 @@ pub struct MadeName {
     pub column: String,
     /// Why they differ: `empty`, `doubled` or `long`.
     pub because: &'static str,
-}
-
-impl NameStyle {
-    /// `name` in this style, without the white space around it, and in lower case if SQL then reads it without quotes.
-    pub(crate) fn apply(self, name: &str) -> String {
-        match self {
-            NameStyle::AsIs => folded(name.trim()),
-            NameStyle::SnakeCase => snake_case(name),
-        }
-    }
-}
-
-/// `name` in lower case, with `_` for everything but letters and digits, and between words.
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    let mut before = '_';
-    let mut letters = name.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let begins_word = letter.is_uppercase()
-            && (before.is_lowercase()
-                || before.is_numeric()
-                || (before.is_uppercase() && letters.peek().is_some_and(|next| next.is_lowercase())));
-        if letter.is_alphanumeric() {
-            if begins_word && !snake.ends_with('_') {
-                snake.push('_');
-            }
-            snake.extend(letter.to_lowercase());
-        } else if !snake.is_empty() && !snake.ends_with('_') {
-            snake.push('_');
-        }
-        before = letter;
-    }
-    let snake = snake.trim_end_matches('_');
-    // SQL reads a name that begins with a digit only in quotes.
-    if snake.starts_with(char::is_numeric) { format!("_{snake}") } else { snake.to_owned() }
 }
 
 /// The names of the columns of a new table for fields of these indexes and names, made good where they are empty, doubled
@@ -93,12 +46,6 @@ pub(crate) fn column_names(fields: &[(usize, String)]) -> (Vec<String>, Vec<Made
     (columns, made)
 }
 
-/// `name` in lower case if SQL then reads it without quotes, otherwise as it is.
-fn folded(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    if is_plain(&lower) { lower } else { name.to_owned() }
-}
-
 /// `name` itself if `may_be_plain` and it is free, otherwise with the first number that makes it so: `name_1`.
 fn free(name: &str, taken: &mut HashSet<String>, may_be_plain: bool) -> String {
     let numbered = (1_u64..).map(|number| {
@@ -125,6 +72,7 @@ pub(crate) fn sql_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::csv::NameStyle;
 
     #[test]
     fn names_are_made_good() {
@@ -142,22 +90,5 @@ mod tests {
             reasons,
             [(1, "empty"), (3, "doubled"), (6, "doubled"), (9, "empty"), (10, "long"), (11, "doubled")]
         );
-    }
-
-    #[test]
-    fn names_become_snake_case() {
-        for (name, expected) in [
-            ("Full Name", "full_name"),
-            ("orderID", "order_id"),
-            ("HTTPServer 2", "http_server_2"),
-            (" amount (EUR) ", "amount_eur"),
-            ("2021", "_2021"),
-            ("Größe", "größe"),
-            ("a__b", "a_b"),
-            ("?", ""),
-        ] {
-            assert_eq!(NameStyle::SnakeCase.apply(name), expected, "{name}");
-        }
-        assert_eq!(NameStyle::AsIs.apply(" Full Name "), "Full Name");
     }
 }

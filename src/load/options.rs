@@ -1,20 +1,18 @@
 //! The options of a load, as a caller sets them.
 
-use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
 
 use crate::catalog::{TableName, TableSpec};
-use crate::count::parse_count;
 use crate::csv::InputFormat;
 use crate::csv::input::InputReader;
-use crate::load::names::NameStyle;
 use crate::load::spelling::Spelling;
 use crate::{Error, Result};
+
+pub use crate::load::choices::{Connections, DateStyle, DeferIndexes, Infer, Mode, OnConflict, RejectLimit};
+pub use crate::load::naming::{AddedValue, Naming};
 
 /// Rows in each INSERT of [`Mode::Batch`], unless [`LoadOptions::batch_size`] says otherwise.
 pub(super) const BATCH_SIZE: usize = 1000;
@@ -24,108 +22,6 @@ pub(super) const PIPELINE_DEPTH: usize = 256;
 
 /// INSERTs that share a Sync, unless [`LoadOptions::sync_every`] says otherwise.
 pub(super) const SYNC_EVERY: NonZero<usize> = NonZero::new(256).expect("256 is not 0");
-
-/// How rows reach the server. All modes leave identical tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// One prepared INSERT per row, pipelined.
-    Rows,
-    /// One `INSERT … SELECT FROM unnest(…)` per batch of rows, pipelined.
-    Batch,
-    /// One binary `COPY FROM STDIN`.
-    #[default]
-    Copy,
-    /// Reads and encodes for the described table, and contacts no server.
-    Null,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Rows => "rows",
-            Mode::Batch => "batch",
-            Mode::Copy => "copy",
-            Mode::Null => "null",
-        })
-    }
-}
-
-/// When a load drops the table's indexes and rebuilds them after its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeferIndexes {
-    /// When the table is empty, or emptied by this load, and they can be restored exactly.
-    #[default]
-    Auto,
-    /// Also when the table has rows; an error if they cannot be restored exactly.
-    Always,
-    /// Never: the indexes stay in place.
-    Never,
-}
-
-/// The number of connections that a load writes over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connections {
-    /// Exactly this many; at least 1.
-    Exactly(usize),
-    /// Two where that is faster, otherwise one.
-    Auto,
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Connections::Exactly(1)
-    }
-}
-
-impl FromStr for Connections {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match parse_count(text).map(usize::try_from) {
-            Ok(Ok(number)) => Ok(Connections::Exactly(number)),
-            _ if text == "auto" => Ok(Connections::Auto),
-            _ => Err("expected a number, or auto".into()),
-        }
-    }
-}
-
-/// How to read a date that does not begin with its year, such as `08.10.2026`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DateStyle {
-    /// Reject it.
-    Iso,
-    /// Day, month, year.
-    Dmy,
-    /// Month, day, year.
-    Mdy,
-    /// Year, month, day: `08.10.26`, but no date that ends with a year of four digits.
-    Ymd,
-}
-
-impl DateStyle {
-    /// The order as in the server's parameter `DateStyle`; `None` if the order does not matter.
-    pub(crate) fn order(self) -> Option<&'static str> {
-        match self {
-            DateStyle::Iso => None,
-            DateStyle::Dmy => Some("DMY"),
-            DateStyle::Mdy => Some("MDY"),
-            DateStyle::Ymd => Some("YMD"),
-        }
-    }
-}
-
-/// What may be inferred from the values of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Infer {
-    /// The type that its values are of, however they are spelled.
-    #[default]
-    Natural,
-    /// A type that prints every value as it is in the file.
-    Exact,
-}
 
 /// How to create the table from the files when it does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -168,99 +64,6 @@ impl CreateOptions {
     pub fn replace(mut self) -> Self {
         self.replace = true;
         self
-    }
-}
-
-/// The number or percentage of bad rows that a load may set aside before it is rolled back.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RejectLimit {
-    /// At most this many rows; 0 for none.
-    Rows(u64),
-    /// At most this percentage of the rows read, from 0 to 100, over the whole load.
-    Percent(f64),
-}
-
-impl Default for RejectLimit {
-    fn default() -> Self {
-        RejectLimit::Rows(0)
-    }
-}
-
-impl RejectLimit {
-    /// Whether `rejected` of `read` rows exceed the limit. A percentage applies to the whole input, so it can only
-    /// be judged `at_end`.
-    pub(crate) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
-        match self {
-            RejectLimit::Rows(limit) => rejected > limit,
-            RejectLimit::Percent(limit) => at_end && rejected as f64 * 100.0 > limit * read as f64,
-        }
-    }
-
-    /// Whether any row may be rejected.
-    pub fn allows_any(self) -> bool {
-        match self {
-            RejectLimit::Rows(limit) => limit > 0,
-            RejectLimit::Percent(limit) => limit > 0.0,
-        }
-    }
-}
-
-impl FromStr for RejectLimit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected a number of rows, such as 100, or a percentage, such as 1%".to_owned();
-        match text.strip_suffix('%') {
-            Some(percent) => {
-                let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
-                (0.0..=100.0).contains(&percent).then_some(RejectLimit::Percent(percent)).ok_or_else(wrong)
-            }
-            None => parse_count(text).map(RejectLimit::Rows).map_err(|_| wrong()),
-        }
-    }
-}
-
-impl fmt::Display for RejectLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RejectLimit::Rows(rows) => write!(f, "{rows}"),
-            RejectLimit::Percent(percent) => write!(f, "{percent}%"),
-        }
-    }
-}
-
-/// What to do with a row whose key already exists in the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OnConflict {
-    /// Keep the table's row. The key is the columns named, or any unique key when none is.
-    Skip(Vec<String>),
-    /// Give the table's row the file's values. The key is the columns named, or the primary key when none is.
-    Update(Vec<String>),
-}
-
-impl FromStr for OnConflict {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (action, key) = text.split_once(':').unwrap_or((text, ""));
-        let key: Vec<String> =
-            key.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        match action {
-            "skip" => Ok(OnConflict::Skip(key)),
-            "update" => Ok(OnConflict::Update(key)),
-            _ => Err("expected skip, update, or either with key columns, such as update:id".into()),
-        }
-    }
-}
-
-impl fmt::Display for OnConflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (action, key) = match self {
-            OnConflict::Skip(key) => ("skip", key),
-            OnConflict::Update(key) => ("update", key),
-        };
-        f.write_str(action)?;
-        if key.is_empty() { Ok(()) } else { write!(f, ":{}", key.join(",")) }
     }
 }
 
@@ -322,67 +125,6 @@ impl ImportOptions {
     }
 }
 
-/// Which column each field of a record belongs to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Naming {
-    /// The columns in the order of the fields. The header, if there is one, is then ignored.
-    pub columns: Option<Vec<String>>,
-    /// Names in the header, each with the column into which its field is loaded.
-    pub map: Vec<(String, String)>,
-    /// Skip names in the header that the table does not have.
-    pub ignore_extra: bool,
-    /// The names of the fields to load; `None` for all.
-    pub select: Option<Vec<String>>,
-    /// How names of fields become names of columns.
-    pub style: NameStyle,
-    /// Columns that are not in the files, each with what it is given.
-    pub added: Vec<(String, AddedValue)>,
-}
-
-/// What a column that is not in the files is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AddedValue {
-    /// The start of the transaction that looks the table up, the same for all rows.
-    Now,
-    /// The name of the row's file.
-    File,
-    /// The line on which the row's record begins, from 1.
-    Line,
-    /// This text.
-    Constant(String),
-}
-
-impl FromStr for AddedValue {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "now()" => Ok(AddedValue::Now),
-            "@file" => Ok(AddedValue::File),
-            "@line" => Ok(AddedValue::Line),
-            _ => match text.strip_prefix('@') {
-                Some(constant) if constant.starts_with('@') => Ok(AddedValue::Constant(constant.to_owned())),
-                Some(_) => {
-                    Err("expected now(), @file, @line or a constant, in which a first @ is doubled".into())
-                }
-                None => Ok(AddedValue::Constant(text.to_owned())),
-            },
-        }
-    }
-}
-
-impl fmt::Display for AddedValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AddedValue::Now => "now()",
-            AddedValue::File => "@file",
-            AddedValue::Line => "@line",
-            AddedValue::Constant(text) => text,
-        })
-    }
-}
-
 /// What is read, and the table it is for. Loading and checking share these options.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -420,11 +162,11 @@ impl InputOptions {
         }
     }
 
-    /// How the files are written, with the keys that the names of the columns stand for.
+    /// How the files are written, with the keys that the names of the columns stand for, and the style of their names.
     pub fn file_format(&self) -> InputFormat {
         let keys = self.naming.columns.clone().unwrap_or_default();
         let ignore_other_keys = self.naming.ignore_extra && !keys.is_empty();
-        InputFormat { keys, ignore_other_keys, ..self.format.clone() }
+        InputFormat { keys, ignore_other_keys, names: self.naming.style, ..self.format.clone() }
     }
 
     /// The inputs as errors and reports call them, separated by commas.
@@ -697,47 +439,5 @@ pub(crate) fn at_least_one(what: &str, value: usize) -> Result<()> {
     match value {
         0 => Err(Error::usage(format!("the {what} is 0")).with_help("give a number from 1 up")),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_rows_or_percentages() {
-        assert_eq!("5".parse(), Ok(RejectLimit::Rows(5)));
-        assert_eq!("0.5%".parse(), Ok(RejectLimit::Percent(0.5)));
-        for text in ["", "-1", "101%", "x", "%", "1.5", "NaN%"] {
-            assert!(text.parse::<RejectLimit>().is_err(), "{text}");
-        }
-        assert!(!RejectLimit::Rows(5).is_exceeded(5, 5, true));
-        assert!(RejectLimit::Rows(5).is_exceeded(6, 600, false));
-        assert!(!RejectLimit::Percent(1.0).is_exceeded(50, 100, false));
-        assert!(RejectLimit::Percent(1.0).is_exceeded(2, 100, true));
-        assert!(!RejectLimit::Percent(1.0).is_exceeded(1, 100, true));
-    }
-
-    #[test]
-    fn added_values_are_words_or_constants() {
-        for (text, expected) in [
-            ("now()", AddedValue::Now),
-            ("@file", AddedValue::File),
-            ("@line", AddedValue::Line),
-            ("", AddedValue::Constant(String::new())),
-            ("now", AddedValue::Constant("now".into())),
-            ("@@file", AddedValue::Constant("@file".into())),
-        ] {
-            assert_eq!(text.parse(), Ok(expected));
-        }
-        assert!("@row".parse::<AddedValue>().is_err());
-    }
-
-    #[test]
-    fn conflict_actions_may_name_their_key() {
-        assert_eq!("skip".parse(), Ok(OnConflict::Skip(vec![])));
-        assert_eq!("update:id, day".parse(), Ok(OnConflict::Update(vec!["id".into(), "day".into()])));
-        assert!("ignore".parse::<OnConflict>().is_err());
-        assert_eq!(OnConflict::Update(vec!["id".into()]).to_string(), "update:id");
     }
 }

@@ -4,6 +4,7 @@ use tokio_postgres::error::{DbError, Severity};
 
 use crate::Error;
 use crate::catalog::{Column, Table};
+use crate::load::hints;
 
 /// The error for a refusal by the server, with a remedy where the server sent no hint.
 pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error {
@@ -13,10 +14,15 @@ pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error 
 /// `refusal` with a remedy, where the server sent no hint.
 fn with_remedy(refusal: Error) -> Error {
     match refusal.sqlstate() {
-        Some("22007" | "22008") => refusal.with_help(
-            "set the order of day, month and year with --date-style dmy, mdy or ymd; or for all loads, with \
-             PGOPTIONS='-c datestyle=DMY' for your own server, [server.settings] DateStyle = \"DMY\" for the embedded one",
-        ),
+        // The server's hint names DateStyle even where the value is an interval, or no date at all.
+        Some("22007" | "22008") => match quoted_date_hint(&refusal.to_string()) {
+            Some(help) if help.contains("--date-style") => refusal.with_help(format!(
+                "{help}; or for all loads, with PGOPTIONS='-c datestyle=DMY' for your own server, [server.settings] \
+                 DateStyle = \"DMY\" for the embedded one"
+            )),
+            Some(help) => refusal.with_help(help),
+            None => refusal.with_help("correct the value, or leave it empty for NULL"),
+        },
         _ if refusal.help().is_some() => refusal,
         Some("23505") => refusal.with_help(
             "the file contains the key twice, or the table already has it: remove one of the rows, or see \
@@ -30,6 +36,14 @@ fn with_remedy(refusal: Error) -> Error {
             .with_help("correct the row, or change the constraint it violates; --max-rejects sets such rows aside"),
         _ => refusal,
     }
+}
+
+/// The remedy for the date that `message` quotes, in the quotes of any language; `None` if it quotes none that a setting
+/// could read, or names the type interval.
+fn quoted_date_hint(message: &str) -> Option<String> {
+    let is_interval = message.contains("interval");
+    let mut quoted = message.split(['"', '\'', '«', '»', '“', '”', '„', '「', '」']);
+    quoted.find_map(|value| hints::of_date(value.as_bytes())).filter(|_| !is_interval)
 }
 
 /// The column of `table` whose value the server refused with `db`, or the few that it may be; `None` if the error is not
@@ -117,6 +131,22 @@ impl RefusalScope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_dates_get_the_remedy_for_dates() {
+        let over = "date/time field value out of range:";
+        for (message, expected) in [
+            (format!("{over} \"31/12/2026\" (SQLSTATE 22008)"), Some("--date-style dmy")),
+            (format!("{over} « 31/12/2026 »"), Some("--date-style dmy")),
+            (format!("{over} \"1700000000\""), Some("to_timestamp()")),
+            (format!("{over} \"2026-02-30\""), None),
+            ("interval field value out of range: \"1/1/2026\"".to_owned(), None),
+        ] {
+            let hint = quoted_date_hint(&message);
+            assert_eq!(hint.is_some(), expected.is_some(), "{message}: {hint:?}");
+            assert!(expected.is_none_or(|flag| hint.unwrap().contains(flag)), "{message}");
+        }
+    }
 
     #[test]
     fn the_type_is_read_out_of_the_servers_messages() {

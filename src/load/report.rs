@@ -78,6 +78,9 @@ pub struct LoadReport {
     pub connections: usize,
     /// Maximum number of INSERTs that shared a Sync.
     pub sync_every: NonZero<usize>,
+    /// Why the INSERTs of mode `rows` went through the driver; `None` if they went over the lane beside it, which takes
+    /// less of the client's CPU, and in other modes.
+    pub through_driver: Option<&'static str>,
     /// Whether every row was committed separately.
     pub autocommit: bool,
     /// Whether everything was rolled back at the end because of `--dry-run`.
@@ -118,14 +121,17 @@ pub struct LoadReport {
     pub columns_unselected: Vec<String>,
     /// Columns that are not in the file and were given a value.
     pub columns_added: Vec<ColumnAdded>,
-    /// Fields whose names could not be the names of their columns; only if this load created the table, or tried to.
+    /// Fields whose names could not be the names of their columns, which this load or an earlier one created.
     pub names_made: Vec<MadeName>,
-    /// Columns of the table that this load created whose values are spelled otherwise than PostgreSQL prints them.
+    /// Columns of the table that this load created whose values are spelled otherwise than PostgreSQL prints them, or that
+    /// one value made text.
     pub inferred: Vec<InferredColumn>,
     /// The `--on-conflict` action for existing keys; `None` if they were errors.
     pub on_conflict: Option<String>,
     /// Path of the file with the rejected records; `None` if none was rejected.
     pub rejects: Option<String>,
+    /// Paths of the files with the rejected records of files that have their fields in another order.
+    pub rejects_reordered: Vec<String>,
     /// Triggers before INSERT that may have left out some of the skipped rows: the server does not distinguish these
     /// rows from rows whose key existed.
     #[serde(rename = "swallowers")]
@@ -293,6 +299,7 @@ pub(crate) fn build(
         },
         connections: settings.connections,
         sync_every: settings.sync_every,
+        through_driver: through_driver(settings.input.mode, server.as_ref()),
         autocommit: settings.autocommit,
         dry_run: settings.dry_run,
         truncated: *truncate,
@@ -315,10 +322,21 @@ pub(crate) fn build(
         names_made: mapping.made_names.clone(),
         inferred: Vec::new(),
         on_conflict: settings.on_conflict.as_ref().map(ToString::to_string),
-        rejects: totals.rejects_path,
+        rejects: totals.rejects.first().cloned(),
+        rejects_reordered: totals.rejects.into_iter().skip(1).collect(),
         skipping_triggers: if totals.skipped > 0 { table.before_insert_triggers.clone() } else { Vec::new() },
         server,
     }
+}
+
+/// As [`LoadReport::through_driver`].
+fn through_driver(mode: Mode, server: Option<&ServerFacts>) -> Option<&'static str> {
+    let server = server.filter(|_| mode == Mode::Rows)?;
+    let reasons = [
+        (server.pooler, "connections go through a pooler"),
+        (!server.named_statements, "statements have no names"),
+    ];
+    reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason))
 }
 
 /// Every column of `mapping`, and whether the server parsed its values in `mode`.

@@ -73,6 +73,8 @@ pub(crate) enum Conversion {
     Boolean(BooleanWords),
     /// Of dates, and of dates with a time.
     Date(DateOrder),
+    /// None, but dates that do not begin with the year are refused.
+    IsoDate,
 }
 
 impl Conversion {
@@ -93,16 +95,24 @@ impl Conversion {
                 if WrittenMoment::parse(value).and_then(|moment| moment.put_iso(*order, out)).is_some() {
                     return Ok(out.as_slice());
                 }
-                // A date that begins with the year, and a word such as infinity, mean the same in every order.
-                let digits = trim(value).iter().take_while(|byte| byte.is_ascii_digit()).count();
-                let has_digits = value.iter().any(u8::is_ascii_digit);
-                if has_digits && digits < 4 {
+                if depends_on_style(value) {
                     return Err(format!("expected a date as {}", order.words()));
                 }
                 Ok(value)
             }
+            Conversion::IsoDate if depends_on_style(value) => {
+                Err("expected a date that begins with the year, because of --date-style iso".to_owned())
+            }
+            Conversion::IsoDate => Ok(value),
         }
     }
+}
+
+/// Whether the date `value` neither begins with the year, nor is a word such as infinity: these mean the same in every
+/// order.
+fn depends_on_style(value: &[u8]) -> bool {
+    let digits = trim(value).iter().take_while(|byte| byte.is_ascii_digit()).count();
+    value.iter().any(u8::is_ascii_digit) && digits < 4
 }
 
 /// `value` without the white space around it that PostgreSQL ignores too.
@@ -433,6 +443,16 @@ mod tests {
         ] {
             let refused = converted(&Conversion::Date(Dmy), value);
             assert_eq!(refused, Err("expected a date as day, month, year".to_owned()), "{value}");
+        }
+        for (value, is_refused) in [
+            ("08.10.2026", true),
+            ("Jan 2 2026", true),
+            ("26-01-02", true),
+            ("2026-01-02", false),
+            (" 20260102", false),
+            ("-infinity", false),
+        ] {
+            assert_eq!(converted(&Conversion::IsoDate, value).is_err(), is_refused, "{value}");
         }
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct LoadTotals {
     pub rejected: u64,
     /// What the encoder tells.
     pub encoder: EncoderSummary,
-    /// Path of the rejects file; `None` if no row was rejected.
-    pub rejects_path: Option<String>,
+    /// Paths of the files with the rejected rows, one for each order of fields; empty if no row was rejected.
+    pub rejects: Vec<String>,
 }
 
 /// The message about totals that do not add up; `None` if they do.

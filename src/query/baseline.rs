@@ -158,7 +158,8 @@ impl SavedRuns {
     /// [`ErrorKind::Input`] when the file cannot be read, or does not hold saved runs.
     pub fn read(path: &Path) -> Result<SavedRuns> {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::io(ErrorKind::Input, "read the baseline", path, error))?;
+            .map_err(|error| Error::io(ErrorKind::Input, "read the baseline", path, error))
+            .map_err(|error| error.with_help("check the path; query --save FILE makes such a file"))?;
         let refuse = |reason: &str| {
             Error::input(format!("{} is not a saved run: {reason}", path.display()))
                 .with_help("make one: postgres-etl query --save FILE")

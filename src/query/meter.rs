@@ -23,7 +23,7 @@ use crate::query::drive::shards::Shards;
 use crate::query::drive::worker;
 use crate::query::explain::{SlowPlan, SlowestIteration, explain};
 use crate::query::measure::timeline::Timeline;
-use crate::query::monitor::RunMonitor;
+use crate::query::monitor::{RunInProgress, RunMonitor};
 use crate::query::options::{MeterOptions, MeterSettings};
 use crate::query::report::{RunReport, TableReport};
 use crate::query::runs_report::RunsReport;
@@ -331,6 +331,11 @@ impl<'a> OpenMeter<'a> {
         reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason))
     }
 
+    /// Whether every workload is a transaction, so that transactions are counted.
+    pub(super) fn counts_transactions(&self) -> bool {
+        self.settings.workloads.iter().all(|workload| workload.begin.is_some())
+    }
+
     /// Open or close connections until there are `wanted`, with every statement prepared.
     async fn connect(&mut self, wanted: usize) -> Result<Vec<Connection>> {
         let mut connections = std::mem::take(&mut self.connections);
@@ -360,7 +365,7 @@ impl<'a> OpenMeter<'a> {
         let settings = self.settings;
         let sender = Arc::new(self.sender(shape.depth));
         let RunShape { connections, depth, rate } = *shape;
-        let loop_kind = rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} queries/s"));
+        let loop_kind = rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate}/s"));
         let sync_every = settings.sync_every;
         tracing::info!(
             "{connections} connections, {depth} in flight on each, {loop_kind}, up to {sync_every} per Sync, {:?}",
@@ -438,7 +443,14 @@ impl<'a> OpenMeter<'a> {
         pids: &Pids,
     ) -> Result<(RunResult, Vec<Connection>)> {
         let timeline: Arc<Timeline> = Arc::default();
-        let _visible = self.monitor.begin(title, plan.first != FIRST_OF_WARM_UP, &timeline, plan.limits);
+        let _visible = self.monitor.begin(RunInProgress {
+            name: title,
+            is_measured: plan.first != FIRST_OF_WARM_UP,
+            counts_transactions: self.counts_transactions(),
+            started: Instant::now(),
+            limits: plan.limits,
+            timeline: Arc::clone(&timeline),
+        });
         worker::run(plan, connections, &self.pool, &self.shards, &timeline, pids, self.progress).await
     }
 

@@ -26,6 +26,8 @@ pub struct RunInProgress {
     pub name: String,
     /// Whether it is what is measured, not a warm-up or another preparation.
     pub is_measured: bool,
+    /// Whether what is counted are transactions.
+    pub counts_transactions: bool,
     /// When it began.
     pub started: Instant,
     /// When it ends.
@@ -54,6 +56,8 @@ pub struct MeasuredPoint<'a> {
     pub at_most: usize,
     /// Whether there may be fewer runs.
     pub may_end_earlier: bool,
+    /// Whether what is counted are transactions.
+    pub counts_transactions: bool,
     /// The time that the other runs take at most, judging by those until now.
     pub left: Duration,
 }
@@ -78,17 +82,10 @@ impl RunMonitor {
         lock(&self.step).clone()
     }
 
-    /// Show a run that begins now.
-    pub(crate) fn begin(
-        &self,
-        name: String,
-        is_measured: bool,
-        timeline: &Arc<Timeline>,
-        limits: Limits,
-    ) -> VisibleRun<'_> {
-        let (started, timeline) = (Instant::now(), Arc::clone(timeline));
+    /// Show `run`, which begins now.
+    pub(crate) fn begin(&self, run: RunInProgress) -> VisibleRun<'_> {
         *lock(&self.step) = None;
-        *lock(&self.run) = Some(RunInProgress { name, is_measured, started, limits, timeline });
+        *lock(&self.run) = Some(run);
         VisibleRun(self)
     }
 

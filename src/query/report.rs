@@ -208,16 +208,22 @@ pub struct ResultCheck {
     pub first_difference: Option<String>,
 }
 
+/// What the queries of a run are called.
+pub(super) fn queries_or_transactions(run: &RunReport) -> &'static str {
+    if run.workloads.iter().all(|workload| workload.is_transaction) { "transactions" } else { "queries" }
+}
+
 impl RunReport {
     /// Why the run counts as failed, one line per reason; empty if it does not. Up to `max_errors` failed queries are
     /// accepted, none without it.
     pub fn failures(&self, max_errors: Option<u64>) -> Vec<String> {
         let mut failures = Vec::new();
         if self.errors > max_errors.unwrap_or(0) {
+            let many = queries_or_transactions(self);
             failures.push(match max_errors {
-                None => format!("{} of {} queries failed", self.errors, self.queries),
+                None => format!("{} of {} {many} failed", self.errors, self.queries),
                 Some(most) => {
-                    format!("{} queries failed, more than --max-errors {most} allows", self.errors)
+                    format!("{} {many} failed, more than --max-errors {most} allows", self.errors)
                 }
             });
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::query::baseline::SavedRun;
 use crate::query::comparison::{ComparedFigure, FIGURES};
-use crate::query::report::{Comparison, ResultCheck, RunReport};
+use crate::query::report::{Comparison, ResultCheck, RunReport, queries_or_transactions};
 use crate::statistics::median;
 
 /// The report of several runs, each on new connections.
@@ -88,7 +88,8 @@ impl RunsReport {
         if all().any(|run| run.errors > most) {
             let (errors, queries) =
                 all().fold((0, 0), |(errors, queries), run| (errors + run.errors, queries + run.queries));
-            failures.push(format!("{errors} of {queries} queries failed in all runs together"));
+            let many = self.runs.first().map_or("queries", queries_or_transactions);
+            failures.push(format!("{errors} of {queries} {many} failed in all runs together"));
         }
         let checks = || all().filter_map(|run| run.checked.as_ref());
         let different: u64 = checks().map(|check| check.different).sum();

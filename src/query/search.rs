@@ -68,6 +68,9 @@ pub struct SearchReport {
     pub search: &'static str,
     /// The names of the workloads.
     pub workloads: Vec<String>,
+    /// Whether what is counted are transactions.
+    #[serde(skip)]
+    pub counts_transactions: bool,
     /// The settings of a sweep; empty for other searches.
     pub axes: Vec<Axis>,
     /// Every run, in the order of the settings; of a find-max, by rate.
@@ -126,7 +129,8 @@ impl SearchReport {
         let most = max_errors.unwrap_or(0);
         let mut failures = Vec::new();
         if self.points.iter().any(|point| point.errors > most) {
-            failures.push(format!("{errors} queries failed in all runs together"));
+            let many = if self.counts_transactions { "transactions" } else { "queries" };
+            failures.push(format!("{errors} {many} failed in all runs together"));
         }
         let different: u64 = self.points.iter().map(|point| point.different).sum();
         if let Some(first) = self.points.iter().find_map(|point| point.first_difference.as_ref()) {

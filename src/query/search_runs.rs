@@ -21,6 +21,7 @@ impl OpenMeter<'_> {
                 Search::FindMax(_) => "find-max",
             },
             workloads: self.settings.workloads.iter().map(|workload| workload.name.clone()).collect(),
+            counts_transactions: self.counts_transactions(),
             axes: match search {
                 Search::Sweep(axes) => axes.clone(),
                 Search::Ramp(_) | Search::FindMax(_) => Vec::new(),
@@ -106,6 +107,7 @@ impl OpenMeter<'_> {
             number,
             at_most: series.at_most,
             may_end_earlier: series.may_end_earlier,
+            counts_transactions: self.counts_transactions(),
             left: per_run * u32::try_from(series.at_most.saturating_sub(number)).unwrap_or(u32::MAX),
         });
         let rate = point.queries_per_second;

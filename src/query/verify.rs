@@ -12,8 +12,9 @@ use crate::query::drive::digest::{Bytes, hash};
 use crate::query::drive::expected::{Expected, KnownResults};
 use crate::query::drive::schedule::Limits;
 use crate::query::drive::sender::{PendingQuery, Protocol, QuerySender};
-use crate::query::measure::timeline::CurrentSecond;
+use crate::query::measure::timeline::{CurrentSecond, Timeline};
 use crate::query::meter::OpenMeter;
+use crate::query::monitor::RunInProgress;
 use crate::query::options::MeterSettings;
 use crate::query::workload::Workload;
 use crate::query::workload::literal::literal;
@@ -60,10 +61,15 @@ impl OpenMeter<'_> {
             return Err(Error::usage("--verify has nothing to compare: no workload is a SELECT")
                 .with_help("leave --verify out, or add a workload that only reads"));
         }
-        let timeline = Arc::default();
-        let limits = Limits { queries: None, duration: None };
-        let _visible =
-            self.monitor.begin("running each query once for --verify".into(), false, &timeline, limits);
+        let timeline: Arc<Timeline> = Arc::default();
+        let _visible = self.monitor.begin(RunInProgress {
+            name: "running each query once for --verify".to_owned(),
+            is_measured: false,
+            counts_transactions: false,
+            started: Instant::now(),
+            limits: Limits { queries: None, duration: None },
+            timeline: Arc::clone(&timeline),
+        });
         let (start, mut second) = (Instant::now(), CurrentSecond::default());
         // The statements of a transaction are sent one by one here, and no other query may come in between.
         let has_transactions = workloads.iter().any(|workload| workload.begin.is_some());

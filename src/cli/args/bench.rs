@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::args::Connect;
 use crate::cli::args::numbers::{count, parse_time};
 
 /// Compare this program with others at loading and querying
@@ -35,10 +36,10 @@ pub(crate) struct Bench {
     /// Measured runs of each contender, after a warm-up [default: 3; with --full 7]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub runs: Option<usize>,
-    /// Names of the contenders that take part, as --list gives them
+    /// Names of the contenders that take part, as --list gives them; one that is missing makes the exit code 1
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Contender to which the others are compared [default: psql-copy, pgbench]
+    /// Contender to which the others are compared; it has to take part [default: psql-copy, pgbench]
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,
     /// Begin no run after this time, and report those until then
@@ -50,7 +51,7 @@ pub(crate) struct Bench {
     /// Install the peers that can be installed into a private directory first
     #[arg(long)]
     pub install_peers: bool,
-    /// List the contenders, and stop
+    /// List the contenders and their terms, and stop
     #[arg(long)]
     pub list: bool,
     /// Save the report to this file, as JSON
@@ -62,4 +63,7 @@ pub(crate) struct Bench {
     /// Write every run to this file, as CSV
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// The server, part by part.
+    #[command(flatten)]
+    pub connect: Connect,
 }

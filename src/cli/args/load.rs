@@ -243,17 +243,17 @@ pub(crate) struct Format {
     /// Character between groups of three digits of a number [default: none]
     #[arg(long, value_name = "CHARACTER")]
     pub thousands: Option<char>,
-    /// Another word for true, in any case; can be repeated
+    /// Another word for true, in any case, besides those that PostgreSQL reads, and before them; can be repeated
     #[arg(long = "true", value_name = "WORD")]
     pub true_words: Vec<String>,
-    /// Another word for false, in any case; can be repeated
+    /// Another word for false, likewise; can be repeated
     #[arg(long = "false", value_name = "WORD")]
     pub false_words: Vec<String>,
     /// Pass over the first N records of all files
-    #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
-    pub skip_rows: u64,
+    #[arg(long, value_name = "N", value_parser = count::<u64>)]
+    pub skip_rows: Option<u64>,
     /// Read at most N records of all files
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>)]
     pub limit: Option<u64>,
     /// What to do with a quote inside an unquoted field, as in 37'37.8"N: remove it, as COPY does, keep the field as it
     /// is written, or reject the row [default: postgres]
@@ -263,14 +263,14 @@ pub(crate) struct Format {
     /// auto decides by the names of the table's columns and by the records [default: yes; with --sniff: auto]
     #[arg(long, value_name = "WHEN", conflicts_with = "no_header")]
     pub header: Option<Header>,
-    /// The same as --header no
+    /// The first record is data, not names: the same as --header no
     #[arg(long)]
     pub no_header: bool,
-    /// Skip the first N lines of each file (but not of a rejects file), whatever they contain [default: 0]
-    #[arg(long, value_name = "N")]
+    /// Skip the first N lines of each file, whatever they contain [default: 0]
+    #[arg(long, value_name = "N", value_parser = count::<u64>)]
     pub skip_lines: Option<u64>,
-    /// What to do with blank lines: take each for a row with one empty field, as COPY does, skip them, or reject them
-    /// [default: row]
+    /// What to do with blank lines: take each for a row with one empty field, as COPY does, which --pad extends, skip them, or
+    /// reject them [default: row, but not extended; for NDJSON: skip]
     #[arg(long, value_name = "row|skip|error", value_parser = parse_blank_lines)]
     pub blank_lines: Option<BlankLines>,
     /// Load NULL into the last columns of rows that have too few fields

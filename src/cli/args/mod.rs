@@ -35,6 +35,8 @@ Examples:
   postgres-etl query -n 100000        run the default workload 100,000 times and report the rate
   postgres-etl check                  check the server, the table and the statements
 
+-h is help: in load, query and check the server's host is --host HOST.
+
 Which server: --database-url, else DATABASE_URL, else PGHOST, PGHOSTADDR or PGSERVICE with the
 other PG* variables, else [database] url in config.toml, else the embedded server, started when needed.
 Variables that are not set are looked up in .env in the current directory.
@@ -110,12 +112,81 @@ pub(crate) fn color(arguments: impl Iterator<Item = String>) -> Color {
     color
 }
 
+/// The commands whose `-h` is shorter than their `--help`, and the arguments that it shows.
+const MOST_USED: [(&str, &[&str]); 3] = [
+    (
+        "load",
+        &[
+            "files",
+            "table",
+            "mode",
+            "append",
+            "truncate",
+            "max_rejects",
+            "dry_run",
+            "create",
+            "delimiter",
+            "null",
+            "no_header",
+            "encoding",
+            "sniff",
+        ],
+    ),
+    (
+        "query",
+        &[
+            "names",
+            "sql",
+            "file",
+            "args",
+            "queries",
+            "duration",
+            "connections",
+            "pipeline_depth",
+            "rate",
+            "find_max",
+            "p99",
+            "runs",
+            "save",
+            "baseline",
+            "init",
+            "scale",
+        ],
+    ),
+    ("check", &["files", "table", "mode", "delimiter", "null", "no_header", "encoding", "sniff"]),
+];
+
+/// What `-h` always shows: what names the server, and the flags of every command that are used most.
+const SHOWN: [&str; 8] = ["host", "port", "username", "dbname", "database_url", "json", "quiet", "verbose"];
+
 /// The command line with everything that can be typed.
 pub(crate) fn command() -> clap::Command {
     let with_short = |command: clap::Command| command.mut_arg("dbname", |dbname| dbname.short('d'));
     // In query, -d is --pipeline-depth.
-    Cli::command().mut_subcommand("load", with_short).mut_subcommand("check", with_short)
+    let with_short = |command: clap::Command, name| command.mut_subcommand(name, with_short);
+    let command = ["load", "check", "bench"].into_iter().fold(Cli::command(), with_short);
+    let for_all: Vec<clap::Arg> =
+        command.get_arguments().filter(|flag| flag.is_global_set()).cloned().collect();
+    MOST_USED.into_iter().fold(command, |command, (name, most_used)| {
+        command.mut_subcommand(name, |command| with_short_help(command.args(&for_all), most_used))
+    })
 }
+
+/// `command` with a help for `-h` that shows only the arguments that are `most_used`, and how the others are found. People
+/// who know psql type `-h` for the host.
+fn with_short_help(command: clap::Command, most_used: &[&str]) -> clap::Command {
+    let full = format!("postgres-etl {} --help describes all options, with examples.", command.get_name());
+    let end = command.get_after_help().cloned().unwrap_or_default();
+    let command = command.mut_args(|argument| {
+        let id = argument.get_id().as_str();
+        let is_shown = most_used.contains(&id) || SHOWN.contains(&id);
+        argument.hide_short_help(!is_shown)
+    });
+    command.after_long_help(end).after_help(format!("{full}\n{HOST}"))
+}
+
+/// What psql's users need to know who type -h.
+const HOST: &str = "-h is help: the server's host is --host HOST.";
 
 /// Parse the arguments of this process.
 ///
@@ -153,7 +224,7 @@ pub(crate) enum Command {
     Query(Box<Query>),
     Check(Box<Check>),
     Imports(Imports),
-    Bench(Bench),
+    Bench(Box<Bench>),
     Report(Report),
     Server(Server),
     /// Print a completion script for a shell, or install it
@@ -198,6 +269,8 @@ pub(crate) enum SchemaName {
     Saved,
     /// what `bench --json` prints, and `bench --save` writes
     Bench,
+    /// what `bench --list --json` prints
+    Contenders,
     /// what `check --json` prints
     Check,
     /// what `imports --json` prints

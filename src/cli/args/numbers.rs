@@ -25,7 +25,7 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     match time {
         Ok(time) if !time.is_zero() && time <= LONGEST => Ok(time),
         Ok(_) => Err("expected a time above 0 and at most a year".into()),
-        Err(error) => Err(format!("{error}; write 500ms, 30s or 5m")),
+        Err(_) => Err("expected a time: write 500ms, 30s or 5m".into()),
     }
 }
 

@@ -198,7 +198,7 @@ pub(crate) struct Query {
     #[arg(long, value_name = "TABLES", help_heading = "Creating pgbench's tables")]
     pub init: Option<Init>,
     /// Number of branches, each with 10 tellers and 100,000 accounts, about 15 MB [default: 1]
-    #[arg(long, value_name = "N", requires = "init", help_heading = "Creating pgbench's tables")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, requires = "init", help_heading = "Creating pgbench's tables")]
     pub scale: Option<u32>,
     /// Replace tables of these names that are not pgbench's, too
     #[arg(long, requires = "init", help_heading = "Creating pgbench's tables")]

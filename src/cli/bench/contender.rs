@@ -7,7 +7,7 @@ use postgres_etl::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use crate::cli::bench::report::ContenderInfo;
+use crate::cli::bench::report::{ContenderInfo, Fairness};
 
 /// A file to load into an empty table.
 #[derive(Debug)]
@@ -71,6 +71,74 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// How a contender works, and on what terms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) method: &'static str,
+    pub(super) connections: &'static str,
+    pub(super) transactions: &'static str,
+    pub(super) durability: &'static str,
+    pub(super) indexes: &'static str,
+}
+
+/// The durability of a load into a table that it does not empty.
+pub(super) const WAL: &str =
+    "logged table; a commit waits for the WAL as the server's fsync and synchronous_commit say";
+
+/// The durability of a load that empties the table in its transaction.
+pub(super) const WAL_OR_TABLE: &str = "logged table; a commit waits for the WAL as the server's fsync and \
+     synchronous_commit say, or with wal_level=minimal for the table itself, without WAL";
+
+impl Terms {
+    /// Those of a load by `method` that leaves the session's settings and the index alone.
+    pub(super) const fn load(
+        method: &'static str,
+        connections: &'static str,
+        transactions: &'static str,
+    ) -> Terms {
+        Terms { method, connections, transactions, durability: WAL, indexes: "primary key kept" }
+    }
+
+    /// Those of queries by `method`.
+    pub(super) const fn query(method: &'static str, connections: &'static str) -> Terms {
+        Terms {
+            method,
+            connections,
+            transactions: "one per query",
+            durability: "nothing is written",
+            indexes: "primary key for by-id, none for older-than",
+        }
+    }
+
+    /// The contender `name`, not one of this program's ways, in the `version` that was found, or `missing` for a reason.
+    pub(super) fn peer(
+        self,
+        name: &str,
+        title: &str,
+        version: Option<String>,
+        missing: Option<String>,
+    ) -> ContenderInfo {
+        ContenderInfo {
+            name: name.into(),
+            title: title.into(),
+            version: version.unwrap_or_default(),
+            terms: self.method.into(),
+            fairness: Some(self.fairness()),
+            is_ours: false,
+            missing,
+        }
+    }
+
+    pub(super) fn fairness(self) -> Fairness {
+        Fairness {
+            connections: self.connections.into(),
+            transactions: self.transactions.into(),
+            durability: self.durability.into(),
+            indexes: self.indexes.into(),
+        }
+    }
+}
+
 /// What a program reports of its queries.
 #[derive(Debug, Deserialize)]
 pub(super) struct QueryFigures {
@@ -81,10 +149,32 @@ pub(super) struct QueryFigures {
     pub(super) latency_us: BTreeMap<String, f64>,
 }
 
+/// The percentiles that contenders may report: their names, and the share of the queries that exceed them.
+const PERCENTILES: [(&str, f64); 6] =
+    [("p50", 0.5), ("p90", 0.1), ("p95", 0.05), ("p99", 0.01), ("p99.9", 0.001), ("p99.99", 0.0001)];
+
+/// At least this number of queries must exceed a percentile for it to be more than one query's luck.
+const FEWEST_BEYOND: f64 = 5.0;
+
+impl QueryFigures {
+    /// The percentiles that enough queries exceed.
+    pub(super) fn known_latency_us(self) -> BTreeMap<String, f64> {
+        let is_known = |name: &str| {
+            PERCENTILES.iter().any(|(known, beyond)| *known == name && self.queries * beyond >= FEWEST_BEYOND)
+        };
+        self.latency_us.into_iter().filter(|(name, _)| is_known(name)).collect()
+    }
+}
+
 /// A way to load or to query.
 pub(super) trait Contender {
     /// Who it is, and whether it can take part.
     fn info(&self) -> ContenderInfo;
+
+    /// The oldest major version of the server with which it works; `None` for any.
+    fn least_server(&self) -> Option<u32> {
+        None
+    }
 
     /// The command that does `job`; `None` if it does not load, or not that much.
     fn load(&self, _job: &LoadJob<'_>) -> Result<Option<Command>> {

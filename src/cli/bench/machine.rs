@@ -21,10 +21,10 @@ impl Machine {
             processor: field(&read("/proc/cpuinfo"), "model name")
                 .unwrap_or_else(|| std::env::consts::ARCH.into()),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            memory_bytes: kib.unwrap_or(0) * 1024,
+            memory_bytes: kib.map(|kib| kib * 1024),
             kernel: format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy()),
             governor: Some(governor).filter(|governor| !governor.is_empty()),
-            load_average: load.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+            load_average: load.split_whitespace().next().and_then(|load| load.parse().ok()),
         }
     }
 }

@@ -32,10 +32,13 @@ use crate::cli::bench::peers::PeerDirectory;
 pub(crate) use crate::cli::bench::plan::BenchOptions;
 use crate::cli::bench::plan::{QUERIED_ROWS, QUERY_SECONDS, Question, Work};
 use crate::cli::bench::postgres_tools::{Pgbench, PsqlCopy, ServerLoop};
-use crate::cli::bench::programs::{MODULE, PYTHON, ParallelCopy, PgLoader, PythonScript, SQLX, SqlxProgram};
-use crate::cli::bench::report::{BenchReport, ContenderInfo, Machine, Run};
+use crate::cli::bench::programs::{MODULE, PYTHON, ParallelCopy, PgLoader, PythonScript, RUST, RustProgram};
+use crate::cli::bench::report::{BenchReport, ContenderInfo, ContendersReport, Machine, Run};
 use crate::cli::bench::server::{BenchServer, LOADED, QUERIED};
 use crate::cli::bench::tally::Tally;
+
+/// What ended a comparison that Ctrl-C ended.
+pub(crate) const INTERRUPTED: &str = "interrupted";
 
 /// Everyone who can take part, the missing ones too.
 fn all_contenders(peers: &PeerDirectory) -> Vec<Box<dyn Contender + Send + Sync>> {
@@ -44,7 +47,7 @@ fn all_contenders(peers: &PeerDirectory) -> Vec<Box<dyn Contender + Send + Sync>
     all.push(Box::new(OurQuery));
     all.push(Box::new(PsqlCopy));
     all.extend(PYTHON.iter().map(|script| Box::new(PythonScript::new(script, peers)) as _));
-    all.extend(SQLX.iter().map(|program| Box::new(SqlxProgram::new(program, peers)) as _));
+    all.extend(RUST.iter().map(|program| Box::new(RustProgram::new(program, peers)) as _));
     all.push(Box::new(PgLoader));
     all.push(Box::new(ParallelCopy));
     all.push(Box::new(Pgbench { pipeline: None }));
@@ -68,19 +71,11 @@ pub(crate) async fn install_peers(note: impl Fn(&str) + Send + Sync + 'static) -
 ///
 /// # Errors
 /// When there is no directory for the peers.
-pub(crate) async fn list() -> Result<String> {
+pub(crate) async fn list() -> Result<ContendersReport> {
     let peers = PeerDirectory::locate()?;
-    let infos = blocking(move || {
-        Ok(all_contenders(&peers).iter().map(|contender| contender.info()).collect::<Vec<_>>())
-    });
-    let line = |info: ContenderInfo| {
-        let state = match &info.missing {
-            Some(why) => format!("MISSING: {why}"),
-            None => info.version,
-        };
-        format!("{:<20} {:<30} {}\n{:<20} {state}", info.name, info.title, info.terms, "")
-    };
-    Ok(infos.await?.into_iter().map(line).collect::<Vec<_>>().join("\n"))
+    let infos =
+        blocking(move || Ok(all_contenders(&peers).iter().map(|contender| contender.info()).collect()));
+    Ok(ContendersReport { command: "bench", contenders: infos.await? })
 }
 
 /// A comparison that is ready to begin.
@@ -115,13 +110,19 @@ impl<'a> Bench<'a> {
         options.check()?;
         let peers = PeerDirectory::locate()?;
         let all = all_contenders(&peers);
-        let (contenders, infos) = blocking(move || {
+        let (contenders, mut infos) = blocking(move || {
             let infos: Vec<ContenderInfo> = all.iter().map(|contender| contender.info()).collect();
-            Ok((all.into_iter().map(Arc::from).collect::<Vec<_>>(), infos))
+            Ok((all.into_iter().map(Arc::from).collect::<Vec<Arc<dyn Contender + Send + Sync>>>(), infos))
         })
         .await?;
         check_names(options, &infos)?;
         let server = BenchServer::open(database, url).await?;
+        for (contender, info) in contenders.iter().zip(&mut infos) {
+            let too_old = contender.least_server().and_then(|major| server.is_older_than(major));
+            info.missing = too_old.or(info.missing.take());
+        }
+        check_baseline(options, &infos)?;
+        server.make_schema().await?;
         let directory = tempfile::tempdir().map_err(|error| {
             Error::new(ErrorKind::Output, format!("failed to create a directory: {error}"))
         })?;
@@ -164,16 +165,20 @@ impl<'a> Bench<'a> {
         let (started, started_at) = (Instant::now(), tally::now());
         let machine = Machine::this();
         let mut random = StdRng::seed_from_u64(self.options.seed);
-        let mut rounds: Vec<Vec<(usize, usize)>> = Vec::new();
-        for _ in 0..=self.options.runs {
-            let mut round = Vec::new();
-            for (section, work) in self.tally.works().into_iter().enumerate() {
-                let mut order = self.taking_part(&work)?;
-                order.shuffle(&mut random);
-                round.extend(order.into_iter().map(|contender| (section, contender)));
-            }
-            rounds.push(round);
+        let mut taking_part = Vec::new();
+        for (section, work) in self.tally.works().iter().enumerate() {
+            taking_part.push(self.taking_part(work)?);
+            self.tally.expect(section, &taking_part[section]);
         }
+        let round = |_| {
+            let mut round: Vec<(usize, usize)> = Vec::new();
+            for (section, order) in taking_part.iter_mut().enumerate() {
+                order.shuffle(&mut random);
+                round.extend(order.iter().map(|contender| (section, *contender)));
+            }
+            round
+        };
+        let rounds: Vec<Vec<(usize, usize)>> = (0..=self.options.runs).map(round).collect();
         let all: usize = rounds.iter().map(Vec::len).sum();
         let (mut done, mut ended_by, mut lost_server) = (0, None, false);
         'rounds: for (number, round) in rounds.iter().enumerate() {
@@ -215,7 +220,7 @@ impl<'a> Bench<'a> {
     /// Why no further run begins; `None` to go on.
     fn stop(&self, started: Instant) -> Option<String> {
         if self.progress.is_cancelled() {
-            return Some("interrupted".to_owned());
+            return Some(INTERRUPTED.to_owned());
         }
         let is_over = self.options.time_limit.is_some_and(|limit| started.elapsed() >= limit);
         is_over.then(|| "the time limit was reached".to_owned())
@@ -340,7 +345,7 @@ impl<'a> Bench<'a> {
             contender.figures(&measured.stdout)?
         };
         let rate = figures.queries / figures.seconds;
-        Ok(Run { latency_us: figures.latency_us, ..run(&measured, rate, wal_bytes) })
+        Ok(Run { latency_us: figures.known_latency_us(), ..run(&measured, rate, wal_bytes) })
     }
 
     /// Check that the answers of `contender` are the server's own, as far as it can print them or check them itself.
@@ -384,7 +389,7 @@ fn run(measured: &Measured, rate: f64, wal_bytes: u64) -> Run {
         server_cpu_seconds: measured.server_cpu_seconds,
         client_peak_bytes: measured.peak_bytes,
         server_peak_bytes: measured.server_peak_bytes,
-        wal_bytes,
+        wal_bytes: Some(wal_bytes),
         phases: std::collections::BTreeMap::new(),
         latency_us: std::collections::BTreeMap::new(),
     }
@@ -405,4 +410,19 @@ fn check_names(options: &BenchOptions, infos: &[ContenderInfo]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Check that the baseline that `options` name can take part.
+fn check_baseline(options: &BenchOptions, infos: &[ContenderInfo]) -> Result<()> {
+    let Some(baseline) = &options.baseline else { return Ok(()) };
+    if !options.wants(baseline) {
+        return Err(Error::usage(format!("--baseline: --only leaves {baseline} out"))
+            .with_help(format!("add {baseline} to --only, or name a contender there as the baseline")));
+    }
+    let missing = infos.iter().find(|info| info.name == *baseline).and_then(|info| info.missing.as_ref());
+    match missing {
+        Some(why) => Err(Error::usage(format!("--baseline: {baseline} cannot take part: {why}"))
+            .with_help("install it, or name another baseline; `bench --list` shows who can take part")),
+        None => Ok(()),
+    }
 }

@@ -6,7 +6,9 @@ use std::process::Command;
 use postgres_etl::{Error, ErrorKind, Result};
 use serde_json::Value;
 
-use crate::cli::bench::contender::{Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, cores};
+use crate::cli::bench::contender::{
+    Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, Terms, WAL_OR_TABLE, cores,
+};
 use crate::cli::bench::report::ContenderInfo;
 
 /// A way to load.
@@ -14,45 +16,58 @@ use crate::cli::bench::report::ContenderInfo;
 pub(super) struct Ours {
     name: &'static str,
     title: &'static str,
-    terms: &'static str,
+    terms: Terms,
     flags: &'static [&'static str],
     /// More rows would take too long.
     most_rows: u64,
+}
+
+const REBUILT: &str = "primary key dropped and rebuilt";
+
+/// The terms of a load that empties the table in its only transaction.
+const fn one_transaction(method: &'static str, indexes: &'static str) -> Terms {
+    Terms {
+        method,
+        connections: "1 connection",
+        transactions: "one for all, which empties the table first",
+        durability: WAL_OR_TABLE,
+        indexes,
+    }
 }
 
 const WAYS: [Ours; 5] = [
     Ours {
         name: "rows-autocommit",
         title: "rows, a commit per row",
-        terms: "20 connections, one transaction per row, index kept",
+        terms: Terms::load("INSERT of a row, pipelined", "20 connections", "one per row"),
         flags: &["--mode", "rows", "--autocommit", "--connections", "20", "--append"],
         most_rows: 100_000,
     },
     Ours {
         name: "rows",
         title: "rows, one transaction",
-        terms: "1 connection, one transaction, index rebuilt",
+        terms: one_transaction("INSERT of a row, pipelined", REBUILT),
         flags: &["--mode", "rows", "--truncate"],
         most_rows: u64::MAX,
     },
     Ours {
         name: "batch",
         title: "batch",
-        terms: "1 connection, one transaction, index rebuilt",
+        terms: one_transaction("INSERT of many rows by unnest(), pipelined", REBUILT),
         flags: &["--mode", "batch", "--truncate"],
         most_rows: u64::MAX,
     },
     Ours {
         name: "copy",
         title: "copy",
-        terms: "1 connection, one transaction, index rebuilt",
+        terms: one_transaction("binary COPY", REBUILT),
         flags: &["--mode", "copy", "--truncate"],
         most_rows: u64::MAX,
     },
     Ours {
         name: "copy-indexed",
         title: "copy, index kept",
-        terms: "1 connection, one transaction, index kept",
+        terms: one_transaction("binary COPY", "primary key kept"),
         flags: &["--mode", "copy", "--truncate", "--defer-indexes", "never"],
         most_rows: u64::MAX,
     },
@@ -73,15 +88,8 @@ fn program(job_scratch: &std::path::Path) -> Result<Command> {
     Ok(command)
 }
 
-fn info(name: &str, title: &str, terms: &str) -> ContenderInfo {
-    ContenderInfo {
-        name: name.into(),
-        title: title.into(),
-        version: String::new(),
-        terms: terms.into(),
-        is_ours: true,
-        missing: None,
-    }
+fn info(name: &str, title: &str, terms: Terms) -> ContenderInfo {
+    ContenderInfo { is_ours: true, ..terms.peer(name, title, None, None) }
 }
 
 impl Contender for Ours {
@@ -109,6 +117,15 @@ impl Contender for Ours {
     }
 }
 
+/// The percentiles of a report of `query`: their keys, and their names.
+const LATENCIES: [(&str, &str); 6] =
+    [("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p999", "p99.9"), ("p9999", "p99.99")];
+
+const OUR_QUERY: Terms = Terms {
+    transactions: "one per Sync, which queries in flight share",
+    ..Terms::query("prepared statements, pipelined", "as many as the section says, or 1 or 2 for each core")
+};
+
 /// `query`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OurQuery;
@@ -135,7 +152,7 @@ impl OurQuery {
 
 impl Contender for OurQuery {
     fn info(&self) -> ContenderInfo {
-        info("query", "postgres-etl query", "prepared statements, queries in flight share a Sync")
+        info("query", "postgres-etl query", OUR_QUERY)
     }
 
     fn settings(&self) -> Vec<QueryLoad> {
@@ -166,10 +183,7 @@ impl Contender for OurQuery {
         Ok(QueryFigures {
             queries: report["queries"].as_f64().unwrap_or_default(),
             seconds: report["seconds"].as_f64().unwrap_or_default(),
-            latency_us: [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9")]
-                .into_iter()
-                .filter_map(percentile)
-                .collect(),
+            latency_us: LATENCIES.into_iter().filter_map(percentile).collect(),
         })
     }
 }

@@ -13,12 +13,13 @@ pub(super) const DIRECTORY_SETTING: &str = "POSTGRES_ETL_PEERS_DIR";
 const PACKAGES: [&str; 5] = ["asyncpg", "psycopg[binary]", "adbc-driver-postgresql", "pyarrow", "duckdb"];
 
 /// The sources of the Rust peers.
-const RUST_SOURCES: [(&str, &str); 5] = [
+const RUST_SOURCES: [(&str, &str); 6] = [
     ("Cargo.toml", include_str!("../../../benches/peers/manifest.toml")),
     ("Cargo.lock", include_str!("../../../benches/peers/lock.toml")),
     ("src/lib.rs", include_str!("../../../benches/peers/src/lib.rs")),
     ("src/bin/sqlx-load.rs", include_str!("../../../benches/peers/src/bin/sqlx-load.rs")),
     ("src/bin/sqlx-query.rs", include_str!("../../../benches/peers/src/bin/sqlx-query.rs")),
+    ("src/bin/zero-query.rs", include_str!("../../../benches/peers/src/bin/zero-query.rs")),
 ];
 
 /// The private directory of the peers.
@@ -85,7 +86,7 @@ impl PeerDirectory {
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--quiet", "--locked", "--manifest-path"]);
         cargo.arg(self.0.join("rust/Cargo.toml")).arg("--target-dir").arg(self.0.join("build"));
-        steps.push(("the sqlx programs", cargo));
+        steps.push(("the Rust programs", cargo));
         for (what, mut step) in steps {
             note(&format!("installing {what}"));
             let done = step.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output();

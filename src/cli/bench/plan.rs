@@ -22,7 +22,7 @@ pub(crate) struct BenchOptions {
     pub(crate) baseline: Option<String>,
     /// When to begin no further run; `None` for no limit.
     pub(crate) time_limit: Option<Duration>,
-    /// Seed of the order of runs, of the questions, and of resampling.
+    /// Seed of the order of runs, and of the questions.
     pub(crate) seed: u64,
 }
 

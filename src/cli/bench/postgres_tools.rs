@@ -7,7 +7,9 @@ use std::process::Command;
 
 use postgres_etl::{Error, ErrorKind, Result};
 
-use crate::cli::bench::contender::{ANSWERS, Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, cores};
+use crate::cli::bench::contender::{
+    ANSWERS, Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, Terms, WAL_OR_TABLE, cores,
+};
 use crate::cli::bench::programs::version_of;
 use crate::cli::bench::report::ContenderInfo;
 use crate::cli::bench::server::{KEPT_ANSWERS, LOOP_ANSWERS};
@@ -19,16 +21,11 @@ fn script(scratch: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn info(name: &str, title: &str, program: &str, terms: &str) -> ContenderInfo {
+/// The contender `name`, which is missing unless `program` runs.
+pub(super) fn info(name: &str, title: &str, program: &str, terms: Terms) -> ContenderInfo {
     let version = version_of(Command::new(program).arg("--version"));
-    ContenderInfo {
-        name: name.into(),
-        title: title.into(),
-        missing: version.is_none().then(|| format!("{program} is not installed")),
-        version: version.unwrap_or_default(),
-        terms: terms.into(),
-        is_ours: false,
-    }
+    let missing = version.is_none().then(|| format!("{program} is not installed"));
+    terms.peer(name, title, version, missing)
 }
 
 /// psql's `\copy`.
@@ -37,7 +34,14 @@ pub(super) struct PsqlCopy;
 
 impl Contender for PsqlCopy {
     fn info(&self) -> ContenderInfo {
-        let terms = "1 connection, one transaction that truncates first, index kept";
+        let terms = Terms {
+            durability: WAL_OR_TABLE,
+            ..Terms::load(
+                "text COPY of the file as it is",
+                "1 connection",
+                "one for all, which empties the table first",
+            )
+        };
         info("psql-copy", r"psql \copy", "psql", terms)
     }
 
@@ -61,11 +65,16 @@ pub(super) struct Pgbench {
 
 impl Contender for Pgbench {
     fn info(&self) -> ContenderInfo {
-        let terms = "prepared statements, one thread per core";
-        match self.pipeline {
-            None => info("pgbench", "pgbench", "pgbench", terms),
-            Some(_) => info("pgbench-pipeline", "pgbench, pipelines", "pgbench", terms),
+        let connections = "as many as the section says, or 1 to 8 for each core; a thread for each core";
+        if self.pipeline.is_none() {
+            let terms = Terms::query("prepared statements, one at a time", connections);
+            return info("pgbench", "pgbench", "pgbench", terms);
         }
+        let terms = Terms {
+            transactions: "one per pipeline",
+            ..Terms::query("prepared statements in pipelines with one Sync", connections)
+        };
+        info("pgbench-pipeline", "pgbench, pipelines", "pgbench", terms)
     }
 
     fn settings(&self) -> Vec<QueryLoad> {
@@ -143,7 +152,14 @@ pub(super) struct ServerLoop;
 
 impl Contender for ServerLoop {
     fn info(&self) -> ContenderInfo {
-        info("server-loop", "loop in the server", "pgbench", "PL/pgSQL, no client between two statements")
+        let terms = Terms {
+            transactions: "one for the whole loop",
+            ..Terms::query(
+                "a loop in PL/pgSQL, without a client between two statements",
+                "as many as the section says",
+            )
+        };
+        info("server-loop", "loop in the server", "pgbench", terms)
     }
 
     fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {

@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use postgres_etl::{Error, ErrorKind, Result};
 
-use crate::cli::bench::contender::{Contender, LoadJob, QueryJob, QueryLoad};
+use crate::cli::bench::contender::{ANSWERS, Contender, LoadJob, QueryJob, QueryLoad, Terms, cores};
 use crate::cli::bench::peers::PeerDirectory;
+use crate::cli::bench::postgres_tools::info;
 use crate::cli::bench::report::ContenderInfo;
 
 /// The module that the scripts share.
@@ -22,11 +23,14 @@ pub(super) struct PythonPeer {
     pub(super) source: &'static str,
     /// What it imports beyond Python's own; the first has the version.
     pub(super) packages: &'static [&'static str],
-    pub(super) terms: &'static str,
+    pub(super) terms: Terms,
     pub(super) queries: bool,
     /// More rows would take too long.
     pub(super) most_rows: u64,
 }
+
+/// The connections of those that query.
+const CONNECTIONS: &str = "as many as the section says";
 
 macro_rules! source {
     ($file:literal) => {
@@ -41,7 +45,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "asyncpg_rows.py",
         source: source!("asyncpg_rows.py"),
         packages: &["asyncpg"],
-        terms: "the tutorial's way: 20 connections, one transaction per row, index kept",
+        terms: Terms::load("the tutorial's way: INSERT of a row", "20 connections", "one per row"),
         queries: false,
         most_rows: 100_000,
     },
@@ -51,7 +55,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "asyncpg_executemany.py",
         source: source!("asyncpg_executemany.py"),
         packages: &["asyncpg"],
-        terms: "1 connection, one transaction, index kept",
+        terms: Terms::load("executemany() of INSERT", "1 connection", "one for all rows"),
         queries: false,
         most_rows: u64::MAX,
     },
@@ -61,7 +65,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "asyncpg_copy.py",
         source: source!("asyncpg_copy.py"),
         packages: &["asyncpg"],
-        terms: "1 connection, one transaction, index kept",
+        terms: Terms::load("binary COPY", "1 connection", "one for all rows"),
         queries: false,
         most_rows: u64::MAX,
     },
@@ -71,7 +75,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "psycopg_copy.py",
         source: source!("psycopg_copy.py"),
         packages: &["psycopg"],
-        terms: "1 connection, one transaction, index kept",
+        terms: Terms::load("text COPY, row by row", "1 connection", "one for all rows"),
         queries: false,
         most_rows: u64::MAX,
     },
@@ -81,7 +85,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "psycopg_pipeline.py",
         source: source!("psycopg_pipeline.py"),
         packages: &["psycopg"],
-        terms: "1 connection, one transaction, index kept",
+        terms: Terms::load("executemany() of INSERT, pipelined", "1 connection", "one for all rows"),
         queries: false,
         most_rows: 100_000,
     },
@@ -91,7 +95,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "adbc_ingest.py",
         source: source!("adbc_ingest.py"),
         packages: &["adbc_driver_postgresql", "pyarrow"],
-        terms: "1 connection, one transaction, index kept",
+        terms: Terms::load("binary COPY of Arrow columns", "1 connection", "one for all rows"),
         queries: false,
         most_rows: u64::MAX,
     },
@@ -101,7 +105,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "duckdb_insert.py",
         source: source!("duckdb_insert.py"),
         packages: &["duckdb"],
-        terms: "1 connection, one transaction, index kept",
+        terms: Terms::load("binary COPY", "1 connection", "one for all rows"),
         queries: false,
         most_rows: u64::MAX,
     },
@@ -111,7 +115,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "asyncpg_query.py",
         source: source!("asyncpg_query.py"),
         packages: &["asyncpg"],
-        terms: "the tutorial's way: prepared statements, one query in flight on each connection",
+        terms: Terms::query("the tutorial's way: prepared statements, one at a time", CONNECTIONS),
         queries: true,
         most_rows: 0,
     },
@@ -121,7 +125,7 @@ pub(super) const PYTHON: &[PythonPeer] = &[
         script: "psycopg_query.py",
         source: source!("psycopg_query.py"),
         packages: &["psycopg"],
-        terms: "prepared statements, a thread for each connection",
+        terms: Terms::query("prepared statements, one at a time; a thread for each connection", CONNECTIONS),
         queries: true,
         most_rows: 0,
     },
@@ -170,14 +174,7 @@ impl Contender for PythonScript {
             }
             (None, true) => Some(format!("{} cannot be imported", packages.join(" or "))),
         };
-        ContenderInfo {
-            name: name.into(),
-            title: title.into(),
-            version: version.unwrap_or_default(),
-            terms: terms.into(),
-            is_ours: false,
-            missing,
-        }
+        terms.peer(name, title, version, missing)
     }
 
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
@@ -223,63 +220,119 @@ fn query_arguments(job: &QueryJob<'_>, connections: usize, seconds: u64) -> [Str
     [job.url.to_owned(), job.sql.to_owned(), low, high, connections, seconds, seed]
 }
 
-/// A Rust program around sqlx.
+/// A Rust program around a library.
 #[derive(Debug)]
-pub(super) struct SqlxPeer {
+pub(super) struct RustPeer {
     name: &'static str,
     title: &'static str,
     program: &'static str,
-    terms: &'static str,
+    /// The library, as the lock file names it.
+    library: &'static str,
+    work: RustWork,
+    /// The oldest major version of the server with which the library works; `None` for any.
+    least_server: Option<u32>,
+    terms: Terms,
 }
 
-pub(super) const SQLX: &[SqlxPeer] = &[
-    SqlxPeer {
+/// The version whose protocol 3.2 zero-postgres asks for; it refuses to go on with an older one.
+const PROTOCOL_3_2: Option<u32> = Some(18);
+
+/// What a [`RustPeer`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RustWork {
+    Load,
+    /// Queries, one at a time on each connection.
+    Query,
+    /// Queries, several in flight on each connection.
+    Pipeline,
+}
+
+pub(super) const RUST: &[RustPeer] = &[
+    RustPeer {
         name: "sqlx-rows",
         title: "sqlx, row by row",
         program: "sqlx-load",
-        terms: "the tutorial's way: 20 connections, one transaction per row, index kept",
+        library: "sqlx",
+        work: RustWork::Load,
+        least_server: None,
+        terms: Terms::load("the tutorial's way: INSERT of a row", "20 connections", "one per row"),
     },
-    SqlxPeer {
+    RustPeer {
         name: "sqlx",
         title: "sqlx",
         program: "sqlx-query",
-        terms: "the tutorial's way: prepared statements, one query in flight on each connection",
+        library: "sqlx",
+        work: RustWork::Query,
+        least_server: None,
+        terms: Terms::query("the tutorial's way: prepared statements, one at a time", CONNECTIONS),
+    },
+    RustPeer {
+        name: "zero-postgres",
+        title: "zero-postgres",
+        program: "zero-query",
+        library: "zero-postgres",
+        work: RustWork::Query,
+        least_server: PROTOCOL_3_2,
+        terms: Terms::query("prepared statements, one at a time; a thread for each connection", CONNECTIONS),
+    },
+    RustPeer {
+        name: "zero-postgres-pipeline",
+        title: "zero-postgres, pipelines",
+        program: "zero-query",
+        library: "zero-postgres",
+        work: RustWork::Pipeline,
+        least_server: PROTOCOL_3_2,
+        terms: Terms {
+            transactions: "one per pipeline",
+            ..Terms::query("prepared statements in pipelines with one Sync", ZERO_CONNECTIONS)
+        },
     },
 ];
 
-/// An [`SqlxPeer`] as it is installed.
+const ZERO_CONNECTIONS: &str =
+    "as many as the section says, or 1 or 2 for each core; a thread for each connection";
+
+/// A [`RustPeer`] as it is installed.
 #[derive(Debug)]
-pub(super) struct SqlxProgram {
-    peer: &'static SqlxPeer,
+pub(super) struct RustProgram {
+    peer: &'static RustPeer,
     path: PathBuf,
 }
 
 /// Row by row, with a commit each, more rows would take too long.
 const MOST_COMMITS: u64 = 100_000;
 
-impl SqlxProgram {
-    pub(super) fn new(peer: &'static SqlxPeer, directory: &PeerDirectory) -> SqlxProgram {
-        SqlxProgram { peer, path: directory.program(peer.program) }
+impl RustProgram {
+    pub(super) fn new(peer: &'static RustPeer, directory: &PeerDirectory) -> RustProgram {
+        RustProgram { peer, path: directory.program(peer.program) }
+    }
+
+    /// The command that queries over this number of connections, with `depth` queries in flight on each.
+    fn command(&self, job: &QueryJob<'_>, connections: usize, depth: usize, seconds: u64) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(query_arguments(job, connections, seconds));
+        command.args((self.peer.work == RustWork::Pipeline).then(|| depth.to_string()));
+        command
     }
 }
 
-impl Contender for SqlxProgram {
+impl Contender for RustProgram {
     fn info(&self) -> ContenderInfo {
+        let RustPeer { name, title, library, terms, .. } = *self.peer;
         let lock = include_str!("../../../benches/peers/lock.toml");
+        let version = lock.split(&format!("name = \"{library}\"\nversion = \"")).nth(1);
         let version =
-            lock.split("name = \"sqlx\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
-        ContenderInfo {
-            name: self.peer.name.into(),
-            title: self.peer.title.into(),
-            version: version.unwrap_or_default().into(),
-            terms: self.peer.terms.into(),
-            is_ours: false,
-            missing: (!self.path.exists()).then(|| "not installed: bench --install-peers".to_owned()),
-        }
+            version.and_then(|rest| rest.split('"').next()).map(|number| format!("{library} {number}"));
+        let missing = (!self.path.exists()).then(|| "not installed: bench --install-peers".to_owned());
+        terms.peer(name, title, version, missing)
+    }
+
+    fn least_server(&self) -> Option<u32> {
+        self.peer.least_server
     }
 
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
-        if self.peer.program != "sqlx-load" || job.rows > MOST_COMMITS {
+        if self.peer.work != RustWork::Load || job.rows > MOST_COMMITS {
             return Ok(None);
         }
         let mut command = Command::new(&self.path);
@@ -287,18 +340,28 @@ impl Contender for SqlxProgram {
         Ok(Some(command))
     }
 
+    fn settings(&self) -> Vec<QueryLoad> {
+        match self.peer.work {
+            RustWork::Pipeline => QueryLoad::settings([cores(), 2 * cores()], 128),
+            RustWork::Load | RustWork::Query => Vec::new(),
+        }
+    }
+
     fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
-        Ok(one_by_one(job).filter(|_| self.peer.program == "sqlx-query").map(|connections| {
-            let mut command = Command::new(&self.path);
-            command.args(query_arguments(job, connections, job.seconds));
-            command
-        }))
+        let (connections, depth) = match (self.peer.work, job.load) {
+            (RustWork::Query, QueryLoad::Shape { connections, depth: 1 }) => (connections, 1),
+            (RustWork::Pipeline, QueryLoad::Shape { connections, depth }) if depth > 1 => {
+                (connections, depth)
+            }
+            (RustWork::Pipeline, QueryLoad::Setting { connections, depth }) => (connections, depth),
+            _ => return Ok(None),
+        };
+        Ok(Some(self.command(job, connections, depth, job.seconds)))
     }
 
     fn answers(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
-        let mut command = Command::new(&self.path);
-        command.args(query_arguments(job, 1, 0));
-        Ok(Some(command).filter(|_| self.peer.program == "sqlx-query"))
+        let depth = if self.peer.work == RustWork::Pipeline { ANSWERS as usize } else { 1 };
+        Ok((self.peer.work != RustWork::Load).then(|| self.command(job, 1, depth, 0)))
     }
 }
 
@@ -308,15 +371,8 @@ pub(super) struct PgLoader;
 
 impl Contender for PgLoader {
     fn info(&self) -> ContenderInfo {
-        let version = version_of(Command::new("pgloader").arg("--version"));
-        ContenderInfo {
-            name: "pgloader".into(),
-            title: "pgloader".into(),
-            missing: version.is_none().then(|| "pgloader is not installed".to_owned()),
-            version: version.unwrap_or_default(),
-            terms: "text COPY, a transaction per batch, index kept".into(),
-            is_ours: false,
-        }
+        let terms = Terms::load("text COPY", "1 connection that writes", "one per batch of 25,000 rows");
+        info("pgloader", "pgloader", "pgloader", terms)
     }
 
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
@@ -343,15 +399,8 @@ pub(super) struct ParallelCopy;
 
 impl Contender for ParallelCopy {
     fn info(&self) -> ContenderInfo {
-        let version = version_of(Command::new("timescaledb-parallel-copy").arg("--version"));
-        ContenderInfo {
-            name: "parallel-copy".into(),
-            title: "timescaledb-parallel-copy".into(),
-            missing: version.is_none().then(|| "timescaledb-parallel-copy is not installed".to_owned()),
-            version: version.unwrap_or_default(),
-            terms: "text COPY over 2 connections, a transaction per batch, index kept".into(),
-            is_ours: false,
-        }
+        let terms = Terms::load("text COPY", "2 connections", "one per batch of 5,000 rows");
+        info("parallel-copy", "timescaledb-parallel-copy", "timescaledb-parallel-copy", terms)
     }
 
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {

@@ -16,13 +16,14 @@ pub(crate) struct BenchReport {
     pub started_at: String,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// The seed of the order of runs, and of resampling.
+    /// The seed of the order of runs, and of the questions.
     pub seed: u64,
     /// Measured runs of each contender in each section, after one warm-up.
     pub runs: usize,
-    /// The machine of the client, which is that of the server too.
+    /// The machine of the client.
     pub machine: Machine,
     /// The server's version and settings, by name.
+    #[serde(default)]
     pub server: BTreeMap<String, String>,
     /// Everyone who took part, and everyone who is missing.
     pub contenders: Vec<ContenderInfo>,
@@ -56,6 +57,13 @@ impl BenchReport {
     }
 }
 
+impl Section {
+    /// Whether there is a ratio to the baseline.
+    pub(crate) fn has_ratios(&self) -> bool {
+        self.results.iter().any(|result| result.ratio.is_some())
+    }
+}
+
 /// The machine.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Machine {
@@ -63,14 +71,15 @@ pub(crate) struct Machine {
     pub processor: String,
     /// Number of its cores.
     pub cores: usize,
-    /// Main memory in bytes.
-    pub memory_bytes: u64,
+    /// Main memory in bytes; `None` where the system does not tell.
+    pub memory_bytes: Option<u64>,
     /// The kernel's name and release.
     pub kernel: String,
     /// The governor of the processor's frequency; `None` where the system does not tell, as in most virtual machines.
     pub governor: Option<String>,
-    /// The mean number of runnable processes in the minute before the comparison began.
-    pub load_average: f64,
+    /// The mean number of runnable processes in the minute before the comparison began; `None` where the system does not
+    /// tell.
+    pub load_average: Option<f64>,
 }
 
 /// A way to do the work: one of this program's, or a peer.
@@ -82,12 +91,36 @@ pub(crate) struct ContenderInfo {
     pub title: String,
     /// The versions of its programs and libraries; empty for this program's own ways.
     pub version: String,
-    /// What is fair and what differs: connections, transactions, durability, indexes.
+    /// How it does the work, in short.
     pub terms: String,
+    /// The terms on which it works; `None` in documents from before they were told one by one.
+    pub fairness: Option<Fairness>,
     /// Whether it is one of this program's ways.
     pub is_ours: bool,
     /// Why it did not take part; `None` if it did.
     pub missing: Option<String>,
+}
+
+/// The terms on which a contender works, by which it may be better or worse off than the others.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Fairness {
+    /// How many connections it uses, and how.
+    pub connections: String,
+    /// What a transaction holds.
+    pub transactions: String,
+    /// What a commit waits for, and whether the table is logged.
+    pub durability: String,
+    /// What becomes of the table's index, or which index is used.
+    pub indexes: String,
+}
+
+/// The contenders, without a comparison.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ContendersReport {
+    /// Always `bench`.
+    pub command: &'static str,
+    /// Everyone who can take part, and everyone who is missing.
+    pub contenders: Vec<ContenderInfo>,
 }
 
 /// Work that several contenders do.
@@ -105,8 +138,27 @@ pub(crate) struct Section {
     pub pipeline_depth: Option<usize>,
     /// The contender to which the others are compared, by name.
     pub baseline: String,
+    /// Why it is not the contender that was asked for, or why there are no ratios; `None` if neither is so.
+    pub baseline_note: Option<String>,
+    /// The number of ratios whose intervals hold together with 95 %; `None` if each holds by itself, as in documents
+    /// from before that was allowed for.
+    pub comparisons: Option<usize>,
+    /// The contenders that were to be measured more often when the comparison ended.
+    #[serde(default)]
+    pub unfinished: Vec<Unfinished>,
     /// The results, the fastest first.
     pub results: Vec<ContenderResult>,
+}
+
+/// A contender whose runs the end of the comparison cut short.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Unfinished {
+    /// Its short name.
+    pub contender: String,
+    /// Its measured runs.
+    pub runs: usize,
+    /// The runs that were to be measured.
+    pub requested_runs: usize,
 }
 
 /// The runs of a contender in a section.
@@ -120,18 +172,20 @@ pub(crate) struct ContenderResult {
     pub setting: Option<(usize, usize)>,
     /// Its measured runs, in the order in which they ran.
     pub runs: Vec<Run>,
-    /// Rows or queries per second: the median of the runs, the least and the most.
-    pub rate: Spread,
-    /// The rate divided by that of the baseline, medians of both; `None` for the baseline itself, or without runs.
+    /// Rows or queries per second: the median of the runs, the least and the most; `None` without runs.
+    pub rate: Option<Spread>,
+    /// The rate divided by that of the baseline: the geometric mean of the ratios of all rounds. `None` for the baseline
+    /// itself, and without runs of both.
     pub ratio: Option<f64>,
-    /// The 95 % confidence interval of the ratio, by resampling the runs; `None` with fewer than 5 runs of each.
+    /// The confidence interval of the ratio: by Student's t of the logarithms of the rounds' ratios, so wide that with
+    /// 95 % all intervals of the section hold (Bonferroni). `None` with fewer than 3 rounds.
     pub ratio_interval: Option<(f64, f64)>,
     /// Why it failed, or that it left a wrong table or gave wrong answers; `None` if all is well.
     pub failed: Option<String>,
 }
 
 /// The median, the least and the most of some runs.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Spread {
     /// The median.
     pub median: f64,
@@ -158,12 +212,14 @@ pub(crate) struct Run {
     pub client_peak_bytes: Option<u64>,
     /// Peak resident memory of the largest server process, in bytes; `None` where the system does not tell.
     pub server_peak_bytes: Option<u64>,
-    /// Bytes of write-ahead log.
-    pub wal_bytes: u64,
+    /// Bytes of write-ahead log; `None` in documents that do not tell.
+    pub wal_bytes: Option<u64>,
     /// Where the time of a load went, in seconds, for this program's own ways: `prepare`, `write`, its parts `read` and
     /// `encode`, `finish`, `commit`, `analyze`.
+    #[serde(default)]
     pub phases: BTreeMap<String, f64>,
-    /// Latency percentiles in microseconds, for queries: `p50`, `p90`, `p99`, `p99.9`; empty where the contender does
-    /// not report them.
+    /// Latency percentiles in microseconds, for queries: `p50`, `p90`, `p95`, `p99`, `p99.9` and `p99.99`, without those
+    /// that fewer than 5 queries exceed; empty where the contender does not report them.
+    #[serde(default)]
     pub latency_us: BTreeMap<String, f64>,
 }

@@ -50,14 +50,29 @@ fn failed(doing: &str) -> impl Fn(tokio_postgres::Error) -> Error {
 }
 
 impl BenchServer {
-    /// Connect, and make the schema. `url` is what the user named; a URL is made up for a server named otherwise.
+    /// Connect. `url` is what the user named; a URL is made up for a server named otherwise.
     ///
     /// # Errors
-    /// When the schema exists and is not one of an earlier comparison, or cannot be made.
+    /// When there is no connection, or the server refuses.
     pub(super) async fn open(database: &Database, url: Option<String>) -> Result<BenchServer> {
         let client = database.connection().await?;
         let facts = database.server_facts(&client).await?;
         let url = url.unwrap_or_else(|| url_of(&facts));
+        let pid = client
+            .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
+            .await
+            .map_err(failed("ask the server"))?;
+        let is_local = facts.address.is_none_or(|address| address.is_loopback());
+        let postmaster = parent(pid.get(0)).filter(|_| is_local);
+        Ok(BenchServer { client, url, postmaster, facts })
+    }
+
+    /// Make the schema.
+    ///
+    /// # Errors
+    /// When it exists and is not that of an earlier comparison, or cannot be made.
+    pub(super) async fn make_schema(&self) -> Result<()> {
+        let client = &self.client;
         let comment = "SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace
                        WHERE nspname = $1";
         let found = client.query_opt(comment, &[&SCHEMA]).await.map_err(failed("look for the schema"))?;
@@ -70,14 +85,16 @@ impl BenchServer {
              COMMENT ON SCHEMA {SCHEMA} IS '{COMMENT}'; CREATE TABLE {LOOP_ANSWERS} (answered bigint);
              CREATE TABLE {KEPT_ANSWERS} (number int, answer text)"
         );
-        client.batch_execute(&make).await.map_err(failed("make the schema of the comparison"))?;
-        let pid = client
-            .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
-            .await
-            .map_err(failed("ask the server"))?;
-        let is_local = facts.address.is_none_or(|address| address.is_loopback());
-        let postmaster = parent(pid.get(0)).filter(|_| is_local);
-        Ok(BenchServer { client, url, postmaster, facts })
+        client.batch_execute(&make).await.map_err(failed("make the schema of the comparison"))
+    }
+
+    /// Why a contender that needs this major version cannot take part; `None` if it can.
+    pub(super) fn is_older_than(&self, major: u32) -> Option<String> {
+        let version = &self.facts.version;
+        let digits =
+            version.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+        let is_older = digits.is_some_and(|found: u32| found < major);
+        is_older.then(|| format!("it needs PostgreSQL {major}, and the server is {version}"))
     }
 
     /// Drop everything that was made.
@@ -133,10 +150,14 @@ impl BenchServer {
         self.client.batch_execute(&rest).await.map_err(failed("analyze the table"))
     }
 
-    /// What is in the table `name`: equal for equal rows in any order.
+    /// What is in the table `name`, and what makes it durable and unique: equal for equal rows in any order.
     pub(super) async fn digest(&self, name: &str) -> Result<String> {
         let digest = format!(
-            "SELECT pg_catalog.concat(count(*), ' rows, ', sum(pg_catalog.hashtextextended(t::text, 0))) FROM {name} t"
+            "SELECT pg_catalog.concat(count(*), ' rows, ', sum(pg_catalog.hashtextextended(t::text, 0)),
+                 (SELECT CASE relpersistence WHEN 'p' THEN ', logged' ELSE ', unlogged' END
+                  FROM pg_catalog.pg_class WHERE oid = '{name}'::regclass),
+                 (SELECT pg_catalog.concat(', ', count(*), ' valid index')
+                  FROM pg_catalog.pg_index WHERE indrelid = '{name}'::regclass AND indisvalid)) FROM {name} t"
         );
         Ok(self.client.query_one(&digest, &[]).await.map_err(failed("compare the tables"))?.get(0))
     }

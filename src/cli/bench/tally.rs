@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use postgres_etl::statistics::{bootstrap_ratio, median};
+use postgres_etl::statistics::{median, paired_ratio};
 use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::bench::contender::QueryLoad;
 use crate::cli::bench::plan::{BenchOptions, QUERIED_ROWS, Work};
-use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Machine, Run, Section, Spread};
+use crate::cli::bench::report::{
+    BenchReport, ContenderInfo, ContenderResult, Machine, Run, Section, Spread, Unfinished,
+};
 
 /// The runs of each contender in each section.
 pub(super) struct Tally {
@@ -33,6 +35,11 @@ impl Tally {
     /// What is compared, in order.
     pub(super) fn works(&self) -> Vec<Work> {
         self.sections.iter().map(|(work, _)| *work).collect()
+    }
+
+    /// Let `contenders` take part in `section`, so that those are known that are not reached.
+    pub(super) fn expect(&mut self, section: usize, contenders: &[usize]) {
+        self.sections[section].1.extend(contenders.iter().map(|contender| (*contender, Outcome::default())));
     }
 
     /// Let `contender` be measured with `setting` where it is to be as fast as it can.
@@ -106,44 +113,103 @@ fn describe(error: &Error) -> String {
     }
 }
 
+/// The contender to which the others of a section are compared.
+struct Reference {
+    name: String,
+    /// The rates of its runs; without any, there are no ratios.
+    rates: Vec<f64>,
+    note: Option<String>,
+}
+
+impl Reference {
+    /// The baseline among the `outcomes` of `work`: the one that was asked for, which no other replaces where it takes
+    /// part, or else the usual one, or else the first that has runs.
+    fn find(
+        options: &BenchOptions,
+        work: Work,
+        outcomes: &BTreeMap<usize, Outcome>,
+        infos: &[ContenderInfo],
+    ) -> Reference {
+        let index_of = |name: &str| outcomes.keys().copied().find(|index| infos[*index].name == name);
+        let new = |index: usize, note: Option<String>| Reference {
+            name: infos[index].name.clone(),
+            rates: rates(&outcomes[&index]),
+            note,
+        };
+        let title = |name: &str| {
+            let info = infos.iter().find(|info| info.name == name);
+            info.map_or_else(|| name.to_owned(), |info| info.title.clone())
+        };
+        let chosen = options.baseline.as_deref();
+        if let Some(index) = chosen.and_then(index_of) {
+            let outcome = &outcomes[&index];
+            let note =
+                || format!("There are no ratios: {}, the baseline, {}.", infos[index].title, outcome.state());
+            return new(index, outcome.runs.is_empty().then(note));
+        }
+        let usual = work.baseline();
+        if let Some(index) = index_of(usual).filter(|index| !outcomes[index].runs.is_empty()) {
+            let note =
+                |chosen| format!("{} does not do this: {} is the baseline.", title(chosen), title(usual));
+            return new(index, chosen.map(note));
+        }
+        let why = match index_of(usual).map(|index| &outcomes[&index]) {
+            Some(outcome) => outcome.state(),
+            None if options.wants(usual) => "is missing",
+            None => "is left out by --only",
+        };
+        match outcomes.iter().find(|(_, outcome)| !outcome.runs.is_empty()) {
+            Some((index, _)) => {
+                let note = format!("{} {why}: {} is the baseline.", title(usual), infos[*index].title);
+                new(*index, Some(note))
+            }
+            None => Reference { name: usual.to_owned(), rates: Vec::new(), note: None },
+        }
+    }
+}
+
+impl Outcome {
+    /// What became of a contender without runs.
+    fn state(&self) -> &'static str {
+        if self.failed.is_some() { "failed" } else { "has no runs" }
+    }
+}
+
+fn rates(outcome: &Outcome) -> Vec<f64> {
+    outcome.runs.iter().map(|run| run.rate).collect()
+}
+
 fn section(
     options: &BenchOptions,
     work: Work,
     outcomes: BTreeMap<usize, Outcome>,
     (infos, settings): (&[ContenderInfo], &BTreeMap<usize, QueryLoad>),
 ) -> Section {
-    let wanted = options.baseline.as_deref().unwrap_or_else(|| work.baseline());
-    let named = |name: &str| {
-        outcomes.iter().find(|(index, outcome)| infos[**index].name == name && !outcome.runs.is_empty())
+    let reference = Reference::find(options, work, &outcomes, infos);
+    let is_compared = |(index, outcome): &(&usize, &Outcome)| {
+        !outcome.runs.is_empty() && infos[**index].name != reference.name
     };
-    let baseline = named(wanted).or_else(|| named(work.baseline())).or_else(|| outcomes.iter().next());
-    let rates = |outcome: &Outcome| outcome.runs.iter().map(|run| run.rate).collect::<Vec<f64>>();
-    let (baseline, base_rates) = match baseline {
-        Some((index, outcome)) => (infos[*index].name.clone(), rates(outcome)),
-        None => (wanted.to_owned(), Vec::new()),
-    };
+    let comparisons =
+        if reference.rates.is_empty() { 0 } else { outcomes.iter().filter(is_compared).count() };
+    let unfinished = outcomes
+        .iter()
+        .filter(|(_, outcome)| outcome.failed.is_none() && outcome.runs.len() < options.runs)
+        .map(|(index, outcome)| Unfinished {
+            contender: infos[*index].name.clone(),
+            runs: outcome.runs.len(),
+            requested_runs: options.runs,
+        })
+        .collect();
     let mut results: Vec<ContenderResult> = outcomes
         .into_iter()
         .map(|(index, outcome)| {
-            let (rates, name) = (rates(&outcome), infos[index].name.clone());
-            let is_baseline = name == baseline;
-            let ratio = median(&rates).zip(median(&base_rates)).map(|(rate, base)| rate / base);
-            let interval = bootstrap_ratio(&rates, &base_rates, options.seed);
             let setting = settings.get(&index).filter(|_| matches!(work, Work::Query(_, QueryLoad::Fastest)));
-            ContenderResult {
-                contender: name,
-                setting: setting.and_then(QueryLoad::shape),
-                rate: spread(&rates),
-                ratio: ratio.filter(|_| !is_baseline),
-                ratio_interval: interval
-                    .filter(|_| !is_baseline)
-                    .map(|interval| (interval.low, interval.high)),
-                runs: outcome.runs,
-                failed: outcome.failed,
-            }
+            let setting = setting.and_then(QueryLoad::shape);
+            result(infos[index].name.clone(), setting, outcome, &reference, comparisons)
         })
         .collect();
-    results.sort_by(|a, b| b.rate.median.total_cmp(&a.rate.median));
+    let median = |result: &ContenderResult| result.rate.map_or(f64::NEG_INFINITY, |rate| rate.median);
+    results.sort_by(|a, b| median(b).total_cmp(&median(a)));
     let (kind, rows, shape) = match work {
         Work::Load(rows) => ("load", rows, None),
         Work::Query(_, load) => ("query", QUERIED_ROWS, load.shape()),
@@ -154,17 +220,52 @@ fn section(
         rows,
         connections: shape.map(|(connections, _)| connections),
         pipeline_depth: shape.map(|(_, depth)| depth),
-        baseline,
+        baseline: reference.name,
+        baseline_note: reference.note,
+        comparisons: Some(comparisons),
+        unfinished,
         results,
     }
 }
 
-fn spread(values: &[f64]) -> Spread {
-    Spread {
-        median: median(values).unwrap_or_default(),
-        min: values.iter().copied().reduce(f64::min).unwrap_or_default(),
-        max: values.iter().copied().reduce(f64::max).unwrap_or_default(),
+/// The interval of fewer rounds would be from a thousandth to a thousand times.
+const FEWEST_ROUNDS: usize = 3;
+
+/// The result of a contender, one of `comparisons` that are compared with `reference`.
+fn result(
+    contender: String,
+    setting: Option<(usize, usize)>,
+    outcome: Outcome,
+    reference: &Reference,
+    comparisons: usize,
+) -> ContenderResult {
+    let rates = rates(&outcome);
+    // Whoever was not stopped in this round has one run more.
+    let rounds = rates.len().min(reference.rates.len());
+    let (now, before) = (&rates[..rounds], &reference.rates[..rounds]);
+    let (ratio, interval) = match paired_ratio(now, before, comparisons) {
+        Some(found) => (Some(found.ratio), (rounds >= FEWEST_ROUNDS).then_some((found.low, found.high))),
+        None => (now.first().zip(before.first()).map(|(now, before)| now / before), None),
+    };
+    let is_compared = contender != reference.name;
+    ContenderResult {
+        contender,
+        setting,
+        rate: spread(&rates),
+        ratio: ratio.filter(|_| is_compared),
+        ratio_interval: interval.filter(|_| is_compared),
+        runs: outcome.runs,
+        failed: outcome.failed,
     }
+}
+
+/// The median, the least and the most of `values`; `None` without any.
+fn spread(values: &[f64]) -> Option<Spread> {
+    Some(Spread {
+        median: median(values)?,
+        min: values.iter().copied().reduce(f64::min)?,
+        max: values.iter().copied().reduce(f64::max)?,
+    })
 }
 
 /// The time in UTC: `2026-01-31T12:00:00Z`.

@@ -11,8 +11,8 @@ use postgres_etl::postgres::conninfo;
 use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::args;
-use crate::cli::bench::report::{BenchReport, Run};
-use crate::cli::bench::{Bench, BenchOptions, install_peers, list};
+use crate::cli::bench::report::{BenchReport, ContenderResult, Run, Section};
+use crate::cli::bench::{Bench, BenchOptions, INTERRUPTED, install_peers, list};
 use crate::cli::commands::Context;
 use crate::cli::exit;
 use crate::cli::page::{Document, PageFile};
@@ -22,7 +22,8 @@ use crate::cli::terminal::{Display, LINE_EVERY};
 /// Run the command.
 ///
 /// # Errors
-/// When the flags are wrong, or the server refuses. A contender that fails makes the exit code 1.
+/// When the flags are wrong, or the server refuses. What a comparison lacks makes the exit code 1: a contender that failed,
+/// or that --only names and that is missing, and every run.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8> {
     let options = options(flags);
     options.check()?;
@@ -41,27 +42,58 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
         .await?;
     }
     if flags.list {
-        super::print(&list().await?)?;
+        context.print(&list().await?, false)?;
         return Ok(exit::DONE);
     }
     let report = compare(context, &options).await?;
-    let failed =
-        report.sections.iter().flat_map(|section| &section.results).any(|result| result.failed.is_some());
-    let is_good = !failed && !report.lost_server && report.ended_by.is_none();
+    let failed = results(&report).any(|result| result.failed.is_some());
+    let lacks = lacking(&report, &options);
+    let is_good = !failed && lacks.is_empty() && !report.lost_server && report.ended_by.is_none();
     context.print(&report, is_good)?;
+    for lack in &lacks {
+        super::say(&format!("error: {lack}"));
+    }
+    let is_interrupted = report.ended_by.as_deref() == Some(INTERRUPTED);
+    if results(&report).all(|result| result.runs.is_empty()) {
+        // The files of an earlier comparison are worth more.
+        return Ok(if is_interrupted { exit::INTERRUPTED } else { exit::FAILED });
+    }
     if let Some(save) = save {
         save.write_json(&JsonDocument::new(&report))?;
     }
-    if let Some(page) = page.filter(|_| !report.sections.is_empty()) {
+    if let Some(page) = page {
         page.write(&[Document::from_report(&report)])?;
     }
     if let Some(csv) = csv {
         write_csv(csv, &report)?;
     }
-    if report.ended_by.as_deref() == Some("interrupted") {
+    if is_interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    Ok(if failed || report.lost_server { exit::FAILED } else { exit::DONE })
+    let is_complete = !failed && lacks.is_empty() && !report.lost_server;
+    Ok(if is_complete { exit::DONE } else { exit::FAILED })
+}
+
+/// The results of all sections.
+fn results(report: &BenchReport) -> impl Iterator<Item = &ContenderResult> {
+    report.sections.iter().flat_map(|section| &section.results)
+}
+
+/// What was asked for and is not in `report`, a sentence each.
+fn lacking(report: &BenchReport, options: &BenchOptions) -> Vec<String> {
+    let asked_for = report.contenders.iter().filter(|_| !options.only.is_empty());
+    let missing = asked_for.filter_map(|info| Some((info, info.missing.as_ref()?)));
+    let mut lacks: Vec<String> =
+        missing.map(|(info, why)| format!("--only names {}, which is missing: {why}", info.name)).collect();
+    if results(report).all(|result| result.runs.is_empty()) {
+        let why = match &report.ended_by {
+            Some(why) => why.clone(),
+            None if results(report).next().is_some() => "every contender failed".to_owned(),
+            None => "no contender takes part".to_owned(),
+        };
+        lacks.push(format!("nothing was measured, and no file was written: {why}"));
+    }
+    lacks
 }
 
 fn options(flags: &args::Bench) -> BenchOptions {
@@ -83,6 +115,11 @@ async fn compare(context: &Context<'_>, options: &BenchOptions) -> Result<BenchR
     let url = context.database_url()?;
     if url.as_deref().is_some_and(conninfo::has_password) {
         context.note("the URL goes to other programs on their command lines, where `ps` shows its password");
+    }
+    if url.is_none() && context.flags.database_url.as_deref().is_some_and(conninfo::has_password) {
+        context.note(
+            "other programs do not get the password of the URL beside --host and the like: set PGPASSWORD",
+        );
     }
     let database = context.database().await?;
     let progress = Arc::new(context.progress());
@@ -121,54 +158,92 @@ impl RunLine {
     }
 }
 
-/// Every run, a line each.
+/// The columns of the file of runs: what ran, the run's own figures, and those of all runs of the contender.
+const COLUMNS: [&str; 27] = [
+    "section",
+    "rows",
+    "connections",
+    "pipeline_depth",
+    "contender",
+    "run",
+    "seconds",
+    "rate",
+    "bytes_per_second",
+    "client_cpu_seconds",
+    "server_cpu_seconds",
+    "client_peak_bytes",
+    "server_peak_bytes",
+    "wal_bytes",
+    "p50_us",
+    "p90_us",
+    "p95_us",
+    "p99_us",
+    "p999_us",
+    "p9999_us",
+    "median_rate",
+    "min_rate",
+    "max_rate",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "failed",
+];
+
+/// Every run, a line each; a contender without runs has a line that tells why.
 fn write_csv(mut file: AtomicFile, report: &BenchReport) -> Result<()> {
     let mut lines = csv::Writer::from_writer(Vec::new());
     let failed =
         |error: csv::Error| Error::new(ErrorKind::Output, format!("failed to write the runs: {error}"));
-    lines
-        .write_record([
-            "section",
-            "rows",
-            "connections",
-            "pipeline_depth",
-            "contender",
-            "run",
-            "seconds",
-            "rate",
-            "client_cpu_seconds",
-            "server_cpu_seconds",
-            "client_peak_bytes",
-            "server_peak_bytes",
-            "wal_bytes",
-        ])
-        .map_err(failed)?;
-    let text = |value: Option<String>| value.unwrap_or_default();
+    lines.write_record(COLUMNS).map_err(failed)?;
     for section in &report.sections {
         for result in &section.results {
-            for (number, run) in result.runs.iter().enumerate() {
-                let Run { seconds, rate, wal_bytes, .. } = run;
-                lines
-                    .write_record([
-                        section.title.clone(),
-                        section.rows.to_string(),
-                        text(section.connections.map(|number| number.to_string())),
-                        text(section.pipeline_depth.map(|number| number.to_string())),
-                        result.contender.clone(),
-                        (number + 1).to_string(),
-                        seconds.to_string(),
-                        rate.to_string(),
-                        text(run.client_cpu_seconds.map(|seconds| seconds.to_string())),
-                        text(run.server_cpu_seconds.map(|seconds| seconds.to_string())),
-                        text(run.client_peak_bytes.map(|bytes| bytes.to_string())),
-                        text(run.server_peak_bytes.map(|bytes| bytes.to_string())),
-                        wal_bytes.to_string(),
-                    ])
-                    .map_err(failed)?;
+            let runs = result.runs.iter().enumerate().map(|(number, run)| Some((number + 1, run)));
+            let none = result.runs.is_empty().then_some(None);
+            for run in runs.chain(none) {
+                lines.write_record(csv_line(section, result, run)).map_err(failed)?;
             }
         }
     }
     let bytes = lines.into_inner().map_err(|error| failed(error.into_error().into()))?;
     file.write_all(&bytes).map_err(|error| file.failed(error))?;
     file.finish()
+}
+
+/// The line of a numbered `run`, with the [`COLUMNS`]; what is not known is empty.
+fn csv_line(section: &Section, result: &ContenderResult, run: Option<(usize, &Run)>) -> [String; 27] {
+    fn text(value: Option<impl ToString>) -> String {
+        value.map_or_else(String::new, |value| value.to_string())
+    }
+    let (number, run) = run.unzip();
+    let (rate, interval) = (result.rate, result.ratio_interval);
+    let latency = |name: &str| text(run.and_then(|run| run.latency_us.get(name)));
+    [
+        section.title.clone(),
+        section.rows.to_string(),
+        text(section.connections.or(result.setting.map(|(connections, _)| connections))),
+        text(section.pipeline_depth.or(result.setting.map(|(_, depth)| depth))),
+        result.contender.clone(),
+        text(number),
+        text(run.map(|run| run.seconds)),
+        text(run.map(|run| run.rate)),
+        text(run.and_then(|run| run.bytes_per_second)),
+        text(run.and_then(|run| run.client_cpu_seconds)),
+        text(run.and_then(|run| run.server_cpu_seconds)),
+        text(run.and_then(|run| run.client_peak_bytes)),
+        text(run.and_then(|run| run.server_peak_bytes)),
+        text(run.and_then(|run| run.wal_bytes)),
+        latency("p50"),
+        latency("p90"),
+        latency("p95"),
+        latency("p99"),
+        latency("p99.9"),
+        latency("p99.99"),
+        text(rate.map(|rate| rate.median)),
+        text(rate.map(|rate| rate.min)),
+        text(rate.map(|rate| rate.max)),
+        text(result.ratio),
+        text(interval.map(|(low, _)| low)),
+        text(interval.map(|(_, high)| high)),
+        result.failed.clone().unwrap_or_default(),
+    ]
 }

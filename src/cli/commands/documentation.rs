@@ -27,14 +27,43 @@ pub(super) fn completions(context: &Context<'_>, shell: Shell, install: bool) ->
     std::fs::create_dir_all(directory)
         .map_err(|error| Error::io(ErrorKind::Output, "create directory", directory, error))?;
     std::fs::write(&path, script).map_err(|error| Error::io(ErrorKind::Output, "write", &path, error))?;
-    context.note(&format!("installed {}; it works in the next {shell}", path.display()));
-    if shell == Shell::Zsh {
-        context.note(&format!(
-            "~/.zshrc has to contain: fpath+=({}); autoload -Uz compinit; compinit",
-            directory.display()
-        ));
+    let path = path.display();
+    match shell {
+        Shell::Zsh => {
+            let fpath = directory.display();
+            context
+                .note(&format!("installed {path}; it works in the next zsh if ~/.zshrc contains this line:"));
+            context.note(&format!("  fpath+=({fpath}); autoload -Uz compinit; compinit"));
+        }
+        Shell::Bash if !bash_loads_completions() => {
+            context.note(&format!(
+                "installed {path} for bash-completion, which was not found in the files that bash reads when it starts;"
+            ));
+            context.note("without that, it works in the next bash if ~/.bashrc contains this line:");
+            context.note(&format!("  source '{}'", path.to_string().replace('\'', r"'\''")));
+        }
+        _ => context.note(&format!("installed {path}; it works in the next {shell}")),
     }
     Ok(exit::DONE)
+}
+
+/// Whether a file that bash reads when it starts loads bash-completion, which loads scripts when they are needed.
+fn bash_loads_completions() -> bool {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let mut files = vec![home.join(".bashrc"), home.join(".bash_profile"), "/etc/bash.bashrc".into()];
+    if Path::new("/etc/bashrc").exists() {
+        // It reads the other one, where there is any.
+        files.extend(["/etc/bashrc".into(), "/etc/profile.d/bash_completion.sh".into()]);
+    }
+    files.iter().any(|file| {
+        let text = std::fs::read(file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let active = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        // The line may be there without the program that it looks for.
+        active
+            .flat_map(|line| line.split([' ', ';', '"', '\'', ']']))
+            .any(|word| word.contains("bash_completion") && Path::new(word).is_file())
+    })
 }
 
 /// The completion script for `shell`.

@@ -42,6 +42,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
         Ok(Some(done)) => done,
         Ok(None) => return Ok(exit::DONE),
         Err(error) => {
+            let error = with_table_named(error, flags, &options);
             if let Some(Err(unwritten)) = receipt.map(|receipt| receipt.failed(&error)) {
                 super::say(&unwritten.to_string());
             }
@@ -85,6 +86,21 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
     }
     let rejected = report.import.as_ref().map_or(report.rows_rejected, |import| import.rows_rejected);
     Ok(if rejected > 0 { exit::LOADED_WITH_REJECTS } else { exit::DONE })
+}
+
+/// `error`, with a hint if it may be due to a table that was not named.
+fn with_table_named(error: Error, flags: &args::Load, options: &LoadOptions) -> Error {
+    let is_default = flags.input.table.is_none() && !flags.input.files.is_empty();
+    match error.help() {
+        Some(help) if is_default && help.starts_with("its columns are ") => {
+            let help = format!(
+                "{help}; if the file is not for {}, name its table with --table",
+                options.input.table.name
+            );
+            error.with_help(help)
+        }
+        _ => error,
+    }
 }
 
 /// What is to be done, with the input generated where it is missing.

@@ -128,6 +128,7 @@ impl Command {
             Command::Load(flags) => Some(&flags.connect),
             Command::Query(flags) => Some(&flags.connect),
             Command::Check(flags) => Some(&flags.connect),
+            Command::Bench(flags) => Some(&flags.connect),
             _ => None,
         }
     }
@@ -177,11 +178,15 @@ impl Context<'_> {
         .await
     }
 
-    /// The URL by which a flag or a variable names the server; `None` if it is named otherwise.
+    /// The URL by which a flag or a variable names the whole server; `None` if it is named otherwise.
     fn database_url(&self) -> Result<Option<String>> {
+        if !self.connect.parameters().is_empty() {
+            return Ok(None);
+        }
         let variables =
             if self.flags.no_env_file { EnvFile::default() } else { EnvFile::read(Path::new(""))? };
-        let named = self.flags.database_url.clone().or_else(|| variables.get("DATABASE_URL"));
+        let typed = self.connect.url().map(str::to_owned).or_else(|| self.flags.database_url.clone());
+        let named = typed.or_else(|| variables.get("DATABASE_URL"));
         Ok(named.filter(|url| !url.is_empty()))
     }
 

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::cli::args::SchemaName;
-use crate::cli::bench::report::BenchReport;
+use crate::cli::bench::report::{BenchReport, ContendersReport};
 use crate::cli::commands::check::CheckReport;
 use crate::cli::commands::generate::GenerateReport;
 use crate::cli::commands::imports::ImportsReport;
@@ -39,7 +39,7 @@ pub(super) fn run(document: Option<SchemaName>) -> Result<u8> {
 fn listed(name: SchemaName) -> String {
     let value = name.to_possible_value().expect("no document is hidden");
     let what = value.get_help().map(ToString::to_string).unwrap_or_default();
-    format!("{:<9} {what}", value.get_name())
+    format!("{:<10} {what}", value.get_name())
 }
 
 /// The schema of the document `name`.
@@ -59,6 +59,7 @@ fn schema(name: SchemaName) -> Schema {
         SchemaName::Init => vec![document::<TablesReport>(&mut generator)],
         SchemaName::Saved => vec![SavedRuns::json_schema(&mut generator)],
         SchemaName::Bench => vec![document::<BenchReport>(&mut generator)],
+        SchemaName::Contenders => vec![document::<ContendersReport>(&mut generator)],
         SchemaName::Check => vec![document::<CheckReport>(&mut generator)],
         SchemaName::Imports => vec![document::<ImportsReport>(&mut generator)],
         SchemaName::Generate => vec![document::<GenerateReport>(&mut generator)],

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use postgres_etl::load::{DeferIndexes, Mode};
 use postgres_etl::postgres::Prepare;
 use postgres_etl::query::{ArgSpec, Bound, Distribution, RowsKeyword, Scalar, WorkloadSpec};
 use postgres_etl::suggest::nearest;
 use postgres_etl::{Error, Result};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
+
+use crate::cli::config::load_section::Load;
 
 /// The whole file. A missing section or key has the default that the shipped `config.toml` shows.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -131,76 +132,6 @@ impl Default for Table {
             .into(),
             primary_key: vec!["id".into()],
             indexes: Vec::new(),
-        }
-    }
-}
-
-/// `[load]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Load {
-    /// The CSV file to read, or a pattern for several.
-    pub input: PathBuf,
-    /// The character between fields.
-    pub delimiter: String,
-    /// The character around fields that contain special characters.
-    pub quote: String,
-    /// The character before a quote inside a quoted field; empty for the quote itself.
-    pub escape: String,
-    /// The text of an unquoted field that means NULL.
-    pub null: String,
-    /// Whether the first record names the columns.
-    pub header: bool,
-    /// The character that begins a comment; empty for none.
-    pub comment: String,
-    /// The character encoding.
-    pub encoding: String,
-    /// Detect how the first file is written.
-    pub sniff: bool,
-    /// The longest record, in bytes.
-    pub max_record_bytes: usize,
-    /// How to write it.
-    pub mode: Mode,
-    /// Empty the table first.
-    pub truncate: bool,
-    /// When to drop the indexes and rebuild them after loading.
-    pub defer_indexes: DeferIndexes,
-    /// ANALYZE the table after the load.
-    pub analyze: bool,
-    /// Rows in each INSERT of mode `batch`.
-    pub batch_size: usize,
-    /// Statements in flight on each connection.
-    pub pipeline_depth: usize,
-    /// Rows that share a Sync, in mode `rows` within one transaction.
-    pub sync_every: usize,
-    /// Commit every row separately.
-    pub autocommit: bool,
-    /// Connections to write over.
-    pub connections: usize,
-}
-
-impl Default for Load {
-    fn default() -> Self {
-        Load {
-            input: "data/persons.csv".into(),
-            delimiter: ",".into(),
-            quote: "\"".into(),
-            escape: String::new(),
-            null: String::new(),
-            header: true,
-            comment: String::new(),
-            encoding: "utf-8".into(),
-            sniff: false,
-            max_record_bytes: postgres_etl::csv::DEFAULT_MAX_RECORD_BYTES,
-            mode: Mode::Copy,
-            truncate: false,
-            defer_indexes: DeferIndexes::Auto,
-            analyze: true,
-            batch_size: 1000,
-            pipeline_depth: 256,
-            sync_every: 256,
-            autocommit: false,
-            connections: 1,
         }
     }
 }
@@ -397,7 +328,12 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
         None => path.display().to_string(),
     };
     let Some(Unknown { what, name, valid }) = unknown else {
-        return Error::config(format!("{place}: {}", error.message().replace('\n', "; ")))
+        let message = error.message().replace('\n', "; ");
+        // The names of Rust's types are those of nobody else.
+        let types = ["expected usize", "expected u64", "expected u32"];
+        let message =
+            types.iter().fold(message, |message, name| message.replace(name, "expected a whole number"));
+        return Error::config(format!("{place}: {message}"))
             .with_help("the config.toml that comes with postgres-etl shows every key with its type");
     };
     let error = Error::config(format!("{place}: unknown {what} `{name}`"));

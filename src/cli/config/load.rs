@@ -8,12 +8,14 @@ use postgres_etl::csv::{self, Detect, Dialect, dialect};
 use postgres_etl::escape::escape_path;
 use postgres_etl::load::{
     Connections, CreateOptions, DeferIndexes, ImportOptions, Infer, InputOptions, LoadOptions, Mode,
-    NameStyle, Spelling,
+    NameStyle, Naming, Spelling,
 };
 use postgres_etl::postgres::check_pool;
+use postgres_etl::sql::is_plain;
 use postgres_etl::{Error, Result};
 
 use crate::cli::args;
+use crate::cli::config::load_section::{Auto, Header, Load};
 use crate::cli::config::{Config, GenerateSettings};
 
 /// What is read, and the table it is for.
@@ -59,25 +61,33 @@ impl Config {
         let InputCommand { options: mut input, generate } = self.input(&flags.input, &flags.format)?;
         if input.mode == Mode::Null {
             input.table = self.table_without_server(flags, &input.table.name)?;
+        } else if generate.is_some() && input.table.name.to_string() != self.table()?.name.to_string() {
+            let name = &input.table.name;
+            return Err(Error::usage(format!("no file is named for table {name}"))
+                .with_help(format!("postgres-etl load FILE --table {name}; - is standard input")));
         }
         let (mode, is_null) = (input.mode, input.mode == Mode::Null);
+        // What the file says of its own table does not apply to any other.
+        let is_own = flags.input.table.is_none();
         let mut options = LoadOptions::from_input(input);
         options.autocommit = flags.autocommit || (file.autocommit && mode == Mode::Rows);
         options.create = (flags.create || flags.ddl_only).then(|| {
             let mut create = CreateOptions::default();
             create.infer_rows = flags.infer_rows;
-            create.infer = flags.infer.map_or_else(Infer::default, Infer::from);
-            create.types.clone_from(&flags.types);
+            create.infer = flags.infer.map_or(file.infer, Infer::from);
+            create.types = match flags.types.as_slice() {
+                [] if is_own => file.types.clone().into_iter().collect(),
+                types => types.to_owned(),
+            };
             create.replace = flags.replace;
             create
         });
         options.dry_run = flags.dry_run;
-        options.input.date_style = flags.date_style;
+        options.input.date_style = flags.date_style.or(file.date_style);
         options.max_rejects = flags.max_rejects;
         options.rejects = flags.rejects.clone().unwrap_or(options.rejects);
         options.on_conflict.clone_from(&flags.on_conflict);
-        // What the file says of its own table does not apply to any other.
-        options.truncate = flags.truncate || (file.truncate && !flags.append && flags.input.table.is_none());
+        options.truncate = flags.truncate || (file.truncate && !flags.append && is_own);
         options.defer_indexes = match (flags.defer_indexes, file.defer_indexes) {
             (Some(when), _) => when.into(),
             // A default, unlike a flag, yields.
@@ -97,10 +107,24 @@ impl Config {
         };
         options.import = import(flags)?;
         if !is_null {
+            self.refuse_unnamed_table(flags)?;
             options.check()?;
         }
         let (receipt, html) = (flags.receipt.clone(), flags.html.clone());
         Ok(LoadCommand { options, generate, ddl_only: flags.ddl_only, receipt, html })
+    }
+
+    /// Refuse to create, for files that are named, the table that the configuration describes for others.
+    fn refuse_unnamed_table(&self, flags: &args::Load) -> Result<()> {
+        let ([first, ..], None) = (&flags.input.files[..], &flags.input.table) else { return Ok(()) };
+        let flag = if flags.create { "--create" } else { "--ddl-only" };
+        if !(flags.create || flags.ddl_only) || self.table()?.columns.is_empty() {
+            return Ok(());
+        }
+        let stem = first.file_name().and_then(OsStr::to_str).and_then(|name| name.split('.').next());
+        let name = stem.filter(|stem| is_plain(stem)).unwrap_or("NAME");
+        Err(Error::usage(format!("{flag} needs the name of the table to create"))
+            .with_help(format!("add --table {name}, or another name")))
     }
 
     /// The table that mode `null` encodes for, called `wanted`.
@@ -174,9 +198,12 @@ impl Config {
         options.naming.map.clone_from(&flags.map);
         options.naming.ignore_extra = flags.ignore_extra;
         options.naming.select.clone_from(&flags.select);
-        options.naming.style = flags.names.map_or_else(NameStyle::default, NameStyle::from);
+        options.naming.style = flags.names.map_or(file.names, NameStyle::from);
         options.naming.added.clone_from(&flags.added);
-        options.spelling = spelling(format)?;
+        if flags.table.is_none() {
+            name_as_configured(&mut options.naming, file)?;
+        }
+        options.spelling = spelling(format, file)?;
         options.mode = flags.mode.map_or(file.mode, Mode::from);
         Ok(InputCommand { options, generate })
     }
@@ -206,17 +233,22 @@ impl Config {
             escape: optional("--escape", flags.escape.as_ref().unwrap_or(&file.escape))?
                 .or(quote)
                 .unwrap_or(b'"'),
-            stray_quotes: flags.stray_quotes.unwrap_or_default(),
-            skip_lines: flags.skip_lines.unwrap_or_default(),
-            blank_lines: flags.blank_lines.unwrap_or_default(),
+            stray_quotes: flags.stray_quotes.unwrap_or(file.stray_quotes),
+            skip_lines: flags.skip_lines.unwrap_or(file.skip_lines),
+            blank_lines: flags.blank_lines.or(file.blank_lines),
             nulls: match flags.null.as_slice() {
-                [] => vec![file.null.as_bytes().into()],
-                texts => texts.iter().map(|text| text.as_bytes().into()).collect(),
-            },
-            trim: flags.trim,
+                [] => file.null.all(),
+                texts => texts,
+            }
+            .iter()
+            .map(|text| text.as_bytes().into())
+            .collect(),
+            trim: flags.trim || file.trim,
             comment: optional("--comment", flags.comment.as_ref().unwrap_or(&file.comment))?,
-            header: flags.header.map_or(file.header, |header| header == args::Header::Yes)
-                && !flags.no_header,
+            header: match flags.header {
+                Some(header) => header == args::Header::Yes,
+                None => file.header != Header::Known(false),
+            } && !flags.no_header,
             encoding: dialect::parse_encoding(flags.encoding.as_ref().unwrap_or(&file.encoding))?,
         };
         dialect.check()?;
@@ -230,18 +262,15 @@ impl Config {
             ))
             .with_help("PostgreSQL's fields end there too"));
         }
-        let detect = detect(flags, file.sniff);
-        let args::Format { pad, union_by_name, skip_rows, limit, .. } = *flags;
-        let syntax = flags.syntax.map_or_else(csv::Syntax::default, csv::Syntax::from);
         Ok(csv::InputFormat {
-            syntax,
+            syntax: flags.syntax.map_or(file.format, csv::Syntax::from),
             dialect,
-            detect,
+            detect: detect(flags, file),
             max_record_bytes,
-            skip_rows,
-            limit,
-            pad,
-            union_by_name,
+            skip_rows: flags.skip_rows.unwrap_or(file.skip_rows),
+            limit: flags.limit.or(Some(file.limit).filter(|limit| *limit > 0)),
+            pad: flags.pad || file.pad,
+            union_by_name: flags.union_by_name || file.union_by_name,
             ..csv::InputFormat::default()
         })
     }
@@ -253,24 +282,51 @@ impl Config {
 }
 
 /// How numbers and booleans are spelled.
-fn spelling(flags: &args::Format) -> Result<Spelling> {
-    let decimal = flags.decimal.map(|decimal| dialect::parse_byte("--decimal", &decimal.to_string()));
+fn spelling(flags: &args::Format, file: &Load) -> Result<Spelling> {
+    let decimal = flags.decimal.map_or_else(|| file.decimal.clone(), String::from);
+    let words = |given: &[String], configured: &[String]| {
+        if given.is_empty() { configured.to_owned() } else { given.to_owned() }
+    };
+    let thousands = match (file.thousands.chars().next(), file.thousands.chars().nth(1)) {
+        (first, None) => flags.thousands.or(first),
+        _ => {
+            return Err(Error::config(format!("[load] thousands is {}, not one character", file.thousands))
+                .with_help("give a mark, such as \".\", or \"\" for none"));
+        }
+    };
     let mut spelling = Spelling::default();
-    spelling.decimal = decimal.transpose()?;
-    spelling.thousands = flags.thousands;
-    spelling.true_words.clone_from(&flags.true_words);
-    spelling.false_words.clone_from(&flags.false_words);
+    spelling.decimal = Some(dialect::parse_byte("--decimal", &decimal)?);
+    spelling.thousands = thousands;
+    spelling.true_words = words(&flags.true_words, &file.true_words);
+    spelling.false_words = words(&flags.false_words, &file.false_words);
     spelling.check()?;
     Ok(spelling)
 }
 
-/// What to detect of the dialect, if the configuration file `sniffs`.
-fn detect(flags: &args::Format, sniffs: bool) -> Detect {
+/// Take over what `file` says of the columns of its own table, unless flags say it.
+fn name_as_configured(naming: &mut Naming, file: &Load) -> Result<()> {
+    if naming.select.is_none() && !file.select.is_empty() {
+        naming.select = Some(file.select.clone());
+    }
+    if naming.added.is_empty() {
+        for (name, value) in &file.add_column {
+            let value = value.parse().map_err(|expected| {
+                Error::config(format!("[load] add_column {name} = \"{value}\": {expected}"))
+                    .with_help("for example, add_column = { loaded_at = \"now()\" }")
+            })?;
+            naming.added.push((name.clone(), value));
+        }
+    }
+    Ok(())
+}
+
+/// What to detect of the dialect.
+fn detect(flags: &args::Format, file: &Load) -> Detect {
     let args::Format { delimiter, quote, escape, comment, encoding, no_header, header, .. } = flags;
     let is_described = [delimiter, quote, escape, comment, encoding].iter().any(|flag| flag.is_some())
         || *no_header
         || header.is_some();
-    let sniffs = flags.sniff || (sniffs && !is_described);
+    let sniffs = flags.sniff || (file.sniff && !is_described);
     Detect {
         delimiter: sniffs && delimiter.is_none(),
         quote: sniffs && quote.is_none() && escape.is_none(),
@@ -278,7 +334,7 @@ fn detect(flags: &args::Format, sniffs: bool) -> Detect {
         encoding: sniffs && encoding.is_none(),
         header: match header {
             Some(header) => *header == args::Header::Auto,
-            None => sniffs && !no_header,
+            None => (sniffs || file.header == Header::Detected(Auto::Auto)) && !no_header,
         },
     }
 }

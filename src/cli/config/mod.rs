@@ -7,6 +7,7 @@ mod env_file;
 pub(crate) mod file;
 mod generate;
 mod load;
+mod load_section;
 mod query;
 mod table;
 

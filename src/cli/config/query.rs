@@ -116,13 +116,7 @@ impl Config {
             let configured =
                 file.workloads.get(name).map(|workload| Workload::new(name, workload, &self.base));
             let Some(workload) = configured.or_else(|| Workload::built_in(name).map(Ok)).transpose()? else {
-                let known = || known_workloads(&file.workloads);
-                let list = known().collect::<Vec<_>>().join(", ");
-                let help = match nearest(name, known()) {
-                    Some(near) => format!("did you mean `{near}`? There are: {list}"),
-                    None => format!("there are: {list}; add [query.{name}] to config.toml for another"),
-                };
-                return Err(Error::usage(format!("there is no workload `{name}`")).with_help(help));
+                return Err(no_such_workload(name, &file.workloads));
             };
             if workloads.iter().any(|earlier| earlier.name == workload.name) {
                 return Err(Error::usage(format!("workload {name} is named twice"))
@@ -167,6 +161,20 @@ impl Config {
     }
 }
 
+/// The error about a workload that is neither among those `configured` nor built in.
+fn no_such_workload(name: &str, configured: &BTreeMap<String, WorkloadSpec>) -> Error {
+    let known = || known_workloads(configured);
+    let list = known().collect::<Vec<_>>().join(", ");
+    let help = match nearest(name, known()) {
+        _ if name.contains(char::is_whitespace) => format!("if it is a statement: --sql \"{name}\""),
+        Some(near) => format!("did you mean `{near}`? There are: {list}"),
+        None => format!(
+            "there are: {list}; [query.{name}] in config.toml defines another, and --dbname names a database"
+        ),
+    };
+    Error::usage(format!("there is no workload `{name}`")).with_help(help)
+}
+
 /// The names of all workloads: those of `configured`, and those that are built in.
 fn known_workloads(configured: &BTreeMap<String, WorkloadSpec>) -> impl Iterator<Item = &str> {
     configured.keys().map(String::as_str).chain(Workload::BUILT_IN)
@@ -175,7 +183,10 @@ fn known_workloads(configured: &BTreeMap<String, WorkloadSpec>) -> impl Iterator
 /// The statement in the file at `path`.
 fn read_statement(path: &Path) -> Result<String> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::io(ErrorKind::Input, "read the statement", path, error))?;
+        .map_err(|error| Error::io(ErrorKind::Input, "read the statement", path, error))
+        .map_err(|error| {
+            error.with_help("check the path of --file, or give the statement itself with --sql")
+        })?;
     match text.lines().map(str::trim).find(|line| line.starts_with('\\')) {
         // pgbench's scripts have such commands, and psql's.
         Some(command) => Err(Error::usage(format!(

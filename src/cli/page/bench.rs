@@ -2,7 +2,7 @@
 
 use postgres_etl::statistics;
 
-use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Run, Section};
+use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Fairness, Run, Section};
 use crate::cli::page::charts::cost::CostChart;
 use crate::cli::page::charts::heat::{HeatCell, HeatChart};
 use crate::cli::page::charts::latency::{LatencyChart, LatencyCurve};
@@ -11,8 +11,9 @@ use crate::cli::page::charts::ratio::{RatioBar, RatioChart, RatioGroup};
 use crate::cli::page::html::Page;
 use crate::cli::page::load::cost_of_ways;
 use crate::cli::page::table::{NOTHING, Table};
-use crate::cli::page::units::{compact, count, micros, rate, ratio};
+use crate::cli::page::units::{compact, count, rate, ratio};
 use crate::cli::render::units::{bytes, seconds};
+use crate::cli::render::{cells, heads, unfinished};
 
 /// Add what is shown of `report`.
 pub(super) fn add(page: &mut Page, report: &BenchReport) {
@@ -25,6 +26,15 @@ pub(super) fn add(page: &mut Page, report: &BenchReport) {
     });
     for (section, result, reason) in failures {
         page.notice(&format!("{} failed ({}): {reason}", report.title_of(&result.contender), section.title));
+    }
+    for section in &report.sections {
+        let lacking = unfinished(report, section);
+        if !lacking.is_empty() {
+            page.notice(&format!("Not complete ({}): {} are missing.", section.title, lacking.join("; ")));
+        }
+        if let Some(note) = &section.baseline_note {
+            page.notice(&format!("{}: {note}", capitalised(&section.title)));
+        }
     }
     page.facts(&summary(report));
     let of_kind = |kind: &str| -> Vec<&Section> {
@@ -50,6 +60,13 @@ pub(super) fn add(page: &mut Page, report: &BenchReport) {
 impl BenchReport {
     fn is_ours(&self, name: &str) -> bool {
         self.info(name).is_some_and(|contender| contender.is_ours)
+    }
+}
+
+impl ContenderResult {
+    /// The median rate; 0 without runs.
+    fn median(&self) -> f64 {
+        self.rate.map_or(0.0, |rate| rate.median)
     }
 }
 
@@ -85,13 +102,17 @@ fn summary(report: &BenchReport) -> Vec<(&'static str, String)> {
         .filter(|contender| contender.missing.is_some())
         .map(|contender| contender.title.as_str())
         .collect();
+    let mut runs =
+        report.sections.iter().flat_map(|section| &section.results).flat_map(|result| &result.runs);
+    // Only of a server on this machine is that known.
+    let is_local = runs.any(|run| run.server_cpu_seconds.is_some());
     let version = report.server.iter().find(|(name, _)| name.contains("version"));
     vec![
         ("Measured", format!("{}, in {}", report.started_at, duration(report.seconds))),
         (
             "Runs",
             format!(
-                "{} of each, in an order shuffled by seed {}, after one warm-up",
+                "{} of each contender, in an order shuffled by seed {}, after one warm-up",
                 report.runs, report.seed
             ),
         ),
@@ -106,7 +127,7 @@ fn summary(report: &BenchReport) -> Vec<(&'static str, String)> {
         (
             "Server",
             version.map_or_else(String::new, |(_, version)| {
-                format!("PostgreSQL {version}, on the same machine")
+                format!("PostgreSQL {version}{}", if is_local { ", on the same machine" } else { "" })
             }),
         ),
         ("Machine", format!("{}, {} cores", report.machine.processor, report.machine.cores)),
@@ -116,13 +137,14 @@ fn summary(report: &BenchReport) -> Vec<(&'static str, String)> {
 
 fn machine(report: &BenchReport) -> Vec<(&'static str, String)> {
     let machine = &report.machine;
+    let load = machine.load_average.map(|load| format!("{load:.2} runnable processes"));
     vec![
         ("Processor", machine.processor.clone()),
         ("Cores", machine.cores.to_string()),
-        ("Memory", bytes(machine.memory_bytes)),
+        ("Memory", machine.memory_bytes.map(bytes).unwrap_or_default()),
         ("Kernel", machine.kernel.clone()),
-        ("Governor", machine.governor.clone().unwrap_or_else(|| "not known".to_owned())),
-        ("Load before", format!("{:.2} runnable processes", machine.load_average)),
+        ("Governor", machine.governor.clone().unwrap_or_default()),
+        ("Load before", load.unwrap_or_default()),
     ]
 }
 
@@ -163,8 +185,10 @@ fn add_loads(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
 /// The medians of the phases of a way to load; `None` if it does not report them.
 fn phases(title: &str, result: &ContenderResult) -> Option<PhasesOfLoad> {
     let is_known = result.runs.iter().any(|run| !run.phases.is_empty());
-    let seconds =
-        |phase: &str| Some(median(&result.runs, |run| run.phases.get(phase).copied().unwrap_or_default()));
+    let seconds = |phase: &str| {
+        let is_reported = result.runs.iter().any(|run| run.phases.contains_key(phase));
+        is_reported.then(|| median(&result.runs, |run| run.phases.get(phase).copied().unwrap_or_default()))
+    };
     is_known.then(|| PhasesOfLoad::new(title.to_owned(), seconds))
 }
 
@@ -260,15 +284,15 @@ fn bar(report: &BenchReport, section: &Section, result: &ContenderResult) -> Rat
     let note = match (&result.failed, is_baseline, has_result) {
         (Some(_), ..) => Some("failed".to_owned()),
         (None, _, false) => Some("not measured".to_owned()),
-        (None, true, true) => Some("1× baseline".to_owned()),
-        (None, false, true) => None,
+        (None, true, true) if section.has_ratios() => Some("1× baseline".to_owned()),
+        (None, _, true) => None,
     };
     RatioBar {
         name: report.title_of(&result.contender).to_owned(),
         ratio: result.ratio.filter(|_| has_result && !is_baseline),
         interval: result.ratio_interval.filter(|_| has_result),
         is_ours: report.is_ours(&result.contender),
-        figure: if has_result { rate(result.rate.median) } else { NOTHING.to_owned() },
+        figure: result.rate.filter(|_| has_result).map_or_else(|| NOTHING.to_owned(), |of| rate(of.median)),
         note,
     }
 }
@@ -285,7 +309,7 @@ fn verdict(report: &BenchReport, sections: &[&Section]) -> String {
         [section] => fastest(report, section),
         sections => {
             let winner = |section: &&Section| {
-                let best = section.valid().max_by(|a, b| a.rate.median.total_cmp(&b.rate.median))?;
+                let best = section.valid().max_by(|a, b| a.median().total_cmp(&b.median()))?;
                 let mut others = section.valid().filter(|other| other.contender != best.contender);
                 let is_sure = !others.any(|other| is_level(section, best, other));
                 Some((best.contender.clone(), is_sure, best.ratio, section.settings()))
@@ -316,21 +340,22 @@ fn verdict(report: &BenchReport, sections: &[&Section]) -> String {
 
 fn fastest(report: &BenchReport, section: &Section) -> String {
     let mut valid: Vec<&ContenderResult> = section.valid().collect();
-    valid.sort_by(|a, b| b.rate.median.total_cmp(&a.rate.median));
+    valid.sort_by(|a, b| b.median().total_cmp(&a.median()));
     let Some(best) = valid.first() else { return "Nothing was measured.".to_owned() };
     let unit = if section.kind == "load" { "rows/s" } else { "queries/s" };
     let times = match (best.ratio, best.ratio_interval) {
         (Some(value), Some((low, high))) => format!(
-            ", {}× {} (95 % interval {}–{})",
+            ", {}× {} ({} {}–{})",
             ratio(value),
             report.title_of(&section.baseline),
+            interval_name(section),
             ratio(low),
             ratio(high)
         ),
         (Some(value), None) => format!(", {}× {}", ratio(value), report.title_of(&section.baseline)),
         (None, _) => String::new(),
     };
-    let (title, figure) = (report.title_of(&best.contender), rate(best.rate.median));
+    let (title, figure) = (report.title_of(&best.contender), rate(best.median()));
     let level: Vec<&str> = valid[1..]
         .iter()
         .filter(|other| is_level(section, best, other))
@@ -353,7 +378,7 @@ fn is_level(section: &Section, best: &ContenderResult, other: &ContenderResult) 
     };
     match (interval(best), interval(other)) {
         (Some((low, _)), Some((_, high))) => high >= low,
-        _ => other.rate.max >= best.rate.min,
+        _ => other.rate.zip(best.rate).is_none_or(|(other, best)| other.max >= best.min),
     }
 }
 
@@ -373,7 +398,7 @@ fn map(report: &BenchReport, title: &str, sections: &[&Section], contender: &Con
         let section = sections.iter().find(is_here)?;
         let result = section.valid().find(|result| result.contender == contender.name)?;
         let note = result.ratio.map_or_else(String::new, |value| format!("{}×", ratio(value)));
-        Some(HeatCell { value: result.rate.median, note })
+        Some(HeatCell { value: result.median(), note })
     };
     let cells = down.iter().map(|row| across.iter().map(|column| cell(*row, *column)).collect()).collect();
     let names = |values: &[usize]| values.iter().map(ToString::to_string).collect();
@@ -402,77 +427,59 @@ fn map(report: &BenchReport, title: &str, sections: &[&Section], contender: &Con
 fn contenders(contenders: &[ContenderInfo]) -> Table {
     let mut table = Table::new(
         "Contenders, and what is fair to know of each",
-        ["contender", "version", "terms", "missing because"],
+        [
+            "contender",
+            "version",
+            "method",
+            "connections",
+            "transactions",
+            "durability",
+            "indexes",
+            "missing because",
+        ],
     );
     for contender in contenders {
         let title =
             if contender.is_ours { format!("{} (ours)", contender.title) } else { contender.title.clone() };
+        let nothing = || Fairness {
+            connections: NOTHING.to_owned(),
+            transactions: NOTHING.to_owned(),
+            durability: NOTHING.to_owned(),
+            indexes: NOTHING.to_owned(),
+        };
+        let Fairness { connections, transactions, durability, indexes } =
+            contender.fairness.clone().unwrap_or_else(nothing);
         table.row([
             title,
             contender.version.clone(),
             contender.terms.clone(),
+            connections,
+            transactions,
+            durability,
+            indexes,
             contender.missing.clone().unwrap_or_default(),
         ]);
     }
     table
 }
 
-fn results(report: &BenchReport, section: &Section) -> Table {
-    let unit = if section.kind == "load" { "rows/s" } else { "queries/s" };
-    let mut table = Table::new(
-        format!("Medians of the runs: {}", section.title),
-        [
-            "contender",
-            unit,
-            "least",
-            "most",
-            "ratio",
-            "95 % interval",
-            "bytes/s",
-            "client CPU",
-            "server CPU",
-            "client memory",
-            "server memory",
-            "WAL",
-            "p50",
-            "p99",
-            "failed",
-        ],
-    );
-    for result in &section.results {
-        table.row(figures(report, result));
+/// What the intervals of `section` are called.
+fn interval_name(section: &Section) -> &'static str {
+    match section.comparisons {
+        Some(comparisons) if comparisons > 1 => "simultaneous 95 % interval",
+        _ => "95 % interval",
     }
-    table
 }
 
-/// The medians of the runs of a contender.
-fn figures(report: &BenchReport, result: &ContenderResult) -> [String; 15] {
-    let nothing = || NOTHING.to_owned();
-    let runs = &result.runs;
-    let known = |of: fn(&Run) -> Option<f64>, text: fn(f64) -> String| {
-        let is_known = !runs.is_empty() && runs.iter().all(|run| of(run).is_some());
-        if is_known { text(median(runs, |run| of(run).unwrap_or_default())) } else { nothing() }
-    };
-    let size = |value: f64| bytes(value as u64);
-    let times = |value: f64| format!("{}×", ratio(value));
-    let interval = result.ratio_interval.map(|(low, high)| format!("{}–{}", ratio(low), times(high)));
-    let rates = [result.rate.median, result.rate.min, result.rate.max];
-    let [middle, least, most] = rates.map(|value| if runs.is_empty() { nothing() } else { rate(value) });
-    [
-        report.name_of(result),
-        middle,
-        least,
-        most,
-        result.ratio.map_or_else(nothing, times),
-        interval.unwrap_or_else(nothing),
-        known(|run| run.bytes_per_second, size),
-        known(|run| run.client_cpu_seconds, seconds),
-        known(|run| run.server_cpu_seconds, seconds),
-        known(|run| run.client_peak_bytes.map(|bytes| bytes as f64), size),
-        known(|run| run.server_peak_bytes.map(|bytes| bytes as f64), size),
-        known(|run| Some(run.wal_bytes as f64), size),
-        known(|run| run.latency_us.get("p50").copied(), micros),
-        known(|run| run.latency_us.get("p99").copied(), micros),
-        result.failed.clone().unwrap_or_default(),
-    ]
+/// All figures of `section`, medians of the runs.
+fn results(report: &BenchReport, section: &Section) -> Table {
+    let mut table = Table::new(format!("Medians of the runs: {}", section.title), ["contender"]);
+    let heads = heads(section).map(|head| if head == "interval" { interval_name(section) } else { head });
+    table.head.extend(heads.into_iter().chain(["failed"]).map(str::to_owned));
+    for result in &section.results {
+        let figures = cells(section, result).map(|cell| cell.unwrap_or_else(|| NOTHING.to_owned()));
+        let failed = result.failed.clone().unwrap_or_default();
+        table.rows.push([report.name_of(result)].into_iter().chain(figures).chain([failed]).collect());
+    }
+    table
 }

@@ -92,6 +92,8 @@ pub(super) struct Percentiles {
     pub p95: f64,
     pub p99: f64,
     pub p999: f64,
+    /// Documents of older versions have none.
+    pub p9999: Option<f64>,
     pub max: f64,
 }
 
@@ -199,12 +201,10 @@ pub(super) struct LoadDocument {
     pub rows_rejected: u64,
     #[serde(default)]
     pub rows_encoded: u64,
-    #[serde(default)]
-    pub bytes_read: u64,
+    pub bytes_read: Option<u64>,
     pub seconds: f64,
     pub phases: BTreeMap<String, f64>,
-    #[serde(default)]
-    pub connections: u64,
+    pub connections: Option<u64>,
     #[serde(default)]
     pub autocommit: bool,
     #[serde(default)]

@@ -113,17 +113,19 @@ fn facts(load: &LoadDocument) -> Vec<(&'static str, String)> {
         ("Rows", format!("{} of {} in {}", count(rows), count(load.rows_read), seconds(load.seconds))),
         (
             "Rate",
-            format!(
-                "{} rows/s, {}/s",
-                rate(rows as f64 / taken),
-                bytes((load.bytes_read as f64 / taken) as u64)
-            ),
+            match load.bytes_read {
+                Some(read) => {
+                    let speed = bytes((read as f64 / taken) as u64);
+                    format!("{} rows/s, {speed}/s", rate(rows as f64 / taken))
+                }
+                None => format!("{} rows/s", rate(rows as f64 / taken)),
+            },
         ),
         ("Skipped", skipped),
         ("Outcome", load.outcome.clone()),
         ("Table", load.table.clone()),
         ("Mode", load.way()),
-        ("Connections", load.connections.to_string()),
+        ("Connections", load.connections.map(|number| number.to_string()).unwrap_or_default()),
         ("Files", load.path.clone()),
         ("Indexes rebuilt", load.indexes_deferred.join(", ")),
     ]

@@ -33,15 +33,16 @@ impl QueryDocument {
 
 /// The curve of a summary of `queries` latencies: one percentile at least has to be exceeded by some of them.
 fn curve(name: String, latency: &Percentiles, queries: u64) -> LatencyCurve {
-    let all = [
+    let known = [
         (0.5, latency.p50),
         (0.9, latency.p90),
         (0.95, latency.p95),
         (0.99, latency.p99),
         (0.999, latency.p999),
     ];
+    let all = known.into_iter().chain(latency.p9999.map(|p9999| (0.9999, p9999)));
     let is_known = |(share, _): &(f64, f64)| queries as f64 * (1.0 - share) >= 5.0;
-    LatencyCurve { name, percentiles: all.into_iter().filter(is_known).collect() }
+    LatencyCurve { name, percentiles: all.filter(is_known).collect() }
 }
 
 /// Add the charts that compare the runs among `documents`, if there are several.

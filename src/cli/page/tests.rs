@@ -194,7 +194,7 @@ fn absurd_figures_make_a_page_all_the_same() {
     for absurd in [0.0, -1.0, 1e308, 5e-324] {
         let mut report = bench();
         for result in report.sections.iter_mut().flat_map(|section| &mut section.results) {
-            result.rate.median = absurd;
+            result.rate.iter_mut().for_each(|rate| rate.median = absurd);
             (result.ratio, result.ratio_interval) = (Some(absurd), Some((absurd, 1e300)));
             for run in &mut result.runs {
                 run.seconds = absurd;
@@ -249,8 +249,73 @@ fn no_contender_is_called_the_fastest_that_the_runs_cannot_tell_from_another() {
     // Without intervals, the ranges of the runs decide.
     report.sections[0].results[0].ratio_interval = None;
     assert!(bench_page(&report).contains("postgres-etl copy is the fastest"));
-    report.sections[0].results[1].rate.max = report.sections[0].results[0].rate.min;
+    let least = report.sections[0].results[0].rate.unwrap().min;
+    report.sections[0].results[1].rate.as_mut().unwrap().max = least;
     assert!(bench_page(&report).contains(level));
+}
+
+/// The value of `key`, wherever it is in `value`, taken away.
+fn strip(value: &mut Value, key: &str) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| strip(item, key)),
+        Value::Object(map) => {
+            map.remove(key);
+            map.values_mut().for_each(|value| strip(value, key));
+        }
+        _ => {}
+    }
+}
+
+/// Older versions wrote fewer fields, and 0 for the rate of a contender without runs.
+#[test]
+fn what_an_older_comparison_does_not_tell_is_not_shown_as_zero() {
+    let mut old: Value = serde_json::from_str(BENCH).unwrap();
+    let new: [&str; 13] = [
+        "wal_bytes",
+        "bytes_per_second",
+        "client_cpu_seconds",
+        "server_cpu_seconds",
+        "client_peak_bytes",
+        "server_peak_bytes",
+        "phases",
+        "latency_us",
+        "memory_bytes",
+        "load_average",
+        "governor",
+        "ratio_interval",
+        "server",
+    ];
+    for key in &new {
+        strip(&mut old, key);
+    }
+    let page = page(&[old]);
+    check_well_formed(&page);
+    for zero in [">0<", ">0 bytes<", ">0 µs<", "< 10 ms", "Load before", "Governor", "Where the time went"] {
+        assert!(!page.contains(zero), "{zero}");
+    }
+    assert!(!bench_page(&bench()).contains("<td class=\"number\">0</td>"));
+}
+
+/// The percentiles of a table, and the curve, are those that the document has.
+#[test]
+fn every_percentile_of_a_comparison_is_shown() {
+    let mut report = bench();
+    for run in report
+        .sections
+        .iter_mut()
+        .flat_map(|section| &mut section.results)
+        .flat_map(|result| &mut result.runs)
+    {
+        if !run.latency_us.is_empty() {
+            run.latency_us.extend([("p95".to_owned(), 1234.0), ("p99.99".to_owned(), 98_765.0)]);
+        }
+    }
+    let page = bench_page(&report);
+    assert!(page.contains(">1.23 ms</td>") && page.contains(">99 ms</td>"));
+    let mut run = run();
+    run["response_us"]["p9999"] = 4321.0.into();
+    run["queries"] = 100_000.into();
+    assert!(super::tests::page(&[run]).contains(">4.32 ms</td>"));
 }
 
 /// The baseline has no interval of its own.

@@ -1,17 +1,6 @@
 //! Figures as charts show them.
 
-pub(super) use crate::cli::render::units::{count, micros, rate};
-
-/// A ratio with three significant digits at most.
-pub(super) fn ratio(value: f64) -> String {
-    match value {
-        ..0.095 => format!("{value:.3}"),
-        ..9.95 => format!("{value:.2}"),
-        ..99.5 => format!("{value:.1}"),
-        _ if value < 1e15 => count(value.round() as u64),
-        _ => format!("{value:.1e}"),
-    }
-}
+pub(super) use crate::cli::render::units::{compact, count, micros, rate, ratio};
 
 /// A number as short as it is exact, for those that are round: `1`, `0.95`.
 pub(super) fn round(value: f64) -> String {
@@ -20,23 +9,6 @@ pub(super) fn round(value: f64) -> String {
         ..1e6 => count(value.round() as u64),
         _ => compact(value),
     }
-}
-
-/// A large number with three significant digits: `123 k`.
-pub(super) fn compact(number: f64) -> String {
-    let (number, unit) = match number {
-        ..999.5 => (number, ""),
-        ..999_500.0 => (number / 1e3, " k"),
-        ..999_500_000.0 => (number / 1e6, " M"),
-        _ => (number / 1e9, " G"),
-    };
-    let digits = match number {
-        _ if (number - number.round()).abs() < 1e-9 => format!("{number:.0}"),
-        ..9.995 => format!("{number:.2}"),
-        ..99.95 => format!("{number:.1}"),
-        _ => format!("{number:.0}"),
-    };
-    digits + unit
 }
 
 /// The time of a tick, which is round, in microseconds.

@@ -6,7 +6,7 @@ use postgres_etl::escape::{escape, escape_path};
 use postgres_etl::load::{
     AmbiguousDate, AmbiguousDates, ColumnAdded, ColumnLoaded, Confirmation, FieldPlace,
     FieldsWithStrayQuotes, ImportReport, InferredColumn, LoadReport, MadeName, Mode, SpellingChange,
-    log_path,
+    TextCause, log_path,
 };
 
 use crate::cli::render::Report;
@@ -29,7 +29,9 @@ impl Report for LoadReport {
         }
         if let Some(rejects) = &self.rejects {
             let log = log_path(Path::new(rejects));
-            lines.push(format!("  rejects {}, reasons in {}", escape(rejects), escape_path(&log)));
+            let paths: Vec<_> =
+                [rejects].into_iter().chain(&self.rejects_reordered).map(|path| escape(path)).collect();
+            lines.push(format!("  rejects {}, reasons in {}", paths.join(", "), escape_path(&log)));
         }
         lines.extend(self.import.as_ref().map(import));
         for file in &self.files {
@@ -90,10 +92,13 @@ fn columns(report: &LoadReport) -> Vec<String> {
     if let more @ 1.. = report.names_made.len().saturating_sub(MOST_NAMES) {
         lines.push(format!("  names   {more} more such fields"));
     }
-    for InferredColumn { column, sql_type, dates, changes } in &report.inferred {
+    for InferredColumn { column, sql_type, dates, changes, text_because } in &report.inferred {
         let dates = dates.map_or_else(String::new, |order| format!(", read as {order}"));
-        let changes: Vec<String> = changes.iter().map(change).collect();
-        lines.push(format!("  inferred {column} {sql_type}{dates}: {}", changes.join("; ")));
+        let cause = text_because.iter().map(|TextCause { value, file, line, until_then }| {
+            format!("the first value that is not {until_then} is {value} in {}, line {line}", escape(file))
+        });
+        let said: Vec<String> = changes.iter().map(change).chain(cause).collect();
+        lines.push(format!("  inferred {column} {sql_type}{dates}: {}", said.join("; ")));
     }
     lines
 }
@@ -284,8 +289,10 @@ fn writing(report: &LoadReport) -> Vec<String> {
     };
     let analyzed = if report.phases.analyze_seconds > 0.0 { ", analyzed afterwards" } else { "" };
     let undone = if report.dry_run { "; then rolled back" } else { "" };
+    let driver = report.through_driver.map(|reason| format!(", through the driver, as {reason}"));
+    let driver = driver.unwrap_or_default();
     let mut lines = vec![
-        format!("  mode    {}, {transactions}, {connections}{syncs}", report.mode),
+        format!("  mode    {}, {transactions}, {connections}{syncs}{driver}", report.mode),
         format!("  table   {table}{analyzed}{undone}"),
     ];
     if !report.indexes_deferred.is_empty() {

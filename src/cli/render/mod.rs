@@ -1,13 +1,14 @@
 //! Reports as text for people and as JSON for programs.
 
 mod bench;
+mod columns;
 mod comparison;
 mod load;
 mod query;
 mod runs;
 pub(crate) mod units;
 
-pub(crate) use crate::cli::render::bench::markdown;
+pub(crate) use crate::cli::render::bench::{cells, heads, markdown, unfinished};
 pub(super) use crate::cli::render::query::measured_point;
 use postgres_etl::document::JsonDocument;
 use postgres_etl::{Error, ErrorKind};

@@ -8,7 +8,9 @@ use postgres_etl::query::{
 
 use crate::cli::render::Report;
 use crate::cli::render::comparison::comparison;
-use crate::cli::render::units::{INDENT, count, micros, one_line, rate, seconds, server, warnings};
+use crate::cli::render::units::{
+    INDENT, count, micros, one_line, queries_or_transactions, rate, seconds, server, warnings,
+};
 use crate::cli::terminal::left;
 
 impl Report for RunReport {
@@ -33,8 +35,8 @@ impl Report for RunReport {
             lines.extend(error.help.iter().map(|help| format!("{INDENT}help: {help}")));
         }
         lines.extend(latencies(self));
-        lines.push(format!("  setup    {}", load(&self.load)));
-        lines.extend(self.offered.iter().map(|offered| format!("  rate     {}", sent(offered))));
+        lines.push(format!("  setup    {}", load(&self.load, (one, many))));
+        lines.extend(self.offered.iter().map(|offered| format!("  rate     {}", sent(offered, many))));
         for connection in self.connections.iter().flatten() {
             let latency = connection.response_us.map_or_else(String::new, |latency| {
                 format!(
@@ -64,11 +66,7 @@ impl Report for RunReport {
 
 /// What a query of these workloads is called, and several.
 pub(super) fn unit(workloads: &[WorkloadReport]) -> (&'static str, &'static str) {
-    if workloads.iter().all(|workload| workload.is_transaction) {
-        ("transaction", "transactions")
-    } else {
-        ("query", "queries")
-    }
+    queries_or_transactions(workloads.iter().all(|workload| workload.is_transaction))
 }
 
 /// The interval of a rate, after it: " (95 % confidence: 9,800–10,200)".
@@ -153,14 +151,15 @@ fn latencies(report: &RunReport) -> Vec<String> {
     lines
 }
 
-pub(super) fn load(load: &LoadShape) -> String {
+/// The settings of a load of what is called this, `one` and `many`.
+pub(super) fn load(load: &LoadShape, (one, many): (&str, &str)) -> String {
     let mut parts = vec![match load.connections {
         1 => "1 connection".to_owned(),
         more => format!("{more} connections"),
     }];
     parts.push(match load.pipeline_depth {
-        1 => "one query in flight on each".to_owned(),
-        depth => format!("up to {depth} queries in flight on each"),
+        1 => format!("one {one} in flight on each"),
+        depth => format!("up to {depth} {many} in flight on each"),
     });
     match (load.protocol, load.sync_every.get()) {
         (Protocol::Prepared, 1) => parts.push("prepared, one Sync per query".to_owned()),
@@ -183,10 +182,10 @@ pub(super) fn load(load: &LoadShape) -> String {
     parts.join(", ")
 }
 
-fn sent(offered: &OfferedReport) -> String {
+fn sent(offered: &OfferedReport, many: &str) -> String {
     let OfferedReport { due, unsent, kept, lag_p99_us, lag_max_us, late_p99_us, late_max_us } = *offered;
     let late = format!(
-        "queries were sent {} (p99) to {} (max) after they were due; the client's timer was late by {} (p99), {} (max)",
+        "{many} were sent {} (p99) to {} (max) after they were due; the client's timer was late by {} (p99), {} (max)",
         micros(late_p99_us),
         micros(late_max_us),
         micros(lag_p99_us),
@@ -196,9 +195,10 @@ fn sent(offered: &OfferedReport) -> String {
         (0, true) => format!("kept: all {} were sent; {late}", count(due)),
         (0, false) => format!("NOT KEPT: all {} were sent, but too late; {late}", count(due)),
         _ => format!(
-            "NOT KEPT: {} OF {} QUERIES COULD NOT BE SENT IN TIME and are not in the figures; {late}",
+            "NOT KEPT: {} OF {} {} COULD NOT BE SENT IN TIME and are not in the figures; {late}",
             count(unsent),
-            count(due)
+            count(due),
+            many.to_uppercase()
         ),
     }
 }
@@ -286,13 +286,14 @@ impl Report for TablesReport {
 
 /// A run of a search, as soon as it is measured.
 pub(crate) fn measured_point(measured: &MeasuredPoint<'_>) -> String {
-    let MeasuredPoint { point, number, at_most, may_end_earlier, left: time } = measured;
+    let MeasuredPoint { point, number, at_most, may_end_earlier, counts_transactions, left: time } = measured;
+    let (_, many) = queries_or_transactions(*counts_transactions);
     let SearchPoint { connections, pipeline_depth, .. } = point;
     let mut text = format!("run {number} of {}{at_most}: ", if *may_end_earlier { "at most " } else { "" });
     text += &counted(*connections as u64, "connection", "connections");
     text += &format!(", pipeline depth {pipeline_depth}");
     text += &point.rate.map_or_else(String::new, |per_second| format!(", {}/s offered", rate(per_second)));
-    text += &format!(": {} queries/s, p99 {}", rate(point.queries_per_second), or_none(point.p99_us));
+    text += &format!(": {} {many}/s, p99 {}", rate(point.queries_per_second), or_none(point.p99_us));
     if let Some(verdict) = bound_verdict(point) {
         text += &format!(", {verdict}");
     }
@@ -310,15 +311,17 @@ impl Report for SearchReport {
 
     fn text(&self) -> String {
         let mut lines = vec![format!("{} of {}", self.search, self.workloads.join(", "))];
+        let (_, many) = queries_or_transactions(self.counts_transactions);
+        let unit = format!("{many}/s");
         if let [rows, columns] = &self.axes[..]
             && self.points.len() == rows.values.len() * columns.values.len()
         {
-            for (what, value) in [("queries/s", 0), ("p99", 1)] {
+            for (what, is_rate) in [(unit.as_str(), true), ("p99", false)] {
                 lines.push(String::new());
-                lines.extend(map(self, what, value == 0, rows.values.len(), columns.values.len()));
+                lines.extend(map(self, what, is_rate, rows.values.len(), columns.values.len()));
             }
         } else {
-            lines.extend(list(self));
+            lines.extend(list(self, &unit));
         }
         if let Some(error) = &self.ended_by {
             lines.push(format!("NOT FINISHED: {error}"));
@@ -334,7 +337,7 @@ impl Report for SearchReport {
         lines.push(String::new());
         if let Some(bound) = self.p99_bound_us {
             lines.push(if let Some(highest) = self.highest_rate {
-                format!("highest rate with p99 within {}: {} queries/s", micros(bound), rate(highest))
+                format!("highest rate with p99 within {}: {} {unit}", micros(bound), rate(highest))
             } else {
                 let tried = self.points.iter().filter_map(|point| point.rate);
                 let lowest = tried.min_by(f64::total_cmp).unwrap_or_default();
@@ -348,7 +351,7 @@ impl Report for SearchReport {
             self.points.iter().max_by(|a, b| a.queries_per_second.total_cmp(&b.queries_per_second))
         {
             lines.push(format!(
-                "highest rate: {} queries/s, with p99 {}, at {}, pipeline depth {}",
+                "highest rate: {} {unit}, with p99 {}, at {}, pipeline depth {}",
                 rate(best.queries_per_second),
                 or_none(best.p99_us),
                 counted(best.connections as u64, "connection", "connections"),
@@ -399,15 +402,15 @@ fn map(report: &SearchReport, what: &str, is_rate: bool, rows: usize, columns: u
 }
 
 /// One line a run, with a bar for its rate.
-fn list(report: &SearchReport) -> Vec<String> {
+fn list(report: &SearchReport, unit: &str) -> Vec<String> {
     const BAR: f64 = 30.0;
+    let width = unit.len().max(12);
     let most = report.points.iter().map(|point| point.queries_per_second).fold(0.0, f64::max);
     let swept = match &report.axes[..] {
         [axis] => axis.setting,
         _ => Setting::Rate,
     };
-    let mut lines =
-        vec![format!("{:>16} {:>12} {:>10} {:>10}", swept.to_string(), "queries/s", "mean", "p99")];
+    let mut lines = vec![format!("{:>16} {unit:>width$} {:>10} {:>10}", swept.to_string(), "mean", "p99")];
     for point in &report.points {
         let setting = match swept {
             Setting::Connections => point.connections.to_string(),
@@ -430,7 +433,7 @@ fn list(report: &SearchReport) -> Vec<String> {
         }
         let bar = "█".repeat((point.queries_per_second / most.max(f64::MIN_POSITIVE) * BAR).round() as usize);
         lines.push(format!(
-            "{setting:>16} {:>12} {:>10} {:>10}  {bar:<30}  {}",
+            "{setting:>16} {:>width$} {:>10} {:>10}  {bar:<30}  {}",
             rate(point.queries_per_second),
             or_none(point.mean_us),
             or_none(point.p99_us),

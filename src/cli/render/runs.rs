@@ -23,7 +23,10 @@ impl Report for RunsReport {
             lines.extend(figures("against", other, runs.len()));
             lines.extend(errors("errors", runs));
         }
-        lines.push(format!("  setup    {}; new connections for each run", load(&first.load)));
+        lines.push(format!(
+            "  setup    {}; new connections for each run",
+            load(&first.load, unit(&first.workloads))
+        ));
         let checked = self.runs.iter().filter_map(|run| run.checked.as_ref());
         // The one to look at is one that has a difference.
         let checked = checked.max_by_key(|check| check.different);

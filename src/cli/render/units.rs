@@ -11,6 +11,11 @@ pub(crate) fn chunks(number: u64) -> String {
     if number == 1 { "1 chunk".to_owned() } else { format!("{} chunks", count(number)) }
 }
 
+/// What is counted is called this, one of it and several.
+pub(crate) fn queries_or_transactions(counts_transactions: bool) -> (&'static str, &'static str) {
+    if counts_transactions { ("transaction", "transactions") } else { ("query", "queries") }
+}
+
 /// 1234567 as "1,234,567".
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -31,6 +36,34 @@ pub(crate) fn rate(per_second: f64) -> String {
         ..100.0 => format!("{per_second:.1}"),
         _ => count(per_second.round() as u64),
     }
+}
+
+/// A ratio with three significant digits at most.
+pub(crate) fn ratio(value: f64) -> String {
+    match value {
+        ..0.095 => format!("{value:.3}"),
+        ..9.95 => format!("{value:.2}"),
+        ..99.5 => format!("{value:.1}"),
+        _ if value < 1e15 => count(value.round() as u64),
+        _ => format!("{value:.1e}"),
+    }
+}
+
+/// A large number with three significant digits: `123 k`.
+pub(crate) fn compact(number: f64) -> String {
+    let (number, unit) = match number {
+        ..999.5 => (number, ""),
+        ..999_500.0 => (number / 1e3, " k"),
+        ..999_500_000.0 => (number / 1e6, " M"),
+        _ => (number / 1e9, " G"),
+    };
+    let digits = match number {
+        _ if (number - number.round()).abs() < 1e-9 => format!("{number:.0}"),
+        ..9.995 => format!("{number:.2}"),
+        ..99.95 => format!("{number:.1}"),
+        _ => format!("{number:.0}"),
+    };
+    digits + unit
 }
 
 pub(crate) fn seconds(seconds: f64) -> String {

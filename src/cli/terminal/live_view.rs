@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use postgres_etl::query::{Limits, RunInProgress, RunMonitor, Second, StepInProgress};
+use postgres_etl::query::{RunInProgress, RunMonitor, Second, StepInProgress};
 use tokio::task::JoinHandle;
 
-use crate::cli::render::units::count;
+use crate::cli::render::units::{count, queries_or_transactions};
 use crate::cli::terminal::screen::{Drawing, Pen};
 use crate::cli::terminal::{Display, LINE_EVERY, duration, left, messages};
 
@@ -80,7 +80,7 @@ async fn print(monitor: Arc<RunMonitor>) {
         due = Some((started, next + LINE_EVERY));
         match (run, step) {
             (Some(run), _) => {
-                messages::say(&line(&run.name, run.started.elapsed(), &run.timeline.seconds()));
+                messages::say(&line(&run, run.started.elapsed(), &run.timeline.seconds()));
             }
             (None, Some(step)) => messages::say(&step_line(&step)),
             (None, None) => {}
@@ -94,7 +94,7 @@ fn step_line(StepInProgress { name, started }: &StepInProgress) -> String {
 }
 
 fn picture(run: &RunInProgress) -> String {
-    lines(&run.name, run.started.elapsed(), run.limits, &run.timeline.seconds())
+    lines(run, run.started.elapsed(), &run.timeline.seconds())
 }
 
 /// The last complete seconds, at most `span`. A connection hands a second over with its first result after it, so the
@@ -118,7 +118,9 @@ fn done(seconds: &[Second]) -> (u64, u64) {
     })
 }
 
-fn lines(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) -> String {
+fn lines(run: &RunInProgress, elapsed: Duration, seconds: &[Second]) -> String {
+    let RunInProgress { name, limits, counts_transactions, .. } = run;
+    let (_, many) = queries_or_transactions(*counts_transactions);
     let (done, errors) = done(seconds);
     let by_time = limits.duration.map(|duration| duration.saturating_sub(elapsed));
     let by_count = limits.queries.filter(|_| done > 0).and_then(|queries| {
@@ -130,7 +132,7 @@ fn lines(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) -> S
         None => String::new(),
     };
     let of = limits.queries.map_or_else(String::new, |queries| format!(" of {}", count(queries)));
-    let mut lines = vec![format!("{what}: {}{of} queries{remaining}", count(done))];
+    let mut lines = vec![format!("{name}: {}{of} {many}{remaining}", count(done))];
     if let [.., second] = latest(seconds, elapsed, BARS) {
         lines.push(format!(
             "  {}/s, p99 {}, errors {errors}",
@@ -142,11 +144,13 @@ fn lines(what: &str, elapsed: Duration, limits: Limits, seconds: &[Second]) -> S
     lines.join("\n")
 }
 
-fn line(what: &str, elapsed: Duration, seconds: &[Second]) -> String {
+fn line(run: &RunInProgress, elapsed: Duration, seconds: &[Second]) -> String {
     let (done, errors) = done(seconds);
+    let (_, many) = queries_or_transactions(run.counts_transactions);
     let span = LINE_EVERY.as_secs();
     format!(
-        "{what}: {} s, {} queries, errors {errors}; in the last {span} s: {}/s",
+        "{}: {} s, {} {many}, errors {errors}; in the last {span} s: {}/s",
+        run.name,
         elapsed.as_secs(),
         count(done),
         count(rate(seconds, elapsed, span))
@@ -166,7 +170,20 @@ fn sparkline(seconds: &[Second]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use postgres_etl::query::Limits;
+
     use super::*;
+
+    fn run(limits: Limits, counts_transactions: bool) -> RunInProgress {
+        RunInProgress {
+            name: "by-id".to_owned(),
+            is_measured: true,
+            counts_transactions,
+            started: Instant::now(),
+            limits,
+            timeline: Arc::default(),
+        }
+    }
 
     fn seconds() -> Vec<Second> {
         [(100, 0), (200, 1), (50, 0)]
@@ -187,23 +204,25 @@ mod tests {
     fn the_picture_shows_the_last_second_that_is_over() {
         let limits = Limits { queries: Some(1404), duration: None };
         assert_eq!(
-            lines("by-id", Duration::from_millis(3700), limits, &seconds()),
+            lines(&run(limits, false), Duration::from_millis(3700), &seconds()),
             "by-id: 351 of 1,404 queries, 11 s left\n  200/s, p99 2.50 ms, errors 1\n  ▄█"
         );
         let limits = Limits { queries: None, duration: Some(Duration::from_secs(60)) };
-        assert_eq!(lines("by-id", Duration::ZERO, limits, &[]), "by-id: 0 queries, 1 min 0 s left");
+        let run = run(limits, true);
+        assert_eq!(lines(&run, Duration::ZERO, &[]), "by-id: 0 transactions, 1 min 0 s left");
     }
 
     #[test]
     fn a_line_says_the_same() {
+        let limits = Limits { queries: None, duration: None };
         assert_eq!(
-            line("by-id", Duration::from_secs(3), &seconds()),
+            line(&run(limits, false), Duration::from_secs(3), &seconds()),
             "by-id: 3 s, 351 queries, errors 1; in the last 10 s: 150/s"
         );
         // The server has been silent for 8 of the 10 seconds.
         assert_eq!(
-            line("by-id", Duration::from_secs(12), &seconds()),
-            "by-id: 12 s, 351 queries, errors 1; in the last 10 s: 25/s"
+            line(&run(limits, true), Duration::from_secs(12), &seconds()),
+            "by-id: 12 s, 351 transactions, errors 1; in the last 10 s: 25/s"
         );
     }
 }

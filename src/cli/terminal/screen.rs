@@ -60,7 +60,9 @@ fn drawn() -> MutexGuard<'static, Option<ProgressBar>> {
 
 /// The width of the terminal that standard error leads to.
 pub(super) fn columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(1))
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    // A terminal whose width is not known says 0.
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
 /// `picture` with its lines cut to `columns`.

@@ -11,7 +11,7 @@ use encoding_rs::{Encoding, UTF_8};
 use crate::csv::decode::Utf8Transcoder;
 use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes, trimmed};
 use crate::csv::layout::Layout;
-use crate::csv::limits::{LONGEST_BOM, MAX_RECORD_BYTES_CEILING, READ_BLOCK};
+use crate::csv::limits::{LONGEST_BOM, MAX_RECORD_BYTES_CEILING, READ_BLOCK, UTF_8_MARK};
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::{FieldSpan, Quoting, Record, StrayFields};
 use crate::csv::scan::{Scan, Specials, WIDTH};
@@ -111,7 +111,7 @@ impl<R: Read> Records<R> {
             lines_to_skip: dialect.skip_lines,
             may_skip: dialect.skip_lines > 0
                 || dialect.comment.is_some()
-                || dialect.blank_lines == BlankLines::Skip,
+                || dialect.blank_lines == Some(BlankLines::Skip),
             spans: Vec::new(),
             strays: StrayFields::default(),
             layout: None,
@@ -195,6 +195,7 @@ impl<R: Read> Records<R> {
             positions: self.layout.as_ref().filter(|_| misfit.is_none()).map(Layout::positions),
             misfit,
             is_short,
+            is_blank: extent.length == 0,
             dialect: &self.dialect,
             defect: None,
             line,
@@ -226,7 +227,7 @@ impl<R: Read> Records<R> {
     fn skip_line(&mut self) -> Result<bool> {
         let first = self.buffer[self.start];
         let is_comment = self.dialect.comment == Some(first);
-        let is_blank = self.dialect.blank_lines == BlankLines::Skip && matches!(first, b'\n' | b'\r');
+        let is_blank = self.dialect.blank_lines == Some(BlankLines::Skip) && matches!(first, b'\n' | b'\r');
         if self.lines_to_skip == 0 && !is_comment && !is_blank {
             return Ok(false);
         }
@@ -236,10 +237,34 @@ impl<R: Read> Records<R> {
             self.lines_to_skip -= 1;
             // Something else may have written these lines.
             self.line_end = None;
+            if self.lines_to_skip == 0 {
+                self.skip_mark_of_joined_file()?;
+            }
         } else if is_comment {
             self.comments += 1;
         }
         Ok(true)
+    }
+
+    /// Pass over a byte order mark at `start`, which the file had before something was written in front of it.
+    fn skip_mark_of_joined_file(&mut self) -> Result<()> {
+        loop {
+            let rest = &self.buffer[self.start..self.filled];
+            if rest.starts_with(UTF_8_MARK) {
+                self.start += UTF_8_MARK.len();
+                // Of a transcoded file, it is counted with its line.
+                self.offset += if self.transcoder.is_none() { UTF_8_MARK.len() as u64 } else { 0 };
+                return Ok(());
+            }
+            if !UTF_8_MARK.starts_with(rest) {
+                return Ok(());
+            }
+            // None of its bytes is special, so that nothing found gets lost.
+            self.scan.next(&self.buffer, self.filled, self.specials);
+            if !self.fill(false)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Find the extent and the fields of the record at `start`.
@@ -338,6 +363,8 @@ impl<R: Read> Records<R> {
     }
 
     /// The field from `start` to `end` without the blanks around it; an empty one at `start` if there is nothing else.
+    // Not inlined into the loop that splits files without --trim.
+    #[cold]
     fn trimmed(&self, start: usize, end: usize) -> (usize, usize) {
         let whole = &self.buffer[self.start + start..self.start + end];
         let field = trimmed(whole);
@@ -552,10 +579,6 @@ impl<R: Read + Send> RecordReader for Records<R> {
 
     fn set_layout(&mut self, layout: Layout) {
         self.layout = Some(layout);
-    }
-
-    fn is_reordered(&self) -> bool {
-        self.layout.is_some()
     }
 
     fn keep_json(&mut self, _: &[usize]) {}

@@ -45,7 +45,7 @@ impl AmbiguousDates {
     /// a session with the date order of `mapping`.
     pub(super) fn observe(
         &mut self,
-        record: Record<'_>,
+        record: &Record<'_>,
         file: &str,
         mapping: &ColumnMapping,
         formats: &[ValueFormat],

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
-use crate::csv::{BlankLines, Field, Files, Notation, Record, StrayQuotes, excerpt};
+use crate::csv::layout::OwnHeader;
+use crate::csv::{BlankLines, Field, Files, Notation, Record, StrayQuotes, excerpt, shortened};
 use crate::encode::{Encoder, Refusal};
 use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::section::{OpenSection, Section, SectionLimit};
 use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
-use crate::load::date_order::depends_on_order;
+use crate::load::hints;
 use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, ValueSource, other_delimiter};
 use crate::load::options::{DateStyle, InputOptions, Mode};
+use crate::load::spelling::Conversion;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -37,7 +39,7 @@ pub(crate) struct EncodePlan {
     /// How dates are to be read; `None` as the session does.
     pub date_style: Option<DateStyle>,
     /// What to do with blank lines.
-    pub blank_lines: BlankLines,
+    pub blank_lines: Option<BlankLines>,
     /// What to do with stray quotes.
     pub stray_quotes: StrayQuotes,
     /// Whether the fields that a short record lacks at its end are NULL.
@@ -231,18 +233,6 @@ impl ChunkEncoder {
         (problems, self.findings.text_fallbacks)
     }
 
-    /// Check that the rejects of the current file would stand under the right header.
-    fn check_order(&self) -> Result<()> {
-        if !(self.plan.rejecting && self.files.is_reordered()) {
-            return Ok(());
-        }
-        let file = self.files.name();
-        Err(Error::input(format!(
-            "{file} has its columns in another order than the first file, whose header the rejects file gets"
-        ))
-        .with_help("load it by itself, or without --max-rejects"))
-    }
-
     /// Encode the next chunk; `None` at the end of the input.
     ///
     /// # Errors
@@ -252,8 +242,7 @@ impl ChunkEncoder {
         if carried.is_none() && !self.has_next()? {
             return Ok(None);
         }
-        self.check_order()?;
-        let mut chunk = ChunkBuilder::new(self.files.name(), &self.formats);
+        let mut chunk = ChunkBuilder::new(&self.files, &self.formats);
         if let Some(carried) = carried {
             chunk.tuples = carried.tuple;
             chunk.add(&carried.source);
@@ -270,7 +259,7 @@ impl ChunkEncoder {
             let start = chunk.tuples.len();
             let rules = RecordRules { mapping: &self.mapping, plan: &self.plan, file: &chunk.file };
             let outcome = loop {
-                match rules.encode(record, &self.formats, &mut chunk.tuples, &mut self.scratch) {
+                match rules.encode(&record, &self.formats, &mut chunk.tuples, &mut self.scratch) {
                     RecordOutcome::NeedsServer(index, value) => {
                         chunk.tuples.truncate(start);
                         self.formats = fall_back_to_text(&self.formats, index, self.plan.mode == Mode::Copy);
@@ -283,7 +272,7 @@ impl ChunkEncoder {
                 }
             };
             if record.stray_fields().count > 0 {
-                self.findings.stray_quotes.add(record, &chunk.file);
+                self.findings.stray_quotes.add(&record, &chunk.file);
             }
             if let RecordOutcome::Rejected(reject) = outcome {
                 chunk.tuples.truncate(start);
@@ -297,12 +286,12 @@ impl ChunkEncoder {
             }
             self.findings.padded += u64::from(record.len() < self.mapping.fields || record.is_short());
             if self.watches_dates {
-                self.findings.ambiguous_dates.observe(record, &chunk.file, &self.mapping, &self.formats);
+                self.findings.ambiguous_dates.observe(&record, &chunk.file, &self.mapping, &self.formats);
             }
             if chunk.ends.is_empty() {
                 chunk.formats = Arc::clone(&self.formats);
             }
-            let source = SourceRecord::new(record, self.plan.rejecting);
+            let source = SourceRecord::new(&record, self.plan.rejecting);
             if chunk.formats != self.formats || !chunk.add(&source) {
                 // It does not fit this chunk: the next one begins with it.
                 self.carried = Some(CarriedTuple { tuple: chunk.tuples.split_off(start), source });
@@ -334,7 +323,7 @@ struct SourceRecord {
 }
 
 impl SourceRecord {
-    fn new(record: Record<'_>, with_bytes: bool) -> Self {
+    fn new(record: &Record<'_>, with_bytes: bool) -> Self {
         let raw = if with_bytes { record.raw().to_vec() } else { Vec::new() };
         SourceRecord { line: record.line, last_line: record.last_line, offset: record.offset, raw }
     }
@@ -346,6 +335,7 @@ struct ChunkBuilder {
     ends: Vec<usize>,
     lines: LineMap,
     file: Arc<str>,
+    header: Arc<OwnHeader>,
     formats: Arc<[ValueFormat]>,
     bytes: Vec<u8>,
     spans: Vec<RecordSpan>,
@@ -354,12 +344,13 @@ struct ChunkBuilder {
 }
 
 impl ChunkBuilder {
-    fn new(file: &str, formats: &Arc<[ValueFormat]>) -> Self {
+    fn new(files: &Files, formats: &Arc<[ValueFormat]>) -> Self {
         ChunkBuilder {
             tuples: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
             ends: Vec::new(),
             lines: LineMap::default(),
-            file: file.into(),
+            file: files.name().into(),
+            header: Arc::clone(files.own_header()),
             formats: Arc::clone(formats),
             bytes: Vec::new(),
             spans: Vec::new(),
@@ -385,8 +376,8 @@ impl ChunkBuilder {
     }
 
     fn finish(self, rejecting: bool) -> Chunk {
-        let ChunkBuilder { tuples, ends, lines, file, formats, bytes, spans, rejects, .. } = self;
-        let originals = rejecting.then(|| OriginalRecords { bytes: bytes.into(), spans });
+        let ChunkBuilder { tuples, ends, lines, file, header, formats, bytes, spans, rejects, .. } = self;
+        let originals = rejecting.then(|| OriginalRecords { bytes: bytes.into(), spans, header });
         Chunk { tuples: tuples.into(), ends, lines, file, formats, originals, rejects }
     }
 }
@@ -419,12 +410,12 @@ impl RecordRules<'_> {
     /// Append `record` to `tuples`; unless it is encoded, the caller has to truncate what was appended.
     fn encode(
         &self,
-        record: Record<'_>,
+        record: &Record<'_>,
         formats: &[ValueFormat],
         tuples: &mut Vec<u8>,
         scratch: &mut Scratch,
     ) -> RecordOutcome {
-        let RecordRules { mapping, plan, file } = self;
+        let RecordRules { mapping, file, .. } = self;
         let reject = |reason: Reason| reject(record, file, reason);
         if let Some(reason) = self.refuse(record) {
             return reject(reason);
@@ -442,22 +433,19 @@ impl RecordRules<'_> {
                 tuples.extend_from_slice(&(-1_i32).to_be_bytes());
                 continue;
             };
-            if plan.date_style == Some(DateStyle::Iso) && mapped.is_date() && depends_on_order(value) {
-                let expected = "expected a date that begins with the year, because of --date-style iso";
-                return reject(wrong_value(record, mapped, value, expected));
-            }
+            let usual = match &mapped.conversion {
+                None => value,
+                Some(conversion) => match convert(conversion, record, &mapped.source, value, converted) {
+                    Ok(usual) => usual,
+                    Err(expected) => return reject(wrong_value(record, mapped, value, &expected)),
+                },
+            };
             let length_at = tuples.len();
             tuples.extend_from_slice(&[0; 4]);
-            let usual = match (&mapped.conversion, &mapped.source) {
-                (None, _) => Ok(value),
-                // Numbers of JSON have one spelling, whatever that of other values is.
-                (_, ValueSource::Field(field)) if record.notation(*field) == Notation::Scalar => Ok(value),
-                (Some(conversion), _) => conversion.apply(value, converted).map_err(Refusal::Invalid),
+            let encoded = match (&mapped.encoder, format) {
+                (Some(encoder), ValueFormat::Binary) => encoder.encode(usual, tuples),
+                (encoder, _) => encode_as_text(encoder.as_ref(), usual, tuples),
             };
-            let encoded = usual.and_then(|value| match (&mapped.encoder, format) {
-                (Some(encoder), ValueFormat::Binary) => encoder.encode(value, tuples),
-                (encoder, _) => encode_as_text(encoder.as_ref(), value, tuples),
-            });
             match encoded {
                 Ok(()) => {
                     let length = (tuples.len() - length_at - 4) as i32;
@@ -474,15 +462,28 @@ impl RecordRules<'_> {
 
     /// Why `record` as a whole is refused; `None` if it is not.
     #[inline]
-    fn refuse(&self, record: Record<'_>) -> Option<Reason> {
+    fn refuse(&self, record: &Record<'_>) -> Option<Reason> {
+        let is_usual = record.len() == self.mapping.fields
+            && record.misfit().is_none()
+            && !record.is_empty()
+            && record.stray_fields().count == 0;
+        if is_usual { None } else { self.refuse_unusual(record) }
+    }
+
+    /// As [`RecordRules::refuse`], of a record that something is special about.
+    #[inline(never)]
+    fn refuse_unusual(&self, record: &Record<'_>) -> Option<Reason> {
         let RecordRules { mapping, plan, .. } = self;
-        let is_padded =
-            plan.pad && record.len() < mapping.fields && !record.is_empty() && record.defect().is_none();
-        if (record.len() != mapping.fields && !is_padded) || record.misfit().is_some() {
+        let is_short = record.len() < mapping.fields || record.is_short();
+        // Nobody who asks for padding means every blank line.
+        let may_be_short =
+            plan.pad && record.defect().is_none() && !(record.is_empty() && plan.blank_lines.is_none());
+        let is_wrong = record.len() > mapping.fields || record.misfit().is_some();
+        if is_wrong || (is_short && !may_be_short) {
             let expected = record.misfit().unwrap_or(mapping.fields);
             return Some(wrong_field_count(record, expected, mapping.is_positional));
         }
-        if record.is_empty() && plan.blank_lines == BlankLines::Error {
+        if record.is_empty() && plan.blank_lines == Some(BlankLines::Error) {
             let help = "remove the line, or choose --blank-lines row or skip".into();
             return Some(Reason { help, ..Reason::new("the line is blank".into()) });
         }
@@ -494,7 +495,7 @@ impl RecordRules<'_> {
 }
 
 /// Why a record with a stray quote is refused.
-fn stray_quote(record: Record<'_>) -> Reason {
+fn stray_quote(record: &Record<'_>) -> Reason {
     let field = record.stray_fields().first;
     Reason {
         help: "put the value in quotes and double those inside, or choose --stray-quotes keep".into(),
@@ -506,7 +507,7 @@ fn stray_quote(record: Record<'_>) -> Reason {
 #[cold]
 fn added_value<'a>(
     source: &'a ValueSource,
-    record: Record<'_>,
+    record: &Record<'_>,
     file: &'a str,
     scratch: &'a mut Vec<u8>,
 ) -> &'a [u8] {
@@ -521,8 +522,25 @@ fn added_value<'a>(
     }
 }
 
+/// The `value` of a field of `record`, from `source`, in the spelling that the encoders read. Kept out of the loop over the
+/// fields, because few columns have a conversion.
+#[inline(never)]
+fn convert<'a>(
+    conversion: &Conversion,
+    record: &Record<'_>,
+    source: &ValueSource,
+    value: &'a [u8],
+    converted: &'a mut Vec<u8>,
+) -> Result<&'a [u8], String> {
+    match source {
+        // Numbers of JSON have one spelling, whatever that of other values is.
+        ValueSource::Field(field) if record.notation(*field) == Notation::Scalar => Ok(value),
+        _ => conversion.apply(value, converted),
+    }
+}
+
 /// The rejection of `record` for `reason`.
-fn reject(record: Record<'_>, file: &Arc<str>, reason: Reason) -> RecordOutcome {
+fn reject(record: &Record<'_>, file: &Arc<str>, reason: Reason) -> RecordOutcome {
     RecordOutcome::Rejected(Box::new(Reject {
         file: Arc::clone(file),
         first_line: record.line,
@@ -546,38 +564,44 @@ fn encode_as_text(encoder: Option<&Encoder>, value: &[u8], tuples: &mut Vec<u8>)
     }
 }
 
-fn wrong_value(record: Record<'_>, mapped: &MappedColumn, value: &[u8], expected: &str) -> Reason {
+fn wrong_value(record: &Record<'_>, mapped: &MappedColumn, value: &[u8], expected: &str) -> Reason {
     if record.encoding() != encoding_rs::UTF_8 && std::str::from_utf8(value).is_err() {
         return wrong_bytes(record, mapped, value);
     }
-    let (value_bytes, value, type_name) = (value, excerpt(value), &mapped.column.type_name);
+    let type_name = &mapped.column.type_name;
+    let is_text =
+        matches!(mapped.source, ValueSource::Field(field) if record.notation(field) == Notation::Text);
     Reason {
         column: Some(mapped.column.name.clone()),
         field: mapped.field_number().map(|number| record.position(number - 1)),
-        help: if std::str::from_utf8(value_bytes).is_err() {
+        value: Some(shortened(value)),
+        help: if std::str::from_utf8(value).is_err() {
             "give the file's encoding with --encoding, or let --sniff detect it".into()
+        } else if is_text && record.line == 1 && value.first().is_some_and(u8::is_ascii_alphabetic) {
+            "if the first line names the columns: leave --no-header out, or give --header yes".into()
         } else {
-            "correct the value, or leave it empty for NULL".into()
+            let is_as_written = is_text && mapped.conversion.is_none();
+            let hint = is_as_written.then(|| hints::of_value(mapped.encoder.as_ref(), value)).flatten();
+            hint.unwrap_or_else(|| "correct the value, or leave it empty for NULL".into())
         },
-        ..Reason::new(format!("cannot read {value} as {type_name}: {expected}"))
+        ..Reason::new(format!("cannot read {} as {type_name}: {expected}", excerpt(value)))
     }
-    .with_value(value)
 }
 
 /// Why `value` is rejected: part of it could not be decoded.
-fn wrong_bytes(record: Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reason {
-    let (value, encoding) = (excerpt(value), record.encoding().name());
+fn wrong_bytes(record: &Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reason {
+    let encoding = record.encoding().name();
     Reason {
         column: Some(mapped.column.name.clone()),
         field: mapped.field_number().map(|number| record.position(number - 1)),
+        value: Some(shortened(value)),
         help: "correct it, or give the file's encoding with --encoding".into(),
-        ..Reason::new(format!("{value} has bytes that are not {encoding}"))
+        ..Reason::new(format!("{} has bytes that are not {encoding}", excerpt(value)))
     }
-    .with_value(value)
 }
 
 /// Why a record without the `expected` number of fields is refused; `is_positional` as in [`ColumnMapping`].
-fn wrong_field_count(record: Record<'_>, expected: usize, is_positional: bool) -> Reason {
+fn wrong_field_count(record: &Record<'_>, expected: usize, is_positional: bool) -> Reason {
     if let Some(defect) = record.defect() {
         return Reason { help: defect.help.into(), ..Reason::new(defect.message.clone()) };
     }

@@ -56,7 +56,7 @@ pub struct FieldPlace {
 impl FieldsWithStrayQuotes {
     /// Count those of `record`, of the file `file`.
     #[cold]
-    pub(super) fn add(&mut self, record: Record<'_>, file: &str) {
+    pub(super) fn add(&mut self, record: &Record<'_>, file: &str) {
         let found = record.stray_fields();
         self.count += u64::from(found.count);
         let place = || FieldPlace { file: file.to_owned(), line: record.line, field: found.first };

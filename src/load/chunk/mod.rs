@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use crate::csv::layout::OwnHeader;
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::mapping::ValueFormat;
 
@@ -52,6 +53,8 @@ pub(super) struct OriginalRecords {
     pub bytes: Bytes,
     /// The position of each record.
     pub spans: Vec<RecordSpan>,
+    /// The header under which they stand.
+    pub header: Arc<OwnHeader>,
 }
 
 /// The position of a record.

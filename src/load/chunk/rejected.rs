@@ -38,12 +38,6 @@ impl Reason {
     pub(crate) fn new(reason: String) -> Self {
         Reason { reason, ..Reason::default() }
     }
-
-    /// The same reason with the value at fault, which must be printable.
-    #[must_use]
-    pub(crate) fn with_value(self, value: String) -> Self {
-        Reason { value: Some(value), ..self }
-    }
 }
 
 /// A record that was rejected.

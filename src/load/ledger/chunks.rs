@@ -98,6 +98,8 @@ pub(crate) struct LoadedChunk<'a> {
     pub section: &'a Section,
     pub totals: &'a LoadTotals,
     pub rejects: &'a [Reject],
+    /// The header of its file; empty if there is none.
+    pub header: &'a [u8],
     /// Stored bytes of the input read by then.
     pub input_bytes: u64,
     pub seconds: f64,
@@ -173,7 +175,7 @@ impl ChunkLedger<'_> {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn add(&self, client: &Client, loaded: &LoadedChunk<'_>) -> Result<()> {
-        let LoadedChunk { chunk, section, totals, rejects, input_bytes, seconds, loaded_by } = loaded;
+        let LoadedChunk { chunk, section, totals, rejects, header, input_bytes, seconds, loaded_by } = loaded;
         let sql = format!(
             "INSERT INTO {} (import, chunk, file, first_line, last_line, first_byte, end_byte, input_bytes, sha256,
                              rows_read, rows_inserted, rows_updated, rows_skipped, rows_rejected, seconds, loaded_by,
@@ -204,41 +206,42 @@ impl ChunkLedger<'_> {
         let version = env!("CARGO_PKG_VERSION");
         values.extend([seconds as &(dyn ToSql + Sync), loaded_by, &version]);
         client.execute(&sql, &values).await.map_err(self.failed("write"))?;
-        self.add_rejects(client, chunk, rejects).await.map_err(self.failed("write"))
+        self.add_rejects(client, chunk, (header, rejects)).await.map_err(self.failed("write"))
     }
 
-    async fn add_rejects(&self, client: &Client, chunk: i64, rejects: &[Reject]) -> Result<(), PgError> {
+    async fn add_rejects(
+        &self,
+        client: &Client,
+        chunk: i64,
+        (header, rejects): (&[u8], &[Reject]),
+    ) -> Result<(), PgError> {
         if rejects.is_empty() {
             return Ok(());
         }
         let sql = format!(
-            "INSERT INTO {} (import, chunk, number, record, reason)
-             SELECT $1::bigint, $2::bigint, n, record, reason::json FROM unnest($3::bytea[], $4::text[]) WITH ORDINALITY u (record, reason, n)",
+            "INSERT INTO {} (import, chunk, number, header, record, reason)
+             SELECT $1::bigint, $2::bigint, n, $3::bytea, record, reason::json
+             FROM unnest($4::bytea[], $5::text[]) WITH ORDINALITY u (record, reason, n)",
             self.tables.rejects
         );
         let records: Vec<&[u8]> = rejects.iter().map(|reject| &reject.raw[..]).collect();
         let reasons: Vec<String> = rejects.iter().map(Reject::log_line).collect();
-        client.execute(&sql, &[&self.import.number, &chunk, &records, &reasons]).await.map(drop)
+        client.execute(&sql, &[&self.import.number, &chunk, &header, &records, &reasons]).await.map(drop)
     }
 
-    /// Write all rejected records to `files`, in the order of the input, each after `header` if it is the first one.
+    /// Write all rejected records to `files`, in the order of the input.
     ///
     /// # Errors
     /// When the server refuses, or the files cannot be written.
-    pub(crate) async fn write_rejects(
-        &self,
-        client: &Client,
-        files: &mut RejectFiles,
-        header: &[u8],
-    ) -> Result<()> {
+    pub(crate) async fn write_rejects(&self, client: &Client, files: &mut RejectFiles) -> Result<()> {
         let sql = format!(
-            "SELECT record, reason::text FROM {} WHERE import = $1 ORDER BY chunk, number",
+            "SELECT header, record, reason::text FROM {} WHERE import = $1 ORDER BY chunk, number",
             self.tables.rejects
         );
         let rows = client.query_raw(&sql, [&self.import.number]).await.map_err(self.failed("read"))?;
         let mut rows = pin!(rows);
         while let Some(row) = rows.try_next().await.map_err(self.failed("read"))? {
-            files.write_record(header, row.get(0), row.get(1))?;
+            files.write_record(row.get(0), row.get(1), row.get(2))?;
         }
         Ok(())
     }

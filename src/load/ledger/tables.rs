@@ -114,6 +114,7 @@ impl LedgerTables {
                  import bigint NOT NULL,
                  chunk bigint NOT NULL,
                  number bigint NOT NULL,
+                 header bytea NOT NULL,
                  record bytea NOT NULL,
                  reason json NOT NULL,
                  PRIMARY KEY (import, chunk, number),
@@ -122,7 +123,7 @@ impl LedgerTables {
              COMMENT ON TABLE {imports} IS 'Imports of postgres-etl; one row each';
              COMMENT ON TABLE {chunks} IS
                  'Committed chunks of imports; each row was committed together with the rows it counts. Lines count from 1; first_byte and end_byte are offsets in the decompressed file, input_bytes those of all files read by then, as stored';
-             COMMENT ON TABLE {rejects} IS 'Records that imports rejected, byte for byte, and the reasons'"
+             COMMENT ON TABLE {rejects} IS 'Records that imports rejected, byte for byte, the headers of their files, and the reasons'"
         )
     }
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 
 use crate::catalog::Table;
 use crate::catalog::unique_key::unique_key_columns;
@@ -15,6 +15,15 @@ use crate::load::write::array::{array_type, encode_array};
 use crate::load::write::params::EncodedParam;
 use crate::sql::quote;
 use crate::{Error, Result};
+
+/// A row whose key already exists.
+#[derive(Debug)]
+pub(crate) struct DuplicateRow {
+    /// Its index in the chunk.
+    pub row: usize,
+    /// The key, in the words of the server's DETAIL, which it sends for one row only.
+    pub detail: String,
+}
 
 /// A unique index on loaded columns.
 #[derive(Debug)]
@@ -58,11 +67,12 @@ impl UniqueIndex {
         mapping: &Arc<ColumnMapping>,
         chunk: &Chunk,
         rows: Range<usize>,
-    ) -> Result<Vec<usize>> {
+    ) -> Result<Vec<DuplicateRow>> {
         let failed =
             |error| Error::database(&format!("look for keys that already exist in {}", table.name), error);
         let (mut types, mut parameters, mut names, mut equal, mut not_null) =
             (Vec::<Type>::new(), vec![], vec![], vec![], vec![]);
+        let (mut columns, mut texts) = (vec![], vec![]);
         for (number, &column) in self.columns.iter().enumerate() {
             let column = &mapping.columns[column].column;
             types.push(array_type(column.array_oid, &column.type_name));
@@ -70,15 +80,18 @@ impl UniqueIndex {
             equal.push(format!("t.{} = k.k{number}", quote(&column.name)));
             not_null.push(format!("k{number} IS NOT NULL"));
             names.push(format!("k{number}"));
+            columns.push(column.name.as_str());
+            texts.push(format!("k{number}::pg_catalog.text"));
         }
         // A scalar subquery rather than EXISTS: without statistics, the server would plan EXISTS as a hash join over
         // the whole table instead of using the unique index.
         let sql = format!(
-            "SELECT ord FROM (
+            "SELECT ord, pg_catalog.concat_ws(', ', {}) FROM (
                  SELECT *, row_number() OVER (PARTITION BY {names} ORDER BY ord) AS nth
                  FROM unnest({}) WITH ORDINALITY u({names}, ord)) k
              WHERE {} AND (nth > 1 OR COALESCE((SELECT true FROM {only}{} t WHERE {} LIMIT 1), false))
              ORDER BY ord",
+            texts.join(", "),
             parameters.join(", "),
             not_null.join(" AND "),
             table.name.sql(),
@@ -97,6 +110,11 @@ impl UniqueIndex {
         let keys: Vec<EncodedParam> = keys.collect();
         let found = client.query_raw(&statement, keys).await.map_err(failed)?;
         let found: Vec<_> = futures::TryStreamExt::try_collect(found).await.map_err(failed)?;
-        Ok(found.iter().map(|row| rows.start + row.get::<_, i64>(0) as usize - 1).collect())
+        let columns = columns.join(", ");
+        let duplicate = |row: &Row| DuplicateRow {
+            row: rows.start + row.get::<_, i64>(0) as usize - 1,
+            detail: format!("Key ({columns})=({}) already exists.", row.get::<_, &str>(1)),
+        };
+        Ok(found.iter().map(duplicate).collect())
     }
 }

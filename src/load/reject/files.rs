@@ -1,7 +1,8 @@
-//! The two files for rejected rows.
+//! The files for rejected rows.
 //!
 //! `FILE.csv` gets the header and the original bytes of each row, so that it can be loaded with the same options once
-//! the rows are corrected; `FILE.log.jsonl` gets one JSON object per row, with its position and the reason.
+//! the rows are corrected; rows of files with their fields in another order go to `FILE.2.csv`, under their own header.
+//! `FILE.log.jsonl` gets one JSON object per row, with its position and the reason.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,21 +10,33 @@ use std::path::{Path, PathBuf};
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
 use crate::Result;
+use crate::csv::Dialect;
 use crate::load::chunk::rejected::Reject;
 use crate::output_file::AtomicFile;
 
-/// Writes rejected rows to two files, which appear under their names once complete, and only if a row was rejected.
+/// Writes rejected rows to files that appear under their names once complete, and only if a row was rejected.
 #[derive(Debug)]
 pub(crate) struct RejectFiles {
-    csv: AtomicFile,
+    /// One per header; the first, which exists from the beginning, is that of the first row.
+    csv: Vec<RejectCsv>,
     log: AtomicFile,
-    csv_path: PathBuf,
     marks: EncodedMarks,
+    /// Blank lines before each header, in place of those that `--skip-lines` skips.
+    skipped_lines: usize,
+    /// Number of rows written.
+    written: u64,
+}
+
+/// The rejected rows that stand under one header.
+#[derive(Debug)]
+struct RejectCsv {
+    file: AtomicFile,
+    path: PathBuf,
+    /// Without its line ending; `None` before the first row.
+    header: Option<Vec<u8>>,
     /// The line ending of the first record that has one, which all records get: input files may differ, but within a
     /// file all are to be the same. `None` before that record.
     line_end: Option<Vec<u8>>,
-    /// Number of rows written.
-    written: u64,
 }
 
 /// The byte order mark and line ending characters in an encoding.
@@ -56,27 +69,22 @@ impl EncodedMarks {
 }
 
 impl RejectFiles {
-    /// Create `csv_path`, for rows in `encoding`, and its log, before anything is loaded, so that a bad path fails
-    /// early.
+    /// Create `csv_path`, for rows in the encoding of `dialect`, and its log, before anything is loaded, so that a bad path
+    /// fails early.
     ///
     /// # Errors
     /// When one of them cannot be created.
-    pub(crate) fn create(csv_path: &Path, encoding: &'static Encoding) -> Result<Self> {
-        let create = |path: &Path| {
-            AtomicFile::create_private("rejects file", path)
-                .map_err(|error| error.with_help("choose another path with --rejects"))
-        };
+    pub(crate) fn create(csv_path: &Path, dialect: &Dialect) -> Result<Self> {
         Ok(RejectFiles {
-            csv: create(csv_path)?,
+            csv: vec![RejectCsv::create(csv_path.to_owned())?],
             log: create(&log_path(csv_path))?,
-            csv_path: csv_path.to_owned(),
-            marks: EncodedMarks::new(encoding),
-            line_end: None,
+            marks: EncodedMarks::new(dialect.encoding),
+            skipped_lines: usize::try_from(dialect.skip_lines).unwrap_or(usize::MAX),
             written: 0,
         })
     }
 
-    /// Write `reject`, after `header` if it is the first one.
+    /// Write `reject` under `header`.
     ///
     /// # Errors
     /// When writing fails, for example because the disk is full.
@@ -84,42 +92,88 @@ impl RejectFiles {
         self.write_record(header, &reject.raw, &reject.log_line())
     }
 
-    /// Write the bytes of a rejected record, after `header` if it is the first one, and its line of the log.
+    /// Write the bytes of a rejected record under `header`, and its line of the log.
     ///
     /// # Errors
     /// As [`RejectFiles::write`].
     pub(crate) fn write_record(&mut self, header: &[u8], raw: &[u8], log_line: &str) -> Result<()> {
-        let (header, header_end) = self.marks.split_line_end(header);
-        let (record, record_end) = self.marks.split_line_end(raw);
+        let (marks, skipped_lines) = (self.marks, self.skipped_lines);
+        let (header, header_end) = marks.split_line_end(header);
+        let (record, record_end) = marks.split_line_end(raw);
+        let csv = self.under(header)?;
         let own_end = if header_end.is_empty() { record_end } else { header_end };
-        if self.line_end.is_none() && !own_end.is_empty() {
-            self.line_end = Some(own_end.to_owned());
+        if csv.line_end.is_none() && !own_end.is_empty() {
+            csv.line_end = Some(own_end.to_owned());
         }
-        let end = self.line_end.as_deref().unwrap_or(self.marks.line_feed);
-        let mut parts = vec![record, end];
-        if self.written == 0 {
-            let header = if header.is_empty() { [header, header] } else { [header, end] };
-            parts = [&[self.marks.byte_order_mark][..], &header, &parts].concat();
+        let end = csv.line_end.as_deref().unwrap_or(marks.line_feed);
+        let mut text = Vec::new();
+        if csv.header.is_none() {
+            text.extend_from_slice(marks.byte_order_mark);
+            text.extend(end.repeat(skipped_lines));
+            if !header.is_empty() {
+                text.extend([header, end].concat());
+            }
+            csv.header = Some(header.to_owned());
         }
-        let csv = parts.iter().try_for_each(|part| self.csv.write_all(part));
-        csv.map_err(|error| self.csv.failed(error))?;
+        text.extend([record, end].concat());
+        csv.file.write_all(&text).map_err(|error| csv.file.failed(error))?;
         writeln!(self.log, "{log_line}").map_err(|error| self.log.failed(error))?;
         self.written += 1;
         Ok(())
     }
 
-    /// Complete the files, and return the path of the CSV; `None`, and no files, if no row was rejected.
+    /// The file for rows under `header`, which is created if there is none.
+    fn under(&mut self, header: &[u8]) -> Result<&mut RejectCsv> {
+        let is_same = |csv: &RejectCsv| csv.header.as_ref().is_none_or(|own| own == header);
+        let known = self.csv.iter().position(is_same);
+        let index = known.unwrap_or(self.csv.len());
+        if known.is_none() {
+            // None that exists is replaced: only the name of the first one was chosen by the user.
+            let mut numbered = (index + 1..).map(|number| numbered_path(&self.csv[0].path, number));
+            let path = numbered.find(|path| !path.exists()).expect("a number is free");
+            self.csv.push(RejectCsv::create(path)?);
+        }
+        Ok(&mut self.csv[index])
+    }
+
+    /// The path of the first one.
+    pub(crate) fn path(&self) -> &Path {
+        &self.csv[0].path
+    }
+
+    /// Complete the files, and return the paths of those with rows; no files if no row was rejected.
     ///
     /// # Errors
     /// When writing fails.
-    pub(crate) fn finish(self) -> Result<Option<PathBuf>> {
+    pub(crate) fn finish(self) -> Result<Vec<PathBuf>> {
         if self.written == 0 {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        self.csv.finish()?;
+        let mut paths = Vec::with_capacity(self.csv.len());
+        for RejectCsv { file, path, .. } in self.csv {
+            file.finish()?;
+            paths.push(path);
+        }
         self.log.finish()?;
-        Ok(Some(self.csv_path))
+        Ok(paths)
     }
+}
+
+impl RejectCsv {
+    fn create(path: PathBuf) -> Result<RejectCsv> {
+        Ok(RejectCsv { file: create(&path)?, path, header: None, line_end: None })
+    }
+}
+
+fn create(path: &Path) -> Result<AtomicFile> {
+    AtomicFile::create_private("rejects file", path)
+        .map_err(|error| error.with_help("choose another path with --rejects"))
+}
+
+/// `path` with `number` before its extension: `rejects.2.csv`.
+fn numbered_path(path: &Path, number: usize) -> PathBuf {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned());
+    path.with_extension(extension.map_or_else(|| number.to_string(), |own| format!("{number}.{own}")))
 }
 
 /// The path of the log that accompanies the rejects file `csv_path`: the same, with the extension `log.jsonl`.
@@ -138,11 +192,12 @@ mod tests {
     fn rejects_keep_their_bytes_and_leave_no_empty_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bad.csv");
-        let files = RejectFiles::create(&path, encoding_rs::UTF_8).unwrap();
-        assert_eq!(files.finish().unwrap(), None);
+        let dialect = Dialect { skip_lines: 1, ..Dialect::default() };
+        let files = RejectFiles::create(&path, &dialect).unwrap();
+        assert!(files.finish().unwrap().is_empty());
         assert_eq!(dir.path().read_dir().unwrap().count(), 0);
 
-        let mut files = RejectFiles::create(&path, encoding_rs::UTF_8).unwrap();
+        let mut files = RejectFiles::create(&path, &dialect).unwrap();
         let reason = Reason { column: Some("age".into()), ..Reason::new("expected a number".into()) };
         for raw in [&b"1,\"a\nb\"\r\n"[..], b"2,\xff"] {
             let raw = Bytes::copy_from_slice(raw);
@@ -155,15 +210,18 @@ mod tests {
                 raw,
             };
             files.write(b"id,age\r\n", &reject).unwrap();
+            files.write(b"age,id\n", &reject).unwrap();
         }
-        assert_eq!(files.finish().unwrap(), Some(path.clone()));
-        assert_eq!(std::fs::read(&path).unwrap(), b"id,age\r\n1,\"a\nb\"\r\n2,\xff\r\n");
+        let second = dir.path().join("bad.2.csv");
+        assert_eq!(files.finish().unwrap(), [path.clone(), second.clone()]);
+        assert_eq!(std::fs::read(&second).unwrap(), b"\nage,id\n1,\"a\nb\"\n2,\xff\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"\r\nid,age\r\n1,\"a\nb\"\r\n2,\xff\r\n");
         let log = std::fs::read_to_string(dir.path().join("bad.log.jsonl")).unwrap();
         let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
         assert_eq!(
             (&first["file"], &first["last_line"], &first["column"]),
             (&"f.csv".into(), &4.into(), &"age".into())
         );
-        assert_eq!(log.lines().count(), 2);
+        assert_eq!(log.lines().count(), 4);
     }
 }

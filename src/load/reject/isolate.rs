@@ -20,7 +20,7 @@ use crate::load::chunk::stream::ChunkFeed;
 use crate::load::chunk::{CHUNK_ROWS, Chunk};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
 use crate::load::refusal::{RefusalScope, refusal_error};
-use crate::load::reject::duplicates::UniqueIndex;
+use crate::load::reject::duplicates::{DuplicateRow, UniqueIndex};
 use crate::load::write::Writer;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::load::write::rows::{RowWriter, read_values};
@@ -151,13 +151,16 @@ impl<'a> RejectIsolator<'a> {
             Err(refused) => refused,
         };
         let duplicates = self.duplicates(chunk, &piece, &refused.error).await?;
-        if let Some(duplicates) = &duplicates
-            && let Ok(counts) = self.attempt(chunk.without(piece.clone(), duplicates)).await?
-        {
-            written.counts += counts;
-            let reason = self.reason(&refused.error);
-            written.rejects.extend(duplicates.iter().map(|&row| chunk.reject(row, reason.clone())));
-            return Ok(piece.end);
+        if let Some(duplicates) = &duplicates {
+            let rows: Vec<usize> = duplicates.iter().map(|duplicate| duplicate.row).collect();
+            if let Ok(counts) = self.attempt(chunk.without(piece.clone(), &rows)).await? {
+                written.counts += counts;
+                let reason = self.reason(&refused.error);
+                written.rejects.extend(duplicates.iter().map(|DuplicateRow { row, detail }| {
+                    chunk.reject(*row, Reason { detail: Some(detail.clone()), ..reason.clone() })
+                }));
+                return Ok(piece.end);
+            }
         }
         self.piece_rows = (piece.len() / 2).max(FEW_ROWS);
         // If there are duplicates, something else is wrong too, and each attempt would search for them again.
@@ -258,7 +261,7 @@ impl<'a> RejectIsolator<'a> {
         chunk: &Chunk,
         piece: &Range<usize>,
         error: &PgError,
-    ) -> Result<Option<Vec<usize>>> {
+    ) -> Result<Option<Vec<DuplicateRow>>> {
         let RejectIsolator { client, table, mapping, keys_are_final, .. } = *self;
         let Some(index) = self.index(error).await?.filter(|_| keys_are_final) else { return Ok(None) };
         if index.columns.iter().any(|&column| chunk.formats[column] == ValueFormat::Text) {

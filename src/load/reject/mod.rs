@@ -14,7 +14,9 @@ use tokio_postgres::Client;
 
 use crate::Result;
 use crate::catalog::Table;
-use crate::csv::{Field, InputFormat, excerpt};
+use crate::csv::layout::OwnHeader;
+use crate::csv::reader::RecordReader;
+use crate::csv::{Field, InputFormat, shortened};
 use crate::load::chunk::rejected::Reject;
 use crate::load::chunk::stream::ChunkStream;
 use crate::load::mapping::ColumnMapping;
@@ -64,6 +66,8 @@ impl RejectingLoad<'_> {
         );
         while let Some(mut chunk) = stream.next().await? {
             let mut rejects = std::mem::take(&mut chunk.rejects);
+            let header = chunk.originals.as_ref().map(|originals| Arc::clone(&originals.header));
+            let header = header.unwrap_or_default();
             totals.read += (chunk.rows() + rejects.len()) as u64;
             totals.encoded += chunk.rows() as u64;
             let orphans = self.orphans.map_or_else(Vec::new, |orphans| orphans.rows(&chunk));
@@ -71,7 +75,7 @@ impl RejectingLoad<'_> {
             for end in orphans.iter().copied().chain([chunk.rows()]) {
                 let (counts, refused) = isolator.write(&chunk, start..end).await?;
                 totals.counts += counts;
-                rejects.extend(refused.into_iter().map(|reject| self.with_value(reject)));
+                rejects.extend(refused.into_iter().map(|reject| self.with_value(reject, &header)));
                 start = end + 1;
             }
             let reason = self.orphans.map(Orphans::reason);
@@ -83,23 +87,29 @@ impl RejectingLoad<'_> {
             );
             rejects.sort_by_key(|reject| reject.byte_offset);
             totals.rejected += rejects.len() as u64;
-            sink.take(rejects, &totals)?;
+            sink.take(rejects, &header.raw, &totals)?;
         }
         Ok(totals)
     }
 
     /// Add the value of the column at fault, which the server's error does not contain, from the record.
-    fn with_value(&self, mut reject: Reject) -> Reject {
+    fn with_value(&self, mut reject: Reject, header: &OwnHeader) -> Reject {
         let Some(field) = reject.reason.field.filter(|_| reject.reason.value.is_none()) else {
             return reject;
         };
-        let mut records = self.format.reader(Box::new(Cursor::new(reject.raw.clone())), "");
+        let mut format = self.format.clone();
+        // Of a record by itself, with no lines before it.
+        format.dialect.skip_lines = 0;
+        let mut records = format.reader(Box::new(Cursor::new(reject.raw.clone())), "");
+        if let Some(layout) = &header.layout {
+            records.set_layout(layout.clone());
+        }
         let mut scratch = Vec::new();
         if let Ok(Some((record, _))) = records.next_named()
             && field <= record.len()
             && let Field::Value(value) = record.field(field - 1, &mut scratch)
         {
-            reject.reason.value = Some(excerpt(value));
+            reject.reason.value = Some(shortened(value));
         }
         reject
     }

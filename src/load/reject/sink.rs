@@ -1,6 +1,6 @@
 //! Where the records go that a load rejects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::ErrorKind;
@@ -15,28 +15,27 @@ use crate::{Error, Result};
 
 /// Takes the records that are rejected.
 pub(crate) trait RejectSink: Send {
-    /// Take `rejects`, in the order of the file; `totals` are those of the load, with these.
+    /// Take `rejects`, in the order of their file, whose header is `header`, empty if it has none; `totals` are those of the
+    /// load, with these.
     ///
     /// # Errors
     /// When they are too many, or cannot be kept.
-    fn take(&mut self, rejects: Vec<Reject>, totals: &LoadTotals) -> Result<()>;
+    fn take(&mut self, rejects: Vec<Reject>, header: &[u8], totals: &LoadTotals) -> Result<()>;
 }
 
 /// Writes them to the rejects files of a load that is all or nothing.
 #[derive(Debug)]
 pub(crate) struct FileSink {
     pub files: RejectFiles,
-    /// The header of the file, as it is in the file; empty if there is none.
-    pub header: Vec<u8>,
     pub limit: RejectLimit,
     pub progress: Arc<Progress>,
 }
 
 impl RejectSink for FileSink {
-    fn take(&mut self, rejects: Vec<Reject>, totals: &LoadTotals) -> Result<()> {
+    fn take(&mut self, rejects: Vec<Reject>, header: &[u8], totals: &LoadTotals) -> Result<()> {
         self.progress.reject(rejects.len() as u64);
         for reject in rejects {
-            self.files.write(&self.header, &reject)?;
+            self.files.write(header, &reject)?;
         }
         self.check_limit(totals, false)
     }
@@ -52,14 +51,15 @@ impl FileSink {
             self.check_limit(&totals, true)?;
             Ok(totals)
         });
-        let rejects_path = self.files.finish()?;
-        let mut totals = written.map_err(|stopped| match (&rejects_path, stopped) {
-            (Some(path), Stopped::Error(error)) if error.kind() == ErrorKind::Input => {
-                error.with_help(rejects_help(path)).into()
+        let log = log_path(self.files.path());
+        let rejects = self.files.finish()?;
+        let mut totals = written.map_err(|stopped| match stopped {
+            Stopped::Error(error) if error.kind() == ErrorKind::Input && !rejects.is_empty() => {
+                error.with_help(rejects_help(&rejects, &log)).into()
             }
-            (_, stopped) => stopped,
+            stopped => stopped,
         })?;
-        totals.rejects_path = rejects_path.map(|path| path.display().to_string());
+        totals.rejects = rejects.iter().map(|path| path.display().to_string()).collect();
         Ok(totals)
     }
 
@@ -71,10 +71,10 @@ impl FileSink {
     }
 }
 
-/// Where the rejected rows are, and why they were rejected.
-pub(crate) fn rejects_help(path: &Path) -> String {
-    let (path, log) = (escape_path(path), escape_path(&log_path(path)));
-    format!("the rejected rows are in {path}, the reasons in {log}")
+/// That the rejected rows are in the files `rejects`, and the reasons in `log`.
+pub(crate) fn rejects_help(rejects: &[PathBuf], log: &Path) -> String {
+    let paths: Vec<_> = rejects.iter().map(|path| escape_path(path)).collect();
+    format!("the rejected rows are in {}, the reasons in {}", paths.join(", "), escape_path(log))
 }
 
 /// The error that `rejected` of `read` rows are more than `limit` allows.

@@ -36,7 +36,7 @@ pub(crate) async fn encode(
     } else {
         ColumnMapping::find(files.header(), files.name(), &settings.input.naming, &table)?
     };
-    mapping.convert(&settings.input.spelling, &[])?;
+    mapping.convert(&settings.input, &[])?;
     let prepared = PreparedTable {
         table,
         mapping: mapping.into(),

@@ -156,11 +156,10 @@ async fn insert_all(
     let is_new = prepared.truncate || prepared.created;
     let insertion = Insertion::prepare(connection, settings, prepared, rejecting, is_new).await?;
     let format = files.record_format();
-    let header = files.header().map(|header| header.raw.clone()).unwrap_or_default();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
     let mut sink = if rejecting {
-        let files = RejectFiles::create(&settings.rejects, format.dialect.encoding)?;
-        Some(FileSink { files, header, limit: settings.max_rejects, progress: Arc::clone(progress) })
+        let files = RejectFiles::create(&settings.rejects, &format.dialect)?;
+        Some(FileSink { files, limit: settings.max_rejects, progress: Arc::clone(progress) })
     } else {
         None
     };

@@ -3,14 +3,15 @@
 use tokio_postgres::GenericClient;
 
 use crate::catalog::{Table, TableName, TableSpec};
-use crate::csv::{Files, Inputs};
+use crate::csv::{Field, Files, Inputs, Notation};
 use crate::error::ErrorKind;
 use crate::load::date_order::DateOrder;
-use crate::load::mapping::{PlannedFields, other_delimiter};
+use crate::load::mapping::other_delimiter;
 use crate::load::names::sql_name;
-use crate::load::options::{AddedValue, CreateOptions, DateStyle, InputOptions, Naming};
+use crate::load::options::{AddedValue, CreateOptions, DateStyle, Infer, InputOptions, Naming};
+use crate::load::planned::PlannedFields;
+use crate::load::spelling::Spelling;
 use crate::load::table::infer::{Inference, InferredColumn, NewColumn, ddl};
-use crate::load::table::kinds::{Kind, Kinds, read};
 use crate::progress::Progress;
 use crate::sql::quote;
 use crate::{Error, Result};
@@ -43,16 +44,22 @@ impl NewTable {
         inference: &Inference,
         naming: &Naming,
         types: &[(String, String)],
+        spelling: &Spelling,
     ) -> Self {
         let mut columns = inference.columns();
-        columns.extend(naming.added.iter().map(|(name, value)| added_column(name, value, types)));
+        columns.extend(
+            naming
+                .added
+                .iter()
+                .map(|(name, value)| added_column(naming.added_name(name), value, types, spelling)),
+        );
         NewTable {
             ddl: ddl(name, &columns),
             name: name.clone(),
             replaces: false,
             planned,
             inferred: inference.report(),
-            text_notes: inference.text_notes().map(str::to_owned).collect(),
+            text_notes: inference.text_notes().collect(),
             ambiguous_notes: inference.ambiguous_notes().collect(),
             columns,
         }
@@ -109,9 +116,13 @@ impl NewTable {
 /// The number of records after which progress is shown and a cancellation noticed.
 const COUNT_EVERY: u64 = 1024;
 
-/// A column that is not in the files: its type is declared in `types`, or that of its `value`.
-fn added_column(name: &str, value: &AddedValue, types: &[(String, String)]) -> NewColumn {
-    let name = sql_name(name);
+/// A column that is not in the files: its type is declared in `types`, or that of its `value`, a constant in `spelling`.
+fn added_column(
+    name: String,
+    value: &AddedValue,
+    types: &[(String, String)],
+    spelling: &Spelling,
+) -> NewColumn {
     let declared = types.iter().find(|(column, _)| sql_name(column) == name);
     let sql_type = match (declared, value) {
         (Some((_, declared)), _) => declared.as_str(),
@@ -119,7 +130,10 @@ fn added_column(name: &str, value: &AddedValue, types: &[(String, String)]) -> N
         (None, AddedValue::Line) => "bigint",
         (None, AddedValue::File) => "text",
         (None, AddedValue::Constant(text)) => {
-            read(text.as_bytes(), Kinds::EXACT).unchanged().preferred().map_or("text", Kind::sql)
+            let mut inference = Inference::new(Infer::Exact, None, spelling);
+            inference.add(Some(name), None);
+            inference.observe(0, Field::Value(text.as_bytes()), Notation::Text, ("", 0));
+            return inference.columns().remove(0);
         }
     };
     NewColumn { name, sql_type: sql_type.to_owned(), order: None }
@@ -166,13 +180,14 @@ pub(crate) fn infer(
         inference.add(name.clone(), name.as_ref().and_then(declared));
     }
     check_declared(&create.types, &planned, naming)?;
+    planned.check_added(naming)?;
     observe(&mut files, &mut inference, create.infer_rows, progress)?;
-    Ok(NewTable::new(&table.name, planned, &inference, naming, &create.types))
+    Ok(NewTable::new(&table.name, planned, &inference, naming, &create.types, spelling))
 }
 
 /// Check that each column whose type is declared is one of the new table's.
 fn check_declared(types: &[(String, String)], planned: &PlannedFields, naming: &Naming) -> Result<()> {
-    let added = naming.added.iter().map(|(name, _)| sql_name(name));
+    let added = naming.added.iter().map(|(name, _)| naming.added_name(name));
     let columns: Vec<String> = planned.columns.iter().flatten().cloned().chain(added).collect();
     match types.iter().find(|(column, _)| !columns.contains(&sql_name(column))) {
         None => Ok(()),

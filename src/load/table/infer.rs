@@ -28,6 +28,22 @@ pub struct InferredColumn {
     pub dates: Option<&'static str>,
     /// What is spelled otherwise.
     pub changes: Vec<SpellingChange>,
+    /// The value that made it text; `None` if it is not text, or its first value was no other type.
+    pub text_because: Option<TextCause>,
+}
+
+/// The value that made a column text.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TextCause {
+    /// The value, shortened and printable.
+    pub value: String,
+    /// Name of its file.
+    pub file: String,
+    /// Its line, from 1.
+    pub line: u64,
+    /// The type that fits all values before it.
+    pub until_then: &'static str,
 }
 
 /// A way in which values are spelled otherwise than PostgreSQL prints them.
@@ -69,8 +85,8 @@ struct ObservedColumn {
     /// Whether there was an object or an array.
     has_nested: bool,
     changes: Vec<(Change, SpellingChange)>,
-    /// The value that made it text, with its position, and what it was before.
-    text_note: Option<String>,
+    /// The value that made it text; `None` if it is not text, or was nothing else before.
+    text_because: Option<TextCause>,
 }
 
 /// Infers the columns of a table from the values of records.
@@ -105,7 +121,7 @@ impl Inference {
             has_value: false,
             has_nested: false,
             changes: Vec::new(),
-            text_note: None,
+            text_because: None,
         }));
     }
 
@@ -140,10 +156,9 @@ impl Inference {
         let kinds = if self.infer == Infer::Exact { reading.unchanged() } else { reading.kinds };
         column.kinds = wanted.and(kinds);
         if column.kinds.is_empty() {
-            column.text_note = before.map(|before| {
-                let (name, sql, value) = (&column.name, before.sql(), excerpt(value));
-                format!("{name} is text because of {value} in {file}, line {line}; until then {sql}")
-            });
+            let (value, file) = (excerpt(value), file.to_owned());
+            let cause = |before: Kind| TextCause { value, file, line, until_then: before.sql() };
+            column.text_because = before.map(cause);
             column.changes = Vec::new();
         } else if reading.is_changed() {
             reading.changes().for_each(|change| column.count(change, value, file, line));
@@ -151,9 +166,13 @@ impl Inference {
     }
 
     /// A note for each column that was another type until one value made it text, with the position of that value.
-    pub(crate) fn text_notes(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn text_notes(&self) -> impl Iterator<Item = String> {
         let inferred = self.columns.iter().flatten().filter(|column| column.declared.is_none());
-        inferred.filter_map(|column| column.text_note.as_deref())
+        inferred.filter_map(|column| {
+            let TextCause { value, file, line, until_then } = column.text_because.as_ref()?;
+            let name = &column.name;
+            Some(format!("{name} is text because of {value} in {file}, line {line}; until then {until_then}"))
+        })
     }
 
     /// The columns of the table; `text` for those without a value.
@@ -178,10 +197,16 @@ impl Inference {
                 sql_type,
                 dates: order.map(DateOrder::words),
                 changes,
+                text_because: column
+                    .text_because
+                    .clone()
+                    .filter(|_| column.declared.is_none() && !column.has_nested),
             }
         };
-        let columns = self.columns.iter().flatten().map(report);
-        columns.filter(|column| column.dates.is_some() || !column.changes.is_empty()).collect()
+        let has_news = |column: &InferredColumn| {
+            column.dates.is_some() || !column.changes.is_empty() || column.text_because.is_some()
+        };
+        self.columns.iter().flatten().map(report).filter(has_news).collect()
     }
 
     /// A note for each column of dates that are text because they can be read in two orders.

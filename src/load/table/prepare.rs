@@ -6,7 +6,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::catalog::{Column, Table};
 use crate::csv::{Files, Inputs, Syntax};
-use crate::load::mapping::{ColumnMapping, PlannedFields, ValueFormat, ValueSource};
+use crate::load::mapping::{ColumnMapping, ValueFormat, ValueSource};
 use crate::load::options::{DateStyle, DeferIndexes};
 use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
@@ -79,7 +79,7 @@ pub(crate) async fn prepare_table(
     let mut mapping =
         if is_empty { ColumnMapping::default() } else { map(settings, files, new_table, &table)? };
     let orders = new_table.map(NewTable::date_orders).unwrap_or_default();
-    mapping.convert(&settings.input.spelling, &orders)?;
+    mapping.convert(&settings.input, &orders)?;
     tell_time(client, &mut mapping).await?;
     check_can_load(&table, settings.input.mode, &mapping.names().collect::<Vec<_>>())?;
     let truncate = settings.truncate && !created && !is_empty;
@@ -97,19 +97,11 @@ fn map(
     table: &Table,
 ) -> Result<ColumnMapping> {
     let naming = &settings.input.naming;
-    let by_name = || ColumnMapping::find(files.header(), files.name(), naming, table);
-    match (new_table, &settings.create) {
-        (Some(new_table), _) => {
-            ColumnMapping::from_plan(&new_table.planned, naming, table)?.map_or_else(by_name, Ok)
-        }
-        (None, None) => by_name(),
-        // An earlier load may have created it, under names that are not all those of the files.
-        (None, Some(_)) => by_name().or_else(|error| {
-            let planned = PlannedFields::new(files.header(), files.name(), naming)?;
-            let planned = planned.map(|planned| ColumnMapping::from_plan(&planned, naming, table));
-            planned.transpose()?.flatten().ok_or(error)
-        }),
-    }
+    let planned = match new_table {
+        Some(new_table) => ColumnMapping::from_plan(&new_table.planned, naming, table)?,
+        None => None,
+    };
+    planned.map_or_else(|| ColumnMapping::find(files.header(), files.name(), naming, table), Ok)
 }
 
 /// Let the server say what `now()` is in the columns that are given it.

@@ -33,6 +33,8 @@ pub struct LatencySummary {
     pub p99: f64,
     /// The 99.9th percentile.
     pub p999: f64,
+    /// The 99.99th percentile.
+    pub p9999: f64,
     /// The maximum.
     pub max: f64,
 }
@@ -98,6 +100,7 @@ impl Latencies {
             p95: self.quantile(0.95),
             p99: self.quantile(0.99),
             p999: self.quantile(0.999),
+            p9999: self.quantile(0.9999),
             max: micros(self.0.max() as f64),
         }
     }
@@ -134,7 +137,7 @@ mod tests {
             latencies.record(Duration::from_micros(micros));
         }
         odd.add(&even);
-        let LatencySummary { mean, p25, p50, p75, p90, p95, p99, p999, max, .. } = odd.summary();
+        let LatencySummary { mean, p25, p50, p75, p90, p95, p99, p999, p9999, max, .. } = odd.summary();
         for (found, expected) in [
             (mean, 500.5),
             (p25, 250.0),
@@ -144,6 +147,7 @@ mod tests {
             (p95, 950.0),
             (p99, 990.0),
             (p999, 999.0),
+            (p9999, 1000.0),
             (max, 1000.0),
         ] {
             assert!((found - expected).abs() <= expected / 1000.0, "{found} is not {expected}");

@@ -14,8 +14,8 @@ use crate::query::verdict::statements::ServerStatement;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
-    /// What bounded the run, in one word: `client`, `server`, `others`, `lock`, `lwlock`, `io`, `wal`,
-    /// `roundtrip`, `rate`, `unknown`.
+    /// What bounded the run, in one word: `client`, `server`, `others` (other programs), `lock`, `sleep`, `lwlock`, `io`,
+    /// `wal`, `other` (other waits), `roundtrip`, `rate`, `unknown`.
     pub by: &'static str,
     /// What bounded the run, in one sentence.
     pub sentence: String,
@@ -126,9 +126,18 @@ impl ServerActivity {
             let usage = self.usage();
             return ("unknown", format!("unknown: the run was too short to sample the server; {usage}"));
         }
-        self.bounded_by_others()
-            .or_else(|| self.bounded_by_rate())
-            .or_else(|| self.bounded_by_waits())
+        let waits = self.bounded_by_waits();
+        // A lock or a sleep takes its time however busy the machine is. What else is waited for may itself wait for a core.
+        let certain = waits.clone().filter(|(by, _)| ["lock", "sleep"].contains(by));
+        let crowd = self.bounded_by_others();
+        let remark = crowd.as_ref().map_or_else(String::new, |_| {
+            format!("; other programs used {:.2} of {} cores and left none idle", self.others(), self.cores)
+        });
+        self.bounded_by_rate()
+            .or(certain)
+            .map(|(by, sentence)| (by, sentence + &remark))
+            .or(crowd)
+            .or(waits)
             .or_else(|| self.bounded_by_client())
             .or_else(|| self.bounded_by_server())
             .or_else(|| self.bounded_by_round_trips())
@@ -145,12 +154,7 @@ impl ServerActivity {
     }
 
     fn bounded_by_others(&self) -> Finding {
-        let (cores, client_cores) = (self.cores, self.client_cores());
-        // The server's other processes, such as the WAL writer, are among the others.
-        let others = match (self.busy_cores, self.server_cores) {
-            (Some(busy), Some(server)) => busy - client_cores - server,
-            _ => 0.0,
-        };
+        let (cores, others) = (self.cores, self.others());
         (self.is_machine_full() && others >= 0.4 * cores as f64).then(|| {
             let usage = self.usage();
             (
@@ -246,6 +250,15 @@ impl ServerActivity {
         self.waiting_for_client.unwrap_or_default()
     }
 
+    /// The mean number of cores that neither the client nor the server's backends used; the server's other processes,
+    /// such as the WAL writer, are among the others.
+    fn others(&self) -> f64 {
+        match (self.busy_cores, self.server_cores) {
+            (Some(busy), Some(server)) => busy - self.client_cores() - server,
+            _ => 0.0,
+        }
+    }
+
     fn client_cores(&self) -> f64 {
         self.client_cores.unwrap_or_default()
     }
@@ -285,6 +298,7 @@ impl ServerActivity {
 fn wait_class(event: &str) -> (&'static str, &'static str) {
     match event.split_once(':') {
         Some(("Lock", _)) => ("lock", "locks"),
+        Some(("Timeout", "PgSleep")) => ("sleep", "pg_sleep in the queries"),
         // PostgreSQL 17 renamed IO:WALSync to IO:WalSync, but kept LWLock:WALWrite.
         Some((_, name)) if name.starts_with("WAL") || name.starts_with("Wal") || name == "SyncRep" => {
             ("wal", "the write-ahead log")
@@ -370,6 +384,17 @@ mod tests {
             ..activity()
         };
         check(&crowded, "others", "OTHER PROGRAMS: they used 1.89 of 2 cores");
+        // What is known of the run is said all the same.
+        for (event, by, start) in [
+            ("Lock:tuple", "lock", "locks: 14.0 of 16"),
+            ("Timeout:PgSleep", "sleep", "pg_sleep in the queries: 14.0 of 16"),
+            ("IO:WALSync", "others", "OTHER PROGRAMS: "),
+        ] {
+            check(&ServerActivity { waiting: vec![(event.into(), 14.0)], ..crowded.clone() }, by, start);
+        }
+        let (by, sentence) = ServerActivity { rate_was_kept: true, ..crowded }.verdict();
+        assert!(by == "rate" && sentence.starts_with("the requested rate: "), "{sentence}");
+        assert!(sentence.ends_with("; other programs used 1.89 of 2 cores and left none idle"), "{sentence}");
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Workload {
                 let help = if is_configured {
                     format!("give {} one entry of args for each of $1, $2 …", self.place)
                 } else {
-                    "give one --arg for each of $1, $2 …".to_owned()
+                    "give one --arg for each of $1, $2 … of the statement, and no other".to_owned()
                 };
                 return Err(Error::config(format!(
                     "query {} has {} but {}: {sql}",

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::terminal::Terminal;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Install `script` as the program `name` of a peer.
@@ -15,9 +16,10 @@ fn install(workplace: &Workplace, name: &str, script: &str) {
     fs::set_permissions(workplace.path(&path), Permissions::from_mode(0o755)).unwrap();
 }
 
-/// `bench` with `flags`, and the peers of the workplace.
+/// `bench` with `flags`, by default with one run of each, and the peers of the workplace.
 fn bench(workplace: &Workplace, flags: &[&str]) -> Command {
-    let mut command = workplace.command(&[&["bench", "--runs", "1", "--rows", "200"], flags].concat());
+    let runs: &[&str] = if flags.contains(&"--runs") { &[] } else { &["--runs", "1"] };
+    let mut command = workplace.command(&[&["bench", "--rows", "200"], runs, flags].concat());
     command.env("POSTGRES_ETL_PEERS_DIR", workplace.path("peers"));
     command
 }
@@ -55,18 +57,76 @@ async fn a_peer_that_leaves_a_wrong_table_fails_and_the_others_go_on() {
     assert!(result(&report, "copy")["ratio"].is_number());
 
     install(&workplace, "sqlx-load", &load.replace("head -n -1", "cat"));
-    let ran = run(
-        &workplace,
-        &[&only[..], &["--csv", "runs.csv", "--save", "report.json", "--html", "page.html"]].concat(),
-    );
-    assert!(ran.status.success(), "{ran:#?}");
-    assert!(ran.stdout.contains("load 200 rows (compared with psql \\copy)"), "{ran:#?}");
-    assert_eq!(workplace.read("runs.csv").lines().count(), 4, "a header and three runs");
-    assert_eq!(workplace.read_json("report.json")["command"], "bench");
-    let page = workplace.read("page.html");
-    assert!(page.contains("load 200 rows") && page.contains("<svg"), "{page:.500}");
+    let flags = ["--runs", "3", "--csv", "runs.csv", "--save", "report.json", "--html", "page.html"];
+    all_figures_are_shown(&workplace, &[&only[..], &flags].concat());
     let left = "SELECT count(*) FROM pg_namespace WHERE nspname = 'postgres_etl_bench'";
     assert_eq!(workplace.value::<i64>(left).await, 0, "nothing is left in the database");
+}
+
+/// `bench` with `flags` shows the same figures on a terminal of 80 columns, in its files, and in Markdown.
+fn all_figures_are_shown(workplace: &Workplace, flags: &[&str]) {
+    let (mut terminal, line) = Terminal::of_width(80);
+    let mut command = bench(workplace, flags);
+    command.env("TERM", "xterm").stdout(line.try_clone().unwrap()).stderr(std::process::Stdio::null());
+    drop(line);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    terminal.wait_until_closed();
+    assert!(child.wait().unwrap().success());
+    let shown = terminal.screen.text();
+    assert!(shown.iter().all(|line| line.chars().count() <= 80), "{shown:#?}");
+    assert!(
+        shown[0].starts_with("3 contenders, 3 runs of each in random order after a warm-up, in "),
+        "{shown:#?}"
+    );
+    for part in
+        ["  machine  ", "  server   PostgreSQL ", "  versions psql (PostgreSQL) ", "  ratios   in each table"]
+    {
+        assert!(shown.iter().any(|line| line.starts_with(part)), "{part}: {shown:#?}");
+    }
+    let at = shown.iter().position(|line| line == r"load 200 rows (ratios to psql \copy)").unwrap();
+    let words = |line: usize| shown[line].split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(at + 1), "rows/s least most ratio interval MB/s");
+    assert_eq!(words(at + 5), "client server client server");
+    assert_eq!(words(at + 6), "CPU CPU memory memory WAL");
+    let report = workplace.read_json("report.json");
+    let section = &report["sections"][0];
+    assert_eq!((&section["comparisons"], &section["unfinished"]), (&2.into(), &serde_json::json!([])));
+    assert!(section["baseline_note"].is_null(), "{section:#}");
+    let copy = result(&report, "copy");
+    let (ratio, interval) = (copy["ratio"].as_f64().unwrap(), &copy["ratio_interval"]);
+    assert!(interval[0].as_f64().unwrap() < ratio && ratio < interval[1].as_f64().unwrap(), "{copy:#}");
+
+    let csv = workplace.read("runs.csv");
+    let mut lines = csv::Reader::from_reader(csv.as_bytes());
+    let heads = lines.headers().unwrap().clone();
+    let runs: Vec<csv::StringRecord> = lines.records().map(Result::unwrap).collect();
+    assert_eq!(runs.len(), 9, "three runs of three: {csv}");
+    let column = |name: &str| heads.iter().position(|head| head == name).unwrap();
+    let line = runs.iter().find(|line| &line[column("contender")] == "copy").unwrap();
+    for (name, value) in [
+        ("run", 1.0),
+        ("ratio", ratio),
+        ("ratio_high", interval[1].as_f64().unwrap()),
+        ("median_rate", copy["rate"]["median"].as_f64().unwrap()),
+        ("wal_bytes", copy["runs"][0]["wal_bytes"].as_f64().unwrap()),
+    ] {
+        let in_csv: f64 = line[column(name)].parse().unwrap();
+        assert!((in_csv - value).abs() <= f64::EPSILON * value.abs(), "{name}: {csv}");
+    }
+    let page = workplace.read("page.html");
+    assert!(page.contains("load 200 rows") && page.contains("<svg"), "{page:.500}");
+    assert!(page.contains("simultaneous 95 % interval") && page.contains("one per row"), "{page:.500}");
+    workplace.succeed(&["report", "report.json", "--markdown", "tables.md"]);
+    let tables = workplace.read("tables.md");
+    let expected = [
+        "| load 200 rows | rows/s | least | most | ratio | interval | MB/s | client CPU | server CPU |",
+        "- versions: psql (PostgreSQL) ",
+        r"Ratios to psql \copy.",
+    ];
+    for part in expected {
+        assert!(tables.contains(part), "{part}: {tables}");
+    }
 }
 
 #[tokio::test]
@@ -117,12 +177,36 @@ PATH=${PATH#*:} exec pgbench \"$@\"
 #[tokio::test]
 async fn who_is_missing_and_who_is_unknown_is_said() {
     let workplace = Workplace::new().await;
-    let ran = run(&workplace, &["--only", "copy,sqlx-rows"]);
-    assert!(ran.status.success(), "{ran:#?}");
+    let ran = run(&workplace, &["--only", "copy,sqlx-rows", "--save", "report.json"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    for (part, text) in [
+        ("1 contender, 1 run of each in random order", &ran.stdout),
+        ("  missing  sqlx, row by row (not installed: bench --install-peers)\n", &ran.stdout),
+        ("  note     psql \\copy is left out by --only: copy is the baseline.\n", &ran.stdout),
+        (
+            "error: --only names sqlx-rows, which is missing: not installed: bench --install-peers\n",
+            &ran.stderr,
+        ),
+    ] {
+        assert!(text.contains(part), "{part}: {ran:#?}");
+    }
+    let saved = workplace.read("report.json");
+    let nothing = run(&workplace, &["--only", "sqlx-rows", "--save", "report.json"]);
+    assert_eq!(nothing.status.code(), Some(1), "{nothing:#?}");
     assert!(
-        ran.stdout.contains("missing: sqlx, row by row (not installed: bench --install-peers)"),
-        "{ran:#?}"
+        nothing
+            .stderr
+            .contains("error: nothing was measured, and no file was written: no contender takes part")
     );
+    assert_eq!(workplace.read("report.json"), saved);
+    for (flags, message) in [
+        (&["--only", "copy", "--baseline", "psql-copy"][..], "--baseline: --only leaves psql-copy out"),
+        (&["--baseline", "sqlx-rows"], "--baseline: sqlx-rows cannot take part: not installed: "),
+        (&["--baseline", "sqlite"], "--baseline: there is no contender sqlite"),
+    ] {
+        let ran = run(&workplace, flags);
+        assert!(ran.status.code() == Some(2) && ran.stderr.contains(message), "{message}: {ran:#?}");
+    }
     let unknown = workplace.fail(&["bench", "--only", "copy,sqlite"], 2);
     assert!(unknown.contains("--only: there is no contender sqlite"), "{unknown}");
     assert!(unknown.contains("psql-copy"), "{unknown}");
@@ -131,29 +215,105 @@ async fn who_is_missing_and_who_is_unknown_is_said() {
     assert!(error.contains("the schema postgres_etl_bench exists already"), "{error}");
 }
 
-/// Ctrl-C ends the contender that runs, and keeps what was measured.
-#[tokio::test]
-async fn an_interrupted_comparison_reports_what_it_has() {
-    let workplace = Workplace::new().await;
-    let wait = r#"psql -qX "$1" -c 'CREATE TABLE IF NOT EXISTS began (n int)'; sleep 600"#;
-    install(&workplace, "sqlx-load", wait);
-    let mut command = bench(&workplace, &["--only", "sqlx-rows", "--json"]);
+/// Interrupt `bench` with `flags` once a peer that loads has made the table `began`.
+async fn interrupt(workplace: &Workplace, flags: &[&str]) -> ProgramOutput {
+    let mut command = bench(workplace, flags);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let child = command.spawn().unwrap();
+    let mut child = command.spawn().unwrap();
     let began = "SELECT count(*) FROM pg_class WHERE relname = 'began'";
-    while workplace.value::<i64>(began).await == 0 {}
+    while workplace.value::<i64>(began).await == 0 {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before the table was made");
+    }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ran = ProgramOutput::from_child(child);
     assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
+    ran
+}
+
+/// Ctrl-C ends the contender that runs, and keeps what was measured.
+#[tokio::test]
+async fn an_interrupted_comparison_reports_what_it_has_and_what_it_lacks() {
+    let workplace = Workplace::new().await;
+    let wait = r#"psql -qX "$1" -c 'CREATE TABLE began (n int)'; sleep 600"#;
+    install(&workplace, "sqlx-load", wait);
+    let only = ["--only", "copy,sqlx-rows"];
+    let ran = interrupt(&workplace, &["--only", "sqlx-rows", "--json"]).await;
     let report = ran.json();
     assert_eq!(report["ended_by"], "interrupted", "{report:#}");
     assert!(result(&report, "sqlx-rows")["failed"].is_null(), "{report:#}");
+    assert!(result(&report, "sqlx-rows")["rate"].is_null(), "{report:#}");
+    assert!(
+        ran.stderr.contains("error: nothing was measured, and no file was written: interrupted"),
+        "{ran:#?}"
+    );
+
+    // The warm-up and the first measured run are as they should be.
+    workplace.execute("DROP TABLE began; CREATE SEQUENCE calls").await;
+    let load = r#"psql -qX "$1" -c "\copy $2 from '$3' csv header""#;
+    let call = r#"[ "$(psql -qAtX "$1" -c "SELECT nextval('calls')")" = 3 ] || exit 0"#;
+    install(&workplace, "sqlx-load", &[load, call, wait].join("\n"));
+    let flags = ["--runs", "4", "--html", "page.html", "--save", "report.json"];
+    let ran = interrupt(&workplace, &[&only[..], &flags].concat()).await;
+    let unfinished = workplace.read_json("report.json")["sections"][0]["unfinished"].clone();
+    let of_peer = serde_json::json!({"contender": "sqlx-rows", "runs": 1, "requested_runs": 4});
+    assert!(unfinished.as_array().unwrap().contains(&of_peer), "{unfinished:#}");
+    for text in [&ran.stdout, &workplace.read("page.html")] {
+        assert!(text.contains("3 of 4 runs of sqlx, row by row"), "{ran:#?}");
+    }
+    assert!(ran.stdout.ends_with("NOT FINISHED: interrupted\n"), "{ran:#?}");
 }
 
 #[tokio::test]
 async fn no_run_begins_after_the_time_limit() {
     let workplace = Workplace::new().await;
-    let ran = run(&workplace, &["--only", "copy", "--time-limit", "1ms", "--json"]);
+    let ran = run(&workplace, &["--only", "copy", "--time-limit", "1ms"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    for part in ["  missing  1 of 1 run of copy\n", "NOT FINISHED: the time limit was reached\n"] {
+        assert!(ran.stdout.contains(part), "{part}: {ran:#?}");
+    }
+    let error = "error: nothing was measured, and no file was written: the time limit was reached\n";
+    assert!(ran.stderr.ends_with(error), "{ran:#?}");
+}
+
+#[tokio::test]
+async fn a_baseline_that_fails_is_not_replaced() {
+    let workplace = Workplace::new().await;
+    install(&workplace, "sqlx-load", "exit 3");
+    let ran = run(&workplace, &["--only", "copy,psql-copy,sqlx-rows", "--baseline", "sqlx-rows"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let note = "  note     There are no ratios: sqlx, row by row, the baseline, failed.\n";
+    assert!(ran.stdout.contains(note) && ran.stdout.contains("\nload 200 rows\n"), "{ran:#?}");
+    // A contender that only loads cannot be the baseline of queries.
+    let ran = run(&workplace, &["--only", "pgbench,psql-copy", "--baseline", "psql-copy"]);
     assert!(ran.status.success(), "{ran:#?}");
-    assert_eq!(ran.json()["ended_by"], "the time limit was reached");
+    assert!(
+        ran.stdout.contains("  note     psql \\copy does not do this: pgbench is the baseline.\n"),
+        "{ran:#?}"
+    );
+}
+
+#[tokio::test]
+async fn the_server_may_be_named_part_by_part_and_contenders_are_listed_as_json() {
+    let workplace = Workplace::new().await;
+    let found: Vec<String> = workplace
+        .values("SELECT v FROM unnest(ARRAY[trim('\"' FROM split_part(current_setting('unix_socket_directories'), ',', 1)), current_setting('port'), current_user::text, current_database()::text]) v")
+        .await;
+    let [host, port, user, database] = &found[..] else { panic!("{found:?}") };
+    let mut command =
+        bench(&workplace, &["--only", "copy,psql-copy", "--host", host, "-p", port, "-U", user]);
+    command.args(["-d", database, "--json"]).env_remove("DATABASE_URL");
+    let ran = ProgramOutput::from_command(command);
+    assert!(ran.status.success(), "{ran:#?}");
+    assert!(result(&ran.json(), "psql-copy")["rate"]["median"].as_f64().unwrap() > 0.0);
+
+    let listed = run(&workplace, &["--list", "--json"]).json();
+    let contenders = listed["contenders"].as_array().unwrap();
+    for contender in contenders {
+        for term in ["connections", "transactions", "durability", "indexes"] {
+            assert!(!contender["fairness"][term].as_str().unwrap().is_empty(), "{term}: {contender:#}");
+        }
+    }
+    let text = run(&workplace, &["--list"]).stdout;
+    let expected = "sqlx-rows: sqlx, row by row\n  MISSING      not installed: bench --install-peers\n";
+    assert!(text.contains(expected) && text.contains("  durability   logged table; "), "{text}");
 }

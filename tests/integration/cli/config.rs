@@ -48,12 +48,45 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
     let workplace = Workplace::without_database().config("[load]\nbatchsize = 5\n");
     insta::assert_snapshot!(workplace.fail(&["load"], 2), @r"
     error: config.toml, line 2: unknown key `batchsize`
-      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, max_record_bytes, mode, truncate, defer_indexes, analyze, batch_size, pipeline_depth, sync_every, autocommit, connections
+      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, format, trim, decimal, thousands, true, false, stray_quotes, skip_lines, blank_lines, pad, union_by_name, skip_rows, limit, date_style, names, infer, types, select, add_column, max_record_bytes, mode, truncate, defer_indexes, analyze, batch_size, pipeline_depth, sync_every, autocommit, connections
     ");
     insta::assert_snapshot!(workplace.fail(&["load", "--config", "none.toml"], 2), @r"
     error: there is no configuration file none.toml
       help: leave --config out to use ./postgres-etl.toml or ./config.toml, or the defaults without them
     ");
+}
+
+/// What files are like stays the same from load to load.
+#[tokio::test]
+async fn the_file_says_how_files_are_written() {
+    let table = "CREATE TABLE t (id int, is_open boolean, price numeric, day date, note text, source text)";
+    let workplace = Workplace::with_sql(table).await;
+    workplace.write("data", "junk\n;Is Open;Price;Day;Note\n1;ja;1.234,5;8.10.2026;n/a\n\n2;nein;2\n");
+    let config = "[load]\nformat = \"csv\"\ndelimiter = \";\"\nskip_lines = 1\nblank_lines = \"skip\"\npad = true\n\
+                  trim = true\ndecimal = \",\"\nthousands = \".\"\ntrue = [\"ja\"]\nfalse = [\"nein\"]\nnull = [\"\", \"n/a\"]\n\
+                  date_style = \"dmy\"\nnames = \"snake_case\"\nstray_quotes = \"reject\"\nlimit = 2\n\
+                  select = [\"column1\", \"is_open\"]\nadd_column = { source = \"@file\" }\n[table]\nname = \"t\"\n";
+    let workplace = workplace.config(config);
+    let columns = ["--map", "column1=id"];
+    workplace.succeed(&[&["load", "data", "--append"], &columns[..]].concat());
+    let rows = "SELECT id, is_open, price, day, note, source FROM t ORDER BY id";
+    assert_eq!(workplace.csv_of(rows).await, "1,t,,,,data\n2,f,,,,data\n");
+    // What it says of its own table holds for no other.
+    workplace.succeed(&[&["load", "data", "--table", "public.t", "--truncate"], &columns[..]].concat());
+    assert_eq!(workplace.csv_of(rows).await, "1,t,1234.5,2026-10-08,,\n2,f,2,,,\n");
+    workplace.succeed(&[&["load", "data", "-t", "t", "--truncate", "--limit", "1"], &columns[..]].concat());
+    assert_eq!(workplace.count("t").await, 1);
+    for (key, expected) in [
+        ("date_style = \"dym\"", "config.toml, line 2: unknown value `dym`\n  help: did you mean `dmy`?"),
+        ("header = \"maybe\"", "config.toml, line 2: expected true, false or \"auto\""),
+        ("add_column = { a = \"@x\" }", "[load] add_column a = \"@x\": expected now(), @file"),
+        ("thousands = \"..\"", "[load] thousands is .., not one character"),
+    ] {
+        let workplace =
+            Workplace::without_database().csv("x.csv", "a\n1\n").config(format!("[load]\n{key}\n"));
+        let error = workplace.fail(&["load", "x.csv"], 2);
+        assert!(error.contains(expected), "{key}: {error}");
+    }
 }
 
 /// Arguments need not be UTF-8, also where they are wrong.

@@ -73,7 +73,7 @@ async fn mistakes_are_answered_with_what_to_do() {
             "unrecognized subcommand 'laod'",
             "tip: a similar subcommand exists: 'load'",
         ),
-        (vec!["query", "-j", "4"], 2, "unexpected argument '-j'", "tip: it uses every core; leave -j out"),
+        (vec!["query", "-j", "4"], 2, "unexpected argument '-j'", "tip: it uses every core; leave it out"),
         (
             vec!["query", "-f", "script.sql"],
             2,
@@ -119,6 +119,10 @@ async fn numbers_are_read_as_people_write_them() {
         let report = workplace.succeed(&["generate", "-n", number, "-o", "x.csv", "--json"]).json();
         assert_eq!(report["rows"], rows, "{number}");
     }
+    workplace.write("rows.csv", "note\n# a comment\nid\n".to_owned() + &"1\n".repeat(2200));
+    let load = ["load", "rows.csv", "-t", "t", "--create", "--skip-lines", "0.2e1", "--skip-rows", "1_000"];
+    let report = workplace.succeed(&[&load[..], &["--limit", "1.1k", "--json"]].concat()).json();
+    assert_eq!(report["rows_loaded"], 1100, "{report:#}");
     let select = ["query", "--sql", "SELECT 1", "--json"];
     let flags =
         ["-n", "1k", "-c", "0.2e1", "-d", "1_0", "--sync-every", "2", "--max-errors", "1k", "-M", "prepared"];
@@ -143,7 +147,7 @@ fn dash_h_is_help_and_says_so() {
     {
         let ran = workplace.succeed(args);
         assert!(ran.stdout.contains("Usage: postgres-etl"), "{ran:#?}");
-        assert_eq!(ran.stderr, "-h is short for --help here; name the server's host with --host\n");
+        assert_eq!(ran.stderr, "-h is help here; name the server's host with --host\n");
     }
     let ran = workplace.succeed(&["load", "-h"]);
     assert_eq!(ran.stderr, "");

@@ -121,7 +121,7 @@ async fn verbose_tells_what_is_done_and_why_and_then_the_sql() {
     let once = told("-v");
     for expected in [
         ", named by DATABASE_URL",
-        "input t.csv: delimiter ,, quote \\\", UTF-8",
+        "input t.csv: delimiter comma, quote double quote, UTF-8",
         "table t: to be added to",
         "field 1 -> id integer: binary",
         "indexes to be rebuilt after loading: t_pkey",

@@ -9,3 +9,4 @@ mod json_documents;
 mod manners;
 mod messages;
 mod server;
+mod wrong_commands;

@@ -25,7 +25,7 @@ fn the_image_is_built_from_files_that_exist() {
     }
     assert!(count > 5, "{count} sources");
     // What the program includes is copied as well.
-    for needed in ["benches", "config.toml", "data", "src"] {
+    for needed in ["benches", "build.rs", "config.toml", "data", "src"] {
         assert!(dockerfile.contains(needed), "{needed}");
     }
 }

@@ -185,3 +185,80 @@ async fn a_header_that_seems_to_be_a_row_is_named() {
         assert!(!ran.stderr.contains("is taken for names"), "{ran:#?}");
     }
 }
+
+/// A name that was made for a column is its name from then on.
+#[tokio::test]
+async fn names_that_were_made_can_be_used() {
+    let workplace = Workplace::new().await.csv("r.csv", "\"\",\"speed\",\"speed\"\n\"1\",4,2\n\"2\",7,4\n");
+    let create = ["load", "r.csv", "-t", "t", "--create"];
+    workplace.succeed(&create);
+    let rows = "1,4,2\n2,7,4\n";
+    assert_eq!(workplace.csv_of("SELECT column1, speed, speed_1 FROM t ORDER BY 1").await, rows);
+    for again in [&create[..], &create[..4]] {
+        workplace.succeed(&[again, &["--truncate"]].concat());
+        assert_eq!(workplace.csv_of("SELECT column1, speed, speed_1 FROM t ORDER BY 1").await, rows);
+    }
+    for (flags, columns, rows) in [
+        (&["--map", "column1=id"][..], "id, speed_1", "1,2\n2,4\n"),
+        (&["--select", "speed_1,column1"], "column1, speed_1", "1,2\n2,4\n"),
+        (&["--type", "column1=numeric(4,2)"], "column1, speed", "1.00,4\n2.00,7\n"),
+        (&["--map", "column1=id", "--select", "column1"], "*", "1\n2\n"),
+    ] {
+        let create = ["load", "r.csv", "-t", "u", "--create", "--replace"];
+        workplace.succeed(&[&create[..], flags].concat());
+        let query = format!("SELECT {columns} FROM u ORDER BY 1");
+        assert_eq!(workplace.csv_of(&query).await, rows, "{flags:?}");
+        if !flags.contains(&"--type") {
+            workplace.succeed(&[&["load", "r.csv", "-t", "u", "--truncate"], flags].concat());
+            assert_eq!(workplace.csv_of(&query).await, rows, "{flags:?}");
+        }
+    }
+    let error = workplace.fail(&["load", "r.csv", "-t", "t", "--select", "column2"], 2);
+    assert!(error.contains("it has column1, speed, speed_1"), "{error}");
+}
+
+/// What is added is spelled and named as the files are, and none of their columns.
+#[tokio::test]
+async fn added_columns_are_spelled_as_the_files_are() {
+    let workplace = Workplace::new().await.csv("data.csv", "id\n1\n");
+    let spelled = ["--decimal", ",", "--true", "ja", "--names", "snake_case"];
+    let added = ["--add-column", "Tax Rate=1,5", "--add-column", "isOpen=ja"];
+    let create = ["load", "data.csv", "-t", "t", "--create"];
+    workplace.succeed(&[&create[..], &spelled, &added].concat());
+    workplace.succeed(&[&create[..4], &spelled, &added].concat());
+    let query = "SELECT tax_rate, is_open, pg_typeof(tax_rate), pg_typeof(is_open) FROM t";
+    assert_eq!(workplace.csv_of(query).await, "1.5,t,numeric,boolean\n".repeat(2));
+    for (flags, expected) in [
+        (&["--add-column", "ID=7"][..], "--add-column ID=7: the column is already loaded"),
+        (&["--add-column", "a=1", "--add-column", "A=2"], "--add-column A=2: the column is already loaded"),
+    ] {
+        let error = workplace.fail(&[&["load", "data.csv", "-t", "u", "--create"], flags].concat(), 2);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_report_names_what_made_a_column_text() {
+    let workplace = Workplace::new().await.csv("data.csv", "n,s,j\n1,a,1\n2,b,2\nabc,c,3\n");
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--create"]);
+    let says = "  inferred n text: the first value that is not integer is \"abc\" in data.csv, line 4\n";
+    assert!(ran.stdout.contains(says) && !ran.stdout.contains("inferred s"), "{ran:#?}");
+    let report =
+        workplace.succeed(&["load", "data.csv", "-t", "t", "--create", "--replace", "--json"]).json();
+    let cause = &report["inferred"][0]["text_because"];
+    assert_eq!((&cause["line"], &cause["until_then"]), (&4.into(), &"integer".into()), "{report:#}");
+}
+
+/// Dates that were inferred to begin with the day are not read in another order later.
+#[tokio::test]
+async fn a_file_of_dates_is_appended_as_it_was_created_or_refused() {
+    let workplace = Workplace::new().await.csv("data.csv", "d\n1/2/2026\n31/12/2026\n");
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--create"]);
+    let error = workplace.fail(&["load", "data.csv", "-t", "t"], 1);
+    assert!(error.contains("write day, month and year: --date-style dmy"), "{error}");
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--date-style", "dmy"]);
+    assert_eq!(
+        workplace.csv_of("SELECT d, count(*) FROM t GROUP BY d ORDER BY d").await,
+        "2026-02-01,2\n2026-12-31,2\n"
+    );
+}

@@ -76,6 +76,9 @@ async fn date_style_decides_without_a_word() {
         assert_eq!(ran.status.code(), Some(3), "{ran:#?}");
         assert_eq!(workplace.csv_of("SELECT id, day FROM t").await, "2,2026-01-02\n");
     }
+    workplace.write("words.csv", "id,day\n1,infinity\n2,Jan 2 2026\n");
+    let error = workplace.fail(&["load", "words.csv", "-t", "t", "--date-style", "iso"], 1);
+    assert!(error.contains("words.csv, line 3") && error.contains("begins with the year"), "{error}");
     let two = ["load", "data.csv", "-t", "t", "--append", "--connections", "2", "--date-style", "dmy"];
     workplace.execute("TRUNCATE t").await;
     workplace.succeed(&two);
@@ -85,4 +88,20 @@ async fn date_style_decides_without_a_word() {
     assert!(error.contains("--date-style cannot be combined with --autocommit"), "{error}");
     // Nothing of it outlives the load.
     assert_eq!(workplace.value::<String>("SHOW DateStyle").await, "ISO, MDY");
+}
+
+/// The server offers `DateStyle` for every moment out of range.
+#[tokio::test]
+async fn only_dates_are_helped_with_their_order() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (day date, at timestamp, span interval)").await;
+    for (csv, expected) in [
+        ("day\n20.10.2026\n", "--date-style dmy; or for all loads"),
+        ("at\n1700000000\n", "convert it with to_timestamp()"),
+        ("span\n1/2/2026\n", "correct the value, or leave it empty for NULL"),
+    ] {
+        workplace.write("data.csv", csv);
+        let error = workplace.fail(&["load", "data.csv", "-t", "t"], 1);
+        assert!(error.contains(expected), "{csv}: {error}");
+        assert!(csv.starts_with("day") || !error.contains("--date-style"), "{csv}: {error}");
+    }
 }

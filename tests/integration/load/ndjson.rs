@@ -60,7 +60,7 @@ async fn bad_lines_are_rejected_unchanged() {
     assert_eq!(
         error,
         "error: data.ndjson, line 2: not JSON: expected a comma or the end of the object at byte 16 of the line\n  \
-         help: correct the line\n"
+         help: correct the line; there has to be one JSON object on each, as jq -c . writes them\n"
     );
     for mode in MODES {
         let flags = [
@@ -83,12 +83,23 @@ async fn bad_lines_are_rejected_unchanged() {
         let log = workplace.read("bad.log.jsonl");
         let log: Vec<serde_json::Value> =
             log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!((&log[1]["column"], &log[1]["value"]), (&"id".into(), &"\"1.5\"".into()), "{mode}");
-        assert_eq!((&log[3]["sqlstate"], &log[3]["value"]), (&"23505".into(), &"\"1\"".into()), "{mode}");
+        assert_eq!((&log[1]["column"], &log[1]["value"]), (&"id".into(), &"1.5".into()), "{mode}");
+        assert_eq!((&log[3]["sqlstate"], &log[3]["value"]), (&"23505".into(), &"1".into()), "{mode}");
     }
     workplace.write("bad.ndjson", "{\"id\":2,\"s\":\"a\"}\n{\"id\":6}\n");
     workplace.succeed(&["load", "bad.ndjson", "-t", "t"]);
     assert_eq!(workplace.count("t").await, 4);
+    workplace.write("blank.ndjson", "junk\n{\"id\":8}\n \n{\"id\":null}\n");
+    let blank = |lines| {
+        workplace.run(&["load", "blank.ndjson", "-t", "u", "--skip-lines", "1", "--blank-lines", lines])
+    };
+    workplace.execute("CREATE TABLE u (id int)").await;
+    let ran = blank("error");
+    assert!(ran.stderr.contains("blank.ndjson, line 3: the line is blank"), "{ran:#?}");
+    for (lines, rows) in [("skip", 2), ("row", 5)] {
+        assert_eq!(blank(lines).status.code(), Some(0), "{lines}");
+        assert_eq!(workplace.count("u").await, rows, "{lines}");
+    }
 }
 
 #[tokio::test]

@@ -67,7 +67,15 @@ async fn lines_are_skipped_and_blank_ones_are_what_they_are_said_to_be() {
     let reject = ["load", "junk.csv", "-t", "t", "--truncate", "--skip-lines", "3", "--max-rejects", "1"];
     assert_eq!(workplace.run(&reject).status.code(), Some(3));
     assert_eq!(workplace.csv_of(ROWS).await, "1,a,1\n3,c,3\n");
-    assert_eq!(workplace.read("rejects.csv"), "id,name,n\nx,b,2\n");
+    // The same flags load the rejects, whatever the file is called then.
+    assert_eq!(workplace.read("rejects.csv"), "\n\n\nid,name,n\nx,b,2\n");
+    workplace.write("mended.csv", workplace.read("rejects.csv").replace('x', "2"));
+    workplace.succeed(&["load", "mended.csv", "-t", "t", "--skip-lines", "3"]);
+    assert_eq!(workplace.csv_of(ROWS).await, "1,a,1\n2,b,2\n3,c,3\n");
+    // A byte order mark behind what was written in front of the file is still one.
+    workplace.write("junk.csv", "junk\n\u{feff}id,name,n\n4,d,4\n");
+    workplace.succeed(&["load", "junk.csv", "-t", "t", "--truncate", "--skip-lines", "1"]);
+    assert_eq!(workplace.csv_of(ROWS).await, "4,d,4\n");
 
     workplace.execute("CREATE TABLE one (a text)").await;
     workplace.write("blank.csv", "\r\na\r\nx\r\n\r\n\"\"\r\n\r\n");
@@ -99,6 +107,11 @@ async fn short_rows_are_padded_on_demand() {
         let error = workplace.fail(&["load", "data.csv", "-t", "t", "--pad"], 1);
         assert!(error.contains(says), "{error}");
     }
+    // A blank line becomes a row of NULLs only for those who say that it is a row.
+    workplace.write("data.csv", "id,name,n\n1\n\n");
+    let row = ["load", "data.csv", "-t", "t", "--truncate", "--pad", "--blank-lines", "row"];
+    workplace.succeed(&row);
+    assert_eq!(workplace.csv_of(ROWS).await, "1,,\n,,\n");
 }
 
 #[tokio::test]
@@ -128,9 +141,6 @@ async fn files_are_loaded_together_by_the_names_in_their_headers() {
     workplace.write("b.csv", "N,id,Name\n20,x,b\n");
     let error = workplace.fail(&["load", "a.csv", "b.csv", "-t", "t"], 1);
     assert!(error.contains("b.csv, line 2, column 2 (id)"), "{error}");
-    // Records of both would stand under one header.
-    let error = workplace.fail(&["load", "a.csv", "b.csv", "-t", "t", "--max-rejects", "1"], 1);
-    assert!(error.contains("b.csv has its columns in another order than the first file"), "{error}");
     workplace.write("b.csv", "N,id,Name\n20,2\n");
     let error = workplace.fail(&["load", "a.csv", "b.csv", "-t", "t"], 1);
     assert!(error.contains("b.csv, line 2: 2 fields, where 3 were expected"), "{error}");
@@ -139,4 +149,52 @@ async fn files_are_loaded_together_by_the_names_in_their_headers() {
     assert_eq!(workplace.csv_of(ROWS).await, "1,a,10\n2,,20\n");
     let ran = workplace.run_with_input(&["load", "-", "a.csv", "-t", "t", "--union-by-name"], "id\n1\n");
     assert!(ran.stderr.contains("--union-by-name reads all headers first"), "{ran:#?}");
+}
+
+/// Names that become the same column are the same name.
+#[tokio::test]
+async fn files_are_united_by_the_names_of_their_columns() {
+    let workplace =
+        Workplace::new().await.csv("a.csv", "Order ID,Note\n1,x\n").csv("b.csv", "n,order_id\n5,2\n");
+    let flags = ["--union-by-name", "--names", "snake_case", "--create"];
+    workplace.succeed(&[&["load", "a.csv", "b.csv", "-t", "t"], &flags[..]].concat());
+    assert_eq!(workplace.csv_of("SELECT order_id, note, n FROM t ORDER BY 1").await, "1,x,\n2,,5\n");
+}
+
+/// Each row stands under the header of its own file, so that it can be loaded again.
+#[tokio::test]
+async fn rejects_of_files_with_other_headers_stand_under_their_own() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int UNIQUE, name text, n int)")
+        .await
+        .csv("a.csv", "id,name,n\n1,a,10\nx,a,11\n")
+        .csv("b.csv", "n,ID\n20,2\n21,1\ny,3\n");
+    let all = "1,a,10\n2,,20\n3,,21\n4,a,11\n5,,22\n";
+    for mode in MODES {
+        for stale in ["rejects.csv", "rejects.2.csv"] {
+            let _ = std::fs::remove_file(workplace.path(stale));
+        }
+        let load = ["load", "a.csv", "b.csv", "-t", "t", "--truncate", "--union-by-name", "--mode", mode];
+        let ran = workplace.run(&[&load[..], &["--max-rejects", "3"]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        let says = "  rejects rejects.csv, rejects.2.csv, reasons in rejects.log.jsonl\n";
+        assert!(ran.stdout.contains(says), "{}", ran.stdout);
+        assert_eq!(workplace.read("rejects.csv"), "id,name,n\nx,a,11\n", "{mode}");
+        assert_eq!(workplace.read("rejects.2.csv"), "n,ID\n21,1\ny,3\n", "{mode}");
+        let log = workplace.read("rejects.log.jsonl");
+        let log: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found =
+            |index: usize| (log[index]["file"].as_str().unwrap(), log[index]["value"].as_str().unwrap());
+        assert_eq!([found(0), found(1), found(2)], [("a.csv", "x"), ("b.csv", "1"), ("b.csv", "y")]);
+        workplace.write("rejects.csv", "id,name,n\n4,a,11\n");
+        workplace.write("rejects.2.csv", "n,ID\n21,3\n22,5\n");
+        workplace.succeed(&["load", "rejects.csv", "rejects.2.csv", "-t", "t", "--union-by-name"]);
+        assert_eq!(workplace.csv_of(ROWS).await, all, "{mode}");
+    }
+    // A file that exists, which may be an input, is not replaced: only the first name was chosen.
+    workplace.write("rejects.2.csv", "kept");
+    let load = ["load", "a.csv", "b.csv", "-t", "t", "--truncate", "--union-by-name", "--max-rejects", "3"];
+    assert_eq!(workplace.run(&load).status.code(), Some(3));
+    assert_eq!(workplace.read("rejects.2.csv"), "kept");
+    assert_eq!(workplace.read("rejects.3.csv"), "n,ID\n21,1\ny,3\n");
 }

@@ -81,9 +81,9 @@ async fn bad_rows_are_rejected_and_the_others_are_loaded() {
         assert_eq!(
             found,
             [
-                row(101, 101, "-", "-", "n", "\"x\""),
+                row(101, 101, "-", "-", "n", "x"),
                 row(102, 102, "-", "-", "-", "-"),
-                row(501, 501, "23505", "t_pkey", "id", "\"499\""),
+                row(501, 501, "23505", "t_pkey", "id", "499"),
                 row(1001, 1002, "23503", "t_parent_fkey", "-", "-"),
                 row(1502, 1502, "23514", "t_n_check", "-", "-"),
                 row(2002, 2002, "23502", "-", "note", "-"),
@@ -253,8 +253,9 @@ async fn the_log_has_what_the_server_says_of_the_key() {
         let log = workplace.read("rejects.log.jsonl");
         let log: serde_json::Value = serde_json::from_str(&log).unwrap();
         assert_eq!(log["column"], "a, b", "{mode}");
+        assert_eq!(log["detail"], "Key (a, b)=(1, 1) already exists.", "{mode}");
     }
-    // For the only row of a chunk, the log has the detail of the server's message.
+    // For the only row of a chunk, too.
     workplace.write("data.csv", "a,b\n1,1\n");
     workplace.run(&["load", "data.csv", "-t", "t", "--max-rejects", "1"]);
     let log = workplace.read("rejects.log.jsonl");

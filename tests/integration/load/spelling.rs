@@ -205,3 +205,33 @@ async fn flags_that_do_not_fit_are_refused_with_a_remedy() {
     }
     assert_eq!(workplace.count("t").await, 0);
 }
+
+/// The help for a value that cannot be read is the flag that reads it.
+#[tokio::test]
+async fn the_help_for_a_value_fits_it() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int, n numeric, b boolean, d date)").await;
+    for (csv, flags, help, remedy) in [
+        (
+            "n\n\"1.234,56\"\n",
+            &[][..],
+            "--decimal , --thousands .",
+            &["--decimal", ",", "--thousands", "."][..],
+        ),
+        ("n\n\"1,5\"\n", &[], "--decimal ,", &["--decimal", ","]),
+        ("n\n\"1,234.5\"\n", &[], "--thousands ,", &["--thousands", ","]),
+        ("id\nNA\n", &[], "--null '' --null 'NA'", &["--null", "", "--null", "NA"]),
+        ("d\n-\n", &[], "--null '' --null '-'", &["--null", "", "--null", "-"]),
+        ("b\nja\n", &[], "--true 'ja' or --false 'ja'", &["--true", "ja"]),
+        ("d\n2026-01-02\n", &["--no-header", "--columns", "d"], "leave --no-header out", &[]),
+        ("2026-01-02,1\n", &[], "use --no-header", &["--no-header", "--columns", "d,id"]),
+    ] {
+        workplace.write("data.csv", csv);
+        let error = workplace.fail(&[&["load", "data.csv", "-t", "t"], flags].concat(), 1);
+        assert!(error.contains(help), "{csv}: {error}");
+        workplace.succeed(&[&["load", "data.csv", "-t", "t"], remedy].concat());
+    }
+    // The words of the flags come before those of PostgreSQL, which remain.
+    workplace.write("data.csv", "id,b\n1,n\n2,no\n3,t\n");
+    workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--true", "n"]);
+    assert_eq!(workplace.csv_of("SELECT b FROM t ORDER BY id").await, "t\nf\nt\n");
+}

@@ -69,11 +69,16 @@ fn what_is_no_report_is_refused_and_no_file_is_replaced() {
     workplace.write("bench.json", BENCH);
     workplace.write("old.html", "old");
     workplace.write("failed.json", r#"{"command": "load", "error": {"message": "no such table"}}"#);
+    workplace.write("incomplete.json", r#"{"command": "bench", "schema": 1, "version": "0.1.0"}"#);
     workplace.write("future.json", r#"{"command": "bench", "schema": 99, "postgres_etl": "9.1.0"}"#);
     for (file, reason) in [
         ("d.csv", "d.csv is not a JSON document"),
         ("absent.json", "failed to open absent.json"),
         ("failed.json", "failed.json is the report of a failure: no such table"),
+        (
+            "incomplete.json",
+            "incomplete.json is not a complete report of `bench`: missing field `started_at`",
+        ),
         ("future.json", "future.json was written by postgres-etl 9.1.0, with schema 99; version "),
     ] {
         let error = workplace.fail(&["report", "bench.json", file, "--html", "old.html"], 1);
@@ -85,6 +90,20 @@ fn what_is_no_report_is_refused_and_no_file_is_replaced() {
     }
     assert_eq!(workplace.read("bench.json"), BENCH);
     workplace.fail(&["report", "bench.json"], 2);
+}
+
+/// The comparisons that the repository keeps were written by older versions.
+#[test]
+fn kept_comparisons_are_read() {
+    let workplace = Workplace::without_database();
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results/*.json.gz");
+    workplace.succeed(&["report", kept, "--html", "page.html", "--markdown", "tables.md"]);
+    let (page, tables) = (workplace.read("page.html"), workplace.read("tables.md"));
+    assert!(page.contains("Load 1,000 rows") && !page.contains("simultaneous"), "{page:.500}");
+    assert!(
+        tables.contains("- versions: psql (PostgreSQL) 15.18") && tables.contains("sqlx 0.8"),
+        "{tables}"
+    );
 }
 
 #[tokio::test]

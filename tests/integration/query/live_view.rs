@@ -64,6 +64,21 @@ async fn a_terminal_shows_the_live_view_and_then_only_the_report() {
     assert_eq!(figures(&terminal.screen), None, "{text:#?}");
 }
 
+/// Some terminals do not say how wide they are.
+#[tokio::test]
+async fn a_terminal_of_unknown_width_is_taken_for_one_of_80_columns() {
+    let workplace = Workplace::new().await;
+    let (mut terminal, line) = Terminal::of_unknown_width();
+    let mut command = workplace.command(&["query", "--sql", "SELECT 1", "--duration", "2m", "-c", "1"]);
+    command.env("TERM", "xterm").stdout(Stdio::null()).stderr(line);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    terminal.wait_until(|screen| figures(screen).is_some());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    terminal.wait_until_closed();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", terminal.written);
+}
+
 /// Standard error decides: the report may go to a terminal while standard error goes to a file.
 #[tokio::test]
 async fn nothing_is_drawn_where_standard_error_is_no_terminal() {

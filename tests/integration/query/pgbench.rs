@@ -115,6 +115,9 @@ async fn transactions_change_account_teller_branch_and_history_alike(workplace: 
     let text = workplace.succeed(&["query", "simple-update", "-n", "100", "-c", "2"]).stdout;
     assert!(text.starts_with("100 transactions in ") && text.contains(" transactions/s"), "{text}");
     assert!(text.contains("tpcb-simple, a transaction:"), "{text}");
+    let sweep = workplace.succeed(&["query", "tpcb-simple", "--sweep", "connections=1,2", "-n", "20"]);
+    assert_eq!(sweep.stderr.matches(" transactions/s, p99 ").count(), 2, "{sweep:#?}");
+    assert!(sweep.stdout.contains("highest rate: ") && !sweep.stdout.contains("queries/s"), "{sweep:#?}");
     let [accounts, tellers, _, history] = sums(workplace).await;
     assert_eq!(accounts, history);
     assert_ne!(accounts, tellers);

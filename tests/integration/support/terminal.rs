@@ -45,10 +45,20 @@ impl Terminal {
 
     /// As [`Terminal::open`], with `width` characters per line.
     pub(crate) fn of_width(width: usize) -> (Terminal, File) {
+        Terminal::new(width, width)
+    }
+
+    /// As [`Terminal::open`], but it does not say how wide it is.
+    pub(crate) fn of_unknown_width() -> (Terminal, File) {
+        Terminal::new(0, 80)
+    }
+
+    /// A terminal with `width` characters per line, which says that it has `said`.
+    fn new(said: usize, width: usize) -> (Terminal, File) {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
-        tcsetwinsize(&master, Winsize { ws_row: 50, ws_col: width as u16, ws_xpixel: 0, ws_ypixel: 0 })
+        tcsetwinsize(&master, Winsize { ws_row: 50, ws_col: said as u16, ws_xpixel: 0, ws_ypixel: 0 })
             .unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -8,12 +8,11 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
+use peers::{ANSWERS, figures};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::Row as _;
-
-const ANSWERS: i32 = 50;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -47,21 +46,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     });
-    let mut latencies = try_join_all(work).await?.concat();
-    let took = began.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        let rank = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-        latencies.get(rank).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
-    };
-    println!(
-        r#"{{"queries": {}, "seconds": {took}, "latency_us": {{"p50": {}, "p90": {}, "p99": {}, "p99.9": {}}}}}"#,
-        latencies.len(),
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(0.999)
-    );
+    let latencies = try_join_all(work).await?.concat();
+    println!("{}", figures(latencies, began.elapsed().as_secs_f64()));
     Ok(())
 }
 

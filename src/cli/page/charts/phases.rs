@@ -2,7 +2,7 @@
 
 use crate::cli::page::charts::Chart;
 use crate::cli::page::svg::{Anchor, SERIES, Svg, shorten, text_width};
-use crate::cli::page::table::Table;
+use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::render::units::seconds;
 
 /// A bar for each load, all of the same length, as loads may take very different times.
@@ -153,10 +153,11 @@ impl Chart for PhasesChart {
         table.head.push("together".to_owned());
         for load in &self.loads {
             let mut row = vec![load.name.clone()];
-            row.extend(
-                (0..PHASES.len())
-                    .map(|phase| format!("{}, {}", seconds(load.seconds[phase]), percent(load.share(phase)))),
-            );
+            // A load without a phase reports no time for it.
+            row.extend((0..PHASES.len()).map(|phase| match load.seconds[phase] {
+                time if time > 0.0 => format!("{}, {}", seconds(time), percent(load.share(phase))),
+                _ => NOTHING.to_owned(),
+            }));
             row.push(seconds(load.total()));
             table.rows.push(row);
         }

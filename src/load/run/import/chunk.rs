@@ -62,7 +62,12 @@ pub(super) async fn write(
     }
     let rejecting = settings.max_rejects.allows_any();
     let so_far = if rejecting { ledger.totals(client).await? } else { ImportTotals::default() };
-    let mut sink = ChunkSink { rejects: Vec::new(), before: so_far.rejected, limit: settings.max_rejects };
+    let mut sink = ChunkSink {
+        rejects: Vec::new(),
+        header: Vec::new(),
+        before: so_far.rejected,
+        limit: settings.max_rejects,
+    };
     let insertion =
         Insertion::prepare((client, connections), settings, &plan.prepared, rejecting, false).await?;
     let rejects = rejecting.then(|| Rejecting {
@@ -83,6 +88,7 @@ pub(super) async fn write(
         section: &section,
         totals: &totals,
         rejects: &sink.rejects,
+        header: &sink.header,
         input_bytes: plan.inputs.consumed(),
         seconds: started.elapsed().as_secs_f64(),
         loaded_by: &plan.loaded_by,
@@ -110,13 +116,17 @@ pub(super) async fn commit(client: &Client) -> Result<()> {
 /// Keeps the rejected records of a chunk until they are written to the ledger.
 struct ChunkSink {
     rejects: Vec<Reject>,
+    /// The header of their file.
+    header: Vec<u8>,
     /// Records that were rejected in other chunks.
     before: u64,
     limit: RejectLimit,
 }
 
 impl RejectSink for ChunkSink {
-    fn take(&mut self, rejects: Vec<Reject>, totals: &LoadTotals) -> Result<()> {
+    fn take(&mut self, rejects: Vec<Reject>, header: &[u8], totals: &LoadTotals) -> Result<()> {
+        // A chunk is of one file.
+        header.clone_into(&mut self.header);
         self.rejects.extend(rejects);
         self.check_limit(totals)
     }

@@ -26,7 +26,7 @@ use crate::load::ledger::chunks::{CommittedChunk, ImportTotals};
 use crate::load::ledger::import::changed_input;
 use crate::load::ledger::locks::{Access, LockName, in_use};
 use crate::load::options::ImportOptions;
-use crate::load::reject::files::RejectFiles;
+use crate::load::reject::files::{RejectFiles, log_path};
 use crate::load::reject::sink::{rejects_help, too_many_rejects};
 use crate::load::report::{ImportReport, Phases};
 use crate::load::run::import::chunk::Attempt;
@@ -55,7 +55,7 @@ pub(crate) async fn load(
     let LoadRun { settings, files, new_table, connections, progress, started, .. } = run;
     if settings.max_rejects.allows_any() {
         // A bad path fails early.
-        drop(RejectFiles::create(&settings.rejects, files.encoding())?);
+        drop(RejectFiles::create(&settings.rejects, &files.format().dialect)?);
     }
     let access = if options.share { Access::Shared } else { Access::Alone };
     let lock = LockName::of_import(&options.id);
@@ -180,9 +180,9 @@ impl ImportRun<'_> {
     async fn load(mut self, files: Files, connections: &SessionPool) -> Result<(LoadTotals, ImportReport)> {
         let loaded = self.load_all(files).await;
         // After an interruption every statement is cancelled; the next run writes them.
-        let rejects_path = if self.progress.is_cancelled() { Ok(None) } else { self.write_rejects().await };
+        let rejects = if self.progress.is_cancelled() { Ok(Vec::new()) } else { self.write_rejects().await };
         let committed = loaded.map_err(|error| self.explain(connections.messages().explain(error)))?;
-        self.done.totals.rejects_path = rejects_path.map_err(|error| self.explain(error))?;
+        self.done.totals.rejects = rejects.map_err(|error| self.explain(error))?;
         let import = report(self.plan, committed, self.done.chunks, self.retries.total);
         Ok((self.done.totals, import))
     }
@@ -405,7 +405,8 @@ impl ImportRun<'_> {
         let limit = plan.settings.max_rejects;
         if plan.import.finished.is_none() && limit.is_exceeded(totals.rejected, totals.read, true) {
             let error = too_many_rejects(totals.rejected, totals.read, limit);
-            return Err(error.with_help(rejects_help(&plan.settings.rejects)));
+            let rejects = &plan.settings.rejects;
+            return Err(error.with_help(rejects_help(&[rejects.clone()], &log_path(rejects))));
         }
         self.ask(async |client| plan.import.finish(client, &plan.tables).await).await?;
         Ok(totals)
@@ -430,17 +431,16 @@ impl ImportRun<'_> {
         }
     }
 
-    /// Write all records that the import has rejected to the rejects files, and return the path of the CSV; `None` if there
-    /// are none.
-    async fn write_rejects(&mut self) -> Result<Option<String>> {
+    /// Write all records that the import has rejected to the rejects files, and return the paths of these, but for the log.
+    async fn write_rejects(&mut self) -> Result<Vec<String>> {
         let plan = self.plan;
         self.ask(async |client| {
             if plan.ledger().totals(client).await?.rejected == 0 {
-                return Ok(None);
+                return Ok(Vec::new());
             }
-            let mut files = RejectFiles::create(&plan.settings.rejects, plan.record_format.dialect.encoding)?;
-            plan.ledger().write_rejects(client, &mut files, &plan.header).await?;
-            Ok(files.finish()?.map(|path| path.display().to_string()))
+            let mut files = RejectFiles::create(&plan.settings.rejects, &plan.record_format.dialect)?;
+            plan.ledger().write_rejects(client, &mut files).await?;
+            Ok(files.finish()?.iter().map(|path| path.display().to_string()).collect())
         })
         .await
     }

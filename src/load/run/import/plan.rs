@@ -28,8 +28,6 @@ pub(super) struct ImportPlan<'a> {
     pub(super) format: InputFormat,
     /// How a single record of the input files is written.
     pub(super) record_format: InputFormat,
-    /// The header of the file, as it is in the file; empty if there is none.
-    pub(super) header: Vec<u8>,
     /// Who loads its chunks.
     pub(super) loaded_by: String,
 }
@@ -79,7 +77,6 @@ impl<'a> ImportPlan<'a> {
             inputs: files.inputs().clone(),
             format: files.format().clone(),
             record_format: files.record_format(),
-            header: files.header().map(|header| header.raw.clone()).unwrap_or_default(),
             loaded_by: format!(
                 "process {} on {}",
                 std::process::id(),
