@@ -62,7 +62,7 @@ pub struct LoadReport {
     pub rows_rejected: u64,
     /// Records encoded, whether or not they were loaded.
     pub rows_encoded: u64,
-    /// Of these, records with fewer fields than the others; the rest are NULL, as with `--pad`.
+    /// Records with too few fields, whose missing fields are NULL, as with `--pad`.
     pub rows_padded: u64,
     /// Bytes of the files as stored, that is, before decompression.
     pub bytes_read: u64,
@@ -91,12 +91,12 @@ pub struct LoadReport {
     pub created: bool,
     /// Whether the created table replaced another.
     pub replaced: bool,
-    /// Whether it is a view, whose INSTEAD OF trigger decides what is stored; `rows_loaded` counts the rows given to it,
-    /// in modes `rows` and `batch` without those for which it returned NULL.
+    /// Whether the table is a view, whose INSTEAD OF trigger decides what is stored. `rows_loaded` counts the rows
+    /// given to the trigger; in modes `rows` and `batch` it leaves out those for which the trigger returned NULL.
     pub into_view: bool,
     /// Indexes dropped first and rebuilt after loading.
     pub indexes_deferred: Vec<String>,
-    /// Why the indexes of an empty table stayed in place; `None` if they did not, or were expected to.
+    /// Why the indexes of an empty table stayed in place; `None` if they were deferred, or were meant to stay.
     pub indexes_kept_because: Option<String>,
     /// Format of the files.
     pub format: Syntax,
@@ -108,10 +108,10 @@ pub struct LoadReport {
     pub columns: Vec<ColumnLoaded>,
     /// The session's `DateStyle`, by which the server reads a date such as `03/04/2021`; `None` without a server.
     pub date_style: Option<String>,
-    /// Dates of which it depends on the session's `DateStyle` what they are; none if the load has its own.
+    /// Dates that another `DateStyle` would read differently; none if the load sets its own.
     pub ambiguous_dates: AmbiguousDates,
-    /// Fields with quotes inside that do not enclose a value. Unless they were to be kept, `COPY` removes them, and so did
-    /// this load.
+    /// Fields that contain quotes that do not enclose a value. The load removed these quotes, as `COPY` does, unless
+    /// `--stray-quotes keep` was given.
     pub stray_quotes: FieldsWithStrayQuotes,
     /// Columns of the table that are not in the file and took their defaults.
     pub columns_defaulted: Vec<String>,
@@ -121,10 +121,10 @@ pub struct LoadReport {
     pub columns_unselected: Vec<String>,
     /// Columns that are not in the file and were given a value.
     pub columns_added: Vec<ColumnAdded>,
-    /// Fields whose names could not be the names of their columns, which this load or an earlier one created.
+    /// Fields whose names were replaced by valid column names, when this load or an earlier one created the table.
     pub names_made: Vec<MadeName>,
-    /// Columns of the table that this load created whose values are spelled otherwise than PostgreSQL prints them, or that
-    /// one value made text.
+    /// Columns with an inferred type whose values PostgreSQL prints in another spelling, or that a single value made
+    /// text.
     pub inferred: Vec<InferredColumn>,
     /// The `--on-conflict` action for existing keys; `None` if they were errors.
     pub on_conflict: Option<String>,

@@ -173,12 +173,12 @@ pub struct OfferedReport {
     pub kept: bool,
     /// How late the pacing thread itself released queries, in microseconds: the 99th percentile.
     pub lag_p99_us: f64,
-    /// The maximum of the same.
+    /// How late the pacing thread itself released queries, in microseconds: the maximum.
     pub lag_max_us: f64,
     /// How late queries were sent, including the wait for a connection to have room, in microseconds: the 99th
     /// percentile.
     pub late_p99_us: f64,
-    /// The maximum of the same.
+    /// How late queries were sent, including the wait for a connection to have room, in microseconds: the maximum.
     pub late_max_us: f64,
 }
 
@@ -204,7 +204,7 @@ pub struct ResultCheck {
     pub compared: u64,
     /// Results that were not as expected.
     pub different: u64,
-    /// The first of these, and in what it differs; `None` if there is none.
+    /// The first result that was not as expected, and how it differs; `None` if there is none.
     pub first_difference: Option<String>,
 }
 
@@ -287,7 +287,6 @@ pub struct Ratio {
     /// The 95 % confidence interval of the ratio; of several runs, so wide that those of all figures hold together.
     /// `None` when there is not enough data.
     pub interval: Option<Interval>,
-    /// Whether the interval excludes 1, and allows for what differs from run to run, so that the difference is
-    /// significant.
+    /// Whether the difference is significant: the interval excludes 1, and allows for the differences between runs.
     pub significant: bool,
 }

@@ -20,7 +20,7 @@ pub struct RunsReport {
     #[serde(serialize_with = "crate::error::as_text")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub ended_by: Option<Error>,
-    /// The number of runs that were requested; of two sides, on each.
+    /// The number of runs that were requested; with two sides, the number for each.
     pub requested_runs: usize,
     /// The rate and the response times over all runs.
     pub figures: Vec<FigureSummary>,
@@ -28,7 +28,8 @@ pub struct RunsReport {
     pub runs: Vec<RunReport>,
     /// The runs that these were interleaved with; `None` if they were made alone.
     pub against: Option<AgainstReport>,
-    /// How the runs compare with those, or with saved runs; `None` without either, and without a complete run.
+    /// How the runs compare with the interleaved runs or with saved ones; `None` without either, or without a complete
+    /// run.
     pub comparison: Option<Comparison>,
 }
 

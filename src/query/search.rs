@@ -109,7 +109,7 @@ pub struct SearchPoint {
     pub errors: u64,
     /// Results that were not as expected.
     pub different: u64,
-    /// The first of these, and in what it differs.
+    /// The first result that was not as expected, and how it differs; `None` if there is none.
     pub first_difference: Option<String>,
     /// Queries that were due but not sent in time.
     pub unsent: u64,

@@ -21,8 +21,8 @@ Examples:
   postgres-etl bench --only copy,psql-copy --rows 1000000 --runs 11
   postgres-etl bench --list                      who takes part, and on what terms
 
-It makes the schema postgres_etl_bench in the database, and drops it at the end. Other programs on the \
-machine change the figures: leave it idle meanwhile.")]
+bench creates the schema postgres_etl_bench in the database, and drops it at the end. Other programs on \
+the machine distort the figures: leave the machine idle.")]
 pub(crate) struct Bench {
     /// Compare everything: 7 runs, 1,000 to 1,000,000 rows, and queries at several connections and depths
     #[arg(long, conflicts_with = "quick")]
@@ -42,13 +42,13 @@ pub(crate) struct Bench {
     /// Contender to which the others are compared; it has to take part [default: psql-copy, pgbench]
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,
-    /// Begin no run after this time, and report those until then
+    /// Start no run after this time; report the runs made until then
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub time_limit: Option<Duration>,
     /// Seed of the order of the runs [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Install the peers that can be installed into a private directory first
+    /// First install the available peers into a private directory
     #[arg(long)]
     pub install_peers: bool,
     /// List the contenders and their terms, and stop

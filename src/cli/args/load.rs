@@ -82,7 +82,7 @@ pub(crate) struct Load {
     /// Create the table if it does not exist, with types that fit all of the file's values, and without a key
     #[arg(long, help_heading = "Columns and tables")]
     pub create: bool,
-    /// With --create: what values may be [default: natural]
+    /// With --create: how types are inferred from values [default: natural]
     #[arg(long, value_name = "HOW", help_heading = "Columns and tables")]
     pub infer: Option<Infer>,
     /// With --create: the type of COLUMN, in SQL, instead of the one inferred; can be repeated
@@ -182,8 +182,8 @@ pub(crate) struct Input {
     /// How names in the header become names of columns [default: as-is]
     #[arg(long, value_name = "STYLE", help_heading = "Columns and tables")]
     pub names: Option<NameStyle>,
-    /// Give COLUMN, which is not in the files, the time of the load (`now()`), the name of the row's file (@file), its line
-    /// (@line), or a constant, in which a first @ is doubled; can be repeated
+    /// Give COLUMN, which is not in the files, the time of the load (`now()`), the name of the row's file (@file), its
+    /// line (@line), or a constant (write @@ for a leading @); can be repeated
     #[arg(long = "add-column", value_name = "COLUMN=VALUE", value_parser = parse_added, help_heading = "Columns and tables")]
     pub added: Vec<(String, AddedValue)>,
 }
@@ -243,16 +243,17 @@ pub(crate) struct Format {
     /// Character between groups of three digits of a number [default: none]
     #[arg(long, value_name = "CHARACTER")]
     pub thousands: Option<char>,
-    /// Another word for true, in any case, besides those that PostgreSQL reads, and before them; can be repeated
+    /// Another word for true, in upper or lower case; takes precedence over the words that PostgreSQL reads; can be
+    /// repeated
     #[arg(long = "true", value_name = "WORD")]
     pub true_words: Vec<String>,
     /// Another word for false, likewise; can be repeated
     #[arg(long = "false", value_name = "WORD")]
     pub false_words: Vec<String>,
-    /// Pass over the first N records of all files
+    /// Skip the first N records of all files together
     #[arg(long, value_name = "N", value_parser = count::<u64>)]
     pub skip_rows: Option<u64>,
-    /// Read at most N records of all files
+    /// Read at most N records of all files together
     #[arg(long, value_name = "N", value_parser = count::<u64>)]
     pub limit: Option<u64>,
     /// What to do with a quote inside an unquoted field, as in 37'37.8"N: remove it, as COPY does, keep the field as it
@@ -269,8 +270,8 @@ pub(crate) struct Format {
     /// Skip the first N lines of each file, whatever they contain [default: 0]
     #[arg(long, value_name = "N", value_parser = count::<u64>)]
     pub skip_lines: Option<u64>,
-    /// What to do with blank lines: take each for a row with one empty field, as COPY does, which --pad extends, skip them, or
-    /// reject them [default: row, but not extended; for NDJSON: skip]
+    /// What to do with blank lines: read each as a row with one empty field, as COPY does (--pad then fills the row),
+    /// skip them, or reject them [default: row, but --pad does not fill it; for NDJSON: skip]
     #[arg(long, value_name = "row|skip|error", value_parser = parse_blank_lines)]
     pub blank_lines: Option<BlankLines>,
     /// Load NULL into the last columns of rows that have too few fields
@@ -286,8 +287,8 @@ pub(crate) struct Format {
     /// is windows-1252 [default: utf-8]
     #[arg(long, value_name = "NAME")]
     pub encoding: Option<String>,
-    /// Detect how the first file is written, but for what other flags say of it, print the matching flags, and load with
-    /// them; refuse a file that is not clear
+    /// Detect how the first file is written, except for what other flags say; print the matching flags, and load with
+    /// them; refuse an ambiguous file
     #[arg(long)]
     pub sniff: bool,
     /// Reject longer records (usually an unclosed quote) [default: 67108864, 64 MiB]
@@ -358,7 +359,7 @@ impl From<Mode> for postgres_etl::load::Mode {
 /// [`postgres_etl::csv::Syntax`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Syntax {
-    /// that of the extension of the first file's name, or else that of its first character
+    /// by the extension of the first file's name, or else by the file's first character
     Auto,
     /// CSV
     Csv,
@@ -379,9 +380,9 @@ impl From<Syntax> for postgres_etl::csv::Syntax {
 /// [`postgres_etl::load::Infer`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Infer {
-    /// the type that they are of, however they are spelled; the report lists other spellings
+    /// by meaning, in any spelling; the report lists spellings that PostgreSQL prints differently
     Natural,
-    /// a type that prints each of them as it is in the file
+    /// only types that print every value as it is in the file
     Exact,
 }
 
@@ -397,7 +398,7 @@ impl From<Infer> for postgres_etl::load::Infer {
 /// [`postgres_etl::load::NameStyle`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NameStyle {
-    /// as they are; in lower case where SQL reads them without quotes
+    /// as they are, but in lower case where SQL needs no quotes
     AsIs,
     /// in lower case, with an underscore between words
     #[value(name = "snake_case")]

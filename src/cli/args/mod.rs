@@ -35,7 +35,7 @@ Examples:
   postgres-etl query -n 100000        run the default workload 100,000 times and report the rate
   postgres-etl check                  check the server, the table and the statements
 
--h is help: in load, query and check the server's host is --host HOST.
+-h shows help; the server's host is --host HOST.
 
 Which server: --database-url, else DATABASE_URL, else PGHOST, PGHOSTADDR or PGSERVICE with the
 other PG* variables, else [database] url in config.toml, else the embedded server, started when needed.
@@ -66,7 +66,7 @@ pub(crate) struct Global {
     // DATABASE_URL is read in `config`: a password must not appear in --help as a current value.
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
-    /// Do not read variables that name the server from .env in the current directory
+    /// Ignore .env in the current directory, which otherwise supplies variables that name the server
     #[arg(long, global = true)]
     pub no_env_file: bool,
     /// When to use named prepared statements: auto (unless there is a connection pooler), always or never [default: auto]
@@ -75,8 +75,8 @@ pub(crate) struct Global {
     /// Print the result as one JSON document on standard output
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print nothing if all goes well, unless it is JSON; warnings, errors, and the report of what did not go well, are
-    /// printed all the same
+    /// Print nothing on success, except with --json; warnings, errors, and the report of a command that did not fully
+    /// succeed are still printed
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say what is done and why; -vv prints the SQL, too
@@ -186,7 +186,7 @@ fn with_short_help(command: clap::Command, most_used: &[&str]) -> clap::Command 
 }
 
 /// What psql's users need to know who type -h.
-const HOST: &str = "-h is help: the server's host is --host HOST.";
+const HOST: &str = "-h shows help; the server's host is --host HOST.";
 
 /// Parse the arguments of this process.
 ///

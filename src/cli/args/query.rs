@@ -183,8 +183,8 @@ pub(crate) struct Query {
         help_heading = "Comparing runs"
     )]
     pub against_sql: Option<String>,
-    /// Interleave the runs with those of the same workloads on another server, or with --against-sql those of the other
-    /// statement there
+    /// Interleave the runs with those of the same workloads on another server, or, with --against-sql, with those of the
+    /// other statement on that server
     #[arg(long, value_name = "URL", conflicts_with = "baseline", help_heading = "Comparing runs")]
     pub against: Option<String>,
     /// Fail if the runs are significantly worse than the other side by more than PERCENT, or if there is not enough data
@@ -200,7 +200,7 @@ pub(crate) struct Query {
     /// Number of branches, each with 10 tellers and 100,000 accounts, about 15 MB [default: 1]
     #[arg(long, value_name = "N", value_parser = count::<u32>, requires = "init", help_heading = "Creating pgbench's tables")]
     pub scale: Option<u32>,
-    /// Replace tables of these names that are not pgbench's, too
+    /// Also replace tables of these names that are not pgbench's
     #[arg(long, requires = "init", help_heading = "Creating pgbench's tables")]
     pub replace: bool,
 

@@ -137,9 +137,10 @@ fn statements(stdout: &str) -> Option<f64> {
     Some(transactions * depth)
 }
 
-/// The command that executes the script `text` once on each of some connections.
-fn run_once(job: &QueryJob<'_>, text: &str, connections: usize) -> Result<Command> {
-    let script = script(job.scratch, "loop.sql", text)?;
+/// The command that executes `text`, in a script of this `name`, once on each of some connections. What else is to run
+/// later has another name.
+fn run_once(job: &QueryJob<'_>, name: &str, text: &str, connections: usize) -> Result<Command> {
+    let script = script(job.scratch, name, text)?;
     let mut command = Command::new("pgbench");
     command.args(["-n", "-t", "1", "-c", &connections.to_string()]);
     command.args(["-j", &cores().min(connections).to_string(), "-f"]).arg(script).arg(job.url);
@@ -181,7 +182,7 @@ impl Contender for ServerLoop {
             high - low + 1,
             rest.replace("$1", "x"),
         );
-        run_once(job, &text, connections).map(Some)
+        run_once(job, "loop.sql", &text, connections).map(Some)
     }
 
     fn answers(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {
@@ -198,7 +199,7 @@ impl Contender for ServerLoop {
             low + ANSWERS - 1,
             rest.replace("$1", "x"),
         );
-        run_once(job, &text, 1).map(Some)
+        run_once(job, "loop-answers.sql", &text, 1).map(Some)
     }
 
     fn answers_in_server(&self) -> bool {
@@ -207,5 +208,37 @@ impl Contender for ServerLoop {
 
     fn counts_in_server(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_of_the_answers_leaves_the_script_of_the_run_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let load = QueryLoad::Shape { connections: 1, depth: 1 };
+        let job = QueryJob {
+            url: "postgresql:///postgres",
+            sql: "SELECT name FROM persons WHERE id = $1",
+            numbers: (1, 1000),
+            load,
+            seconds: 1,
+            seed: 1,
+            scratch: scratch.path(),
+        };
+        let contenders: [&dyn Contender; 2] = [&Pgbench { pipeline: None }, &ServerLoop];
+        for contender in contenders {
+            let run = contender.query(&job).unwrap().unwrap();
+            let script = |command: &Command| {
+                let mut arguments = command.get_args().skip_while(|argument| *argument != "-f");
+                std::fs::read_to_string(arguments.nth(1).unwrap()).unwrap()
+            };
+            let before = script(&run);
+            let check = contender.answers(&job).unwrap().unwrap();
+            assert_eq!(script(&run), before);
+            assert_ne!(script(&check), before);
+        }
     }
 }

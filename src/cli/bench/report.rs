@@ -31,7 +31,7 @@ pub(crate) struct BenchReport {
     pub sections: Vec<Section>,
     /// Why it ended early; `None` if it did not.
     pub ended_by: Option<String>,
-    /// Whether it ended because the server refused or was lost.
+    /// Whether it ended because the server refused the connection or was lost.
     #[serde(default)]
     pub lost_server: bool,
 }
@@ -93,7 +93,7 @@ pub(crate) struct ContenderInfo {
     pub version: String,
     /// How it does the work, in short.
     pub terms: String,
-    /// The terms on which it works; `None` in documents from before they were told one by one.
+    /// The terms on which it works, one by one; `None` in older documents, which have only `terms`.
     pub fairness: Option<Fairness>,
     /// Whether it is one of this program's ways.
     pub is_ours: bool,
@@ -140,10 +140,10 @@ pub(crate) struct Section {
     pub baseline: String,
     /// Why it is not the contender that was asked for, or why there are no ratios; `None` if neither is so.
     pub baseline_note: Option<String>,
-    /// The number of ratios whose intervals hold together with 95 %; `None` if each holds by itself, as in documents
-    /// from before that was allowed for.
+    /// The number of ratios whose intervals hold together with 95 % confidence; `None` if each holds by itself, as in
+    /// older documents.
     pub comparisons: Option<usize>,
-    /// The contenders that were to be measured more often when the comparison ended.
+    /// The contenders that have fewer runs than requested, because the comparison ended early.
     #[serde(default)]
     pub unfinished: Vec<Unfinished>,
     /// The results, the fastest first.
@@ -166,8 +166,8 @@ pub(crate) struct Unfinished {
 pub(crate) struct ContenderResult {
     /// Its short name.
     pub contender: String,
-    /// Connections, and queries in flight on each, of a contender that was to be as fast as it can: the fastest of its
-    /// settings in the warm-up.
+    /// The connections, and queries in flight on each, with which the contender was fastest in the warm-up; `None`
+    /// where the section fixes them.
     #[serde(default)]
     pub setting: Option<(usize, usize)>,
     /// Its measured runs, in the order in which they ran.
@@ -189,9 +189,9 @@ pub(crate) struct ContenderResult {
 pub(crate) struct Spread {
     /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The most.
+    /// The maximum.
     pub max: f64,
 }
 

@@ -27,7 +27,7 @@ pub(super) struct CheckReport {
     pub ok: bool,
     /// The server's address.
     pub address: String,
-    /// The server, and the settings that a time depends on.
+    /// The server, and its settings that affect timings.
     pub server: ServerFacts,
     /// The table.
     pub table: CheckedItem,
@@ -44,7 +44,7 @@ pub(super) struct CheckedItem {
     pub name: String,
     /// What is wrong with it.
     pub problem: Option<String>,
-    /// What to do about that.
+    /// What to do about the problem.
     pub help: Option<String>,
     /// What it is, when nothing is wrong.
     pub detail: String,
@@ -55,7 +55,7 @@ pub(super) struct CheckedItem {
 pub(super) struct CheckedFile {
     /// The path, or paths.
     pub name: String,
-    /// All that a load would stop at.
+    /// Every problem that would stop a load.
     pub problems: Vec<Problem>,
     /// Why no fields are listed, when nothing is wrong.
     pub detail: String,

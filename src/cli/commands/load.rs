@@ -348,19 +348,19 @@ pub(super) struct FailedLoad<'a> {
     rows_read: u64,
     /// Rows that are known to be committed; `None` before the load has ended.
     rows_loaded: Option<u64>,
-    /// More than `rows_loaded` if the answer to a COMMIT was lost.
+    /// The most rows that may be committed: more than `rows_loaded` if the answer to a COMMIT was lost.
     rows_loaded_at_most: Option<u64>,
     /// Records that were rejected until then.
     rows_rejected: u64,
     /// Bytes of the files that were read until then.
     bytes_read: u64,
-    /// Those whose commit was requested.
+    /// The transactions whose commit was requested.
     transactions: Vec<RequestedTransaction>,
     /// The server, and its settings that affect timings; `None` if it was not reached.
     server: Option<&'a ServerFacts>,
 }
 
-/// A transaction whose commit was requested in vain, or to an outcome that is not known.
+/// A transaction whose commit was requested, but failed or has an unknown outcome.
 #[derive(Serialize, JsonSchema)]
 struct RequestedTransaction {
     /// Its ID, as `pg_current_xact_id()` returns it.

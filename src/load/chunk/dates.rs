@@ -12,7 +12,7 @@ use crate::load::mapping::{ColumnMapping, ValueFormat, ValueSource};
 pub struct AmbiguousDates {
     /// Their number.
     pub count: u64,
-    /// The number of other dates in their columns and their notation that no other `DateStyle` could read.
+    /// The number of dates in the same columns and notation that only the session's `DateStyle` can read.
     pub certain: u64,
     /// The first; `None` if there is none.
     pub first: Option<AmbiguousDate>,

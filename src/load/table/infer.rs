@@ -28,7 +28,7 @@ pub struct InferredColumn {
     pub dates: Option<&'static str>,
     /// What is spelled otherwise.
     pub changes: Vec<SpellingChange>,
-    /// The value that made it text; `None` if it is not text, or its first value was no other type.
+    /// The value that made the column text; `None` if the column is not text, or no other type fits its first value.
     pub text_because: Option<TextCause>,
 }
 
@@ -50,7 +50,7 @@ pub struct TextCause {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SpellingChange {
-    /// What these values have.
+    /// How these values differ from what PostgreSQL prints.
     pub what: &'static str,
     /// Number of them, among the rows from which the types were inferred.
     pub values: u64,
