@@ -5,8 +5,7 @@ use clap::Args;
 /// Parts of the connection settings; each overrides its part of the URL, the service and the PG* variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct Connect {
-    /// Host of the server, or the directory of its socket; each of --host, --port, --username and --dbname overrides its
-    /// part of the URL and of the PG* variables
+    /// Host of the server, or the directory of its socket; these four flags override the URL and the PG* variables
     #[arg(long, value_name = "HOST", help_heading = "Server")]
     pub host: Option<String>,
     /// Port of the server

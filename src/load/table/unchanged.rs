@@ -17,7 +17,7 @@ pub(crate) async fn lock_unchanged(client: &impl GenericClient, prepared: &Prepa
     let PreparedTable { table, mapping, .. } = prepared;
     let name = &table.name;
     let failed = |error| Error::database(&format!("lock {name}"), error);
-    let gone = || changed(format!("{name} was dropped or renamed"));
+    let gone = || changed(&format!("{name} was dropped or renamed"));
     let sql = "SELECT pg_catalog.has_table_privilege(oid, 'INSERT') FROM pg_catalog.pg_class
                WHERE oid = $1 AND oid = pg_catalog.to_regclass($2)";
     let privileged = client.query_opt(sql, &[&table.oid, &name.sql()]).await.map_err(failed)?;
@@ -35,15 +35,15 @@ pub(crate) async fn lock_unchanged(client: &impl GenericClient, prepared: &Prepa
             Some(now) if now.column_type == before.column_type && now.modifier == before.modifier => {}
             Some(now) => {
                 let (before, now) = (&before.type_name, &now.type_name);
-                return Err(changed(format!("column {column} of {name} was {before} and is {now} now")));
+                return Err(changed(&format!("column {column} of {name} was {before} and is {now} now")));
             }
-            None => return Err(changed(format!("column {column} of {name} was dropped or renamed"))),
+            None => return Err(changed(&format!("column {column} of {name} was dropped or renamed"))),
         }
     }
     Ok(())
 }
 
-fn changed(change: String) -> Error {
+fn changed(change: &str) -> Error {
     Error::new(ErrorKind::Database, format!("the table was altered while it was loaded: {change}"))
         .with_help("run the load again when nobody alters the table")
 }

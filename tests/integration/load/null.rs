@@ -68,7 +68,7 @@ fn the_first_bad_value_fails_as_in_a_load() {
     workplace.write("people.csv", "id,colour\n");
     insta::assert_snapshot!(workplace.fail(&["load", "--mode", "null", "people.csv"], 1), @r#"
     error: people.csv, line 1: the header names "colour", which persons does not have
-      help: its columns are id, name, age, ismarried, city, state, country; rename with --map, or skip with --ignore-extra
+      help: its columns are id, name, age, ismarried, city, state, country; rename with --map, or skip with --ignore-extra; if the file is not for persons, name its table with --table
     "#);
 }
 

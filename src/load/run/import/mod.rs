@@ -406,7 +406,7 @@ impl ImportRun<'_> {
         if plan.import.finished.is_none() && limit.is_exceeded(totals.rejected, totals.read, true) {
             let error = too_many_rejects(totals.rejected, totals.read, limit);
             let rejects = &plan.settings.rejects;
-            return Err(error.with_help(rejects_help(&[rejects.clone()], &log_path(rejects))));
+            return Err(error.with_help(rejects_help(std::slice::from_ref(rejects), &log_path(rejects))));
         }
         self.ask(async |client| plan.import.finish(client, &plan.tables).await).await?;
         Ok(totals)
