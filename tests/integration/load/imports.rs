@@ -351,7 +351,7 @@ async fn a_finished_import_loads_nothing_and_a_changed_one_is_refused() {
     for (flags, says) in [
         (&["--null", "-"][..], "null was [\"\"] and is [\"-\"] now"),
         (&["--trim"], "trim was false and is true now"),
-        (&["--decimal", ";"], "decimal was null and is \";\" now"),
+        (&["--decimal", ";"], "decimal was \".\" and is \";\" now"),
         (&["--thousands", "_"], "thousands was null and is \"_\" now"),
         (&["--true", "si"], "true was [] and is [\"si\"] now"),
         (&["--false", "non"], "false was [] and is [\"non\"] now"),
