@@ -97,6 +97,14 @@ impl ChunkStream {
         }
     }
 
+    /// As [`ChunkStream::next`], and an error as soon as `client` is found to be closed.
+    ///
+    /// # Errors
+    /// Also when the connection is closed.
+    pub(crate) async fn next_for(&self, client: &Client) -> Result<Option<Chunk>> {
+        while_open(client, self.next()).await
+    }
+
     /// Deliver the chunks from the first one again, if they were kept.
     pub(crate) async fn rewind(&self) {
         if let Some((_, delivered)) = &mut self.chunks.lock().await.kept {
@@ -120,6 +128,20 @@ impl ChunkStream {
             Some(encoder) => Some(encoder.await.expect("the encoder neither panics nor is aborted")),
             None => None,
         }
+    }
+}
+
+/// Await `next`, and fail as soon as `client` is found to be closed.
+async fn while_open<T>(client: &Client, next: impl Future<Output = Result<T>>) -> Result<T> {
+    let closed = async {
+        while !client.is_closed() {
+            tokio::time::sleep(CLOSED_INTERVAL).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        next = next => next,
+        () = closed => Err(Error::closed("wait for more input")),
     }
 }
 
@@ -202,16 +224,7 @@ impl<'a> ChunkFeed<'a> {
     /// # Errors
     /// Also when the connection is closed.
     pub(crate) async fn next_for(&mut self, client: &Client) -> Result<Option<Chunk>> {
-        let closed = async {
-            while !client.is_closed() {
-                tokio::time::sleep(CLOSED_INTERVAL).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            chunk = self.next() => chunk,
-            () = closed => Err(Error::closed("wait for more input")),
-        }
+        while_open(client, self.next()).await
     }
 
     /// Number of rows delivered so far.

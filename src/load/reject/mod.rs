@@ -64,7 +64,7 @@ impl RejectingLoad<'_> {
             self.mapping,
             (self.settings.on_conflict.is_some(), self.any_accepted),
         );
-        while let Some(mut chunk) = stream.next().await? {
+        while let Some(mut chunk) = stream.next_for(self.client).await? {
             let mut rejects = std::mem::take(&mut chunk.rejects);
             let header = chunk.originals.as_ref().map(|originals| Arc::clone(&originals.header));
             let header = header.unwrap_or_default();

@@ -1,17 +1,20 @@
 //! Rows over the lane of a connection: INSERTs written straight into its stream, beside the driver.
 
 use std::num::NonZero;
+use std::sync::Arc;
 
 use tokio_postgres::{Error as PgError, Statement};
 use tokio_postgres_sync_batching::{Lane, LaneStatement, Pipeline, Row};
 
 use crate::load::chunk::Chunk;
+use crate::load::mapping::ValueFormat;
 use crate::load::write::outcome::RowCounts;
 use crate::load::write::params::EncodedParam;
 
 /// INSERTs of single rows in flight on a lane, and their results in order.
 ///
-/// While there is one, requests of the driver wait.
+/// While there is one, requests of the driver wait, and nobody notices that the server ends an idle session. Dropped with
+/// none in flight, it gives the stream back.
 #[derive(Debug)]
 pub(super) struct LaneInserts {
     pipeline: Pipeline,
@@ -22,24 +25,47 @@ pub(super) struct LaneInserts {
     counts: RowCounts,
 }
 
-impl LaneInserts {
-    /// Prepare `sql`, which the driver has prepared as `prepared`, on `lane`, of whose executions up to `sync_every`
-    /// share a Sync; `None` if the connection does not allow a lane.
+/// A lane for INSERTs, and the statement that is prepared there.
+#[derive(Debug)]
+pub(super) struct RowLane {
+    lane: Lane,
+    /// How many INSERTs share a Sync, at most.
+    sync_every: NonZero<usize>,
+    /// The statement, and the formats for which it was prepared; `None` before the first row.
+    prepared: Option<(Arc<[ValueFormat]>, LaneStatement)>,
+}
+
+impl RowLane {
+    pub(super) fn new(lane: Lane, sync_every: NonZero<usize>) -> RowLane {
+        RowLane { lane, sync_every, prepared: None }
+    }
+
+    /// Take the stream to send INSERTs for values in `formats`: `sql`, which the driver has prepared as `prepared`. `None`
+    /// if the connection is closed, or does not allow a lane.
     ///
     /// # Errors
     /// When the server refuses the statement.
     pub(super) async fn begin(
-        lane: &Lane,
-        sync_every: NonZero<usize>,
-        sql: &str,
+        &mut self,
+        formats: &Arc<[ValueFormat]>,
+        sql: impl FnOnce() -> String,
         prepared: &Statement,
     ) -> Result<Option<LaneInserts>, PgError> {
-        let Ok(mut pipeline) = lane.pipeline(sync_every).await else { return Ok(None) };
-        let statement = pipeline.prepare(sql, prepared.params()).await?;
+        let Ok(mut pipeline) = self.lane.pipeline(self.sync_every).await else { return Ok(None) };
+        if let Some((_, other)) = self.prepared.take_if(|(prepared_for, _)| prepared_for != formats) {
+            pipeline.close(other).await?;
+        }
+        let statement = match &self.prepared {
+            Some((_, statement)) => statement.clone(),
+            None => pipeline.prepare(&sql(), prepared.params()).await?,
+        };
+        self.prepared = Some((Arc::clone(formats), statement.clone()));
         let returns_rows = !prepared.columns().is_empty();
         Ok(Some(LaneInserts { pipeline, statement, returns_rows, counts: RowCounts::default() }))
     }
+}
 
+impl LaneInserts {
     /// Number of INSERTs in flight.
     pub(super) fn len(&self) -> usize {
         self.pipeline.len()

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use futures::future::join3;
 use tokio_postgres::{Client, Error as PgError, Statement};
 use tokio_postgres_sync_batching::Lane;
@@ -14,7 +15,7 @@ use crate::load::chunk::{Chunk, Tuple};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
 use crate::load::options::Mode;
 use crate::load::write::conflict::ConflictClause;
-use crate::load::write::lane_rows::LaneInserts;
+use crate::load::write::lane_rows::{LaneInserts, RowLane};
 use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::load::write::params;
 use crate::postgres::connect_error::is_answer_lost;
@@ -35,8 +36,8 @@ pub(crate) struct RowWriter {
     depth: usize,
     /// Where to count rows as committed, if each INSERT is a transaction of its own.
     commits: Option<Arc<Progress>>,
-    /// The lane of the connection, and how many INSERTs share a Sync there; `None` if they go through the driver.
-    lane: Option<(Lane, NonZero<usize>)>,
+    /// The lane of the connection; `None` if the INSERTs go through the driver.
+    lane: Option<RowLane>,
 }
 
 impl RowWriter {
@@ -72,7 +73,7 @@ impl RowWriter {
     pub(crate) fn over_lane(self, lane: Option<Lane>, sync_every: NonZero<usize>) -> RowWriter {
         // With two groups in flight, the server works on one while the other is made.
         let half = NonZero::new(self.depth / 2).unwrap_or(NonZero::<usize>::MIN);
-        RowWriter { lane: lane.map(|lane| (lane, sync_every.min(half))), ..self }
+        RowWriter { lane: lane.map(|lane| RowLane::new(lane, sync_every.min(half))), ..self }
     }
 
     /// The same writer, outside a transaction: `progress` counts the rows that are committed.
@@ -111,13 +112,18 @@ impl RowWriter {
         self.insert_through_driver(client, feed, completed).await
     }
 
-    /// The lane with the statement prepared on it; `None` if the rows have to go through the driver.
-    async fn begin_over_lane(&self) -> Result<Option<LaneInserts>> {
-        let Some((lane, sync_every)) = &self.lane else { return Ok(None) };
-        let (formats, statement) = &self.prepared;
-        let sql = insert_sql(&self.table, &self.mapping, formats, &self.suffix);
-        let begun = LaneInserts::begin(lane, *sync_every, &sql, statement).await;
-        begun.map_err(|error| Error::database(&format!("prepare the INSERT into {}", self.table), error))
+    /// Take the lane; `None` if the rows have to go through the driver.
+    async fn begin_over_lane(&mut self) -> Result<Option<LaneInserts>> {
+        let RowWriter { table, mapping, suffix, prepared: (formats, statement), lane, .. } = self;
+        let Some(lane) = lane else { return Ok(None) };
+        let begun = lane.begin(formats, || insert_sql(table, mapping, formats, suffix), statement).await;
+        begun.map_err(|error| Error::database(&format!("prepare the INSERT into {table}"), error))
+    }
+
+    /// Take the lane again, for values in `formats`.
+    async fn begin_again(&mut self, client: &Client, formats: &Arc<[ValueFormat]>) -> Result<LaneInserts> {
+        self.statement(client, formats).await?;
+        self.begin_over_lane().await?.ok_or_else(|| Error::closed("insert more rows"))
     }
 
     /// As [`insert`](Self::insert), over the lane.
@@ -126,36 +132,38 @@ impl RowWriter {
     /// An error of the feed, or of preparing the statement again.
     async fn insert_over_lane(
         &mut self,
-        mut lane: LaneInserts,
+        lane: LaneInserts,
         client: &Client,
         feed: &mut ChunkFeed<'_>,
         completed: &mut CompletedInserts,
     ) -> Result<()> {
+        let mut lane = Some(lane);
         let ended = loop {
             let chunk = match next_meanwhile(&mut lane, client, feed, completed).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
-            if self.prepared.0 != chunk.formats {
-                completed.drain_lane(&mut lane).await;
-                // Gives the stream back to the driver.
-                drop(lane);
-                if completed.outcome.is_err() {
-                    return Ok(());
-                }
-                self.statement(client, &chunk.formats).await?;
-                let begun = self.begin_over_lane().await?;
-                lane = begun.ok_or_else(|| Error::closed("prepare the INSERT again"))?;
-            }
-            if let Err(error) = self.insert_chunk_over_lane(&mut lane, &chunk, completed).await {
-                break Err(error);
+            if let Some(mut other) = lane.take_if(|_| self.prepared.0 != chunk.formats) {
+                completed.drain_lane(&mut other).await;
             }
             if completed.outcome.is_err() {
                 break Ok(());
             }
+            let inserts = match &mut lane {
+                Some(lane) => lane,
+                None => match self.begin_again(client, &chunk.formats).await {
+                    Ok(begun) => lane.insert(begun),
+                    Err(error) => break Err(error),
+                },
+            };
+            if let Err(error) = self.insert_chunk_over_lane(inserts, &chunk, completed).await {
+                break Err(error);
+            }
         };
-        completed.drain_lane(&mut lane).await;
+        if let Some(lane) = &mut lane {
+            completed.drain_lane(lane).await;
+        }
         ended
     }
 
@@ -280,21 +288,31 @@ impl RowWriter {
     }
 }
 
-/// The next chunk of `feed`; the results that arrive over `lane` before it are recorded.
+/// The next chunk of `feed`; `None` at its end, and if a row is refused before. The results that arrive over `lane`
+/// meanwhile are recorded, and then it is given up: the driver notices if the server ends the session.
 async fn next_meanwhile(
-    lane: &mut LaneInserts,
+    lane: &mut Option<LaneInserts>,
     client: &Client,
     feed: &mut ChunkFeed<'_>,
     completed: &mut CompletedInserts,
 ) -> Result<Option<Chunk>> {
     let mut next = std::pin::pin!(feed.next_for(client));
-    loop {
+    while completed.outcome.is_ok() {
+        let Some(inserts) = lane else { return next.await };
+        if inserts.len() == 0 {
+            if let Some(chunk) = next.as_mut().now_or_never() {
+                return chunk;
+            }
+            *lane = None;
+            continue;
+        }
         tokio::select! {
             biased;
             chunk = &mut next => return chunk,
-            result = lane.next(), if lane.len() > 0 => completed.record(result),
+            result = inserts.next() => completed.record(result),
         }
     }
+    Ok(None)
 }
 
 /// Prepare the INSERT for values in `formats`.

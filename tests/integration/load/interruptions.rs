@@ -66,6 +66,86 @@ async fn a_lost_connection_is_reported() {
     }
 }
 
+/// A pipe may be silent for hours.
+#[tokio::test]
+async fn the_end_of_a_session_is_noticed_while_the_input_is_silent() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await;
+    let ways: [&[&str]; 5] = [
+        &["--mode", "rows"],
+        &["--mode", "rows", "--autocommit"],
+        &["--mode", "rows", "--max-rejects", "3"],
+        &["--mode", "batch"],
+        &["--mode", "copy", "--max-rejects", "3"],
+    ];
+    for way in ways {
+        workplace.execute("TRUNCATE t").await;
+        let pipe = workplace.path("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .unwrap();
+        let pipe_name = pipe.display().to_string();
+        let child = workplace.start(&[&["load", &pipe_name, "-t", "t", "--append"], way].concat());
+        let mut writer = std::fs::File::create(&pipe).unwrap();
+        writer.write_all(b"id\n").unwrap();
+        for id in 0..1000 {
+            writeln!(writer, "{id}").unwrap();
+        }
+        let begun = if way.contains(&"--autocommit") {
+            "SELECT count(*) FROM t"
+        } else {
+            "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND granted
+                AND mode IN ('RowExclusiveLock', 'AccessExclusiveLock')"
+        };
+        while workplace.value::<i64>(begun).await == 0 {}
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert!(workplace.value::<i64>(end).await > 0, "{way:?}");
+        let ran = ProgramOutput::from_child(child);
+        assert!(!ran.status.success() && ran.stderr.contains("error: "), "{way:?}: {ran:#?}");
+        drop(writer);
+        std::fs::remove_file(pipe).unwrap();
+    }
+}
+
+/// A refused row is not the better for what may still come.
+#[tokio::test]
+async fn a_refusal_is_reported_while_the_input_is_silent() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY)").await;
+    let pipe = workplace.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    let pipe_name = pipe.display().to_string();
+    let load = ["load", &pipe_name, "-t", "t", "--append", "--mode", "rows", "--autocommit"];
+    let child = workplace.start(&load);
+    let mut writer = std::fs::File::create(&pipe).unwrap();
+    // Rows are sent by 64.
+    writer.write_all(b"id\n1\n1\n").unwrap();
+    for id in 2..200 {
+        writeln!(writer, "{id}").unwrap();
+    }
+    let ran = ProgramOutput::from_child(child);
+    assert!(ran.stderr.contains("line 3") && ran.stderr.contains("duplicate key"), "{ran:#?}");
+    drop(writer);
+}
+
+/// Only one statement is prepared, however often the lane is taken.
+#[tokio::test]
+async fn rejecting_rows_prepares_no_more_statements() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int CHECK (id % 50 > 0), prepared bigint);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.prepared := count(*) FROM pg_prepared_statements; RETURN NEW; END';
+         CREATE TRIGGER note BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION note();",
+    )
+    .await;
+    let rows: String = (0..2000).map(|id| format!("{id}\n")).collect();
+    workplace.write("data.csv", format!("id\n{rows}"));
+    let flags = ["--mode", "rows", "--max-rejects", "50"];
+    workplace.run(&[&["load", "data.csv", "-t", "t"], &flags[..]].concat());
+    assert_eq!(workplace.count("t").await, 1960);
+    let most = workplace.value::<i64>("SELECT max(prepared) FROM t").await;
+    assert!(most < 12, "{most} statements were prepared");
+}
+
 /// Values are encoded for the types that the load finds, before it waits for the session that alters one.
 #[tokio::test]
 async fn a_table_that_is_altered_before_it_is_locked_ends_the_load() {
