@@ -24,6 +24,16 @@ impl QueryDocument {
         self.workloads.iter().map(|workload| workload.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
+    /// What it is called beside another side: the statement, if that has no name but that of its flag.
+    fn side(&self) -> String {
+        match self.workloads.as_slice() {
+            [WorkloadPart { name, statements, .. }] if name.starts_with("--") && statements.len() == 1 => {
+                statements[0].sql.split_whitespace().collect::<Vec<_>>().join(" ")
+            }
+            _ => self.named(),
+        }
+    }
+
     /// The curve of its response times: complete, if it was saved with them.
     fn response(&self, name: String) -> Option<LatencyCurve> {
         let complete = LatencyCurve::from_counts(name.clone(), &self.response_ns);
@@ -115,7 +125,7 @@ fn add_series(page: &mut Page, middle: &QueryDocument, series: &RunsPart) {
     if let Some(requested) = series.requested_runs.filter(|requested| *requested > series.runs.len() as u64) {
         page.notice(&format!("{} of {} runs are complete.", series.runs.len(), count(requested)));
     }
-    let own = (middle.named(), series.runs.as_slice());
+    let own = (middle.side(), series.runs.as_slice());
     let other = series.against.as_ref().map(|(name, runs)| (name.clone(), runs.as_slice()));
     let sides: Vec<(String, &[QueryDocument])> = [own].into_iter().chain(other).collect();
     let failed: u64 = sides.iter().flat_map(|(_, runs)| *runs).map(|run| run.errors).sum();
@@ -136,7 +146,7 @@ fn add_series(page: &mut Page, middle: &QueryDocument, series: &RunsPart) {
     let curve = |(name, runs): &(String, &[QueryDocument])| middle_run(runs)?.response(name.clone());
     let curves: Vec<LatencyCurve> = sides.iter().filter_map(curve).collect();
     if curves.len() > 1 {
-        page.figure(&LatencyChart { title: "Response times compared, by percentile".to_owned(), curves });
+        page.figure(&LatencyChart { title: "Response times of each side, by percentile".to_owned(), curves });
     }
 }
 

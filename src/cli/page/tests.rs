@@ -265,6 +265,8 @@ fn several_runs_are_shown_with_their_spread_and_their_comparison() {
             assert!(page.contains(part), "{basis}: {part}");
         }
     }
+    let of_sides = page(&[runs("pairs")]);
+    assert!(of_sides.contains("Of each side, this is the run") && !of_sides.contains("The lowest p99"));
     let saved: Vec<Value> = [1000.0, 3000.0, 2000.0]
         .map(|rate| {
             let report = json!({"queries": 9, "errors": 0, "seconds": 1.0, "queries_per_second": rate});
