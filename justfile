@@ -37,6 +37,7 @@ bench *flags:
 results:
     cargo run --release -- bench --install-peers --full --save "benches/results/$(date +%F).json" \
         --html "benches/results/$(date +%F).html"
+    cargo run --release -- report "benches/results/$(date +%F).json" --markdown "benches/results/$(date +%F).md"
     gzip -9 -n "benches/results/$(date +%F).json"
 
 # Loads and look-ups through PgBouncer, against pgbench through the same pooler.

@@ -113,7 +113,7 @@ pub(crate) fn color(arguments: impl Iterator<Item = String>) -> Color {
 }
 
 /// The commands whose `-h` is shorter than their `--help`, and the arguments that it shows.
-const MOST_USED: [(&str, &[&str]); 3] = [
+const MOST_USED: [(&str, &[&str]); 4] = [
     (
         "load",
         &[
@@ -154,6 +154,10 @@ const MOST_USED: [(&str, &[&str]); 3] = [
         ],
     ),
     ("check", &["files", "table", "mode", "delimiter", "null", "no_header", "encoding", "sniff"]),
+    (
+        "bench",
+        &["full", "quick", "rows", "runs", "only", "baseline", "install_peers", "list", "save", "html"],
+    ),
 ];
 
 /// What `-h` always shows: what names the server, and the flags of every command that are used most.
@@ -161,15 +165,20 @@ const SHOWN: [&str; 8] = ["host", "port", "username", "dbname", "database_url", 
 
 /// The command line with everything that can be typed.
 pub(crate) fn command() -> clap::Command {
-    let with_short = |command: clap::Command| command.mut_arg("dbname", |dbname| dbname.short('d'));
-    // In query, -d is --pipeline-depth.
-    let with_short = |command: clap::Command, name| command.mut_subcommand(name, with_short);
-    let command = ["load", "check", "bench"].into_iter().fold(Cli::command(), with_short);
+    let command = with_full_help();
     let for_all: Vec<clap::Arg> =
         command.get_arguments().filter(|flag| flag.is_global_set()).cloned().collect();
     MOST_USED.into_iter().fold(command, |command, (name, most_used)| {
         command.mut_subcommand(name, |command| with_short_help(command.args(&for_all), most_used))
     })
+}
+
+/// The command line, every flag of which has a description in any form of help, as in manual pages.
+pub(crate) fn with_full_help() -> clap::Command {
+    let with_short = |command: clap::Command| command.mut_arg("dbname", |dbname| dbname.short('d'));
+    // In query, -d is --pipeline-depth.
+    let with_short = |command: clap::Command, name| command.mut_subcommand(name, with_short);
+    ["load", "check", "bench"].into_iter().fold(Cli::command(), with_short)
 }
 
 /// `command` with a help for `-h` that shows only the arguments that are `most_used`, and how the others are found. People

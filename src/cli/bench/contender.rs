@@ -181,6 +181,11 @@ pub(super) trait Contender {
         Ok(None)
     }
 
+    /// Whether it loads, but would take too long for this number of rows.
+    fn is_too_slow_for(&self, _rows: u64) -> bool {
+        false
+    }
+
     /// The time of each phase of a load, in seconds, from what it printed.
     fn phases(&self, _stdout: &str) -> BTreeMap<String, f64> {
         BTreeMap::new()

@@ -97,7 +97,7 @@ struct Files {
 }
 
 impl<'a> Bench<'a> {
-    /// Find the contenders, generate the files, and make the tables.
+    /// Find the contenders, generate the files, and make the tables; `show` is told what is done.
     ///
     /// # Errors
     /// When a name in `options` is unknown, or the server refuses to make a table.
@@ -106,6 +106,7 @@ impl<'a> Bench<'a> {
         database: &Database,
         url: Option<String>,
         progress: &'a Arc<Progress>,
+        show: impl Fn(&str),
     ) -> Result<Bench<'a>> {
         options.check()?;
         let peers = PeerDirectory::locate()?;
@@ -135,17 +136,26 @@ impl<'a> Bench<'a> {
             progress,
             tally: Tally::new(options),
         };
-        for rows in options.rows.clone() {
-            let (path, bytes) = bench.generate(rows).await?;
-            bench.server.fresh_table(LOADED).await?;
-            bench.server.copy(LOADED, &path).await?;
-            let digest = bench.server.digest(LOADED).await?;
-            bench.files.sizes.push((rows, path, bytes, digest));
-        }
-        let (path, _) = bench.generate(QUERIED_ROWS).await?;
-        bench.server.fresh_table(QUERIED).await?;
-        bench.server.copy(QUERIED, &path).await?;
+        bench.fill(show).await?;
         Ok(bench)
+    }
+
+    /// Generate the files, load each with the server's own COPY, and fill the table that is queried.
+    async fn fill(&mut self, show: impl Fn(&str)) -> Result<()> {
+        let title = |rows: u64| format!("{} rows", indicatif::HumanCount(rows));
+        for &rows in &self.options.rows {
+            show(&format!("preparing · generating {}", title(rows)));
+            let (path, bytes) = self.generate(rows).await?;
+            show(&format!("preparing · copying {}, to compare tables with", title(rows)));
+            self.server.fresh_table(LOADED).await?;
+            self.server.copy(LOADED, &path).await?;
+            let digest = self.server.digest(LOADED).await?;
+            self.files.sizes.push((rows, path, bytes, digest));
+        }
+        show(&format!("preparing · generating and copying {}, to be queried", title(QUERIED_ROWS)));
+        let (path, _) = self.generate(QUERIED_ROWS).await?;
+        self.server.fresh_table(QUERIED).await?;
+        self.server.copy(QUERIED, &path).await
     }
 
     /// The file of `rows` people.
@@ -168,7 +178,7 @@ impl<'a> Bench<'a> {
         let mut taking_part = Vec::new();
         for (section, work) in self.tally.works().iter().enumerate() {
             taking_part.push(self.taking_part(work)?);
-            self.tally.expect(section, &taking_part[section]);
+            self.tally.expect(section, &taking_part[section], self.too_slow(work));
         }
         let round = |_| {
             let mut round: Vec<(usize, usize)> = Vec::new();
@@ -187,15 +197,9 @@ impl<'a> Bench<'a> {
                     ended_by = Some(why);
                     break 'rounds;
                 }
-                done += 1;
                 let work = self.tally.works()[section];
-                let left = started.elapsed().as_secs_f64() / f64::from(done as u32) * (all - done) as f64;
-                let title = &self.infos[contender].title;
-                show(&format!(
-                    "run {done} of {all} · {} · {title} · {} left",
-                    work.title(),
-                    tally::roughly(left)
-                ));
+                let what = format!("{} · {}", work.title(), self.infos[contender].title);
+                show(&tally::position(done, all, started.elapsed(), &what));
                 if !self.tally.has_failed(section, contender) {
                     let outcome = self.one(work, contender, number == 0).await;
                     if let Err(error) = &outcome
@@ -207,6 +211,7 @@ impl<'a> Bench<'a> {
                     }
                     self.tally.add(section, contender, outcome, number == 0, self.progress.is_cancelled());
                 }
+                done += 1;
             }
         }
         let report = self.tally.report(&self.infos, self.server.settings(), machine, started_at);
@@ -240,6 +245,17 @@ impl<'a> Bench<'a> {
             taking_part.extend(does.then_some(index));
         }
         Ok(taking_part)
+    }
+
+    /// The contenders that could do `work`, but for which it is too much.
+    fn too_slow(&self, work: &Work) -> Vec<usize> {
+        let Work::Load(rows) = *work else { return Vec::new() };
+        let is_too_slow = |index: &usize| {
+            let info = &self.infos[*index];
+            let takes_part = info.missing.is_none() && self.options.wants(&info.name);
+            takes_part && self.contenders[*index].is_too_slow_for(rows)
+        };
+        (0..self.contenders.len()).filter(is_too_slow).collect()
     }
 
     /// The setting with which `contender` is fastest at `question`, found by a run of each of its settings.

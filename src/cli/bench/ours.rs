@@ -97,8 +97,12 @@ impl Contender for Ours {
         info(self.name, self.title, self.terms)
     }
 
+    fn is_too_slow_for(&self, rows: u64) -> bool {
+        rows > self.most_rows
+    }
+
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
-        if job.rows > self.most_rows {
+        if self.is_too_slow_for(job.rows) {
             return Ok(None);
         }
         let mut command = program(job.scratch)?;

@@ -177,8 +177,12 @@ impl Contender for PythonScript {
         terms.peer(name, title, version, missing)
     }
 
+    fn is_too_slow_for(&self, rows: u64) -> bool {
+        !self.peer.queries && rows > self.peer.most_rows
+    }
+
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
-        if self.peer.queries || job.rows > self.peer.most_rows {
+        if self.peer.queries || self.is_too_slow_for(job.rows) {
             return Ok(None);
         }
         let mut command = self.command()?;
@@ -331,8 +335,12 @@ impl Contender for RustProgram {
         self.peer.least_server
     }
 
+    fn is_too_slow_for(&self, rows: u64) -> bool {
+        self.peer.work == RustWork::Load && rows > MOST_COMMITS
+    }
+
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
-        if self.peer.work != RustWork::Load || job.rows > MOST_COMMITS {
+        if self.peer.work != RustWork::Load || self.is_too_slow_for(job.rows) {
             return Ok(None);
         }
         let mut command = Command::new(&self.path);

@@ -146,6 +146,9 @@ pub(crate) struct Section {
     /// The contenders that have fewer runs than requested, because the comparison ended early.
     #[serde(default)]
     pub unfinished: Vec<Unfinished>,
+    /// The short names of the contenders that were not measured, because this number of rows would take too long.
+    #[serde(default)]
+    pub too_slow: Vec<String>,
     /// The results, the fastest first.
     pub results: Vec<ContenderResult>,
 }

@@ -1,6 +1,7 @@
 //! The runs so far, and the report that is made of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postgres_etl::statistics::{median, paired_ratio};
 use postgres_etl::{Error, ErrorKind, Result};
@@ -15,6 +16,8 @@ use crate::cli::bench::report::{
 pub(super) struct Tally {
     options: BenchOptions,
     sections: Vec<(Work, BTreeMap<usize, Outcome>)>,
+    /// In each section, the contenders for which it is too much.
+    too_slow: BTreeMap<usize, Vec<usize>>,
     /// The setting with which each contender is as fast as it can.
     settings: BTreeMap<usize, QueryLoad>,
 }
@@ -29,7 +32,7 @@ struct Outcome {
 impl Tally {
     pub(super) fn new(options: &BenchOptions) -> Tally {
         let sections = options.works().into_iter().map(|work| (work, BTreeMap::new())).collect();
-        Tally { options: options.clone(), sections, settings: BTreeMap::new() }
+        Tally { options: options.clone(), sections, too_slow: BTreeMap::new(), settings: BTreeMap::new() }
     }
 
     /// What is compared, in order.
@@ -37,8 +40,10 @@ impl Tally {
         self.sections.iter().map(|(work, _)| *work).collect()
     }
 
-    /// Let `contenders` take part in `section`, so that those are known that are not reached.
-    pub(super) fn expect(&mut self, section: usize, contenders: &[usize]) {
+    /// Let `contenders` take part in `section`, so that those are known that are not reached. It is too much for those
+    /// that are `too_slow`.
+    pub(super) fn expect(&mut self, section: usize, contenders: &[usize], too_slow: Vec<usize>) {
+        self.too_slow.insert(section, too_slow);
         self.sections[section].1.extend(contenders.iter().map(|contender| (*contender, Outcome::default())));
     }
 
@@ -83,7 +88,11 @@ impl Tally {
         machine: Machine,
         started_at: String,
     ) -> BenchReport {
-        let Tally { options, sections, settings } = self;
+        let Tally { options, sections, too_slow, settings } = self;
+        let names = |section: usize| {
+            let too_slow = too_slow.get(&section).into_iter().flatten();
+            too_slow.map(|index| infos[*index].name.clone()).collect::<Vec<String>>()
+        };
         BenchReport {
             command: "bench".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -94,11 +103,16 @@ impl Tally {
             machine,
             server,
             contenders: infos.iter().filter(|info| options.wants(&info.name)).cloned().collect(),
-            // Without those in which nobody takes part.
+            // Without those that nobody could take part in.
             sections: sections
                 .into_iter()
-                .filter(|(_, outcomes)| !outcomes.is_empty())
-                .map(|(work, outcomes)| section(&options, work, outcomes, (infos, &settings)))
+                .enumerate()
+                .map(|(index, (work, outcomes))| (work, outcomes, names(index)))
+                .filter(|(_, outcomes, too_slow)| !outcomes.is_empty() || !too_slow.is_empty())
+                .map(|(work, outcomes, too_slow)| Section {
+                    too_slow,
+                    ..section(&options, work, outcomes, (infos, &settings))
+                })
                 .collect(),
             ended_by: None,
             lost_server: false,
@@ -224,6 +238,7 @@ fn section(
         baseline_note: reference.note,
         comparisons: Some(comparisons),
         unfinished,
+        too_slow: Vec::new(),
         results,
     }
 }
@@ -273,10 +288,40 @@ pub(super) fn now() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 
+/// What runs while `done` of `all` runs have ended in the time `elapsed`, and how much longer all take: an estimate that
+/// only runs that have ended allow.
+pub(super) fn position(done: usize, all: usize, elapsed: Duration, what: &str) -> String {
+    let left = if done == 0 {
+        String::new()
+    } else {
+        let left = elapsed.as_secs_f64() / done as f64 * all.saturating_sub(done) as f64;
+        format!(" · {} left", roughly(left))
+    };
+    format!("run {} of {all} · {what}{left}", done + 1)
+}
+
 /// A time in words, as precise as an estimate deserves.
-pub(super) fn roughly(seconds: f64) -> String {
-    match seconds.round() as u64 {
-        seconds @ 0..100 => format!("{seconds} s"),
+fn roughly(seconds: f64) -> String {
+    match seconds.round().max(1.0) as u64 {
+        seconds @ ..100 => format!("{seconds} s"),
         seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_estimated_from_runs_that_have_ended() {
+        for (done, seconds, expected) in [
+            (0, 0.0, "run 1 of 4 · load"),
+            (0, 9.0, "run 1 of 4 · load"),
+            (1, 10.0, "run 2 of 4 · load · 30 s left"),
+            (3, 0.3, "run 4 of 4 · load · 1 s left"),
+            (3, 600.0, "run 4 of 4 · load · 4 min left"),
+        ] {
+            assert_eq!(position(done, 4, Duration::from_secs_f64(seconds), "load"), expected);
+        }
     }
 }

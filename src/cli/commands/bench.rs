@@ -16,6 +16,7 @@ use crate::cli::bench::{Bench, BenchOptions, INTERRUPTED, install_peers, list};
 use crate::cli::commands::Context;
 use crate::cli::exit;
 use crate::cli::page::{Document, PageFile};
+use crate::cli::render::too_slow;
 use crate::cli::terminal::screen::Drawing;
 use crate::cli::terminal::{Display, LINE_EVERY};
 
@@ -89,7 +90,11 @@ fn lacking(report: &BenchReport, options: &BenchOptions) -> Vec<String> {
         let why = match &report.ended_by {
             Some(why) => why.clone(),
             None if results(report).next().is_some() => "every contender failed".to_owned(),
-            None => "no contender takes part".to_owned(),
+            None => {
+                let too_slow: Vec<String> =
+                    report.sections.iter().filter_map(|section| too_slow(report, section)).collect();
+                if too_slow.is_empty() { "no contender takes part".to_owned() } else { too_slow.join("; ") }
+            }
         };
         lacks.push(format!("nothing was measured, and no file was written: {why}"));
     }
@@ -124,8 +129,8 @@ async fn compare(context: &Context<'_>, options: &BenchOptions) -> Result<BenchR
     let database = context.database().await?;
     let progress = Arc::new(context.progress());
     context.interrupt.cancels(&progress, None);
-    let bench = Bench::prepare(options, &database, url, &progress).await?;
     let line = RunLine::new(context.display());
+    let bench = Bench::prepare(options, &database, url, &progress, |text| line.show(text)).await?;
     let report = bench.run(|text| line.show(text)).await;
     drop(line);
     database.close().await?;

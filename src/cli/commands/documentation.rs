@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
 use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::args;
@@ -100,26 +102,102 @@ fn place(shell: Shell) -> Result<PathBuf> {
 /// # Errors
 /// When standard output, or a file, cannot be written to.
 pub(super) fn man(directory: Option<&Path>) -> Result<u8> {
-    if let Some(directory) = directory {
-        let written = std::fs::create_dir_all(directory).and_then(|()| {
-            clap_mangen::generate_to(args::command().disable_help_subcommand(true), directory)
-        });
-        written
-            .map_err(|error| Error::io(ErrorKind::Output, "write the manual pages to", directory, error))?;
+    let pages = pages();
+    let Some(directory) = directory else {
+        // The commands of `server` are on the page of `server`.
+        let is_printed = |(command, _): &&(clap::Command, String)| parts(command) <= 2;
+        let text: Vec<&str> = pages.iter().filter(is_printed).map(|(_, page)| page.trim_end()).collect();
+        print(&text.join("\n"))?;
         return Ok(exit::DONE);
-    }
-    let mut page = Vec::new();
-    let mut command = args::command().disable_help_subcommand(true);
-    command.build();
-    let render = |command: &clap::Command, page: &mut Vec<u8>| {
-        clap_mangen::Man::new(command.clone())
-            .render(page)
-            .map_err(|error| Error::output(format!("failed to write the manual page: {error}")))
     };
-    render(&command, &mut page)?;
-    for subcommand in command.get_subcommands() {
-        render(subcommand, &mut page)?;
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Error::io(ErrorKind::Output, "create directory", directory, error))?;
+    for (command, page) in pages {
+        let path = directory.join(Man::new(command).get_filename());
+        std::fs::write(&path, page).map_err(|error| Error::io(ErrorKind::Output, "write", &path, error))?;
     }
-    print(String::from_utf8_lossy(&page).trim_end())?;
     Ok(exit::DONE)
+}
+
+/// The number of words with which `command` is called.
+fn parts(command: &clap::Command) -> usize {
+    command.get_bin_name().map_or(1, |name| name.split(' ').count())
+}
+
+/// The program and every command, each with its manual page.
+fn pages() -> Vec<(clap::Command, String)> {
+    // Pages show what -h shows, which is not everything.
+    let mut program = args::with_full_help().disable_help_subcommand(true);
+    program.build();
+    let (mut pages, mut left) = (Vec::new(), vec![program]);
+    while let Some(command) = left.pop() {
+        let commands: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+        left.extend(commands.into_iter().rev());
+        let page = page(&command);
+        pages.push((command, page));
+    }
+    pages
+}
+
+/// The manual page of `command`.
+fn page(command: &clap::Command) -> String {
+    let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut page = Vec::new();
+    Man::new(command.clone().after_help(None)).render(&mut page).expect("memory can be written to");
+    String::from_utf8_lossy(&page).into_owned() + &ending(&end)
+}
+
+/// What follows the options in `help`: examples as they stand, and the rest in paragraphs.
+fn ending(help: &str) -> String {
+    let mut roff = Roff::new();
+    for (number, part) in help.split("\n\n").filter(|part| !part.is_empty()).enumerate() {
+        if let Some(examples) = part.strip_prefix("Examples:\n") {
+            roff.control("SH", ["EXAMPLES"]).control("nf", []);
+            examples.lines().for_each(|line| {
+                roff.text([roman(line)]);
+            });
+            roff.control("fi", []);
+            continue;
+        }
+        if number == 1 {
+            roff.control("SH", ["NOTES"]);
+        }
+        roff.control("PP", []);
+        part.lines().for_each(|line| {
+            roff.text([roman(line)]);
+        });
+    }
+    roff.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_is_described_on_the_page_of_its_command() {
+        for (command, page) in pages() {
+            let name = command.get_bin_name().unwrap_or_default();
+            let entries: Vec<&str> = page.split("\n.TP\n").skip(1).collect();
+            for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
+                let Some(long) = flag.get_long() else { continue };
+                let header = format!("\\fB\\-\\-{}\\fR", long.replace('-', "\\-"));
+                let is_of_flag =
+                    |entry: &&&str| entry.lines().next().is_some_and(|line| line.contains(&header));
+                let entry = entries.iter().find(is_of_flag);
+                let description = entry.and_then(|entry| entry.lines().nth(1)).unwrap_or_default();
+                assert!(description.starts_with(char::is_alphabetic), "{name} --{long}: {entry:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn examples_are_not_filled() {
+        let pages = pages();
+        let (_, page) = pages.iter().find(|(command, _)| command.get_name() == "bench").unwrap();
+        let (_, examples) = page.split_once("\n.SH EXAMPLES\n.nf\n").expect("there are examples");
+        assert!(examples.starts_with("  postgres\\-etl bench  "), "{examples}");
+        assert!(examples.contains("\n.fi\n.SH NOTES\n.PP\nbench creates the schema"), "{examples}");
+        assert!(!page.contains("SH EXTRA"));
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) fn misused(mut error: clap::Error) -> u8 {
     let _ = error.print();
     let is_psql = |pair: &[String]| pair[0] == "-h" && !pair[1].starts_with('-');
     if error.kind() == ErrorKind::DisplayHelp && given.windows(2).any(is_psql) {
-        let takes_host = matches!(command, None | Some("load" | "query" | "check"));
+        let takes_host = matches!(command, None | Some("load" | "query" | "check" | "bench"));
         let flag = if takes_host { "--host" } else { "--database-url" };
         say(&format!("-h is help here; name the server's host with {flag}"));
     }

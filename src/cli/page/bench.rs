@@ -13,7 +13,7 @@ use crate::cli::page::load::cost_of_ways;
 use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{compact, count, rate, ratio};
 use crate::cli::render::units::{bytes, seconds};
-use crate::cli::render::{cells, heads, unfinished};
+use crate::cli::render::{cells, heads, too_slow, unfinished};
 
 /// Add what is shown of `report`.
 pub(super) fn add(page: &mut Page, report: &BenchReport) {
@@ -28,6 +28,9 @@ pub(super) fn add(page: &mut Page, report: &BenchReport) {
         page.notice(&format!("{} failed ({}): {reason}", report.title_of(&result.contender), section.title));
     }
     for section in &report.sections {
+        if let Some(who) = too_slow(report, section) {
+            page.notice(&format!("{}: {who}.", capitalised(&section.title)));
+        }
         let lacking = unfinished(report, section);
         if !lacking.is_empty() {
             page.notice(&format!("Not complete ({}): {} are missing.", section.title, lacking.join("; ")));

@@ -58,12 +58,26 @@ pub(super) struct QueryDocument {
     #[serde(default)]
     pub server: BTreeMap<String, Value>,
     pub comparison: Option<ComparisonPart>,
+    /// The runs of which this one has the median rate; `None` for a single run.
+    #[serde(default, skip_deserializing)]
+    pub series_of_runs: Option<RunsPart>,
     /// Of a saved run: each response time, in nanoseconds, and its count.
     #[serde(default, skip_deserializing)]
     pub response_ns: Vec<(u64, u64)>,
     /// Of a saved run: when it was measured.
     #[serde(default, skip_deserializing)]
     pub saved_at: Option<String>,
+}
+
+/// Several runs of the same work.
+#[derive(Debug, Clone)]
+pub(super) struct RunsPart {
+    /// The runs, in the order in which they were made.
+    pub runs: Vec<QueryDocument>,
+    /// The number of runs that were requested; `None` in a file of saved runs.
+    pub requested_runs: Option<u64>,
+    /// The other side, with its name, with which they were interleaved.
+    pub against: Option<(String, Vec<QueryDocument>)>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -126,10 +140,25 @@ pub(super) struct Range {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ComparisonPart {
     pub baseline: String,
+    /// What the intervals are derived from; older documents do not say.
+    pub basis: Option<Basis>,
+    #[serde(default)]
+    pub runs: u64,
+    #[serde(default)]
+    pub baseline_runs: u64,
     #[serde(default)]
     pub different_settings: Vec<String>,
     #[serde(default)]
     pub ratios: Vec<RatioPart>,
+}
+
+/// What the intervals of a comparison are derived from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Basis {
+    WithinRuns,
+    BetweenRuns,
+    Pairs,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -293,7 +322,7 @@ impl Content {
             return saved_run(value).map(|run| Content::Query(Box::new(run)));
         }
         if let Some(runs) = value["runs"].as_array().filter(|runs| !runs.is_empty()) {
-            return Content::recognise(middle_run(runs));
+            return several_runs(&value, runs).map(|run| Content::Query(Box::new(run)));
         }
         let command = value["command"].as_str().map(str::to_owned);
         if let Some(message) = value.pointer("/error/message").and_then(Value::as_str) {
@@ -314,15 +343,38 @@ fn parse<T: DeserializeOwned>(value: Value, command: &str) -> Result<T, String> 
     serde_json::from_value(value).map_err(|error| format!("is not a complete report of `{command}`: {error}"))
 }
 
-/// Of several runs, saved or reported, the one with the median rate: it stands for all.
-fn middle_run(runs: &[Value]) -> Value {
-    let rate = |run: &Value| {
-        let report = if run["report"].is_object() { &run["report"] } else { run };
-        report["queries_per_second"].as_f64().unwrap_or_default()
+/// Of the `runs` of the document `value`, saved or reported, the one with the median rate, with what is known of all.
+fn several_runs(value: &Value, runs: &[Value]) -> Result<QueryDocument, String> {
+    let part = |name: &str| value[name].clone();
+    let runs = query_runs(runs)?;
+    let against = match value["against"]["runs"].as_array() {
+        Some(others) => {
+            let name = value["against"]["name"].as_str().unwrap_or("the other side");
+            Some((name.to_owned(), query_runs(others)?))
+        }
+        None => None,
     };
-    let mut runs: Vec<&Value> = runs.iter().collect();
-    runs.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
-    runs[runs.len() / 2].clone()
+    let mut middle = middle_run(&runs).expect("there are runs").clone();
+    middle.comparison = parse(part("comparison"), "query")?;
+    middle.interrupted = value["interrupted"].as_bool().unwrap_or_default();
+    middle.ended_by = value["ended_by"].as_str().map(str::to_owned);
+    let requested_runs = value["requested_runs"].as_u64();
+    middle.series_of_runs = Some(RunsPart { runs, requested_runs, against });
+    Ok(middle)
+}
+
+fn query_runs(runs: &[Value]) -> Result<Vec<QueryDocument>, String> {
+    let run = |run: &Value| {
+        if run["report"].is_object() { saved_run(run.clone()) } else { parse(run.clone(), "query") }
+    };
+    runs.iter().map(run).collect()
+}
+
+/// The one of `runs` with the median rate; `None` without any.
+pub(super) fn middle_run(runs: &[QueryDocument]) -> Option<&QueryDocument> {
+    let mut runs: Vec<&QueryDocument> = runs.iter().collect();
+    runs.sort_by(|a, b| a.queries_per_second.total_cmp(&b.queries_per_second));
+    runs.get(runs.len() / 2).copied()
 }
 
 /// A saved run: its report, with every response time.

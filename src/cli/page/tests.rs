@@ -33,6 +33,21 @@ fn run() -> Value {
     })
 }
 
+/// Three runs, and three of another side, compared on this `basis`.
+fn runs(basis: &str) -> Value {
+    let at = |rate: f64| {
+        let mut run = run();
+        (run["queries_per_second"], run["comparison"]) = (rate.into(), Value::Null);
+        run
+    };
+    let runs = [5000.0, 5200.0, 4800.0].map(at);
+    let mut comparison = run()["comparison"].clone();
+    comparison["basis"] = basis.into();
+    (comparison["runs"], comparison["baseline_runs"]) = (3.into(), 3.into());
+    json!({"command": "query", "interrupted": false, "ended_by": null, "requested_runs": 4, "runs": runs,
+           "against": (basis == "pairs").then(|| json!({"name": "SELECT 2", "runs": runs})), "comparison": comparison})
+}
+
 fn load() -> Value {
     json!({
         "command": "load", "mode": "copy", "table": "persons", "path": "persons.csv", "rows_read": 1000, "rows_loaded": 999,
@@ -148,6 +163,8 @@ fn every_page() -> Vec<(&'static str, String, usize)> {
     vec![
         ("bench", bench_page(&bench()), 8),
         ("query", page(&[run()]), 3),
+        ("pairs of runs", page(&[runs("pairs")]), 5),
+        ("runs", page(&[runs("between-runs")]), 4),
         ("load", page(&[load()]), 1),
         ("sweep", page(&[search(&axes, None)]), 2),
         ("sweep of one setting", page(&[search(&one, None)]), 2),
@@ -233,6 +250,42 @@ fn verdicts_say_what_the_figures_say() {
     );
     assert!(page.contains("Significantly different from the baseline: rate 1.25×."));
     assert!(page.contains("The rate stayed between 4,996 and 5,000 queries/s."));
+}
+
+#[test]
+fn several_runs_are_shown_with_their_spread_and_their_comparison() {
+    let spread = "3 runs: median 5,000 queries/s (4,800 to 5,200)";
+    for (basis, parts) in [
+        ("pairs", [&format!("by-id: {spread}; SELECT 2: {spread}."), "Against before.json, 3 pairs of runs"]),
+        ("between-runs", [spread, "Against before.json, 3 runs with 3"]),
+    ] {
+        let page = page(&[runs(basis)]);
+        let all = ["3 of 4 runs are complete.", "Significantly different from the baseline: rate 1.25×."];
+        for part in parts.into_iter().chain(all) {
+            assert!(page.contains(part), "{basis}: {part}");
+        }
+    }
+    let of_sides = page(&[runs("pairs")]);
+    assert!(of_sides.contains("Of each side, this is the run") && !of_sides.contains("The lowest p99"));
+    let saved: Vec<Value> = [1000.0, 3000.0, 2000.0]
+        .map(|rate| {
+            let report = json!({"queries": 9, "errors": 0, "seconds": 1.0, "queries_per_second": rate});
+            json!({"report": report, "samples": {"response_ns": [[1000, 9]]}})
+        })
+        .into();
+    assert!(page(&[json!({"runs": saved})]).contains("3 runs: median 2,000 queries/s (1,000 to 3,000)"));
+}
+
+/// A single run says nothing of what differs from run to run.
+#[test]
+fn of_a_single_run_no_verdict_is_given() {
+    let mut run = run();
+    run["comparison"]["basis"] = "within-runs".into();
+    let page = page(&[run]);
+    assert!(
+        page.contains("One run: not enough to tell change from noise. The intervals cover this run only.")
+    );
+    assert!(!page.contains("Significantly") && !page.contains("not significant"));
 }
 
 #[test]

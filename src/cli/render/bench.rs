@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indicatif::HumanCount;
+
 use crate::cli::bench::report::{
     BenchReport, ContenderInfo, ContenderResult, ContendersReport, Run, Section, Unfinished,
 };
@@ -111,6 +113,14 @@ pub(crate) fn unfinished(report: &BenchReport, section: &Section) -> Vec<String>
     section.unfinished.iter().map(lacks).collect()
 }
 
+/// Who was not measured in `section` because it would take too long; `None` if that is nobody.
+pub(crate) fn too_slow(report: &BenchReport, section: &Section) -> Option<String> {
+    let names: Vec<&str> = section.too_slow.iter().map(|name| report.title_of(name)).collect();
+    let rows = HumanCount(section.rows);
+    let what = format!("not measured with {rows} rows, which would take too long");
+    (!names.is_empty()).then(|| format!("{what}: {}", names.join("; ")))
+}
+
 /// The figures, by their place in [`cells`], of how fast contenders are, and of what loads and queries take.
 const SPEED: [usize; 6] = [0, 1, 2, 3, 4, 5];
 const TAKEN_BY_LOADS: [usize; 5] = [6, 7, 8, 9, 10];
@@ -145,6 +155,7 @@ fn tables(report: &BenchReport, section: &Section) -> Vec<String> {
     }
     let lacking = unfinished(report, section);
     lines.extend((!lacking.is_empty()).then(|| format!("  missing  {}", lacking.join("; "))));
+    lines.extend(too_slow(report, section).map(|who| format!("  note     {who}")));
     lines.extend(section.baseline_note.iter().map(|note| format!("  note     {note}")));
     lines
 }
@@ -179,6 +190,7 @@ pub(crate) fn markdown(report: &BenchReport) -> String {
         let notes = [
             section.has_ratios().then_some(baseline),
             (!lacking.is_empty()).then(|| format!("Missing: {}.", lacking.join("; "))),
+            too_slow(report, section).map(|who| format!("N{}.", &who[1..])),
             section.baseline_note.clone(),
         ];
         let notes: Vec<String> = notes.into_iter().flatten().collect();

@@ -8,7 +8,7 @@ mod query;
 mod runs;
 pub(crate) mod units;
 
-pub(crate) use crate::cli::render::bench::{cells, heads, markdown, unfinished};
+pub(crate) use crate::cli::render::bench::{cells, heads, markdown, too_slow, unfinished};
 pub(super) use crate::cli::render::query::measured_point;
 use postgres_etl::document::JsonDocument;
 use postgres_etl::{Error, ErrorKind};

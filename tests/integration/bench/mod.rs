@@ -275,6 +275,21 @@ async fn no_run_begins_after_the_time_limit() {
     assert!(ran.stderr.ends_with(error), "{ran:#?}");
 }
 
+/// A commit for each of 100,001 rows.
+#[tokio::test]
+async fn who_would_take_too_long_is_named_and_not_measured() {
+    let workplace = Workplace::new().await;
+    for (only, code) in [("rows-autocommit", 1), ("rows-autocommit,copy", 0)] {
+        let flags = ["bench", "--rows", "100001", "--runs", "1", "--only", only];
+        let ran = ProgramOutput::from_command(workplace.command(&flags));
+        assert_eq!(ran.status.code(), Some(code), "{ran:#?}");
+        let why = "not measured with 100,001 rows, which would take too long: rows, a commit per row\n";
+        assert!(ran.stdout.contains(&format!("  note     {why}")), "{ran:#?}");
+        let error = format!("error: nothing was measured, and no file was written: {why}");
+        assert_eq!(ran.stderr.ends_with(&error), code == 1, "{ran:#?}");
+    }
+}
+
 #[tokio::test]
 async fn a_baseline_that_fails_is_not_replaced() {
     let workplace = Workplace::new().await;

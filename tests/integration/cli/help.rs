@@ -16,7 +16,7 @@ fn help_is_as_reviewed() {
     }
     let host = "the server's host is --host HOST.\n";
     assert!(workplace.succeed(&["-h"]).stdout.contains(host));
-    for command in ["load", "query", "check"] {
+    for command in ["load", "query", "check", "bench"] {
         let help = workplace.succeed(&[command, "-h"]).stdout;
         assert!(help.ends_with(host) && help.contains(" --help describes all options"), "{help}");
         assert!(help.lines().count() <= 66, "{command}: {} lines", help.lines().count());

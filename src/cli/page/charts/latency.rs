@@ -95,6 +95,10 @@ impl Chart for LatencyChart {
                     None => format!("There are too few queries to compare {} with the others.", first.name),
                 }
             }
+            // What differs by chance is for the ratios to tell.
+            [_, _, ..] if self.title.contains("each side") => {
+                "Of each side, this is the run with the median rate.".to_owned()
+            }
             [first, ..] => match known(first) {
                 Some((_, p50, p99)) => format!(
                     "Half of the queries took at most {}, and 99 % at most {}: {} times as long.",

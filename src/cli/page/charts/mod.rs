@@ -6,6 +6,7 @@ pub(super) mod latency;
 mod lines;
 pub(super) mod phases;
 pub(super) mod ratio;
+pub(super) mod runs;
 pub(super) mod tail;
 pub(super) mod timeline;
 
