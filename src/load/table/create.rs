@@ -11,6 +11,7 @@ use crate::load::names::sql_name;
 use crate::load::options::{AddedValue, CreateOptions, DateStyle, Infer, InputOptions, Naming};
 use crate::load::planned::PlannedFields;
 use crate::load::spelling::Spelling;
+use crate::load::table::execute_each;
 use crate::load::table::infer::{Inference, InferredColumn, NewColumn, ddl};
 use crate::progress::Progress;
 use crate::sql::quote;
@@ -99,13 +100,10 @@ impl NewTable {
         if !self.replaces {
             return Ok(());
         }
-        let sql = format!(
-            "DROP TABLE {}; ALTER TABLE {} RENAME TO {}",
-            self.name.sql(),
-            self.working_name().sql(),
-            quote(&self.name.table)
-        );
-        let swapped = client.batch_execute(&sql).await;
+        let (old, new) = (self.name.sql(), self.working_name().sql());
+        let swap =
+            [format!("DROP TABLE {old}"), format!("ALTER TABLE {new} RENAME TO {}", quote(&self.name.table))];
+        let swapped = execute_each(client, &swap).await;
         swapped.map_err(|error| {
             Error::database(&format!("replace the old {} by the new one", self.name), error)
                 .with_help("drop the objects that depend on the old table, or load into it with --truncate")
@@ -262,7 +260,7 @@ pub(crate) async fn create_configured(
     if let Some(table) = Table::find(client, name).await? {
         return Ok((table, false));
     }
-    client.batch_execute(&create.join(";")).await.map_err(failed)?;
+    execute_each(client, create).await.map_err(failed)?;
     Ok((find(client, name).await?, true))
 }
 
