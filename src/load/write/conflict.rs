@@ -12,6 +12,9 @@ use crate::load::table::prepare::PreparedTable;
 use crate::sql::{quote, quote_list};
 use crate::{Error, Result};
 
+/// Whether a row that was written is new: the xmax of an updated row is the updating transaction.
+const IS_NEW: &str = "xmax = 0";
+
 /// An `ON CONFLICT` clause for a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConflictClause {
@@ -75,12 +78,18 @@ impl ConflictClause {
         Ok(ConflictClause { sql, key, updates })
     }
 
+    /// The clause for an INSERT of one row. Only where rows are updated does the server have to say which are new, which it
+    /// cannot in a partitioned table.
+    pub(crate) fn suffix(&self) -> String {
+        if self.updates { format!(" {} RETURNING {IS_NEW}", self.sql) } else { format!(" {}", self.sql) }
+    }
+
     /// A statement that inserts the rows of `source`, a FROM item, by ascending `order`, and returns the counts.
     ///
     /// A statement cannot update a row twice: if `source` contains a key twice, the server fails with SQLSTATE 21000.
     pub(crate) fn insert_from(&self, insert: &str, columns: &str, source: &str, order: &str) -> String {
-        // The xmax of an updated row is the updating transaction; a skipped row is not returned.
-        let inserted = if self.updates { "xmax = 0" } else { "true" };
+        // A skipped row is not returned.
+        let inserted = if self.updates { IS_NEW } else { "true" };
         format!(
             "WITH written AS (
                  {insert} SELECT {columns} FROM {source} ORDER BY {order} {} RETURNING {inserted} AS inserted)
