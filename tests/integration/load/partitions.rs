@@ -3,7 +3,153 @@
 use serde_json::Value;
 
 use crate::support::load::{MODES, counts};
-use crate::support::workplace::Workplace;
+use crate::support::workplace::{ProgramOutput, Workplace};
+
+/// A table that is partitioned by hash, and one of its partitions by list, with every kind of index.
+const TREE: &str = r#"
+    CREATE SCHEMA "Odd one";
+    CREATE TABLE t (id int NOT NULL, a int NOT NULL, kind text COLLATE "C" NOT NULL) PARTITION BY HASH (id);
+    CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE "Odd one"."t 1" PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1) PARTITION BY LIST (kind);
+    CREATE TABLE "Odd one".x PARTITION OF "Odd one"."t 1" FOR VALUES IN ('x');
+    CREATE TABLE others PARTITION OF "Odd one"."t 1" DEFAULT;
+    ALTER TABLE t ADD CONSTRAINT "the key" UNIQUE (id, kind) INCLUDE (a) WITH (fillfactor = 70)
+        DEFERRABLE INITIALLY DEFERRED;
+    CREATE UNIQUE INDEX identity ON t (id, a, kind);
+    CREATE INDEX somewhat ON t (lower(kind) DESC NULLS LAST) WHERE a > 0;
+    CREATE INDEX alone ON "Odd one".x (a, id);
+    -- Built by hand, with settings of its own, then attached.
+    CREATE INDEX by_a ON ONLY t (a);
+    CREATE INDEX first ON t_0 (a) WITH (fillfactor = 50);
+    CREATE INDEX second ON "Odd one"."t 1" (a);
+    ALTER INDEX by_a ATTACH PARTITION first;
+    ALTER INDEX by_a ATTACH PARTITION "Odd one".second;
+    ALTER TABLE t_0 ADD PRIMARY KEY (id);
+    ALTER INDEX "Odd one".x_a_idx RENAME TO "re named";
+    ALTER TABLE t_0 CLUSTER ON first;
+    ALTER TABLE t_0 REPLICA IDENTITY USING INDEX t_0_id_a_kind_idx;
+    COMMENT ON INDEX by_a IS 'it''s one';
+    COMMENT ON INDEX "Odd one"."re named" IS 'part';
+    COMMENT ON CONSTRAINT "the key" ON t IS 'whole';
+    COMMENT ON CONSTRAINT t_0_id_kind_a_key ON t_0 IS 'part of it'"#;
+
+/// Everything that the catalog says of the indexes of `t` and its partitions except their OIDs, and the OIDs.
+async fn indexes(workplace: &Workplace) -> (Vec<String>, Vec<u32>) {
+    let sql = "
+        SELECT c.oid, concat_ws(' | ', i.indrelid::regclass, c.relname, pg_get_indexdef(c.oid), s.spcname, c.relowner,
+                   c.reloptions, i.indisclustered, i.indisreplident, i.indisvalid, i.indisready, i.indimmediate,
+                   obj_description(c.oid, 'pg_class'), c.relispartition,
+                   (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = c.oid),
+                   n.conname, pg_get_constraintdef(n.oid), obj_description(n.oid, 'pg_constraint'), n.conislocal,
+                   n.coninhcount, (SELECT conname FROM pg_constraint WHERE oid = n.conparentid), t.relreplident,
+                   (SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute
+                    WHERE attrelid = t.oid AND attnotnull AND attnum > 0))
+        FROM pg_partition_tree('t') JOIN pg_index i ON i.indrelid = relid JOIN pg_class c ON c.oid = i.indexrelid
+             JOIN pg_class t ON t.oid = i.indrelid LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+             LEFT JOIN pg_constraint n ON n.conindid = c.oid AND n.conrelid = t.oid
+        ORDER BY i.indrelid, c.oid";
+    let rows = workplace.client().query(sql, &[]).await.unwrap();
+    (rows.iter().map(|row| row.get(1)).collect(), rows.iter().map(|row| row.get(0)).collect())
+}
+
+#[tokio::test]
+async fn indexes_of_partitions_are_rebuilt_exactly() {
+    let workplace =
+        Workplace::with_sql(TREE).await.csv("data.csv", "id,a,kind\n1,1,x\n2,2,y\n3,3,x\n4,4,y\n");
+    if workplace.value::<i32>("SELECT current_setting('server_version_num')::int").await >= 150_000 {
+        // Tablespaces belong to the whole server, so the name must be unique.
+        let name: String = workplace.value("SELECT 'parts_of_' || current_database()").await;
+        workplace.execute("SET allow_in_place_tablespaces = on").await;
+        workplace.execute(&format!("CREATE TABLESPACE {name} LOCATION ''")).await;
+        workplace.execute(&format!("CREATE INDEX spaced ON t (kind) TABLESPACE {name}")).await;
+        workplace.execute("ALTER INDEX t_0_kind_idx SET TABLESPACE pg_default").await;
+    }
+    let (before, mut oids) = indexes(&workplace).await;
+    let flags = ["load", "data.csv", "-t", "t", "--json", "--mode"];
+    for mode in MODES {
+        let report = workplace.succeed(&[&flags[..], &[mode, "--truncate"]].concat()).json();
+        assert_eq!(report["indexes_kept_because"], Value::Null, "{mode}: {report}");
+        let names = report["indexes_deferred"].as_array().unwrap();
+        for name in ["the key", "identity", "somewhat", "by_a", "alone", "t_0_pkey"] {
+            assert!(names.contains(&name.into()), "{mode}: {name}: {report}");
+        }
+        assert!(!names.contains(&"first".into()), "{mode}: it goes with by_a: {report}");
+        let (after, new_oids) = indexes(&workplace).await;
+        assert_eq!(after, before, "{mode}");
+        assert!(new_oids.iter().all(|oid| !oids.contains(oid)), "{mode}: they were not deferred");
+        oids = new_oids;
+        assert_eq!(workplace.csv_of("TABLE t ORDER BY 1").await, "1,1,x\n2,2,y\n3,3,x\n4,4,y\n", "{mode}");
+    }
+    workplace.succeed(&[&flags[..], &["copy", "--truncate", "--dry-run"]].concat());
+    assert_eq!(indexes(&workplace).await.1, oids, "a dry run leaves everything");
+}
+
+#[tokio::test]
+async fn indexes_that_cannot_be_attached_again_are_kept() {
+    let cases = [
+        ("CREATE INDEX part ON ONLY t (a)", "part: it is not valid"),
+        (
+            "CREATE UNIQUE INDEX u ON ONLY t (id, a); ALTER TABLE t_0 ADD CONSTRAINT c UNIQUE (id, a);
+             ALTER TABLE t_1 ADD UNIQUE (id, a); ALTER INDEX u ATTACH PARTITION c;
+             ALTER INDEX u ATTACH PARTITION t_1_id_a_key",
+            "t_1_id_a_key: its constraint is not part of that of the partitioned table",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             CREATE TRIGGER g AFTER INSERT ON t_1 FOR EACH ROW EXECUTE FUNCTION f()",
+            "partition t_1: the table has triggers, which may need them",
+        ),
+        (
+            "CREATE VIEW v AS SELECT id, a FROM t_0 GROUP BY id",
+            "t_0_pkey: rule _RETURN on view v depends on it",
+        ),
+        (
+            "CREATE TABLE other (id int REFERENCES t)",
+            "t_pkey: constraint other_id_fkey on table other depends",
+        ),
+    ];
+    for (sql, reason) in cases {
+        let workplace = Workplace::with_sql(&format!(
+            "CREATE TABLE t (id int PRIMARY KEY, a int) PARTITION BY HASH (id);
+             CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+             CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1); {sql}"
+        ))
+        .await
+        .csv("data.csv", "id,a\n1,1\n2,2\n");
+        let before = indexes(&workplace).await;
+        let ran = workplace.succeed(&["load", "data.csv", "-t", "t"]);
+        let stdout = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(stdout.contains(&format!("kept: {reason}")), "{sql}: {ran:#?}");
+        assert_eq!(indexes(&workplace).await, before, "{sql}");
+        assert_eq!(workplace.count("t").await, 2, "{sql}");
+    }
+}
+
+/// A concurrent change to the index of a partitioned table, which only that index is locked for, is not undone.
+#[tokio::test]
+async fn a_concurrent_change_to_a_partitioned_index_survives() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int, b text) PARTITION BY LIST (id); CREATE TABLE t_1 PARTITION OF t DEFAULT;
+         CREATE INDEX b ON t (b)",
+    )
+    .await
+    .csv("data.csv", "id,b\n1,x\n");
+    workplace.execute("BEGIN; COMMENT ON INDEX b IS 'precious'").await;
+    let load = workplace.start(&["load", "data.csv", "-t", "t"]);
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'b'::regclass)";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !workplace.value::<bool>(waits).await {
+        assert!(std::time::Instant::now() < deadline, "the load never waits for the change");
+        tokio::task::yield_now().await;
+    }
+    workplace.execute("COMMIT").await;
+    let ran: ProgramOutput = load.wait_with_output().unwrap().into();
+    assert!(ran.stdout.contains("rebuilt after loading"), "{ran:#?}");
+    assert_eq!(
+        workplace.value::<String>("SELECT obj_description('b'::regclass, 'pg_class')").await,
+        "precious"
+    );
+}
 
 /// The lines of the log of rejects.
 fn log(workplace: &Workplace) -> Vec<Value> {
