@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, GenericClient};
 
 use crate::catalog::Table;
-use crate::catalog::unique_key::unique_key_columns;
+use crate::catalog::unique_key::primary_key_columns;
 use crate::load::mapping::ColumnMapping;
 use crate::load::options::OnConflict;
 use crate::load::refusal::refusal_error;
@@ -110,7 +110,7 @@ fn key_columns(names: &[String], table: &Table) -> Result<Vec<String>> {
 }
 
 async fn primary_key(client: &impl GenericClient, table: &Table) -> Result<Vec<String>> {
-    let key: Vec<String> = unique_key_columns(client, table, None).await?.into_iter().flatten().collect();
+    let key = primary_key_columns(client, table).await?;
     if key.is_empty() {
         return Err(Error::usage(format!("--on-conflict update: {} has no primary key", table.name))
             .with_help("name the columns of a unique index: --on-conflict update:COLUMN,COLUMN"));

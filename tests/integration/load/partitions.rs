@@ -157,6 +157,73 @@ fn log(workplace: &Workplace) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn duplicates_are_found_in_whichever_partition_they_are() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY HASH (id);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1) PARTITION BY HASH (id);
+         CREATE TABLE t_1_0 PARTITION OF t_1 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE t_1_1 PARTITION OF t_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+    )
+    .await;
+    let rows = |ids: std::ops::Range<u32>| ids.fold(String::new(), |csv, id| csv + &format!("{id},0\n"));
+    workplace.write("once.csv", format!("id,v\n{}7,1\n", rows(0..500)));
+    workplace.write("twice.csv", format!("id,v\n{}{}", rows(0..500), rows(0..100)));
+    for mode in MODES {
+        // The index is deferred, and the line is found nevertheless.
+        let load = ["load", "once.csv", "-t", "t", "--truncate", "--mode", mode];
+        let error = workplace.fail(&load, 1);
+        assert!(error.contains("once.csv, line 502 into t:"), "{mode}: {error}");
+        assert!(error.contains("Key (id)=(7) already exists"), "{mode}: {error}");
+
+        // All are found by queries for the key of the whole table, however the partition's index is called.
+        workplace.execute("TRUNCATE t; INSERT INTO t VALUES (400, 9), (401, 9), (402, 9), (403, 9)").await;
+        let flags = ["-t", "t", "--append", "--max-rejects", "104", "--mode", mode, "-vv"];
+        let ran = workplace.run(&[&["load", "twice.csv"], &flags[..]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        assert!(ran.stderr.contains("row_number() OVER"), "{mode}: {}", ran.stderr);
+        assert_eq!(workplace.count("t").await, 500, "{mode}");
+        let log = log(&workplace);
+        assert_eq!(log.len(), 104, "{mode}");
+        for reject in &log {
+            let id = reject["value"].as_str().unwrap();
+            assert_eq!(reject["constraint"], "t_pkey", "{mode}: {reject}");
+            assert_eq!(reject["detail"], format!("Key (id)=({id}) already exists."), "{mode}: {reject}");
+            let reason = "duplicate key value violates unique constraint \"t_pkey\"";
+            assert_eq!(reject["reason"], reason, "{mode}: {reject}");
+        }
+    }
+}
+
+/// A trigger of a single partition may change the key before it is stored.
+#[tokio::test]
+async fn triggers_of_partitions_are_reckoned_with() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int, k int, UNIQUE (id, k)) PARTITION BY LIST (id);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1);
+         CREATE FUNCTION negate() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.k = 0 THEN RETURN NULL; END IF; NEW.k := -NEW.k; RETURN NEW; END';
+         CREATE TRIGGER negate BEFORE INSERT ON t_1 FOR EACH ROW EXECUTE FUNCTION negate()",
+    )
+    .await
+    .csv("data.csv", "id,k\n1,1\n1,-1\n")
+    .csv("zero.csv", "id,k\n1,0\n");
+    for mode in MODES {
+        workplace
+            .execute("TRUNCATE t; ALTER TABLE t_1 DISABLE TRIGGER USER; INSERT INTO t VALUES (1, -1)")
+            .await;
+        workplace.execute("ALTER TABLE t_1 ENABLE TRIGGER USER").await;
+        let load = ["load", "data.csv", "-t", "t", "--mode", mode, "--max-rejects", "2", "--append"];
+        let ran = workplace.run(&load);
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        assert_eq!(workplace.csv_of("TABLE t ORDER BY k").await, "1,-1\n1,1\n", "{mode}");
+        assert_eq!(log(&workplace)[0]["first_line"], 2, "{mode}");
+        let error = workplace.fail(&["load", "zero.csv", "-t", "t", "--mode", mode, "--append"], 1);
+        assert!(error.contains("check the table's BEFORE INSERT triggers: negate"), "{mode}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn rows_of_partitioned_tables_are_skipped_and_rejected() {
     let workplace = Workplace::with_sql(
         "CREATE TABLE t (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
@@ -190,5 +257,55 @@ async fn rows_of_partitioned_tables_are_skipped_and_rejected() {
         let reject = &log(&workplace)[0];
         assert_eq!(reject["sqlstate"], "23514", "{way:?}: {reject}");
         assert_eq!(reject["reason"], "no partition of relation \"t\" found for row", "{way:?}");
+    }
+}
+
+/// Citus names a shard's index, or none, and refuses subqueries that refer to what it does not distribute.
+#[tokio::test]
+async fn duplicates_are_found_where_shards_have_indexes_of_their_own() {
+    let workplace = Workplace::with_sql(
+        r#"CREATE TABLE t (k0 int, ord int, PRIMARY KEY (k0, ord));
+           CREATE TABLE pg_dist_partition (logicalrelid regclass);
+           INSERT INTO pg_dist_partition VALUES ('t');
+           CREATE FUNCTION "while executing command on worker-1:9701"() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN
+               RAISE unique_violation USING
+                   MESSAGE = 'duplicate key value violates unique constraint "t_pkey_102008"',
+                   DETAIL = 'Key (k0, ord)=(0, 0) already exists.';
+           END $$"#,
+    )
+    .await;
+    let rows = (0..300).fold(String::new(), |csv, row| csv + &format!("{},{}\n", row % 100, row % 7));
+    workplace.write("data.csv", format!("k0,ord\n{rows}"));
+    workplace.execute("CREATE TABLE expected (LIKE t INCLUDING ALL)").await;
+    let rejected = async |table: &str, mode: &str| {
+        workplace.execute(&format!("TRUNCATE {table}; INSERT INTO {table} VALUES (5, 5), (6, 6)")).await;
+        let flags = ["data.csv", "-t", table, "--append", "--max-rejects", "300", "--mode", mode, "-vv"];
+        let ran = workplace.run(&[&["load"], &flags[..]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        assert_eq!(ran.stderr.contains("t JOIN unnest("), table == "t", "{mode}: {}", ran.stderr);
+        (workplace.content(table).await, workplace.read("rejects.csv"))
+    };
+    for mode in MODES {
+        assert_eq!(rejected("t", mode).await, rejected("expected", mode).await, "{mode}");
+    }
+    workplace
+        .execute(
+            r#"TRUNCATE t; CREATE TRIGGER shard AFTER INSERT ON t FOR EACH ROW WHEN (NEW.k0 = 3)
+               EXECUTE FUNCTION "while executing command on worker-1:9701"()"#,
+        )
+        .await;
+    workplace.write("data.csv", "k0,ord\n1,1\n3,3\n4,4\n");
+    for mode in MODES {
+        let load = ["load", "data.csv", "-t", "t", "--append", "--mode", mode];
+        let error = workplace.fail(&load, 1);
+        assert!(error.contains("; on the worker worker-1:9701"), "{mode}: {error}");
+        let ran = workplace.run(&[&load[..], &["--max-rejects", "1"]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        let reject = &log(&workplace)[0];
+        assert_eq!((&reject["first_line"], &reject["constraint"]), (&3.into(), &"t_pkey".into()), "{mode}");
+        assert_eq!(reject["reason"], "duplicate key value violates unique constraint \"t_pkey\"", "{mode}");
+        assert_eq!(reject["column"], "k0, ord", "{mode}");
+        workplace.execute("TRUNCATE t").await;
     }
 }
