@@ -92,6 +92,27 @@ impl NewTable {
         find(client, &name).await
     }
 
+    /// Check that nothing but rows, indexes and privileges is lost if this table replaces `old`.
+    ///
+    /// # Errors
+    /// When `old` is not an ordinary table by itself.
+    pub(crate) fn check_can_replace(old: &Table) -> Result<()> {
+        let kind = match old {
+            Table { other_kind: Some(kind), .. } => *kind,
+            Table { is_view: true, .. } => "a view",
+            Table { is_distributed: true, .. } => "distributed by Citus",
+            Table { is_partitioned: true, .. } => "partitioned",
+            Table { is_stored: false, .. } => "a foreign table",
+            Table { is_partition: true, .. } => "a partition of another table",
+            _ => return Ok(()),
+        };
+        let name = &old.name;
+        let message = format!("--create --replace would make {name}, which is {kind}, an ordinary table");
+        Err(Error::usage(message).with_help(
+            "keep it, and load with --truncate or --append; or drop it first, and load with --create",
+        ))
+    }
+
     /// Drop the old table, if there is one, and give this one its name.
     ///
     /// # Errors

@@ -260,6 +260,44 @@ async fn rows_of_partitioned_tables_are_skipped_and_rejected() {
     }
 }
 
+#[tokio::test]
+async fn only_an_ordinary_table_is_replaced() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE whole (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF whole DEFAULT;
+         CREATE VIEW seen AS TABLE whole; CREATE TABLE spread (id int);
+         -- What Citus has.
+         CREATE TABLE pg_dist_partition (logicalrelid regclass);
+         INSERT INTO pg_dist_partition VALUES ('spread')",
+    )
+    .await
+    .csv("data.csv", "id\n1\n");
+    if workplace.value::<i64>("SELECT count(*) FROM pg_available_extensions WHERE name = 'file_fdw'").await
+        > 0
+    {
+        let sql = "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+                   CREATE FOREIGN TABLE away (id int) SERVER files OPTIONS (filename '/nowhere')";
+        workplace.execute(sql).await;
+        let error = workplace.fail(&["load", "data.csv", "-t", "away", "--create", "--replace"], 2);
+        assert!(error.contains("make away, which is a foreign table, an ordinary table"), "{error}");
+    }
+    let before: Vec<String> =
+        workplace.values("SELECT oid::text || relname::text FROM pg_class ORDER BY oid").await;
+    for (table, kind) in [
+        ("whole", "partitioned"),
+        ("part", "a partition of another table"),
+        ("seen", "a view without an INSTEAD OF INSERT trigger"),
+        ("spread", "distributed by Citus"),
+    ] {
+        let error = workplace.fail(&["load", "data.csv", "-t", table, "--create", "--replace"], 2);
+        let message = format!("--create --replace would make {table}, which is {kind}, an ordinary table");
+        assert!(error.contains(&message), "{error}");
+        assert!(error.contains("drop it first"), "{error}");
+    }
+    let after: Vec<String> =
+        workplace.values("SELECT oid::text || relname::text FROM pg_class ORDER BY oid").await;
+    assert_eq!(after, before);
+}
+
 /// Citus names a shard's index, or none, and refuses subqueries that refer to what it does not distribute.
 #[tokio::test]
 async fn duplicates_are_found_where_shards_have_indexes_of_their_own() {
