@@ -13,6 +13,7 @@
 use tokio_postgres::{Client, GenericClient, Row};
 
 use crate::catalog::{Table, TableName};
+use crate::csv::Inputs;
 use crate::load::options::DeferIndexes;
 use crate::load::table::{execute_each, index_progress};
 use crate::postgres::server::SessionPool;
@@ -31,9 +32,17 @@ pub(crate) struct DeferredIndexes {
     restore: Vec<Vec<String>>,
 }
 
-/// Number of indexes from which they stay in place by default: every one dropped or built is locked until the commit, and
-/// the server has room for a few thousand locks.
-const TOO_MANY: usize = 1000;
+/// Up to this number of indexes, it takes no noticeable time to drop and to rebuild them when there are no rows: about a
+/// millisecond each.
+const FEW: usize = 64;
+
+/// With more than this number, they stay in place by default: each one that is dropped or built is locked until the commit,
+/// and the server has room for a few thousand locks.
+const MANY: usize = 1000;
+
+/// Size of the files, for each index, from which it takes longer to insert all keys than to rebuild. Measured: 2 µs for each
+/// row and index of its partition; assumed: 40 bytes for a row, and three indexes for a partition.
+const BYTES_PER_INDEX: u64 = 8 * 1024;
 
 /// The table `$1` and, if it is partitioned, all its partitions, with their distance from it. Unlike `pg_partition_tree()`,
 /// this locks none of them.
@@ -114,8 +123,8 @@ const INDEXES: &str = "
     ORDER BY level DESC, t.oid, c.oid";
 
 impl DeferredIndexes {
-    /// Drop the indexes of `table`, unless they cannot be restored, or there is a `reason` not to drop them, which
-    /// [`DeferIndexes::Always`] overrides.
+    /// Drop the indexes of `table` before `inputs` are loaded, unless they cannot be restored, or there is another reason not
+    /// to drop them, which [`DeferIndexes::Always`] overrides.
     ///
     /// # Errors
     /// When `defer` is [`DeferIndexes::Always`] and they cannot be restored exactly, or the server refuses.
@@ -123,7 +132,7 @@ impl DeferredIndexes {
         client: &impl GenericClient,
         table: &Table,
         defer: DeferIndexes,
-        reason: Option<&str>,
+        inputs: &Inputs,
     ) -> Result<DeferredIndexes> {
         let name = &table.name;
         let failed = |error| Error::database(&format!("look up the indexes of {name}"), error);
@@ -136,11 +145,6 @@ impl DeferredIndexes {
         let obstacle = table_reason.map(|reason| reason.get(0));
         // Those of the table itself first.
         let obstacle: Option<String> = obstacle.or_else(|| indexes.iter().rev().find_map(index_reason));
-        let too_many = || {
-            let count = indexes.len();
-            (count > TOO_MANY)
-                .then(|| format!("there are {count}, each of which the server would have to lock"))
-        };
         let kept_because = match (obstacle, defer) {
             (Some(obstacle), DeferIndexes::Always) => {
                 return Err(Error::usage(format!(
@@ -149,7 +153,11 @@ impl DeferredIndexes {
                 .with_help("use --defer-indexes auto, or never"));
             }
             (None, DeferIndexes::Always) => None,
-            (obstacle, _) => obstacle.or(reason.map(str::to_owned)).or_else(too_many),
+            (Some(obstacle), _) => Some(obstacle),
+            (None, _) if !inputs.can_be_read_again() => {
+                Some("the input cannot be read again to find a row that violates them".to_owned())
+            }
+            (None, _) => too_many(indexes.len(), inputs.size()),
         };
         if kept_because.is_some() {
             return Ok(DeferredIndexes { kept_because, ..DeferredIndexes::default() });
@@ -200,6 +208,16 @@ impl DeferredIndexes {
     }
 }
 
+/// Why `count` indexes should stay in place while files of this size, in `bytes`, are loaded; `None` if there is no reason.
+fn too_many(count: usize, bytes: Option<u64>) -> Option<String> {
+    if count > MANY {
+        return Some(format!("there are {count}, each of which the server would have to lock"));
+    }
+    let is_small = bytes.is_some_and(|bytes| bytes < count as u64 * BYTES_PER_INDEX);
+    (count > FEW && is_small)
+        .then(|| format!("there are {count}, which would take longer to rebuild than the files to load"))
+}
+
 /// Why `index` cannot be restored; `None` if it can.
 fn index_reason(index: &Row) -> Option<String> {
     let reason: Option<&str> = index.get("reason");
@@ -218,7 +236,8 @@ fn sql_name(index: &Row, column: &str) -> String {
 
 /// The statement that attaches `index` to the index of which it is a part; `None` if there is no such index.
 fn attach_statement(indexes: &[Row], index: &Row) -> Option<String> {
-    let whole = indexes.iter().find(|whole| parent(index) == Some(whole.get("oid")))?;
+    let parent = parent(index)?;
+    let whole = indexes.iter().find(|whole| whole.get::<_, u32>("oid") == parent)?;
     let [whole, part] = [whole, index].map(|index| sql_name(index, "relname"));
     Some(format!("ALTER INDEX {whole} ATTACH PARTITION {part}"))
 }
@@ -282,8 +301,10 @@ fn restore_statements(indexes: &[Row], number: usize) -> Vec<String> {
         statements.push(format!("SET LOCAL default_tablespace = {}", literal(tablespace)));
     }
     statements.extend(create_statements(index));
-    let parts = indexes.iter().filter(|part| parent(part) == Some(index.get("oid")));
-    statements.extend(parts.filter_map(|part| attach_statement(indexes, part)));
+    if index.get("is_partitioned") {
+        let parts = indexes.iter().filter(|part| parent(part) == Some(index.get("oid")));
+        statements.extend(parts.filter_map(|part| attach_statement(indexes, part)));
+    }
     let constraint: Option<&str> = index.get("conname");
     let constraint_comment: Option<&str> = index.get("constraint_comment");
     if let (Some(constraint), Some(comment)) = (constraint, constraint_comment) {
@@ -301,4 +322,22 @@ fn restore_statements(indexes: &[Row], number: usize) -> Vec<String> {
         statements.push(format!("ALTER TABLE {table} REPLICA IDENTITY USING INDEX {name}"));
     }
     statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_indexes_stay_in_place_where_that_is_faster() {
+        for (count, bytes, is_kept) in [
+            (3, Some(1), false),
+            (300, Some(1_000_000), true),
+            (300, Some(10_000_000), false),
+            (300, None, false),
+            (1001, Some(u64::MAX), true),
+        ] {
+            assert_eq!(too_many(count, bytes).is_some(), is_kept, "{count} indexes, {bytes:?} bytes");
+        }
+    }
 }

@@ -174,9 +174,7 @@ pub(crate) async fn defer_indexes(
             return Ok(DeferredIndexes::default());
         }
     }
-    let reason = "the input cannot be read again to find a row that violates them";
-    let reason = Some(reason).filter(|_| !inputs.can_be_read_again());
-    let indexes = DeferredIndexes::defer(client, table, defer, reason).await?;
+    let indexes = DeferredIndexes::defer(client, table, defer, inputs).await?;
     match &indexes.kept_because {
         Some(reason) => tracing::info!("the indexes stay in place: {reason}"),
         None if indexes.deferred.is_empty() => tracing::info!("the table has no indexes"),

@@ -125,6 +125,39 @@ async fn indexes_that_cannot_be_attached_again_are_kept() {
     }
 }
 
+#[tokio::test]
+async fn indexes_of_many_or_foreign_partitions_are_kept() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int, a int) PARTITION BY LIST (id);
+         DO $$ BEGIN
+             FOR i IN 0..32 LOOP
+                 EXECUTE format('CREATE TABLE t_%s PARTITION OF t FOR VALUES IN (%s)', i, i);
+             END LOOP;
+         END $$;
+         CREATE INDEX ON t (a)",
+    )
+    .await
+    .csv("data.csv", "id,a\n1,1\n");
+    let load = ["load", "data.csv", "-t", "t", "--truncate", "--json"];
+    let reason = |report: &Value| report["indexes_kept_because"].as_str().map(str::to_owned);
+    assert_eq!(reason(&workplace.succeed(&load).json()), None, "34 are few");
+    workplace.execute("CREATE INDEX ON t (id)").await;
+    let kept = reason(&workplace.succeed(&load).json());
+    assert!(kept.as_ref().is_some_and(|kept| kept.starts_with("there are 68, ")), "{kept:?}");
+    let report = workplace.succeed(&[&load[..], &["--defer-indexes", "always"]].concat()).json();
+    assert_eq!(report["indexes_deferred"], serde_json::json!(["t_a_idx", "t_id_idx"]));
+    if workplace.value::<i64>("SELECT count(*) FROM pg_available_extensions WHERE name = 'file_fdw'").await
+        > 0
+    {
+        let sql = "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+                   CREATE FOREIGN TABLE away PARTITION OF t DEFAULT SERVER files OPTIONS (filename '/nowhere')";
+        workplace.execute(sql).await;
+        let load = ["load", "data.csv", "-t", "t", "--append", "--defer-indexes", "always"];
+        let error = workplace.fail(&load, 2);
+        assert!(error.contains("stay in place: partition away: it is a foreign table"), "{error}");
+    }
+}
+
 /// A concurrent change to the index of a partitioned table, which only that index is locked for, is not undone.
 #[tokio::test]
 async fn a_concurrent_change_to_a_partitioned_index_survives() {
