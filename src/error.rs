@@ -200,6 +200,9 @@ impl Error {
         if let Some(detail) = db.detail() {
             let _ = write!(message, "; {}", detail.trim_end_matches('.'));
         }
+        if let Some(worker) = db.where_().and_then(worker) {
+            let _ = write!(message, "; on the worker {worker}");
+        }
         match (db.position(), sql) {
             (Some(ErrorPosition::Original(position)), Some(sql)) => {
                 let _ = write!(message, "\n{}", point_at(sql, *position));
@@ -348,6 +351,13 @@ impl fmt::Display for ConnectionClosed {
 
 impl std::error::Error for ConnectionClosed {}
 
+/// The worker, as host and port, that Citus names in the `context` of an error.
+fn worker(context: &str) -> Option<&str> {
+    let (_, rest) = context.split_once("while executing command on ")?;
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || ".:-_[]/".contains(c))).unwrap_or(rest.len());
+    Some(&rest[..end]).filter(|worker| !worker.is_empty())
+}
+
 /// Whether the connection is closed or broken.
 fn is_about_connection(error: &tokio_postgres::Error) -> bool {
     error.is_closed()
@@ -402,6 +412,14 @@ fn pooler_help(code: &str, message: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worker_is_found_in_the_context() {
+        assert_eq!(worker("while executing command on localhost:9701"), Some("localhost:9701"));
+        let context = "COPY t, line 2\nwhile executing command on w-1.example.com:5432\nCOPY t, line 9";
+        assert_eq!(worker(context), Some("w-1.example.com:5432"));
+        assert_eq!(worker("COPY t, line 2"), None);
+    }
 
     #[test]
     fn the_cause_and_the_place_are_kept() {

@@ -48,11 +48,16 @@ pub struct Table {
     pub is_view: bool,
     /// Whether it is partitioned.
     pub is_partitioned: bool,
+    /// Whether it is a partition of another table.
+    pub is_partition: bool,
+    /// Whether Citus keeps its rows on other servers.
+    pub is_distributed: bool,
     /// Whether it has rules for INSERT, which COPY ignores.
     pub has_insert_rules: bool,
     /// Whether it has a foreign key that references the table itself.
     pub references_itself: bool,
-    /// The names of enabled BEFORE INSERT row triggers, which may suppress a row by returning NULL.
+    /// The names of its enabled BEFORE INSERT row triggers, which may suppress a row by returning NULL, and of those of its
+    /// partitions.
     pub before_insert_triggers: Vec<String>,
     /// Whether row-level security applies to the session's role; COPY FROM does not support it.
     pub has_row_security: bool,
@@ -176,13 +181,24 @@ const RELATION: &str = "
            current_setting('IntervalStyle'), current_setting('array_nulls')::bool,
            pg_catalog.row_security_active(c.oid),
            -- Row trigger (1), BEFORE (2), INSERT (4).
-           ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger
-                 WHERE tgrelid = c.oid AND tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname),
+           ARRAY(WITH RECURSIVE tree (relid) AS (
+                     SELECT c.oid
+                     UNION ALL
+                     SELECT inhrelid
+                     FROM tree JOIN pg_catalog.pg_class p ON p.oid = relid AND p.relkind = 'p'
+                          JOIN pg_catalog.pg_inherits ON inhparent = relid)
+                 SELECT DISTINCT tgname
+                 FROM tree JOIN pg_catalog.pg_trigger ON tgrelid = relid
+                 WHERE tgtype & 7 = 7 AND tgenabled <> 'D' ORDER BY tgname)::text[],
            EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND confrelid = c.oid),
            -- Row trigger (1), INSERT (4), INSTEAD OF (64).
-           EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND tgtype & 69 = 69)
+           EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND tgtype & 69 = 69),
+           c.relispartition, pg_catalog.to_regclass('pg_dist_partition') IS NOT NULL
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = pg_catalog.to_regclass($1)";
+
+/// Selects a row if Citus, whose table this is, keeps the rows of a relation.
+const DISTRIBUTED: &str = "SELECT 1 FROM pg_dist_partition WHERE logicalrelid = $1::pg_catalog.oid";
 
 /// Selects the columns of a table.
 const COLUMNS: &str = "
@@ -266,6 +282,9 @@ impl Table {
         let oid: u32 = relation.get(0);
         let columns = client.query(COLUMNS, &[&oid]).await.map_err(failed)?;
         let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
+        let has_citus: bool = relation.get(16);
+        let is_distributed =
+            has_citus && client.query_opt(DISTRIBUTED, &[&oid]).await.map_err(failed)?.is_some();
         let kind = relation.get::<_, i8>(3).cast_unsigned();
         let other_kind = match kind {
             b'r' | b'p' | b'f' => None,
@@ -292,6 +311,8 @@ impl Table {
             is_stored: matches!(kind, b'r' | b'p'),
             is_view: kind == b'v',
             is_partitioned: kind == b'p',
+            is_partition: relation.get(15),
+            is_distributed,
             has_insert_rules: relation.get(4),
             before_insert_triggers: relation.get(12),
             references_itself: relation.get(13),
@@ -337,6 +358,8 @@ impl Table {
             is_stored: true,
             is_view: false,
             is_partitioned: false,
+            is_partition: false,
+            is_distributed: false,
             has_insert_rules: false,
             before_insert_triggers: Vec::new(),
             references_itself: false,

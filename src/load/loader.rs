@@ -290,11 +290,14 @@ impl OpenLoad<'_> {
             // It has created the table, or found it.
             return Ok(None);
         }
-        let exists = Table::find(&**client, name).await?.is_some();
+        let old = Table::find(&**client, name).await?;
         drop(client);
-        if exists && !create.replace {
-            progress.note(&format!("{name} already exists; appending (--create ignored)"));
-            return Ok(None);
+        if let Some(old) = &old {
+            if !create.replace {
+                progress.note(&format!("{name} already exists; appending (--create ignored)"));
+                return Ok(None);
+            }
+            NewTable::check_can_replace(old)?;
         }
         let mut new_table = self.new_table(progress).await?;
         if let Some(reason) = self.files.doubt_of_header()? {
@@ -304,7 +307,7 @@ impl OpenLoad<'_> {
                  --no-header, with --columns for the names"
             ));
         }
-        new_table.replaces = exists;
+        new_table.replaces = old.is_some();
         progress.note(&format!("{};", new_table.ddl));
         // Where rejects are allowed, such a value may be one to reject instead.
         for note in new_table.text_notes.iter().filter(|_| self.settings.max_rejects.allows_any()) {

@@ -91,7 +91,7 @@ pub(crate) struct Load {
     /// With --create: infer the types from the first N records only [default: all]
     #[arg(long, value_name = "N", value_parser = count::<u64>, help_heading = "Columns and tables")]
     pub infer_rows: Option<u64>,
-    /// With --create: replace an existing table; its indexes and privileges are dropped with it
+    /// With --create: replace an ordinary table; its indexes and privileges are dropped with it
     #[arg(long, requires = "create", conflicts_with_all = ["append", "truncate"], help_heading = "Columns and tables")]
     pub replace: bool,
     /// Print the CREATE TABLE statement that --create would run, and stop

@@ -1,13 +1,15 @@
 //! Finds all rows of a range whose key already exists, with one query.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio_postgres::error::DbError;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use crate::catalog::Table;
-use crate::catalog::unique_key::unique_key_columns;
+use crate::catalog::unique_key::{UniqueKey, violated_keys};
+use crate::catalog::{Column, Table};
 use crate::encode::TypeKind;
 use crate::load::chunk::Chunk;
 use crate::load::mapping::{ColumnMapping, ValueFormat};
@@ -28,23 +30,25 @@ pub(crate) struct DuplicateRow {
 /// A unique index on loaded columns.
 #[derive(Debug)]
 pub(crate) struct UniqueIndex {
+    /// Its name; in a partitioned table that of the whole, to which the one that the server reports is attached.
+    pub name: String,
     /// Its columns, as indexes into [`ColumnMapping::columns`].
     pub columns: Vec<usize>,
 }
 
 impl UniqueIndex {
-    /// Look up the index `name` of `table`; `None` if it has an expression, a predicate, or a column that is not
-    /// loaded or cannot be passed to `unnest()`.
+    /// The unique indexes of `table` that `refusal` may be about, without those that have an expression, a predicate, or a
+    /// column that is not loaded or cannot be passed to `unnest()`.
     ///
     /// # Errors
     /// When the catalog cannot be read.
     pub(crate) async fn find(
         client: &Client,
         table: &Table,
-        name: &str,
+        refusal: &DbError,
         mapping: &Arc<ColumnMapping>,
-    ) -> Result<Option<UniqueIndex>> {
-        let names = unique_key_columns(client, table, Some(name)).await?;
+    ) -> Result<Vec<UniqueIndex>> {
+        let keys = violated_keys(client, table, refusal.constraint(), refusal.message()).await?;
         let index_of = |name: &str| {
             let index = mapping.names().position(|loaded| loaded == name)?;
             let column = &mapping.columns[index].column;
@@ -52,8 +56,11 @@ impl UniqueIndex {
                 column.array_oid != 0 && !matches!(column.column_type.kind, TypeKind::Array { .. });
             can_be_unnested.then_some(index)
         };
-        let columns: Option<Vec<usize>> = names.iter().map(|name| index_of(name.as_deref()?)).collect();
-        Ok(columns.filter(|columns| !columns.is_empty()).map(|columns| UniqueIndex { columns }))
+        let index = |key: UniqueKey| {
+            let columns: Option<_> = key.columns.iter().map(|name| index_of(name.as_deref()?)).collect();
+            Some(UniqueIndex { name: key.name, columns: columns? })
+        };
+        Ok(keys.into_iter().filter(|key| key.is_searchable).filter_map(index).collect())
     }
 
     /// Find the rows of `rows` whose key is in the table or in an earlier row of the range, in ascending order.
@@ -70,37 +77,6 @@ impl UniqueIndex {
     ) -> Result<Vec<DuplicateRow>> {
         let failed =
             |error| Error::database(&format!("look for keys that already exist in {}", table.name), error);
-        let (mut types, mut parameters, mut names, mut equal, mut not_null) =
-            (Vec::<Type>::new(), vec![], vec![], vec![], vec![]);
-        let (mut columns, mut texts) = (vec![], vec![]);
-        for (number, &column) in self.columns.iter().enumerate() {
-            let column = &mapping.columns[column].column;
-            types.push(array_type(column.array_oid, &column.type_name));
-            parameters.push(format!("${}", number + 1));
-            equal.push(format!("t.{} = k.k{number}", quote(&column.name)));
-            not_null.push(format!("k{number} IS NOT NULL"));
-            names.push(format!("k{number}"));
-            columns.push(column.name.as_str());
-            texts.push(format!("k{number}::pg_catalog.text"));
-        }
-        // A scalar subquery rather than EXISTS: without statistics, the server would plan EXISTS as a hash join over
-        // the whole table instead of using the unique index.
-        let sql = format!(
-            "SELECT ord, pg_catalog.concat_ws(', ', {}) FROM (
-                 SELECT *, row_number() OVER (PARTITION BY {names} ORDER BY ord) AS nth
-                 FROM unnest({}) WITH ORDINALITY u({names}, ord)) k
-             WHERE {} AND (nth > 1 OR COALESCE((SELECT true FROM {only}{} t WHERE {} LIMIT 1), false))
-             ORDER BY ord",
-            texts.join(", "),
-            parameters.join(", "),
-            not_null.join(" AND "),
-            table.name.sql(),
-            equal.join(" AND "),
-            names = names.join(", "),
-            // A unique index does not cover inheritance children, but it covers partitions.
-            only = if table.is_partitioned { "" } else { "ONLY " },
-        );
-        let statement = client.prepare_typed(&sql, &types).await.map_err(failed)?;
         let tuples: Vec<Vec<_>> = rows.clone().map(|row| chunk.tuple(row).collect()).collect();
         let keys = self.columns.iter().map(|&column| {
             let values = tuples.iter().map(|tuple| tuple[column].as_deref());
@@ -108,13 +84,57 @@ impl UniqueIndex {
             EncodedParam { value: Some(encode_array(element_oid, values)), format: ValueFormat::Binary }
         });
         let keys: Vec<EncodedParam> = keys.collect();
-        let found = client.query_raw(&statement, keys).await.map_err(failed)?;
-        let found: Vec<_> = futures::TryStreamExt::try_collect(found).await.map_err(failed)?;
+        let columns = self.columns.iter().map(|&column| &mapping.columns[column].column);
+        let columns: Vec<&Column> = columns.collect();
+        let types: Vec<Type> =
+            columns.iter().map(|column| array_type(column.array_oid, &column.type_name)).collect();
+        let mut found = BTreeMap::new();
+        for sql in queries(table, &columns) {
+            let statement = client.prepare_typed(&sql, &types).await.map_err(failed)?;
+            let rows = client.query_raw(&statement, &keys).await.map_err(failed)?;
+            let rows: Vec<Row> = futures::TryStreamExt::try_collect(rows).await.map_err(failed)?;
+            found.extend(rows.iter().map(|row| (row.get::<_, i64>(0), row.get::<_, String>(1))));
+        }
+        let columns: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let columns = columns.join(", ");
-        let duplicate = |row: &Row| DuplicateRow {
-            row: rows.start + row.get::<_, i64>(0) as usize - 1,
-            detail: format!("Key ({columns})=({}) already exists.", row.get::<_, &str>(1)),
+        let duplicate = |(ord, key)| DuplicateRow {
+            row: rows.start + ord as usize - 1,
+            detail: format!("Key ({columns})=({key}) already exists."),
         };
-        Ok(found.iter().map(duplicate).collect())
+        Ok(found.into_iter().map(duplicate).collect())
     }
+}
+
+/// The queries that find the rows whose key in `columns` is in `table`, or in an earlier row: their numbers, from 1, and
+/// their keys.
+fn queries(table: &Table, columns: &[&Column]) -> Vec<String> {
+    let list = |item: &dyn Fn(usize, &str) -> String, separator| {
+        let items = columns.iter().enumerate().map(|(number, column)| item(number, &quote(&column.name)));
+        items.collect::<Vec<_>>().join(separator)
+    };
+    let names = list(&|number, _| format!("k{number}"), ", ");
+    let parameters = list(&|number, _| format!("${}", number + 1), ", ");
+    let equal = list(&|number, column| format!("t.{column} = k.k{number}"), " AND ");
+    let not_null = list(&|number, _| format!("k.k{number} IS NOT NULL"), " AND ");
+    let texts = list(&|number, _| format!("k.k{number}::pg_catalog.text"), ", ");
+    let key = format!("pg_catalog.concat_ws(', ', {texts})");
+    let unnested = format!("unnest({parameters}) WITH ORDINALITY");
+    let name = table.name.sql();
+    let numbered = format!(
+        "SELECT k.ord, {key} FROM (
+             SELECT *, row_number() OVER (PARTITION BY {names} ORDER BY ord) AS nth
+             FROM {unnested} u({names}, ord)) k
+         WHERE {not_null} AND"
+    );
+    if table.is_distributed {
+        // Citus refuses a subquery that refers to what is not distributed.
+        let stored = format!("SELECT k.ord, {key} FROM {name} t JOIN {unnested} k({names}, ord) ON {equal}");
+        return vec![format!("{numbered} k.nth > 1"), stored];
+    }
+    // A unique index does not cover inheritance children, but it covers partitions.
+    let only = if table.is_partitioned { "" } else { "ONLY " };
+    // A scalar subquery rather than EXISTS: without statistics, the server would plan EXISTS as a hash join over
+    // the whole table instead of using the unique index.
+    let stored = format!("COALESCE((SELECT true FROM {only}{name} t WHERE {equal} LIMIT 1), false)");
+    vec![format!("{numbered} (k.nth > 1 OR {stored})")]
 }

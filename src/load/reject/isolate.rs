@@ -8,6 +8,7 @@
 //! Duplicate keys are the most common reason and rarely occur alone, so one query finds all rows of a piece that
 //! violate the same unique index.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -40,8 +41,9 @@ pub(crate) struct RejectIsolator<'a> {
     mapping: &'a Arc<ColumnMapping>,
     /// Whether an existing key is an error, and no trigger can change the key before it is stored.
     keys_are_final: bool,
-    /// The unique indexes violated so far, by name; `None` for one that cannot be searched.
-    indexes: Vec<(String, Option<UniqueIndex>)>,
+    /// For each violation of a unique key so far, by what the server calls it, the indexes that it may mean and that can be
+    /// searched.
+    indexes: Vec<(String, Arc<[UniqueIndex]>)>,
     /// Number of rows in the next piece, adapted to the success of the last ones.
     piece_rows: usize,
     /// Rows in the next run: how many are written one by one before the length of a piece is reconsidered.
@@ -152,13 +154,11 @@ impl<'a> RejectIsolator<'a> {
         };
         let duplicates = self.duplicates(chunk, &piece, &refused.error).await?;
         if let Some(duplicates) = &duplicates {
-            let rows: Vec<usize> = duplicates.iter().map(|duplicate| duplicate.row).collect();
+            let rows: Vec<usize> = duplicates.keys().copied().collect();
             if let Ok(counts) = self.attempt(chunk.without(piece.clone(), &rows)).await? {
                 written.counts += counts;
-                let reason = self.reason(&refused.error);
-                written.rejects.extend(duplicates.iter().map(|DuplicateRow { row, detail }| {
-                    chunk.reject(*row, Reason { detail: Some(detail.clone()), ..reason.clone() })
-                }));
+                let rejects = duplicates.iter().map(|(row, reason)| chunk.reject(*row, reason.clone()));
+                written.rejects.extend(rejects);
                 return Ok(piece.end);
             }
         }
@@ -205,10 +205,10 @@ impl<'a> RejectIsolator<'a> {
                     written.counts += counts;
                 }
                 Err(error) if RefusalScope::new(&error) != RefusalScope::Session => {
-                    // `reason` takes the key's columns from the index.
-                    self.index(&error).await?;
+                    let indexes = self.indexes(&error).await?;
+                    let index = indexes.first().filter(|_| indexes.len() == 1);
                     let detail = error.as_db_error().and_then(|db| db.detail()).map(str::to_owned);
-                    let reason = Reason { detail, ..self.reason(&error) };
+                    let reason = Reason { detail, ..self.reason(&error, index) };
                     written.rejects.push(chunk.reject(row, reason));
                     if RefusalScope::new(&error) == RefusalScope::RowIfOthersPass
                         && !self.any_accepted
@@ -255,47 +255,63 @@ impl<'a> RejectIsolator<'a> {
         }
     }
 
-    /// The rows of `piece` that violate the unique index of `error`; `None` if they cannot be found by a query.
+    /// The rows of `piece` that violate the unique index of `error`, and how; `None` if they cannot be found by a query.
     async fn duplicates(
         &mut self,
         chunk: &Chunk,
         piece: &Range<usize>,
         error: &PgError,
-    ) -> Result<Option<Vec<DuplicateRow>>> {
-        let RejectIsolator { client, table, mapping, keys_are_final, .. } = *self;
-        let Some(index) = self.index(error).await?.filter(|_| keys_are_final) else { return Ok(None) };
-        if index.columns.iter().any(|&column| chunk.formats[column] == ValueFormat::Text) {
+    ) -> Result<Option<BTreeMap<usize, Reason>>> {
+        if !self.keys_are_final {
             return Ok(None);
         }
-        let rows = index.duplicates(client, table, mapping, chunk, piece.clone()).await?;
-        // None found: the conflicting row belongs to a transaction that this query cannot see.
-        Ok(Some(rows).filter(|rows| !rows.is_empty()))
-    }
-
-    /// The unique index that `error` reports as violated, looked up the first time; `None` if it reports another
-    /// violation, or an index that cannot be searched.
-    async fn index(&mut self, error: &PgError) -> Result<Option<&UniqueIndex>> {
-        let db = error.as_db_error().filter(|db| db.code().code() == "23505");
-        let Some(name) = db.and_then(|db| db.constraint()) else { return Ok(None) };
-        if !self.indexes.iter().any(|(known, _)| known == name) {
-            let index = UniqueIndex::find(self.client, self.table, name, self.mapping).await?;
-            self.indexes.push((name.to_owned(), index));
+        let indexes = self.indexes(error).await?;
+        let RejectIsolator { client, table, mapping, .. } = *self;
+        let mut duplicates = BTreeMap::new();
+        for index in indexes.iter() {
+            if index.columns.iter().any(|&column| chunk.formats[column] == ValueFormat::Text) {
+                continue;
+            }
+            let reason = self.reason(error, Some(index));
+            for DuplicateRow { row, detail } in
+                index.duplicates(client, table, mapping, chunk, piece.clone()).await?
+            {
+                duplicates.entry(row).or_insert(Reason { detail: Some(detail), ..reason.clone() });
+            }
         }
-        Ok(self.indexes.iter().find(|(known, _)| known == name).and_then(|(_, index)| index.as_ref()))
+        // None found: the conflicting row belongs to a transaction that this query cannot see.
+        Ok(Some(duplicates).filter(|duplicates| !duplicates.is_empty()))
     }
 
-    /// The part of `error` that applies to every row that violates the same constraint.
-    fn reason(&self, error: &PgError) -> Reason {
+    /// The unique indexes that `error` may report as violated, looked up the first time; none if it reports another
+    /// violation, or an index that cannot be searched.
+    async fn indexes(&mut self, error: &PgError) -> Result<Arc<[UniqueIndex]>> {
+        let db = error.as_db_error().filter(|db| db.code().code() == "23505");
+        let Some(db) = db else { return Ok([].into()) };
+        let name = db.constraint().unwrap_or(db.message());
+        if let Some((_, known)) = self.indexes.iter().find(|(known, _)| known == name) {
+            return Ok(Arc::clone(known));
+        }
+        let found: Arc<[_]> = UniqueIndex::find(self.client, self.table, db, self.mapping).await?.into();
+        self.indexes.push((name.to_owned(), Arc::clone(&found)));
+        Ok(found)
+    }
+
+    /// The part of `error` that applies to every row that violates the same constraint, which is that of `index`, if any.
+    fn reason(&self, error: &PgError, index: Option<&UniqueIndex>) -> Reason {
         let Some(db) = error.as_db_error() else { return Reason::new(error.to_string()) };
-        let constraint = db.constraint().map(str::to_owned);
+        let message = match index {
+            Some(index) => with_name(db.message(), db.constraint(), &index.name),
+            None => db.message().to_owned(),
+        };
+        let constraint = index.map(|index| index.name.as_str()).or(db.constraint());
         let reason = Reason {
             sqlstate: Some(db.code().code().to_owned()),
-            constraint: constraint.clone(),
-            ..Reason::new(db.message().to_owned())
+            constraint: constraint.map(str::to_owned),
+            ..Reason::new(message)
         };
         let by_name = db.column().and_then(|name| self.mapping.names().position(|loaded| loaded == name));
-        let index = self.indexes.iter().find(|(name, _)| constraint.as_ref() == Some(name));
-        let of_index = index.and_then(|(_, index)| index.as_ref()).map(|index| &index.columns[..]);
+        let of_index = index.map(|index| &index.columns[..]);
         let columns = &self.mapping.columns;
         match by_name.as_ref().map(std::slice::from_ref).or(of_index) {
             Some(&[column]) => Reason {
@@ -336,4 +352,34 @@ struct RefusedPiece {
     error: PgError,
     /// Number of rows before the one at fault; `None` if the server does not tell which one that is.
     good_rows: Option<usize>,
+}
+
+/// `message` with the `name` of an index in place of the one that the server `reported`, if any, or of the name with a
+/// shard's number: the rows that one message is about may be in several partitions or shards.
+fn with_name(message: &str, reported: Option<&str>, name: &str) -> String {
+    let word = reported.unwrap_or(name);
+    let Some(start) = message.rfind(word) else { return message.to_owned() };
+    let rest = &message[start + word.len()..];
+    let rest = if reported.is_some() {
+        rest
+    } else {
+        rest.trim_start_matches(|c: char| c == '_' || c.is_ascii_digit())
+    };
+    format!("{}{name}{rest}", &message[..start])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_the_index_of_the_whole_table() {
+        for (reported, expected, message) in [
+            (Some("t_1_key"), "unique constraint \"t_key\"", "unique constraint \"t_1_key\""),
+            (None, "unique constraint \"t_key\"", "unique constraint \"t_key_102008\""),
+            (None, "no name", "no name"),
+        ] {
+            assert_eq!(with_name(message, reported, "t_key"), expected);
+        }
+    }
 }

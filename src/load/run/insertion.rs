@@ -137,9 +137,7 @@ pub(super) async fn check_at_end(
 fn check_totals(totals: &LoadTotals, settings: &LoadSettings, table: &Table) -> Result<()> {
     let Some(discrepancy) = discrepancy(totals, settings) else { return Ok(()) };
     let suspects = match table.before_insert_triggers.as_slice() {
-        [] => {
-            "the rules and row security policies of the table, and the triggers of its partitions".to_owned()
-        }
+        [] => "the rules and row security policies of the table".to_owned(),
         triggers => format!("the table's BEFORE INSERT triggers: {}", triggers.join(", ")),
     };
     let help = format!("nothing was committed; check {suspects}");

@@ -112,7 +112,7 @@ async fn write(
     Ok(RunResult { prepared, totals, phases, transactions: Vec::new(), is_atomic: true, import: None })
 }
 
-/// Rebuild the indexes, and check the constraints that were deferred.
+/// Check the constraints that were deferred, and rebuild the indexes.
 async fn finish(
     client: &Client,
     settings: &LoadSettings,
@@ -120,7 +120,11 @@ async fn finish(
     (connections, progress): (&SessionPool, &Progress),
 ) -> Result<(), Stopped> {
     let mode = settings.input.mode;
-    // Before the constraints, whose checks may use the indexes.
+    progress.begin(Phase::CheckingConstraints, None);
+    // Otherwise they would be checked by the commit, which a dry run does not reach. While checks are due, the server
+    // creates no index. None of them uses those that were dropped: with a trigger, or a foreign key that needs one, all
+    // would have stayed.
+    check_at_end(client, settings, &prepared.table).await?;
     prepared.indexes.rebuild(client, connections, progress).await.map_err(|error| {
         let is_about_rows = RefusalScope::new(&error) == RefusalScope::Row;
         let refusal = refusal_error(&format!("rebuild the indexes of {}", prepared.table.name), error);
@@ -130,10 +134,7 @@ async fn finish(
         let refusal = refusal.with_help("load with --defer-indexes never: the error then names the row");
         // The error of a COPY names the row with the duplicate key; that of a batch does not.
         Stopped::RetryRowByRow(refusal, if mode == Mode::Batch { Mode::Rows } else { mode })
-    })?;
-    progress.begin(Phase::CheckingConstraints, None);
-    // Otherwise they would be checked by the commit, which a dry run does not reach.
-    check_at_end(client, settings, &prepared.table).await
+    })
 }
 
 /// Write all rows inside a transaction, and check that the server's counts add up to the rows read.

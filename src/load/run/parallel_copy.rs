@@ -31,7 +31,7 @@ use crate::load::run::two_phase::{self, Part};
 use crate::load::run::{LoadRun, RunResult};
 use crate::load::settings::LoadSettings;
 use crate::load::table::constraints::check_constraints;
-use crate::load::table::prepare::{PreparedTable, prepare_table, set_date_style};
+use crate::load::table::prepare::{PreparedTable, has_rows, prepare_table, set_date_style};
 use crate::load::table::unchanged::lock_unchanged;
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::copy::CopyWriter;
@@ -76,9 +76,7 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, input
     if settings.defer_indexes == DeferIndexes::Never {
         return Ok(true);
     }
-    let has_rows = format!("SELECT EXISTS (SELECT FROM {})", table.name.sql());
-    // A role may be allowed to write a table that it may not read.
-    Ok(client.query_one(&has_rows, &[]).await.is_ok_and(|row| row.get(0)))
+    Ok(has_rows(&client, &table).await.unwrap_or(false))
 }
 
 /// Prepare the table, then copy its rows over several connections, while `client` watches for deadlocks.

@@ -11,6 +11,7 @@ use crate::load::names::sql_name;
 use crate::load::options::{AddedValue, CreateOptions, DateStyle, Infer, InputOptions, Naming};
 use crate::load::planned::PlannedFields;
 use crate::load::spelling::Spelling;
+use crate::load::table::execute_each;
 use crate::load::table::infer::{Inference, InferredColumn, NewColumn, ddl};
 use crate::progress::Progress;
 use crate::sql::quote;
@@ -91,6 +92,27 @@ impl NewTable {
         find(client, &name).await
     }
 
+    /// Check that nothing but rows, indexes and privileges is lost if this table replaces `old`.
+    ///
+    /// # Errors
+    /// When `old` is not an ordinary table by itself.
+    pub(crate) fn check_can_replace(old: &Table) -> Result<()> {
+        let kind = match old {
+            Table { other_kind: Some(kind), .. } => *kind,
+            Table { is_view: true, .. } => "a view",
+            Table { is_distributed: true, .. } => "distributed by Citus",
+            Table { is_partitioned: true, .. } => "partitioned",
+            Table { is_stored: false, .. } => "a foreign table",
+            Table { is_partition: true, .. } => "a partition of another table",
+            _ => return Ok(()),
+        };
+        let name = &old.name;
+        let message = format!("--create --replace would make {name}, which is {kind}, an ordinary table");
+        Err(Error::usage(message).with_help(
+            "keep it, and load with --truncate or --append; or drop it first, and load with --create",
+        ))
+    }
+
     /// Drop the old table, if there is one, and give this one its name.
     ///
     /// # Errors
@@ -99,13 +121,10 @@ impl NewTable {
         if !self.replaces {
             return Ok(());
         }
-        let sql = format!(
-            "DROP TABLE {}; ALTER TABLE {} RENAME TO {}",
-            self.name.sql(),
-            self.working_name().sql(),
-            quote(&self.name.table)
-        );
-        let swapped = client.batch_execute(&sql).await;
+        let (old, new) = (self.name.sql(), self.working_name().sql());
+        let swap =
+            [format!("DROP TABLE {old}"), format!("ALTER TABLE {new} RENAME TO {}", quote(&self.name.table))];
+        let swapped = execute_each(client, &swap).await;
         swapped.map_err(|error| {
             Error::database(&format!("replace the old {} by the new one", self.name), error)
                 .with_help("drop the objects that depend on the old table, or load into it with --truncate")
@@ -262,7 +281,7 @@ pub(crate) async fn create_configured(
     if let Some(table) = Table::find(client, name).await? {
         return Ok((table, false));
     }
-    client.batch_execute(&create.join(";")).await.map_err(failed)?;
+    execute_each(client, create).await.map_err(failed)?;
     Ok((find(client, name).await?, true))
 }
 

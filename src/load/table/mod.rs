@@ -11,3 +11,16 @@ mod kinds;
 pub(crate) mod prepare;
 pub(crate) mod self_references;
 pub(crate) mod unchanged;
+
+use tokio_postgres::GenericClient;
+
+/// Execute `statements` one by one: Citus refuses to pass on several that are sent as one.
+async fn execute_each(
+    client: &impl GenericClient,
+    statements: &[String],
+) -> Result<(), tokio_postgres::Error> {
+    for statement in statements {
+        client.batch_execute(statement).await?;
+    }
+    Ok(())
+}

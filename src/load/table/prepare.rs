@@ -174,9 +174,7 @@ pub(crate) async fn defer_indexes(
             return Ok(DeferredIndexes::default());
         }
     }
-    let reason = "the input cannot be read again to find a row that violates them";
-    let reason = Some(reason).filter(|_| !inputs.can_be_read_again());
-    let indexes = DeferredIndexes::defer(client, table, defer, reason).await?;
+    let indexes = DeferredIndexes::defer(client, table, defer, inputs).await?;
     match &indexes.kept_because {
         Some(reason) => tracing::info!("the indexes stay in place: {reason}"),
         None if indexes.deferred.is_empty() => tracing::info!("the table has no indexes"),
@@ -185,20 +183,29 @@ pub(crate) async fn defer_indexes(
     Ok(indexes)
 }
 
+/// Whether `table` has rows.
+///
+/// # Errors
+/// When it cannot be read: a role may be allowed to write a table that it may not read.
+pub(crate) async fn has_rows(client: &Client, table: &Table) -> Result<bool, tokio_postgres::Error> {
+    // Citus would fetch all rows for EXISTS.
+    let first = format!("SELECT 1 FROM {} LIMIT 1", table.name.sql());
+    Ok(client.query_opt(&first, &[]).await?.is_some())
+}
+
 /// Lock `table` if it is empty, so that it stays empty until the rows are written; return whether it is.
 async fn lock_if_empty(client: &Client, table: &Table) -> Result<bool> {
     let failed = |error| Error::database(&format!("check whether {} is empty", table.name), error);
     let name = table.name.sql();
-    let has_no_rows = format!("SELECT NOT EXISTS (SELECT FROM {name})");
     client.batch_execute("SAVEPOINT lock_if_empty").await.map_err(failed)?;
     let locked = async {
         // A table with rows is not locked, and no other session's lock is waited for.
         let lock = format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE NOWAIT");
-        let is_empty = client.query_one(&has_no_rows, &[]).await?.get(0);
-        if is_empty {
-            client.batch_execute(&lock).await?;
+        if has_rows(client, table).await? {
+            return Ok(false);
         }
-        Ok::<bool, tokio_postgres::Error>(is_empty && client.query_one(&has_no_rows, &[]).await?.get(0))
+        client.batch_execute(&lock).await?;
+        Ok::<bool, tokio_postgres::Error>(!has_rows(client, table).await?)
     };
     // Without the privilege to read or to lock it, treat the table as if it had rows.
     let is_empty = locked.await.unwrap_or(false);

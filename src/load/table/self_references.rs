@@ -6,6 +6,7 @@
 use tokio_postgres::Client;
 
 use crate::catalog::Table;
+use crate::load::table::execute_each;
 use crate::sql::quote;
 use crate::{Error, Result};
 
@@ -41,7 +42,7 @@ impl DeferredReferences {
             defer.push(format!("SET CONSTRAINTS {schema}{constraint} DEFERRED"));
         }
         client.batch_execute("SAVEPOINT defer_references").await.map_err(failed)?;
-        let deferred = client.batch_execute(&defer.join("; ")).await;
+        let deferred = execute_each(client, &defer).await;
         if let Err(error) = &deferred {
             tracing::debug!("the foreign keys of {} stay as they are: {error}", table.name);
             restore.clear();
@@ -56,7 +57,7 @@ impl DeferredReferences {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn restore(&self, client: &Client) -> Result<()> {
-        let restored = client.batch_execute(&self.restore.join("; ")).await;
+        let restored = execute_each(client, &self.restore).await;
         restored.map_err(|error| Error::database("restore the foreign keys", error))
     }
 }

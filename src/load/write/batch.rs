@@ -19,7 +19,6 @@ use crate::load::write::conflict::ConflictClause;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::load::write::params::EncodedParam;
 use crate::postgres::pipeline::Pipeline;
-use crate::sql::{quote, quote_list};
 use crate::{Error, Result};
 
 /// Maximum number of batches in flight: enough that the server never waits for the next, few enough to bound memory.
@@ -148,25 +147,24 @@ impl BatchWriter {
             if ArrayFormat::new(&mapped.column, formats[index]) == ArrayFormat::ConvertedText {
                 types.push(Type::TEXT_ARRAY);
                 let value = mapped.column.read_with_modifier(&name);
-                let value = value.unwrap_or_else(|| format!("CAST({name} AS {})", mapped.column.base_name));
-                values.push(format!("{value} AS {}", quote(&mapped.column.name)));
+                values.push(value.unwrap_or_else(|| format!("CAST({name} AS {})", mapped.column.base_name)));
             } else {
                 types.push(array_type(mapped.column.array_oid, &mapped.column.type_name));
-                values.push(format!("{name} AS {}", quote(&mapped.column.name)));
+                values.push(name.clone());
             }
             parameters.push(format!("${}", index + 1));
             names.push(name);
         }
+        let (insert, names) = (self.mapping.insert_into(&self.table), names.join(", "));
+        // Nothing here has the name of a column, which may be any, `ord` included.
         let source = format!(
-            "(SELECT {}, ord FROM unnest({}) WITH ORDINALITY u({}, ord)) s",
+            "(SELECT {}, ord FROM unnest({}) WITH ORDINALITY u({names}, ord)) s({names}, ord)",
             values.join(", "),
             parameters.join(", "),
-            names.join(", ")
         );
-        let (insert, columns) = (self.mapping.insert_into(&self.table), quote_list(self.mapping.names()));
         let sql = match &self.clause {
-            Some(clause) => clause.insert_from(&insert, &columns, &source, "ord"),
-            None => format!("{insert} SELECT {columns} FROM {source}"),
+            Some(clause) => clause.insert_from(&insert, &names, &source, "ord"),
+            None => format!("{insert} SELECT {names} FROM {source}"),
         };
         let statement = client.prepare_typed(&sql, &types).await.map_err(|error| {
             Error::database(&format!("prepare the batch INSERT into {}", self.table), error)

@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, GenericClient};
 
 use crate::catalog::Table;
-use crate::catalog::unique_key::unique_key_columns;
+use crate::catalog::unique_key::primary_key_columns;
 use crate::load::mapping::ColumnMapping;
 use crate::load::options::OnConflict;
 use crate::load::refusal::refusal_error;
@@ -11,6 +11,9 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::prepare::PreparedTable;
 use crate::sql::{quote, quote_list};
 use crate::{Error, Result};
+
+/// Whether a row that was written is new: the xmax of an updated row is the updating transaction.
+const IS_NEW: &str = "xmax = 0";
 
 /// An `ON CONFLICT` clause for a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,12 +78,18 @@ impl ConflictClause {
         Ok(ConflictClause { sql, key, updates })
     }
 
+    /// The clause for an INSERT of one row. Only where rows are updated does the server have to say which are new, which it
+    /// cannot in a partitioned table.
+    pub(crate) fn suffix(&self) -> String {
+        if self.updates { format!(" {} RETURNING {IS_NEW}", self.sql) } else { format!(" {}", self.sql) }
+    }
+
     /// A statement that inserts the rows of `source`, a FROM item, by ascending `order`, and returns the counts.
     ///
     /// A statement cannot update a row twice: if `source` contains a key twice, the server fails with SQLSTATE 21000.
     pub(crate) fn insert_from(&self, insert: &str, columns: &str, source: &str, order: &str) -> String {
-        // The xmax of an updated row is the updating transaction; a skipped row is not returned.
-        let inserted = if self.updates { "xmax = 0" } else { "true" };
+        // A skipped row is not returned.
+        let inserted = if self.updates { IS_NEW } else { "true" };
         format!(
             "WITH written AS (
                  {insert} SELECT {columns} FROM {source} ORDER BY {order} {} RETURNING {inserted} AS inserted)
@@ -101,7 +110,7 @@ fn key_columns(names: &[String], table: &Table) -> Result<Vec<String>> {
 }
 
 async fn primary_key(client: &impl GenericClient, table: &Table) -> Result<Vec<String>> {
-    let key: Vec<String> = unique_key_columns(client, table, None).await?.into_iter().flatten().collect();
+    let key = primary_key_columns(client, table).await?;
     if key.is_empty() {
         return Err(Error::usage(format!("--on-conflict update: {} has no primary key", table.name))
             .with_help("name the columns of a unique index: --on-conflict update:COLUMN,COLUMN"));

@@ -52,8 +52,7 @@ impl RowWriter {
         clause: Option<&ConflictClause>,
         depth: usize,
     ) -> Result<RowWriter> {
-        // The xmax of an updated row is the updating transaction.
-        let suffix = clause.map_or_else(String::new, |clause| format!(" {} RETURNING xmax = 0", clause.sql));
+        let suffix = clause.map(ConflictClause::suffix).unwrap_or_default();
         let formats = mapping.formats(Mode::Rows);
         let statement = prepare(client, table, mapping, &formats, &suffix).await?;
         let prepared = (formats, statement);

@@ -90,6 +90,26 @@ async fn a_duplicate_key_is_found_though_its_index_is_deferred() {
     assert_eq!(workplace.count("t").await, 1);
 }
 
+/// The server creates no index on a table while checks of its rows are due.
+#[tokio::test]
+async fn deferred_foreign_keys_are_checked_before_indexes_are_rebuilt() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents VALUES (1);
+         CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .await
+    .csv("data.csv", "id,parent\n1,1\n2,1\n")
+    .csv("orphan.csv", "id,parent\n1,1\n2,7\n");
+    for mode in MODES {
+        let flags = ["-t", "t", "--truncate", "--mode", mode];
+        let report = workplace.succeed(&[&["load", "data.csv", "--json"], &flags[..]].concat()).json();
+        assert_eq!(report["indexes_deferred"][0], "t_pkey", "{mode}: {report}");
+        assert_eq!(workplace.count("t").await, 2, "{mode}");
+        let error = workplace.fail(&[&["load", "orphan.csv"], &flags[..]].concat(), 1);
+        assert!(error.contains("orphan.csv, line 3 into t:"), "{mode}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn indexes_that_others_depend_on_are_kept() {
     let needs = [

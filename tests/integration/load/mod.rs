@@ -17,6 +17,7 @@ mod ndjson;
 mod null;
 mod other_relations;
 mod outputs;
+mod partitions;
 mod progress;
 mod reading;
 mod receipts;

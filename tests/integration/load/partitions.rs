@@ -1,0 +1,382 @@
+//! `load`: into partitioned tables, and into tables that an extension distributes over other servers.
+
+use serde_json::Value;
+
+use crate::support::load::{MODES, counts};
+use crate::support::workplace::{ProgramOutput, Workplace};
+
+/// A table that is partitioned by hash, and one of its partitions by list, with every kind of index.
+const TREE: &str = r#"
+    CREATE SCHEMA "Odd one";
+    CREATE TABLE t (id int NOT NULL, a int NOT NULL, kind text COLLATE "C" NOT NULL) PARTITION BY HASH (id);
+    CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE "Odd one"."t 1" PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1) PARTITION BY LIST (kind);
+    CREATE TABLE "Odd one".x PARTITION OF "Odd one"."t 1" FOR VALUES IN ('x');
+    CREATE TABLE others PARTITION OF "Odd one"."t 1" DEFAULT;
+    ALTER TABLE t ADD CONSTRAINT "the key" UNIQUE (id, kind) INCLUDE (a) WITH (fillfactor = 70)
+        DEFERRABLE INITIALLY DEFERRED;
+    CREATE UNIQUE INDEX identity ON t (id, a, kind);
+    CREATE INDEX somewhat ON t (lower(kind) DESC NULLS LAST) WHERE a > 0;
+    CREATE INDEX alone ON "Odd one".x (a, id);
+    -- Built by hand, with settings of its own, then attached.
+    CREATE INDEX by_a ON ONLY t (a);
+    CREATE INDEX first ON t_0 (a) WITH (fillfactor = 50);
+    CREATE INDEX second ON "Odd one"."t 1" (a);
+    ALTER INDEX by_a ATTACH PARTITION first;
+    ALTER INDEX by_a ATTACH PARTITION "Odd one".second;
+    ALTER TABLE t_0 ADD PRIMARY KEY (id);
+    ALTER INDEX "Odd one".x_a_idx RENAME TO "re named";
+    ALTER TABLE t_0 CLUSTER ON first;
+    ALTER TABLE t_0 REPLICA IDENTITY USING INDEX t_0_id_a_kind_idx;
+    COMMENT ON INDEX by_a IS 'it''s one';
+    COMMENT ON INDEX "Odd one"."re named" IS 'part';
+    COMMENT ON CONSTRAINT "the key" ON t IS 'whole';
+    COMMENT ON CONSTRAINT t_0_id_kind_a_key ON t_0 IS 'part of it'"#;
+
+/// Everything that the catalog says of the indexes of `t` and its partitions except their OIDs, and the OIDs.
+async fn indexes(workplace: &Workplace) -> (Vec<String>, Vec<u32>) {
+    let sql = "
+        SELECT c.oid, concat_ws(' | ', i.indrelid::regclass, c.relname, pg_get_indexdef(c.oid), s.spcname, c.relowner,
+                   c.reloptions, i.indisclustered, i.indisreplident, i.indisvalid, i.indisready, i.indimmediate,
+                   obj_description(c.oid, 'pg_class'), c.relispartition,
+                   (SELECT inhparent::regclass FROM pg_inherits WHERE inhrelid = c.oid),
+                   n.conname, pg_get_constraintdef(n.oid), obj_description(n.oid, 'pg_constraint'), n.conislocal,
+                   n.coninhcount, (SELECT conname FROM pg_constraint WHERE oid = n.conparentid), t.relreplident,
+                   (SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute
+                    WHERE attrelid = t.oid AND attnotnull AND attnum > 0))
+        FROM pg_partition_tree('t') JOIN pg_index i ON i.indrelid = relid JOIN pg_class c ON c.oid = i.indexrelid
+             JOIN pg_class t ON t.oid = i.indrelid LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+             LEFT JOIN pg_constraint n ON n.conindid = c.oid AND n.conrelid = t.oid
+        ORDER BY i.indrelid, c.oid";
+    let rows = workplace.client().query(sql, &[]).await.unwrap();
+    (rows.iter().map(|row| row.get(1)).collect(), rows.iter().map(|row| row.get(0)).collect())
+}
+
+#[tokio::test]
+async fn indexes_of_partitions_are_rebuilt_exactly() {
+    let workplace =
+        Workplace::with_sql(TREE).await.csv("data.csv", "id,a,kind\n1,1,x\n2,2,y\n3,3,x\n4,4,y\n");
+    if workplace.value::<i32>("SELECT current_setting('server_version_num')::int").await >= 150_000 {
+        // Tablespaces belong to the whole server, so the name must be unique.
+        let name: String = workplace.value("SELECT 'parts_of_' || current_database()").await;
+        workplace.execute("SET allow_in_place_tablespaces = on").await;
+        workplace.execute(&format!("CREATE TABLESPACE {name} LOCATION ''")).await;
+        workplace.execute(&format!("CREATE INDEX spaced ON t (kind) TABLESPACE {name}")).await;
+        workplace.execute("ALTER INDEX t_0_kind_idx SET TABLESPACE pg_default").await;
+    }
+    let (before, mut oids) = indexes(&workplace).await;
+    let flags = ["load", "data.csv", "-t", "t", "--json", "--mode"];
+    for mode in MODES {
+        let report = workplace.succeed(&[&flags[..], &[mode, "--truncate"]].concat()).json();
+        assert_eq!(report["indexes_kept_because"], Value::Null, "{mode}: {report}");
+        let names = report["indexes_deferred"].as_array().unwrap();
+        for name in ["the key", "identity", "somewhat", "by_a", "alone", "t_0_pkey"] {
+            assert!(names.contains(&name.into()), "{mode}: {name}: {report}");
+        }
+        assert!(!names.contains(&"first".into()), "{mode}: it goes with by_a: {report}");
+        let (after, new_oids) = indexes(&workplace).await;
+        assert_eq!(after, before, "{mode}");
+        assert!(new_oids.iter().all(|oid| !oids.contains(oid)), "{mode}: they were not deferred");
+        oids = new_oids;
+        assert_eq!(workplace.csv_of("TABLE t ORDER BY 1").await, "1,1,x\n2,2,y\n3,3,x\n4,4,y\n", "{mode}");
+    }
+    workplace.succeed(&[&flags[..], &["copy", "--truncate", "--dry-run"]].concat());
+    assert_eq!(indexes(&workplace).await.1, oids, "a dry run leaves everything");
+}
+
+#[tokio::test]
+async fn indexes_that_cannot_be_attached_again_are_kept() {
+    let cases = [
+        ("CREATE INDEX part ON ONLY t (a)", "part: it is not valid"),
+        (
+            "CREATE UNIQUE INDEX u ON ONLY t (id, a); ALTER TABLE t_0 ADD CONSTRAINT c UNIQUE (id, a);
+             ALTER TABLE t_1 ADD UNIQUE (id, a); ALTER INDEX u ATTACH PARTITION c;
+             ALTER INDEX u ATTACH PARTITION t_1_id_a_key",
+            "t_1_id_a_key: its constraint is not part of that of the partitioned table",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             CREATE TRIGGER g AFTER INSERT ON t_1 FOR EACH ROW EXECUTE FUNCTION f()",
+            "partition t_1: the table has triggers, which may need them",
+        ),
+        (
+            "CREATE VIEW v AS SELECT id, a FROM t_0 GROUP BY id",
+            "t_0_pkey: rule _RETURN on view v depends on it",
+        ),
+        (
+            "CREATE TABLE other (id int REFERENCES t)",
+            "t_pkey: constraint other_id_fkey on table other depends",
+        ),
+    ];
+    for (sql, reason) in cases {
+        let workplace = Workplace::with_sql(&format!(
+            "CREATE TABLE t (id int PRIMARY KEY, a int) PARTITION BY HASH (id);
+             CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+             CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1); {sql}"
+        ))
+        .await
+        .csv("data.csv", "id,a\n1,1\n2,2\n");
+        let before = indexes(&workplace).await;
+        let ran = workplace.succeed(&["load", "data.csv", "-t", "t"]);
+        let stdout = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(stdout.contains(&format!("kept: {reason}")), "{sql}: {ran:#?}");
+        assert_eq!(indexes(&workplace).await, before, "{sql}");
+        assert_eq!(workplace.count("t").await, 2, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn indexes_of_many_or_foreign_partitions_are_kept() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int, a int) PARTITION BY LIST (id);
+         DO $$ BEGIN
+             FOR i IN 0..32 LOOP
+                 EXECUTE format('CREATE TABLE t_%s PARTITION OF t FOR VALUES IN (%s)', i, i);
+             END LOOP;
+         END $$;
+         CREATE INDEX ON t (a)",
+    )
+    .await
+    .csv("data.csv", "id,a\n1,1\n");
+    let load = ["load", "data.csv", "-t", "t", "--truncate", "--json"];
+    let reason = |report: &Value| report["indexes_kept_because"].as_str().map(str::to_owned);
+    assert_eq!(reason(&workplace.succeed(&load).json()), None, "34 are few");
+    workplace.execute("CREATE INDEX ON t (id)").await;
+    let kept = reason(&workplace.succeed(&load).json());
+    assert!(kept.as_ref().is_some_and(|kept| kept.starts_with("there are 68, ")), "{kept:?}");
+    let report = workplace.succeed(&[&load[..], &["--defer-indexes", "always"]].concat()).json();
+    assert_eq!(report["indexes_deferred"], serde_json::json!(["t_a_idx", "t_id_idx"]));
+    if workplace.value::<i64>("SELECT count(*) FROM pg_available_extensions WHERE name = 'file_fdw'").await
+        > 0
+    {
+        let sql = "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+                   CREATE FOREIGN TABLE away PARTITION OF t DEFAULT SERVER files OPTIONS (filename '/nowhere')";
+        workplace.execute(sql).await;
+        let load = ["load", "data.csv", "-t", "t", "--append", "--defer-indexes", "always"];
+        let error = workplace.fail(&load, 2);
+        assert!(error.contains("stay in place: partition away: it is a foreign table"), "{error}");
+    }
+}
+
+/// A concurrent change to the index of a partitioned table, which only that index is locked for, is not undone.
+#[tokio::test]
+async fn a_concurrent_change_to_a_partitioned_index_survives() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int, b text) PARTITION BY LIST (id); CREATE TABLE t_1 PARTITION OF t DEFAULT;
+         CREATE INDEX b ON t (b)",
+    )
+    .await
+    .csv("data.csv", "id,b\n1,x\n");
+    workplace.execute("BEGIN; COMMENT ON INDEX b IS 'precious'").await;
+    let load = workplace.start(&["load", "data.csv", "-t", "t"]);
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'b'::regclass)";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !workplace.value::<bool>(waits).await {
+        assert!(std::time::Instant::now() < deadline, "the load never waits for the change");
+        tokio::task::yield_now().await;
+    }
+    workplace.execute("COMMIT").await;
+    let ran: ProgramOutput = load.wait_with_output().unwrap().into();
+    assert!(ran.stdout.contains("rebuilt after loading"), "{ran:#?}");
+    assert_eq!(
+        workplace.value::<String>("SELECT obj_description('b'::regclass, 'pg_class')").await,
+        "precious"
+    );
+}
+
+/// The lines of the log of rejects.
+fn log(workplace: &Workplace) -> Vec<Value> {
+    workplace.read("rejects.log.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn duplicates_are_found_in_whichever_partition_they_are() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY HASH (id);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1) PARTITION BY HASH (id);
+         CREATE TABLE t_1_0 PARTITION OF t_1 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE t_1_1 PARTITION OF t_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+    )
+    .await;
+    let rows = |ids: std::ops::Range<u32>| ids.fold(String::new(), |csv, id| csv + &format!("{id},0\n"));
+    workplace.write("once.csv", format!("id,v\n{}7,1\n", rows(0..500)));
+    workplace.write("twice.csv", format!("id,v\n{}{}", rows(0..500), rows(0..100)));
+    for mode in MODES {
+        // The index is deferred, and the line is found nevertheless.
+        let load = ["load", "once.csv", "-t", "t", "--truncate", "--mode", mode];
+        let error = workplace.fail(&load, 1);
+        assert!(error.contains("once.csv, line 502 into t:"), "{mode}: {error}");
+        assert!(error.contains("Key (id)=(7) already exists"), "{mode}: {error}");
+
+        // All are found by queries for the key of the whole table, however the partition's index is called.
+        workplace.execute("TRUNCATE t; INSERT INTO t VALUES (400, 9), (401, 9), (402, 9), (403, 9)").await;
+        let flags = ["-t", "t", "--append", "--max-rejects", "104", "--mode", mode, "-vv"];
+        let ran = workplace.run(&[&["load", "twice.csv"], &flags[..]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        assert!(ran.stderr.contains("row_number() OVER"), "{mode}: {}", ran.stderr);
+        assert_eq!(workplace.count("t").await, 500, "{mode}");
+        let log = log(&workplace);
+        assert_eq!(log.len(), 104, "{mode}");
+        for reject in &log {
+            let id = reject["value"].as_str().unwrap();
+            assert_eq!(reject["constraint"], "t_pkey", "{mode}: {reject}");
+            assert_eq!(reject["detail"], format!("Key (id)=({id}) already exists."), "{mode}: {reject}");
+            let reason = "duplicate key value violates unique constraint \"t_pkey\"";
+            assert_eq!(reject["reason"], reason, "{mode}: {reject}");
+        }
+    }
+}
+
+/// A trigger of a single partition may change the key before it is stored.
+#[tokio::test]
+async fn triggers_of_partitions_are_reckoned_with() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int, k int, UNIQUE (id, k)) PARTITION BY LIST (id);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1);
+         CREATE FUNCTION negate() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.k = 0 THEN RETURN NULL; END IF; NEW.k := -NEW.k; RETURN NEW; END';
+         CREATE TRIGGER negate BEFORE INSERT ON t_1 FOR EACH ROW EXECUTE FUNCTION negate()",
+    )
+    .await
+    .csv("data.csv", "id,k\n1,1\n1,-1\n")
+    .csv("zero.csv", "id,k\n1,0\n");
+    for mode in MODES {
+        workplace
+            .execute("TRUNCATE t; ALTER TABLE t_1 DISABLE TRIGGER USER; INSERT INTO t VALUES (1, -1)")
+            .await;
+        workplace.execute("ALTER TABLE t_1 ENABLE TRIGGER USER").await;
+        let load = ["load", "data.csv", "-t", "t", "--mode", mode, "--max-rejects", "2", "--append"];
+        let ran = workplace.run(&load);
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        assert_eq!(workplace.csv_of("TABLE t ORDER BY k").await, "1,-1\n1,1\n", "{mode}");
+        assert_eq!(log(&workplace)[0]["first_line"], 2, "{mode}");
+        let error = workplace.fail(&["load", "zero.csv", "-t", "t", "--mode", mode, "--append"], 1);
+        assert!(error.contains("check the table's BEFORE INSERT triggers: negate"), "{mode}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn rows_of_partitioned_tables_are_skipped_and_rejected() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+         CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20)",
+    )
+    .await
+    .csv("data.csv", "id,n\n1,10\n2,20\n12,30\n12,31\n")
+    .csv("beyond.csv", "id,n\n1,10\n99,0\n12,20\n");
+    let ways = MODES.map(|mode| vec!["--mode", mode]);
+    for way in ways.into_iter().chain([vec!["--mode", "rows", "--autocommit"]]) {
+        workplace.execute("TRUNCATE t; INSERT INTO t VALUES (2, 0)").await;
+        let load = |flags: &[&str]| workplace.run(&[&["load", "-t", "t"], flags, &way[..]].concat());
+        let report = load(&["data.csv", "--on-conflict", "skip", "--json"]).json();
+        let counts = counts(&report, ["rows_read", "rows_inserted", "rows_updated", "rows_skipped"]);
+        assert_eq!(counts, [4, 2, 0, 2], "{way:?}");
+        assert_eq!(workplace.csv_of("TABLE t ORDER BY 1").await, "1,10\n2,0\n12,30\n", "{way:?}");
+        workplace.execute("TRUNCATE t").await;
+
+        let ran = load(&["beyond.csv"]);
+        assert_eq!(ran.status.code(), Some(1), "{way:?}: {ran:#?}");
+        assert!(ran.stderr.contains("beyond.csv, line 3 into t: no partition of relation \"t\""), "{ran:#?}");
+        assert!(ran.stderr.contains("Partition key of the failing row contains (id) = (99)"), "{ran:#?}");
+        if way.len() > 2 {
+            continue;
+        }
+        let ran = load(&["beyond.csv", "--max-rejects", "1"]);
+        assert_eq!(ran.status.code(), Some(3), "{way:?}: {ran:#?}");
+        assert_eq!(workplace.csv_of("TABLE t ORDER BY 1").await, "1,10\n12,20\n", "{way:?}");
+        assert_eq!(workplace.read("rejects.csv"), "id,n\n99,0\n", "{way:?}");
+        let reject = &log(&workplace)[0];
+        assert_eq!(reject["sqlstate"], "23514", "{way:?}: {reject}");
+        assert_eq!(reject["reason"], "no partition of relation \"t\" found for row", "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_an_ordinary_table_is_replaced() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE whole (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF whole DEFAULT;
+         CREATE VIEW seen AS TABLE whole; CREATE TABLE spread (id int);
+         -- What Citus has.
+         CREATE TABLE pg_dist_partition (logicalrelid regclass);
+         INSERT INTO pg_dist_partition VALUES ('spread')",
+    )
+    .await
+    .csv("data.csv", "id\n1\n");
+    if workplace.value::<i64>("SELECT count(*) FROM pg_available_extensions WHERE name = 'file_fdw'").await
+        > 0
+    {
+        let sql = "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+                   CREATE FOREIGN TABLE away (id int) SERVER files OPTIONS (filename '/nowhere')";
+        workplace.execute(sql).await;
+        let error = workplace.fail(&["load", "data.csv", "-t", "away", "--create", "--replace"], 2);
+        assert!(error.contains("make away, which is a foreign table, an ordinary table"), "{error}");
+    }
+    let before: Vec<String> =
+        workplace.values("SELECT oid::text || relname::text FROM pg_class ORDER BY oid").await;
+    for (table, kind) in [
+        ("whole", "partitioned"),
+        ("part", "a partition of another table"),
+        ("seen", "a view without an INSTEAD OF INSERT trigger"),
+        ("spread", "distributed by Citus"),
+    ] {
+        let error = workplace.fail(&["load", "data.csv", "-t", table, "--create", "--replace"], 2);
+        let message = format!("--create --replace would make {table}, which is {kind}, an ordinary table");
+        assert!(error.contains(&message), "{error}");
+        assert!(error.contains("drop it first"), "{error}");
+    }
+    let after: Vec<String> =
+        workplace.values("SELECT oid::text || relname::text FROM pg_class ORDER BY oid").await;
+    assert_eq!(after, before);
+}
+
+/// Citus names a shard's index, or none, and refuses subqueries that refer to what it does not distribute.
+#[tokio::test]
+async fn duplicates_are_found_where_shards_have_indexes_of_their_own() {
+    let workplace = Workplace::with_sql(
+        r#"CREATE TABLE t (k0 int, ord int, PRIMARY KEY (k0, ord));
+           CREATE TABLE pg_dist_partition (logicalrelid regclass);
+           INSERT INTO pg_dist_partition VALUES ('t');
+           CREATE FUNCTION "while executing command on worker-1:9701"() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN
+               RAISE unique_violation USING
+                   MESSAGE = 'duplicate key value violates unique constraint "t_pkey_102008"',
+                   DETAIL = 'Key (k0, ord)=(0, 0) already exists.';
+           END $$"#,
+    )
+    .await;
+    let rows = (0..300).fold(String::new(), |csv, row| csv + &format!("{},{}\n", row % 100, row % 7));
+    workplace.write("data.csv", format!("k0,ord\n{rows}"));
+    workplace.execute("CREATE TABLE expected (LIKE t INCLUDING ALL)").await;
+    let rejected = async |table: &str, mode: &str| {
+        workplace.execute(&format!("TRUNCATE {table}; INSERT INTO {table} VALUES (5, 5), (6, 6)")).await;
+        let flags = ["data.csv", "-t", table, "--append", "--max-rejects", "300", "--mode", mode, "-vv"];
+        let ran = workplace.run(&[&["load"], &flags[..]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        assert_eq!(ran.stderr.contains("t JOIN unnest("), table == "t", "{mode}: {}", ran.stderr);
+        (workplace.content(table).await, workplace.read("rejects.csv"))
+    };
+    for mode in MODES {
+        assert_eq!(rejected("t", mode).await, rejected("expected", mode).await, "{mode}");
+    }
+    workplace
+        .execute(
+            r#"TRUNCATE t; CREATE TRIGGER shard AFTER INSERT ON t FOR EACH ROW WHEN (NEW.k0 = 3)
+               EXECUTE FUNCTION "while executing command on worker-1:9701"()"#,
+        )
+        .await;
+    workplace.write("data.csv", "k0,ord\n1,1\n3,3\n4,4\n");
+    for mode in MODES {
+        let load = ["load", "data.csv", "-t", "t", "--append", "--mode", mode];
+        let error = workplace.fail(&load, 1);
+        assert!(error.contains("; on the worker worker-1:9701"), "{mode}: {error}");
+        let ran = workplace.run(&[&load[..], &["--max-rejects", "1"]].concat());
+        assert_eq!(ran.status.code(), Some(3), "{mode}: {ran:#?}");
+        let reject = &log(&workplace)[0];
+        assert_eq!((&reject["first_line"], &reject["constraint"]), (&3.into(), &"t_pkey".into()), "{mode}");
+        assert_eq!(reject["reason"], "duplicate key value violates unique constraint \"t_pkey\"", "{mode}");
+        assert_eq!(reject["column"], "k0, ord", "{mode}");
+        workplace.execute("TRUNCATE t").await;
+    }
+}
