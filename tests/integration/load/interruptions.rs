@@ -137,8 +137,8 @@ async fn rejecting_rows_prepares_no_more_statements() {
          CREATE TRIGGER note BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION note();",
     )
     .await;
-    let rows: String = (0..2000).map(|id| format!("{id}\n")).collect();
-    workplace.write("data.csv", format!("id\n{rows}"));
+    let rows: Vec<String> = (0..2000).map(|id| id.to_string()).collect();
+    workplace.write("data.csv", format!("id\n{}\n", rows.join("\n")));
     let flags = ["--mode", "rows", "--max-rejects", "50"];
     workplace.run(&[&["load", "data.csv", "-t", "t"], &flags[..]].concat());
     assert_eq!(workplace.count("t").await, 1960);
