@@ -25,7 +25,8 @@ async fn stray_quotes_are_counted_and_removed_kept_or_rejected() {
     for mode in MODES {
         let flags = ["load", "data.csv", "-t", "t", "--truncate", "--mode", mode, "--receipt", "load.json"];
         let ran = workplace.succeed(&flags);
-        let says = "\n  quotes  2 fields have quotes inside, the first in data.csv, line 2, field 2; see --stray-quotes\n";
+        let says = "\n  quotes  2 fields have quotes inside, the first in data.csv, line 2, field 2; they were removed, see \
+                    --stray-quotes\n";
         assert!(ran.stdout.contains(says), "{}", ran.stdout);
         assert_eq!(workplace.read_json("load.json")["stray_quotes"], expected);
         assert_eq!(workplace.content("t").await, workplace.content("copied").await, "{mode}");
