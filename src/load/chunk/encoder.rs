@@ -272,7 +272,7 @@ impl ChunkEncoder {
                 }
             };
             if record.stray_fields().count > 0 {
-                let are_kept = self.plan.stray_quotes == StrayQuotes::Keep;
+                let are_kept = self.plan.stray_quotes != StrayQuotes::Postgres;
                 self.findings.stray_quotes.add(&record, &chunk.file, are_kept);
             }
             if let RecordOutcome::Rejected(reject) = outcome {

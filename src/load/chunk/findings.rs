@@ -39,7 +39,7 @@ pub struct FieldsWithStrayQuotes {
     pub count: u64,
     /// The first one; `None` if there is none.
     pub first: Option<FieldPlace>,
-    /// Whether the quotes were kept, as `--stray-quotes keep` asks for; otherwise they were removed.
+    /// Whether the quotes were kept, in the values or in the rejects, as `--stray-quotes` says; otherwise they were removed.
     pub kept: bool,
 }
 
