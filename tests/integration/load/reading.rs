@@ -21,9 +21,8 @@ async fn stray_quotes_are_counted_and_removed_kept_or_rejected() {
     let text = "id,name,n\n1,37'37.8\"N 5\",2\n2,\"a\"\"b\",3\n3,\"c\"d,4\n4,\"e\",5\n";
     workplace.write("data.csv", text);
     try_copy_csv(&workplace, "copied", text.as_bytes()).await.unwrap();
-    let expected = |kept: bool| {
-        json!({"count": 2, "first": {"file": "data.csv", "line": 2, "field": 2}, "kept": kept})
-    };
+    let expected =
+        |kept: bool| json!({"count": 2, "first": {"file": "data.csv", "line": 2, "field": 2}, "kept": kept});
     for mode in MODES {
         let flags = ["load", "data.csv", "-t", "t", "--truncate", "--mode", mode, "--receipt", "load.json"];
         let ran = workplace.succeed(&flags);
