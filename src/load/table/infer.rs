@@ -215,6 +215,10 @@ impl Inference {
         if column.kinds.is_empty() {
             column.other = OtherReading::new(value, kinds_before, before, has_order);
             let (value, file) = (excerpt(value), file.to_owned());
+            // Otherwise the report names the value as the cause.
+            if let (Some(other), None) = (&mut column.other, before) {
+                other.help = format!("its first value is {value}; {}", other.help);
+            }
             let cause = |before: Kind| TextCause { value, file, line, until_then: before.sql() };
             column.text_because = before.map(cause);
             column.changes = Vec::new();
