@@ -188,6 +188,9 @@ impl<R: Read> Records<R> {
             return Ok(None);
         }
         let extent = self.split()?;
+        if self.strays.count > 0 && self.guards_quotes && extent.line_feeds + extent.carriage_returns > 0 {
+            return Err(self.hidden_lines(extent));
+        }
         let fitted = self.layout.as_ref().map_or(Ok(false), |layout| layout.apply(&mut self.spans));
         let (is_short, misfit) = (fitted == Ok(true), fitted.err());
         let (start, line, offset) = (self.start, self.line, self.offset);
@@ -333,9 +336,6 @@ impl<R: Read> Records<R> {
         self.push(field, extent.length, quotes, closed);
         if extent.length > self.max_record_bytes {
             return Err(self.too_long(false));
-        }
-        if self.strays.count > 0 && self.guards_quotes && extent.line_feeds + extent.carriage_returns > 0 {
-            return Err(self.hidden_lines(extent));
         }
         Ok(extent)
     }
