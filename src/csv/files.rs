@@ -12,7 +12,7 @@ use crate::csv::input::Inputs;
 use crate::csv::layout::{Layout, OwnHeader, Relation};
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::Record;
-use crate::csv::sniff::{Detect, HeaderVerdict, SAMPLE_BYTES, Sniffed, sniff};
+use crate::csv::sniff::{Detect, HeaderVerdict, NUMBERS_MAY_BE_NAMES, SAMPLE_BYTES, Sniffed, sniff};
 use crate::error::Location;
 use crate::escape::escape;
 use crate::{Error, Result};
@@ -60,6 +60,7 @@ impl Files {
             let name = escape(&name);
             let found = sniff(&name, &sample, &format.dialect, format.detect)?;
             format.dialect = found.dialect.clone();
+            format.guards_quotes = format.detect.quote && !found.has_stray_quotes;
             format.detect = Detect { header: format.detect.header, ..Detect::NONE };
             format.dialect.check()?;
             sniffed = Some(found);
@@ -154,7 +155,11 @@ impl Files {
         }
         let detect = Detect { header: true, ..Detect::NONE };
         let sniffed = sniff(&name, &sample, dialect, detect).ok();
-        Ok(sniffed.filter(|sniffed| sniffed.header == HeaderVerdict::No).map(|sniffed| sniffed.header_reason))
+        Ok(sniffed.and_then(|sniffed| match (sniffed.header, sniffed.header_reason) {
+            (HeaderVerdict::No, reason) => Some(reason),
+            (_, NUMBERS_MAY_BE_NAMES) => Some("its numbers stand above numbers"),
+            _ => None,
+        }))
     }
 
     /// The header; `None` when the dialect has none or all files opened so far are empty.

@@ -46,6 +46,9 @@ pub struct InputFormat {
     /// The properties of the dialect to detect from the beginning of the first file that is not empty, instead of taking
     /// them from `dialect`.
     pub detect: Detect,
+    /// Refuse a record that takes several lines and has stray quotes. It is set where the quote was detected in a sample
+    /// without any: such a quote most likely belongs to a value, and hides the rows up to the next one.
+    pub guards_quotes: bool,
     /// Refuse longer records, in bytes.
     pub max_record_bytes: usize,
     /// Records of all files, from the first, to pass over.
@@ -68,6 +71,7 @@ impl Default for InputFormat {
             ignore_other_keys: false,
             dialect: Dialect::default(),
             detect: Detect::NONE,
+            guards_quotes: false,
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
             skip_rows: 0,
             limit: None,
@@ -84,12 +88,21 @@ impl InputFormat {
         let (max, InputFormat { keys, ignore_other_keys, .. }) = (self.max_record_bytes, self);
         match self.syntax {
             Syntax::Auto | Syntax::Csv => {
-                FormatReader::Csv(Box::new(Records::new(source, name, self.dialect.clone(), max)))
+                let records = Records::new(source, name, self.dialect.clone(), max);
+                FormatReader::Csv(Box::new(records.guarding_quotes(self.guards_quotes)))
             }
             Syntax::Ndjson => {
                 let keys = Keys { names: keys.clone(), collects: false, ignores_others: *ignore_other_keys };
                 FormatReader::Ndjson(Box::new(JsonRecords::new(source, name, keys, &self.dialect, max)))
             }
+        }
+    }
+
+    /// Whether files of which the first has this `name` are NDJSON, as far as that tells.
+    pub(crate) fn is_ndjson_by_name(&self, name: &str) -> bool {
+        match self.syntax {
+            Syntax::Auto => syntax_of_name(name) == Some(Syntax::Ndjson),
+            syntax => syntax == Syntax::Ndjson,
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct FieldNames<'a> {
     columns: Vec<String>,
     /// Fields whose names could not be those of their columns.
     pub made: Vec<MadeName>,
+    /// Whether `--select` names each field; all are selected without it.
+    selected: Vec<bool>,
 }
 
 impl<'a> FieldNames<'a> {
@@ -36,7 +38,12 @@ impl<'a> FieldNames<'a> {
             None => naming.style.apply(name),
         };
         let (columns, made) = column_names(&names.iter().map(own).enumerate().collect::<Vec<_>>());
-        FieldNames { names, naming, columns, made }
+        let mut own = FieldNames { names, naming, columns, made, selected: Vec::new() };
+        own.selected = vec![naming.select.is_none(); names.len()];
+        for selected in naming.select.iter().flatten() {
+            own.called(selected).into_iter().for_each(|field| own.selected[field] = true);
+        }
+        own
     }
 
     /// The name of the column of `field` in a new table.
@@ -59,9 +66,31 @@ impl<'a> FieldNames<'a> {
 
     /// Whether `--select` leaves `field` in.
     pub(super) fn is_selected(&self, field: usize) -> bool {
-        let is_meant =
-            |other: &String| is_same(other, &self.names[field]) || is_same(other, self.column(field));
-        self.naming.select.as_ref().is_none_or(|selected| selected.iter().any(is_meant))
+        self.selected[field]
+    }
+
+    /// The fields that `--select` calls `called`: those of that very name, or else those whose name is the same but for its
+    /// spelling, or else the one whose column would have that name.
+    fn called(&self, called: &str) -> Vec<usize> {
+        let find = |is_meant: &dyn Fn(usize) -> bool| -> Vec<usize> {
+            (0..self.names.len()).filter(|field| is_meant(*field)).collect()
+        };
+        let mut found = find(&|field| self.names[field].trim() == called.trim());
+        if found.is_empty() {
+            found = find(&|field| is_same(called, &self.names[field]));
+        }
+        if found.is_empty() {
+            found = find(&|field| is_same(called, self.column(field)));
+        }
+        found
+    }
+
+    /// What a report calls `field`: its name, or its place if it has none.
+    pub(super) fn shown(&self, field: usize) -> String {
+        match self.names[field].trim() {
+            "" => format!("field {} ({})", field + 1, self.column(field)),
+            _ => self.names[field].clone(),
+        }
     }
 
     /// What is wrong with the `--columns`, `--select` and `--map` for `file`, which has this `header`.
@@ -82,9 +111,13 @@ impl<'a> FieldNames<'a> {
         let unknown = |message: String| Error::usage(message).with_help(format!("it has {}", listed(&shown)));
         let known = || names.iter().chain(columns);
         for selected in naming.select.iter().flatten() {
-            if !known().any(|name| is_same(selected, name)) {
-                let message = format!("--select names {}, which {owner} does not have", selected.trim());
-                problems.push(unknown(message));
+            match self.called(selected)[..] {
+                [] => {
+                    let message = format!("--select names {}, which {owner} does not have", selected.trim());
+                    problems.push(unknown(message));
+                }
+                [_] => {}
+                [one, other, ..] => problems.push(self.ambiguous(selected, one, other, owner)),
             }
         }
         for (from, _) in &naming.map {
@@ -93,6 +126,16 @@ impl<'a> FieldNames<'a> {
             }
         }
         problems
+    }
+}
+
+impl FieldNames<'_> {
+    /// The error for a name by which `--select` calls the field `one` as well as the `other`.
+    fn ambiguous(&self, selected: &str, one: usize, other: usize, owner: &str) -> Error {
+        let named = |field: usize| format!("field {} ({})", field + 1, self.names[field].trim());
+        let (selected, one, other) = (selected.trim(), named(one), named(other));
+        Error::usage(format!("--select names {selected}, but {owner} has two such fields: {one} and {other}"))
+            .with_help("give every field a name of its own with --columns, and select by those names")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::encode::{DateTimeType, Encoder};
 use crate::load::date_order::{DateOrder, numbers};
-use crate::load::spelling::trim;
+use crate::load::spelling::{Spelling, trim};
 
 /// What files write where there is no value.
 const NO_VALUE: [&str; 12] = ["na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", "\\n", "."];
@@ -10,19 +10,44 @@ const NO_VALUE: [&str; 12] = ["na", "n/a", "#n/a", "nan", "null", "none", "nil",
 /// The longest word that may be one for true or false.
 const LONGEST_WORD: usize = 12;
 
+/// Whether `value` is what files write where there is no value.
+pub(super) fn is_no_value(value: &[u8]) -> bool {
+    let text = std::str::from_utf8(value).map(|text| text.trim().to_ascii_lowercase());
+    text.is_ok_and(|text| NO_VALUE.contains(&text.as_str()))
+}
+
+/// The remedy for the word `text`, which means that there is no value.
+fn of_no_value(text: &str) -> String {
+    format!("if {text} means that there is no value: --null '' --null '{text}'")
+}
+
+/// The remedies for `value`, which made a column of a new table text, and how numbers are written if the remedy is about
+/// them; `None` if there is none.
+pub(super) fn of_text(value: &[u8]) -> Option<(String, Option<Spelling>)> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    if is_no_value(value) {
+        return Some((of_no_value(text), None));
+    }
+    let help = of_number(text)?;
+    let styles = [(b',', None), (b',', Some('.')), (b',', Some(' ')), (b'.', Some(',')), (b'.', Some('\''))];
+    let spelling =
+        |(decimal, thousands)| Spelling { decimal: Some(decimal), thousands, ..Spelling::default() };
+    let reads = |spelling: &Spelling| {
+        spelling.numbers().is_some_and(|style| style.rewrite(value, &mut Vec::new()).is_some())
+    };
+    let found = styles.into_iter().map(spelling).find(reads)?;
+    Some((help, Some(found)))
+}
+
 /// The remedy for `value`, which `encoder` cannot read; `None` if it looks like nothing known.
 pub(super) fn of_value(encoder: Option<&Encoder>, value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
-    if NO_VALUE.contains(&text.trim().to_ascii_lowercase().as_str()) {
-        return Some(format!("if {text} means that there is no value: --null '' --null '{text}'"));
+    if is_no_value(value) {
+        return Some(of_no_value(text));
     }
     match encoder? {
-        Encoder::Int2
-        | Encoder::Int4
-        | Encoder::Int8
-        | Encoder::Float4
-        | Encoder::Float8
-        | Encoder::Numeric { .. } => of_number(text.trim()),
+        Encoder::Int2 | Encoder::Int4 | Encoder::Int8 => of_integer(text.trim()),
+        Encoder::Float4 | Encoder::Float8 | Encoder::Numeric { .. } => of_number(text.trim()),
         Encoder::Bool => {
             let text = text.trim();
             let is_word = text.len() <= LONGEST_WORD && text.chars().all(char::is_alphabetic);
@@ -33,6 +58,23 @@ pub(super) fn of_value(encoder: Option<&Encoder>, value: &[u8]) -> Option<String
         ) => of_date(value),
         _ => None,
     }
+}
+
+/// The remedy for a value of a column of integers. A mark that may begin a fraction is not taken for one that groups digits:
+/// the number would be a thousand times as large.
+fn of_integer(text: &str) -> Option<String> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let Some((whole, fraction)) = unsigned.split_once(['.', ',']).filter(|(_, fraction)| digits(fraction))
+    else {
+        return of_number(text);
+    };
+    if !(whole.is_empty() || digits(whole)) {
+        return of_number(text);
+    }
+    let may_group = unsigned.contains(',') && fraction.len() == 3;
+    let grouped = if may_group { "; if the comma groups digits: --thousands ," } else { "" };
+    Some(format!("the column is an integer, and the value has a fraction: make the column numeric{grouped}"))
 }
 
 /// The remedy for a number whose marks are not those of SQL.
@@ -99,6 +141,10 @@ mod tests {
             (&numeric, "1'234.5", Some("numbers: --thousands \"'\"")),
             (&numeric, "1.5x", None),
             (&numeric, "x", None),
+            (&Encoder::Int4, "1.250", Some("the value has a fraction: make the column numeric")),
+            (&Encoder::Int8, "-12.5", Some("the value has a fraction")),
+            (&Encoder::Int4, "1,250", Some("if the comma groups digits: --thousands ,")),
+            (&Encoder::Int4, "1.234.567", Some("numbers: --decimal , --thousands .")),
             (&Encoder::Int4, "NA", Some("--null '' --null 'NA'")),
             (&Encoder::Uuid, "n/a", Some("--null '' --null 'n/a'")),
             (&date, "-", Some("--null '' --null '-'")),

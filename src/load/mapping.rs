@@ -79,6 +79,8 @@ pub(super) struct ColumnMapping {
     pub ignored: Vec<String>,
     /// Names in the header that `--select` leaves out.
     pub unselected: Vec<String>,
+    /// The columns they would have been loaded into.
+    pub unselected_columns: Vec<String>,
     /// Fields whose names could not be the names of their columns.
     pub made_names: Vec<MadeName>,
     /// The order in which the session reads the day, month and year of dates.
@@ -364,7 +366,7 @@ impl<'a> FieldMapper<'a> {
         let (names, naming, table) = (self.names, self.naming, self.table);
         let name = names[field].as_str();
         if !self.own.is_selected(field) {
-            self.mapping.unselected.push(name.to_owned());
+            self.leave_out(field);
             return Ok(());
         }
         let renamed = self.own.renamed(field);
@@ -383,10 +385,7 @@ impl<'a> FieldMapper<'a> {
         if name.contains('\0') {
             return Err(self.refuse(field, NUL_IN_NAME).with_help(NUL_HELP));
         }
-        let styled = match (naming.style, self.header) {
-            (NameStyle::SnakeCase, Some(_)) => naming.style.apply(name),
-            _ => name.to_owned(),
-        };
+        let styled = self.styled(field);
         if made.is_some() {
             let made = self.own.made.iter().find(|made| made.field == field + 1);
             self.mapping.made_names.extend(made.cloned());
@@ -404,7 +403,7 @@ impl<'a> FieldMapper<'a> {
             let who = self.namer();
             return Err(self
                 .refuse(field, &format!("{who} {} twice{how}", column.name))
-                .with_help("every column can be loaded only once"));
+                .with_help(self.only_once()));
         }
         if column.generated {
             let reason = format!("{} is a generated column, which the server computes", column.name);
@@ -415,6 +414,23 @@ impl<'a> FieldMapper<'a> {
         self.taken.insert(&column.name, field);
         self.mapping.push(ValueSource::Field(field), column, table);
         Ok(())
+    }
+
+    /// Note that `field` is not selected, and which column it would have been loaded into.
+    fn leave_out(&mut self, field: usize) {
+        let name = self.styled(field);
+        let made = self.own.made_column(field).and_then(|made| self.columns.get(made).copied());
+        let column = made.or_else(|| self.column_for(&name, self.own.renamed(field)));
+        self.mapping.unselected_columns.extend(column.map(|column| column.name.clone()));
+        self.mapping.unselected.push(self.own.shown(field));
+    }
+
+    /// The name of `field` in the style of the names of columns.
+    fn styled(&self, field: usize) -> String {
+        match (self.naming.style, self.header) {
+            (NameStyle::SnakeCase, Some(_)) => self.naming.style.apply(&self.names[field]),
+            _ => self.names[field].clone(),
+        }
     }
 
     /// The column that a field called `name` is loaded into; `renamed` is the name that `--map` gives it.
@@ -432,6 +448,17 @@ impl<'a> FieldMapper<'a> {
         }
         let is_free = |column: &&Column| !self.taken.contains_key(column.name.as_str());
         candidates.iter().copied().find(is_free).or(candidates.first().copied())
+    }
+
+    /// The remedy for a column named twice.
+    fn only_once(&self) -> &'static str {
+        match (self.header, &self.naming.columns) {
+            (Some(_), None) => {
+                "every column can be loaded only once: give the fields other names with --columns; if the first line is data, \
+                 use --header no"
+            }
+            _ => ONLY_ONCE,
+        }
     }
 
     /// Who names the columns, and the verb.
@@ -459,11 +486,8 @@ impl<'a> FieldMapper<'a> {
         let is_number = |name: &String| name.trim().parse::<f64>().is_ok();
         let is_data =
             self.header.is_some() && self.naming.columns.is_none() && self.names.iter().any(is_number);
-        let is_json = self.names.first().is_some_and(|name| name.trim_start().starts_with(['{', '[']));
         let guess = match other_delimiter(self.names) {
-            None if is_json => {
-                Some("this looks like JSON: with an object on each line, load it with --format ndjson".into())
-            }
+            None if looks_like_json(self.names) => Some(JSON_HELP.into()),
             None if is_data => {
                 Some("if the first line is data, use --no-header, and --columns to name its fields".into())
             }
@@ -485,6 +509,19 @@ fn spellings(names: &[String]) -> HashMap<String, usize> {
         *spellings.entry(spelling(name)).or_default() += 1;
     }
     spellings
+}
+
+/// The remedy for a header that is JSON.
+pub(super) const JSON_HELP: &str =
+    "this looks like JSON: with an object on each line, load it with --format ndjson";
+
+/// Whether `names` are the beginning of a JSON object or array rather than a header.
+pub(super) fn looks_like_json(names: &[String]) -> bool {
+    let first = names.first().map_or("", |name| name.trim_start());
+    let inner = first.strip_prefix(['{', '[']).map(str::trim_start);
+    inner.is_some_and(|inner| {
+        inner.is_empty() || inner.starts_with(['"', '{', '[', '}', ']']) || inner.contains(':')
+    })
 }
 
 /// The remedy for a header of a single name that contains another delimiter.

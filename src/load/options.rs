@@ -148,6 +148,13 @@ pub struct InputOptions {
 }
 
 impl InputOptions {
+    /// Whether the files are NDJSON, as far as their format and the name of the first one tell.
+    #[must_use]
+    pub fn is_ndjson_by_name(&self) -> bool {
+        let name = self.paths.first().map(|path| path.to_string_lossy()).unwrap_or_default();
+        self.format.is_ndjson_by_name(&name)
+    }
+
     /// `paths` for `table`, in the default dialect.
     pub fn new(paths: Vec<PathBuf>, table: TableSpec) -> Self {
         InputOptions {

@@ -44,7 +44,7 @@ impl PlannedFields {
             }
             let renamed = own.renamed(field);
             if !own.is_selected(field) {
-                planned.unselected.push(name.clone());
+                planned.unselected.push(own.shown(field));
             } else if name.trim().is_empty() && naming.ignore_extra && renamed.is_none() {
                 planned.ignored.push(String::new());
             } else {

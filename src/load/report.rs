@@ -364,7 +364,10 @@ pub(crate) fn columns(
 /// The columns of `table` that `mapping` leaves to their defaults.
 pub(crate) fn defaulted(table: &Table, mapping: &ColumnMapping) -> Vec<String> {
     let is_defaulted = |column: &&Column| {
-        !mapping.columns.is_empty() && !column.generated && !mapping.names().any(|name| name == column.name)
+        !mapping.columns.is_empty()
+            && !column.generated
+            && !mapping.names().any(|name| name == column.name)
+            && !mapping.unselected_columns.contains(&column.name)
     };
     table.columns.iter().filter(is_defaulted).map(|column| column.name.clone()).collect()
 }

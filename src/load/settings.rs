@@ -108,7 +108,7 @@ impl LoadSettings {
             (
                 *autocommit && input.date_style.is_some_and(|style| style.order().is_some()),
                 "--date-style cannot be combined with --autocommit: it is set for one transaction".into(),
-                "set DateStyle for the role or the database, with ALTER ROLE or ALTER DATABASE",
+                "set PGDATESTYLE=dmy in the environment, or DateStyle for the role or the database",
             ),
             (
                 *autocommit && create.is_some(),

@@ -63,7 +63,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "N|N%", default_value = "0", hide_default_value = true)]
     pub max_rejects: RejectLimit,
     /// File for the rejected rows, byte for byte; replaces an earlier one. The reasons go to a file of the same name,
-    /// ending in .log.jsonl [default: rejects.csv]
+    /// ending in .log.jsonl [default: rejects.csv; rejects.ndjson for NDJSON]
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
     /// Do everything, then roll it back

@@ -85,7 +85,11 @@ impl Config {
         options.dry_run = flags.dry_run;
         options.input.date_style = flags.date_style.or(file.date_style);
         options.max_rejects = flags.max_rejects;
-        options.rejects = flags.rejects.clone().unwrap_or(options.rejects);
+        options.rejects = match &flags.rejects {
+            Some(path) => path.clone(),
+            None if options.input.is_ndjson_by_name() => "rejects.ndjson".into(),
+            None => options.rejects,
+        };
         options.on_conflict.clone_from(&flags.on_conflict);
         options.truncate = flags.truncate || (file.truncate && !flags.append && is_own);
         options.defer_indexes = match (flags.defer_indexes, file.defer_indexes) {

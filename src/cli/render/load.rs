@@ -50,7 +50,7 @@ impl Report for LoadReport {
         lines.extend(stray_quotes(self));
         if self.rows_padded > 0 {
             lines.push(format!(
-                "  padded  {} with too few fields, of which the last are NULL",
+                "  padded  {} with NULL for the fields missing at the end",
                 rows(self.rows_padded)
             ));
         }
@@ -92,12 +92,12 @@ fn columns(report: &LoadReport) -> Vec<String> {
     if let more @ 1.. = report.names_made.len().saturating_sub(MOST_NAMES) {
         lines.push(format!("  names   {more} more such fields"));
     }
-    for InferredColumn { column, sql_type, dates, changes, text_because } in &report.inferred {
+    for InferredColumn { column, sql_type, dates, changes, text_because, text_help } in &report.inferred {
         let dates = dates.map_or_else(String::new, |order| format!(", read as {order}"));
         let cause = text_because.iter().map(|TextCause { value, file, line, until_then }| {
             format!("the first value that is not {until_then} is {value} in {}, line {line}", escape(file))
         });
-        let said: Vec<String> = changes.iter().map(change).chain(cause).collect();
+        let said: Vec<String> = changes.iter().map(change).chain(cause).chain(text_help.clone()).collect();
         lines.push(format!("  inferred {column} {sql_type}{dates}: {}", said.join("; ")));
     }
     lines
@@ -238,22 +238,27 @@ pub(crate) fn ambiguous_dates(report: &LoadReport) -> Option<String> {
         0 => String::new(),
         more => format!(" ({} more can be read only with {order})", count(*more)),
     };
+    let (own, other_way) = (order.to_ascii_lowercase(), other_order.to_ascii_lowercase());
+    let decides = if report.autocommit {
+        format!("PGDATESTYLE={own} or {other_way} in the environment decides")
+    } else {
+        format!("--date-style {own} or {other_way} decides")
+    };
     Some(format!(
         "{} {what} can be read in two ways: {value} in {file}, line {line}, column {column}, was read as {read_as} \
-         ({order}), and would be {other} with {other_order}{others}; --date-style {} or {} decides",
-        count(*dates),
-        order.to_ascii_lowercase(),
-        other_order.to_ascii_lowercase()
+         ({order}), and would be {other} with {other_order}{others}; {decides}",
+        count(*dates)
     ))
 }
 
 /// The quotes that do not enclose a field.
 fn stray_quotes(report: &LoadReport) -> Option<String> {
-    let FieldsWithStrayQuotes { count: fields, first } = &report.stray_quotes;
+    let FieldsWithStrayQuotes { count: fields, first, kept } = &report.stray_quotes;
     let FieldPlace { file, line, field } = first.as_ref()?;
     let what = if *fields == 1 { "field has" } else { "fields have" };
+    let outcome = if *kept { "they were kept" } else { "they were removed, see --stray-quotes" };
     Some(format!(
-        "  quotes  {} {what} quotes inside, the first in {}, line {line}, field {field}; see --stray-quotes",
+        "  quotes  {} {what} quotes inside, the first in {}, line {line}, field {field}; {outcome}",
         count(*fields),
         escape(file)
     ))

@@ -51,6 +51,8 @@ pub struct Records<R> {
     specials: Specials,
     /// Whether a quote inside an unquoted field is a part of its value.
     keeps_stray_quotes: bool,
+    /// Whether a record of several lines with stray quotes is an error.
+    guards_quotes: bool,
     line_end: Option<LineEnd>,
     /// The line on which the next record begins, from 1.
     line: u64,
@@ -104,6 +106,7 @@ impl<R: Read> Records<R> {
             scan: Scan::default(),
             specials: Specials { delimiter, quote, escape },
             keeps_stray_quotes: dialect.stray_quotes != StrayQuotes::Postgres,
+            guards_quotes: false,
             line_end: None,
             line: 1,
             offset: 0,
@@ -117,6 +120,11 @@ impl<R: Read> Records<R> {
             layout: None,
             dialect,
         }
+    }
+
+    /// The same reader, which refuses records of several lines with stray quotes if it `guards` against them.
+    pub(super) fn guarding_quotes(self, guards: bool) -> Self {
+        Records { guards_quotes: guards, ..self }
     }
 
     /// The name of the input, for messages.
@@ -180,6 +188,9 @@ impl<R: Read> Records<R> {
             return Ok(None);
         }
         let extent = self.split()?;
+        if self.strays.count > 0 && self.guards_quotes && extent.line_feeds + extent.carriage_returns > 0 {
+            return Err(self.hidden_lines(extent));
+        }
         let fitted = self.layout.as_ref().map_or(Ok(false), |layout| layout.apply(&mut self.spans));
         let (is_short, misfit) = (fitted == Ok(true), fitted.err());
         let (start, line, offset) = (self.start, self.line, self.offset);
@@ -285,7 +296,7 @@ impl<R: Read> Records<R> {
                     continue;
                 }
                 if in_quotes {
-                    return Err(self.unclosed_quote());
+                    return Err(self.unclosed_quote(quotes & STRAY != 0));
                 }
                 extent.length = self.filled - self.start;
                 break;
@@ -299,7 +310,7 @@ impl<R: Read> Records<R> {
                     quotes += 1;
                     closed = at + 1;
                 } else if byte == escape {
-                    quotes += if self.pass_escaped(at)? { 3 } else { 0 };
+                    quotes += if self.pass_escaped(at, quotes & STRAY != 0)? { 3 } else { 0 };
                 } else if byte == b'\n' {
                     extent.line_feeds += 1;
                 } else if byte == b'\r' {
@@ -331,9 +342,9 @@ impl<R: Read> Records<R> {
 
     /// Pass over the byte after the escape at `at`, relative to `start`, if it is escaped; return whether it is.
     #[inline]
-    fn pass_escaped(&mut self, at: usize) -> Result<bool> {
+    fn pass_escaped(&mut self, at: usize, is_stray: bool) -> Result<bool> {
         if self.start + at + 1 == self.filled && !self.fill(true)? {
-            return Err(self.unclosed_quote());
+            return Err(self.unclosed_quote(is_stray));
         }
         let next = self.buffer[self.start + at + 1];
         let is_escaped = next == self.specials.quote || next == self.specials.escape;
@@ -534,9 +545,30 @@ impl<R: Read> Records<R> {
     }
 
     #[cold]
-    fn unclosed_quote(&self) -> Error {
+    fn hidden_lines(&self, extent: Extent) -> Error {
+        let (place, field) = (self.location(), self.strays.first);
+        let lines = extent.line_feeds.max(extent.carriage_returns) + 1;
+        Error::input(format!(
+            "{place}, field {field}: a quote within the value joins {lines} lines to one record, unlike in the first MiB, by \
+             which the quote was detected"
+        ))
+        .with_help(
+            "if quotes are parts of values: --quote none; if they enclose only whole fields: --stray-quotes keep; if it is \
+             right as it is: --quote '\"'",
+        )
+        .at(self.place())
+    }
+
+    #[cold]
+    fn unclosed_quote(&self, is_stray: bool) -> Error {
         let message = format!("{}: a quote opened in this record is never closed", self.location());
-        Error::input(message).with_help("close it, and double every quote inside a value").at(self.place())
+        let help = if is_stray || self.strays.count > 0 {
+            "close it, and double every quote inside a value; if it is a part of its value, use --stray-quotes keep, or \
+             --quote none"
+        } else {
+            "close it, and double every quote inside a value"
+        };
+        Error::input(message).with_help(help).at(self.place())
     }
 
     #[cold]

@@ -7,7 +7,10 @@
 use std::collections::HashSet;
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1250, WINDOWS_1252, WINDOWS_1254};
+use encoding_rs::{
+    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1250,
+    WINDOWS_1251, WINDOWS_1252, WINDOWS_1254,
+};
 
 use crate::{Error, Result};
 
@@ -47,17 +50,27 @@ pub(super) fn detect_encoding(name: &str, sample: &[u8], is_cut: bool) -> Result
         return Ok(guess);
     }
     let other = if guess == WINDOWS_1252 { WINDOWS_1250 } else { WINDOWS_1252 };
-    let (read, misread) = difference(guess, other, sample);
-    Err(Error::input(format!(
-        "{name} is not UTF-8, and too little of it is outside ASCII to tell its encoding: {read} in {} would be {misread} \
-         in {}",
-        guess.name().to_ascii_lowercase(),
-        other.name().to_ascii_lowercase()
-    ))
-    .with_help(format!(
-        "name the encoding beside --sniff, for example --encoding {}",
-        guess.name().to_ascii_lowercase()
-    )))
+    let label = |encoding: &'static Encoding| encoding.name().to_ascii_lowercase();
+    let compared = difference(guess, other, sample).map_or_else(String::new, |(read, misread)| {
+        format!(": {read} in {} would be {misread} in {}", label(guess), label(other))
+    });
+    let likely: Vec<String> = candidates(guess, sample).into_iter().map(label).collect();
+    let message =
+        format!("{name} is not UTF-8, and too little of it is outside ASCII to tell its encoding{compared}");
+    let help = format!("name the encoding beside --sniff; it may be --encoding {}", likely.join(", or "));
+    Err(Error::input(message).with_help(help))
+}
+
+/// Encodings in which `sample` may be written, the `guess` first: those that read all of it without control characters.
+fn candidates(guess: &'static Encoding, sample: &[u8]) -> Vec<&'static Encoding> {
+    const MOST: usize = 5;
+    let can_read = |encoding: &&'static Encoding| {
+        let (text, had_errors) = encoding.decode_without_bom_handling(sample);
+        !had_errors && !text.chars().any(|character| ('\u{80}'..'\u{a0}').contains(&character))
+    };
+    let common = [WINDOWS_1252, WINDOWS_1250, SHIFT_JIS, EUC_JP, GB18030, EUC_KR, BIG5, WINDOWS_1251];
+    let others = common.into_iter().filter(|encoding| *encoding != guess).filter(can_read);
+    std::iter::once(guess).chain(others).take(MOST).collect()
 }
 
 /// UTF-16 in the byte order in which Latin text has its zero bytes; `None` if too few bytes are zero.
@@ -107,8 +120,9 @@ fn has_latin_words(text: &str) -> bool {
     })
 }
 
-/// The first word of `sample` that the encodings `one` and `other` read differently, in either reading.
-fn difference(one: &'static Encoding, other: &'static Encoding, sample: &[u8]) -> (String, String) {
+/// The first word of `sample` that the encodings `one` and `other` read differently, in either reading; `None` if they read
+/// all alike, or a word as nothing.
+fn difference(one: &'static Encoding, other: &'static Encoding, sample: &[u8]) -> Option<(String, String)> {
     let words = |encoding: &'static Encoding| -> Vec<String> {
         let (text, _) = encoding.decode_without_bom_handling(sample);
         let is_end = |character: char| character.is_ascii() && !character.is_ascii_alphanumeric();
@@ -116,13 +130,12 @@ fn difference(one: &'static Encoding, other: &'static Encoding, sample: &[u8]) -
         words.map(|word| crate::escape::escape(word).chars().take(20).collect()).collect()
     };
     let mut pairs = words(one).into_iter().zip(words(other));
-    pairs.find(|(read, misread)| read != misread).unwrap_or_default()
+    pairs
+        .find(|(read, misread)| read != misread && ![read, misread].iter().any(|word| word.trim().is_empty()))
 }
 
 #[cfg(test)]
 mod tests {
-    use encoding_rs::{EUC_JP, SHIFT_JIS, WINDOWS_1251};
-
     use super::*;
 
     fn detect(sample: &[u8]) -> Option<&'static str> {
@@ -148,5 +161,16 @@ mod tests {
         for sample in [&b"a\n\xe9\n"[..], &[b'\xfd'; 100], b"id,x\n1,\x82\n", b"a,b\n\xff\xfd,\x80\n"] {
             assert_eq!(detect(sample), None, "{sample:?}");
         }
+    }
+
+    #[test]
+    fn the_error_names_what_may_be_and_compares_nothing_with_nothing() {
+        let refusal = |sample: &[u8]| detect_encoding("x.csv", sample, false).unwrap_err();
+        let japanese = SHIFT_JIS.encode("a,b\n1,東京\n").0;
+        let error = refusal(&japanese);
+        assert!(!error.to_string().contains("in  ") && !error.to_string().contains(":  "), "{error}");
+        assert!(error.help().is_some_and(|help| help.contains("shift_jis")), "{:?}", error.help());
+        let error = refusal(b"a\n\xe9\n");
+        assert!(error.help().is_some_and(|help| help.contains("windows-1250")), "{:?}", error.help());
     }
 }

@@ -46,6 +46,9 @@ const STRONG: u32 = 2;
 /// A piece of evidence that needs another one.
 const WEAK: u32 = 1;
 
+/// Why it is unclear whether there is a header if its numbers stand above numbers, and its words above words.
+pub(crate) const NUMBERS_MAY_BE_NAMES: &str = "its numbers may be names of columns, or values as below them";
+
 /// Years, which may well be names of columns.
 const YEARS: std::ops::RangeInclusive<i64> = 1500..=2100;
 
@@ -174,12 +177,43 @@ pub(super) fn detect_header(rows: &[Vec<Cell>]) -> (HeaderVerdict, &'static str)
     if yes.sum >= STRONG && yes.sum >= 3 * no.sum {
         (HeaderVerdict::Yes, yes.reason)
     } else if no.sum >= STRONG && no.sum >= 3 * yes.sum && !numbers_are_names {
+        if may_be_names(first, rest) {
+            return (HeaderVerdict::Unclear, NUMBERS_MAY_BE_NAMES);
+        }
         (HeaderVerdict::No, no.reason)
     } else if yes.sum + no.sum == 0 {
         (HeaderVerdict::Unclear, "it looks like the records below it")
     } else {
         (HeaderVerdict::Unclear, "some of it looks like names, and some like the records below it")
     }
+}
+
+/// Whether the first record may have names although some are numbers, as in `gene,10,20,50`: it has words, or nothing, above
+/// words, and numbers above numbers. A number in the first column is none, because that one has the names of the rows.
+fn may_be_names(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
+    let (mut words, mut numbers) = (0, 0);
+    for (index, cell) in first.iter().enumerate() {
+        let name = cell.text.trim();
+        let values = rest.iter().filter_map(|row| Some(row.get(index)?.text.trim()));
+        let values: Vec<&str> = values.filter(|value| classify(value) != ValueClass::Missing).collect();
+        let are = |class: ValueClass| {
+            values.iter().filter(|value| classify(value) == class).count() * 10 >= values.len() * 9
+        };
+        if classify(name) == ValueClass::Number && index > 0 && are(ValueClass::Number) {
+            numbers += 1;
+        } else if may_be_name(name) && !values.contains(&name) && are(ValueClass::Text) {
+            words += 1;
+        } else {
+            return false;
+        }
+    }
+    words > 0 && numbers > 0 && !rest.is_empty()
+}
+
+/// Whether `text` may be the name of a column: words, or nothing.
+fn may_be_name(text: &str) -> bool {
+    let is_wordy = |character: char| character.is_alphanumeric() || " _-.()".contains(character);
+    text.is_empty() || (text.starts_with(char::is_alphabetic) && text.chars().all(is_wordy))
 }
 
 /// Names are often quoted where numbers are not.

@@ -23,6 +23,7 @@ use crate::csv::sniff::reading::{Cell, Reading};
 use crate::{Error, Result};
 
 pub use crate::csv::sniff::header::HeaderVerdict;
+pub(crate) use crate::csv::sniff::header::NUMBERS_MAY_BE_NAMES;
 
 /// The size of the sample, in bytes.
 pub(crate) const SAMPLE_BYTES: usize = 1024 * 1024;
@@ -100,6 +101,8 @@ pub struct Sniffed {
     pub header: HeaderVerdict,
     /// Why the first record is, or is not, taken for a header.
     pub header_reason: &'static str,
+    /// Whether the sample has quotes that do not enclose their fields, as this dialect reads it.
+    pub(crate) has_stray_quotes: bool,
     /// The beginning of the file: its first records.
     first_rows: Vec<Vec<Cell>>,
 }
@@ -210,6 +213,7 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
         (false, false) => (HeaderVerdict::No, "it is given"),
     };
     let is_header = header != HeaderVerdict::No;
+    let has_stray_quotes = reading.strays > 0;
     let first_rows = reading.rows.iter().take(2).cloned().collect();
     Ok(Sniffed {
         dialect: Dialect { encoding, header: is_header, ..reading.dialect },
@@ -219,6 +223,7 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
         confidence: confidence.clamp(0.0, 1.0),
         header,
         header_reason,
+        has_stray_quotes,
         first_rows,
     })
 }

@@ -272,7 +272,8 @@ impl ChunkEncoder {
                 }
             };
             if record.stray_fields().count > 0 {
-                self.findings.stray_quotes.add(&record, &chunk.file);
+                let are_kept = self.plan.stray_quotes != StrayQuotes::Postgres;
+                self.findings.stray_quotes.add(&record, &chunk.file, are_kept);
             }
             if let RecordOutcome::Rejected(reject) = outcome {
                 chunk.tuples.truncate(start);

@@ -39,6 +39,8 @@ pub struct FieldsWithStrayQuotes {
     pub count: u64,
     /// The first one; `None` if there is none.
     pub first: Option<FieldPlace>,
+    /// Whether the quotes were kept, in the values or in the rejects, as `--stray-quotes` says; otherwise they were removed.
+    pub kept: bool,
 }
 
 /// The position of a field.
@@ -56,8 +58,9 @@ pub struct FieldPlace {
 impl FieldsWithStrayQuotes {
     /// Count those of `record`, of the file `file`.
     #[cold]
-    pub(super) fn add(&mut self, record: &Record<'_>, file: &str) {
+    pub(super) fn add(&mut self, record: &Record<'_>, file: &str, are_kept: bool) {
         let found = record.stray_fields();
+        self.kept = are_kept;
         self.count += u64::from(found.count);
         let place = || FieldPlace { file: file.to_owned(), line: record.line, field: found.first };
         self.first.get_or_insert_with(place);

@@ -5,8 +5,9 @@ use tokio_postgres::GenericClient;
 use crate::catalog::{Table, TableName, TableSpec};
 use crate::csv::{Field, Files, Inputs, Notation};
 use crate::error::ErrorKind;
+use crate::escape::escape;
 use crate::load::date_order::DateOrder;
-use crate::load::mapping::other_delimiter;
+use crate::load::mapping::{JSON_HELP, looks_like_json, other_delimiter};
 use crate::load::names::sql_name;
 use crate::load::options::{AddedValue, CreateOptions, DateStyle, Infer, InputOptions, Naming};
 use crate::load::planned::PlannedFields;
@@ -181,6 +182,10 @@ pub(crate) fn infer(
             .with_help("name them with --columns")
     })?;
     let header = files.header().map(|header| header.names.as_slice()).unwrap_or_default();
+    if looks_like_json(header) && naming.columns.is_none() {
+        let message = format!("{}: the first name in the header is {}", files.name(), escape(&header[0]));
+        return Err(Error::input(message).with_help(JSON_HELP));
+    }
     if let Some(help) = other_delimiter(header).filter(|_| naming.columns.is_none()) {
         let message = format!("{}: the header is one name, {}", files.name(), header[0]);
         return Err(Error::input(message).with_help(help));

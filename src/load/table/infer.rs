@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::catalog::TableName;
 use crate::csv::{Field, Notation, excerpt};
 use crate::load::date_order::DateOrder;
+use crate::load::hints;
 use crate::load::options::Infer;
 use crate::load::spelling::{BooleanWords, NumberStyle, Spelling};
 use crate::load::table::kinds::{Change, Kind, Kinds, Reading, read};
@@ -30,6 +31,8 @@ pub struct InferredColumn {
     pub changes: Vec<SpellingChange>,
     /// The value that made the column text; `None` if the column is not text, or no other type fits its first value.
     pub text_because: Option<TextCause>,
+    /// The flag by which the column would not be text, as far as its values tell; `None` if there is none.
+    pub text_help: Option<String>,
 }
 
 /// The value that made a column text.
@@ -87,6 +90,52 @@ struct ObservedColumn {
     changes: Vec<(Change, SpellingChange)>,
     /// The value that made it text; `None` if it is not text, or was nothing else before.
     text_because: Option<TextCause>,
+    /// What it would be with another flag, once it is text.
+    other: Option<OtherReading>,
+}
+
+/// A column of text as another flag would read it.
+#[derive(Debug, Clone)]
+struct OtherReading {
+    /// Names the flag.
+    help: String,
+    /// How it writes numbers; `None` if the flag is not about them.
+    numbers: Option<NumberStyle>,
+    /// The kinds that fit all values.
+    kinds: Kinds,
+    /// Whether any value is one.
+    has_value: bool,
+}
+
+impl OtherReading {
+    /// The reading that fits `value`, which made a column text whose values so far were of `kinds`: of the kind `before`,
+    /// if there were any.
+    fn new(value: &[u8], kinds: Kinds, before: Option<Kind>, has_order: bool) -> Option<OtherReading> {
+        if has_order && before.is_none() && !read(value, Kinds::MOMENTS).kinds.is_empty() {
+            let help = hints::of_date(value)?;
+            return Some(OtherReading { help, numbers: None, kinds: Kinds::MOMENTS, has_value: true });
+        }
+        let (help, spelling) = hints::of_text(value)?;
+        let Some(spelling) = spelling else {
+            return Some(OtherReading { help, numbers: None, kinds, has_value: before.is_some() });
+        };
+        // A point before was one of a number.
+        let is_whole = before.is_none_or(|before| ["smallint", "integer", "bigint"].contains(&before.sql()));
+        let (numbers, kinds) = (spelling.numbers(), kinds.and(Kinds::NUMBERS));
+        is_whole.then_some(OtherReading { help, numbers, kinds, has_value: true })
+    }
+
+    /// Whether `value` fits as well.
+    fn observe(&mut self, value: &[u8], scratch: &mut Vec<u8>) -> bool {
+        let reading = match &self.numbers {
+            Some(style) => read_styled(value, self.kinds, style, scratch),
+            None if hints::is_no_value(value) && self.kinds != Kinds::MOMENTS => return true,
+            None => read(value, self.kinds),
+        };
+        self.has_value = true;
+        self.kinds = self.kinds.and(reading.kinds);
+        !self.kinds.is_empty()
+    }
 }
 
 /// Infers the columns of a table from the values of records.
@@ -97,6 +146,8 @@ pub(crate) struct Inference {
     infer: Infer,
     /// The kinds to choose from.
     kinds: Kinds,
+    /// Whether the order of dates is given.
+    has_order: bool,
     numbers: Option<NumberStyle>,
     booleans: Option<BooleanWords>,
     scratch: Vec<u8>,
@@ -109,7 +160,8 @@ impl Inference {
         let (numbers, booleans) = (spelling.numbers(), spelling.booleans());
         let kinds = if infer == Infer::Exact { Kinds::EXACT } else { Kinds::ALL };
         let kinds = order.map_or(kinds, |order| kinds.in_order(order));
-        Inference { columns: Vec::new(), infer, kinds, numbers, booleans, scratch: Vec::new() }
+        let has_order = order.is_some();
+        Inference { columns: Vec::new(), infer, kinds, has_order, numbers, booleans, scratch: Vec::new() }
     }
 
     /// Add the column of the next field, of a `declared` type if there is one; `None` if the field is not loaded.
@@ -122,6 +174,7 @@ impl Inference {
             has_nested: false,
             changes: Vec::new(),
             text_because: None,
+            other: None,
         }));
     }
 
@@ -139,8 +192,12 @@ impl Inference {
             return;
         }
         if column.kinds.is_empty() {
+            let scratch = &mut self.scratch;
+            column.other =
+                column.other.take().and_then(|mut other| other.observe(value, scratch).then_some(other));
             return;
         }
+        let (has_order, kinds_before) = (self.has_order, column.kinds);
         let before = column.kinds.preferred().filter(|_| column.has_value);
         column.has_value = true;
         let wanted =
@@ -156,7 +213,12 @@ impl Inference {
         let kinds = if self.infer == Infer::Exact { reading.unchanged() } else { reading.kinds };
         column.kinds = wanted.and(kinds);
         if column.kinds.is_empty() {
+            column.other = OtherReading::new(value, kinds_before, before, has_order);
             let (value, file) = (excerpt(value), file.to_owned());
+            // Otherwise the report names the value as the cause.
+            if let (Some(other), None) = (&mut column.other, before) {
+                other.help = format!("its first value is {value}; {}", other.help);
+            }
             let cause = |before: Kind| TextCause { value, file, line, until_then: before.sql() };
             column.text_because = before.map(cause);
             column.changes = Vec::new();
@@ -201,10 +263,14 @@ impl Inference {
                     .text_because
                     .clone()
                     .filter(|_| column.declared.is_none() && !column.has_nested),
+                text_help: column.text_help(),
             }
         };
         let has_news = |column: &InferredColumn| {
-            column.dates.is_some() || !column.changes.is_empty() || column.text_because.is_some()
+            column.dates.is_some()
+                || !column.changes.is_empty()
+                || column.text_because.is_some()
+                || column.text_help.is_some()
         };
         self.columns.iter().flatten().map(report).filter(has_news).collect()
     }
@@ -254,6 +320,13 @@ impl ObservedColumn {
             is_moment && found.order().is_some()
         });
         fits.then_some(found)
+    }
+
+    /// The flag by which it would not be text.
+    fn text_help(&self) -> Option<String> {
+        let is_inferred = self.declared.is_none() && !self.has_nested && self.kinds.is_empty();
+        let other = self.other.as_ref().filter(|other| is_inferred && other.has_value)?;
+        other.kinds.first().map(|_| other.help.clone())
     }
 
     fn sql_type(&self) -> String {
@@ -396,6 +469,35 @@ mod tests {
                 assert_eq!(type_of(infer, values), "text", "{values:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_column_of_text_names_the_flag_that_would_read_it() {
+        let help = |order, values: &[&str]| {
+            let mut inference = Inference::new(Infer::Natural, order, &Spelling::default());
+            inference.add(Some("x".to_owned()), None);
+            for value in values {
+                inference.observe(0, Field::Value(value.as_bytes()), Notation::Text, ("f.csv", 2));
+            }
+            inference.report().pop().and_then(|column| column.text_help)
+        };
+        for (values, flag) in [
+            (&["1.019,90", "7"][..], Some("--decimal , --thousands .")),
+            (&["1", "1,50", "2"], Some("--decimal ,")),
+            (&["1,50", "2.5"], None),
+            (&["NA", "1", "2.5"], Some("--null '' --null 'NA'")),
+            (&["2026-01-31", "NA"], Some("--null '' --null 'NA'")),
+            (&["NA", "Ann"], None),
+            (&["NA"], None),
+            (&["1.2.3.4", "10.0.0.1"], None),
+            (&["1.5", "1,5"], None),
+        ] {
+            let help = help(None, values);
+            assert_eq!(help.is_some(), flag.is_some(), "{values:?} {help:?}");
+            assert!(help.is_none_or(|help| help.contains(flag.unwrap())), "{values:?}");
+        }
+        let dates = help(Some(DateOrder::Dmy), &["12/31/2026", "12/30/2026"]);
+        assert!(dates.is_some_and(|help| help.ends_with("--date-style mdy")));
     }
 
     #[test]

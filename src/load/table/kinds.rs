@@ -76,8 +76,10 @@ impl Kinds {
     pub(crate) const ALL: Kinds = Kinds(u16::MAX);
     const BOOLEAN: Kinds = Kinds(1);
     const DOUBLE: Kinds = Kinds(1 << 4);
-    const NUMBERS: Kinds = Kinds(0b1_1110);
-    const MOMENTS: Kinds = Kinds(0b11_1111_1110_0000);
+    /// Those of numbers.
+    pub(crate) const NUMBERS: Kinds = Kinds(0b1_1110);
+    /// Those of dates, also with a time.
+    pub(crate) const MOMENTS: Kinds = Kinds(0b11_1111_1110_0000);
     const TIME: Kinds = Kinds(1 << 14);
     const UUID: Kinds = Kinds(1 << 15);
     /// What a string of a format that has numbers and booleans of its own may be.

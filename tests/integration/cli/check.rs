@@ -61,7 +61,7 @@ async fn all_problems_are_reported_at_once_in_the_words_of_load() {
     file       BAD  bad.csv, line 1, column 2: twice is a generated column, which the server computes
                       help: leave it out of the file, or skip it with --ignore-extra and --map
     file       BAD  bad.csv, line 1, column 4: the header names id twice, as id and as ID
-                      help: every column can be loaded only once
+                      help: every column can be loaded only once: give the fields other names with --columns; if the first line is data, use --header no
     file       BAD  bad.csv, line 1, column 5: the header has no name here
                       help: the first line has to name the table's columns; --ignore-extra skips fields without a name
     file       BAD  bad.csv, line 1: the header names "colour", which t does not have

@@ -151,3 +151,26 @@ async fn a_first_line_that_is_no_header_is_recognised() {
     let error = workplace.fail(&both, 2);
     assert!(error.contains("--map x=… names a column that --columns does not have"), "{error}");
 }
+
+/// `--select` takes the field of that name, and none of those whose columns only get their names from it.
+#[tokio::test]
+async fn a_selected_name_is_that_of_one_field() {
+    let workplace = Workplace::new().await.csv("data.csv", "id,value,value,,ID\n1,2,3,4,5\n");
+    let load = |select: &str, more: &[&str]| {
+        workplace.run(&[&["load", "data.csv", "-t", "t", "--create", "--select", select], more].concat())
+    };
+    for (select, row) in [("id", "1\n"), ("ID", "5\n"), ("id,value_1", "1,3\n"), ("column4", "4\n")] {
+        let ran = load(select, &["--replace"]);
+        assert!(ran.status.success(), "{ran:#?}");
+        assert_eq!(workplace.csv_of("SELECT * FROM t").await, row, "{select}");
+        if select == "id" {
+            assert!(ran.stdout.contains("  left out value, value, field 4 (column4)"), "{ran:#?}");
+        }
+    }
+    let ran = load("id,value", &[]);
+    let says = "--select names value, but data.csv has two such fields: field 2 (value) and field 3 (value)";
+    assert!(ran.stderr.contains(says), "{ran:#?}");
+    workplace.execute("DROP TABLE t; CREATE TABLE t (id int, column4 int)").await;
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--select", "id"]);
+    assert!(!ran.stdout.contains("default"), "{ran:#?}");
+}

@@ -188,3 +188,36 @@ async fn numbers_are_not_read_in_the_style_of_strings() {
     let error = workplace.fail(&["load", "prices.csv", "-t", "prices", "--decimal", ","], 2);
     assert!(error.contains("--decimal and --thousands do not apply to a, of type money"), "{error}");
 }
+
+/// JSON in a file called otherwise makes no table of a single odd column.
+#[tokio::test]
+async fn json_that_is_called_csv_is_refused() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await;
+    for text in ["{\"a\": 1}\n{\"a\": 2}\n", "[\n{\"a\": 1}\n]\n", "[{\"a\": 1, \"b\": 2}]\n"] {
+        workplace.write("data.csv", text);
+        for flags in [&["-t", "t"][..], &["-t", "new", "--create"]] {
+            let error = workplace.fail(&[&["load", "data.csv"], flags].concat(), 1);
+            assert!(
+                error.contains("help: this looks like JSON: with an object on each line, load it with"),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// What is rejected is read in the format that the name of its file stands for.
+#[tokio::test]
+async fn rejects_of_ndjson_are_ndjson() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)")
+        .await
+        .csv("data.ndjson", "{\"id\":1}\n{\"id\":\"x\"}\n");
+    let load = |file: &str, more: &[&str]| {
+        workplace.run(&[&["load", file, "-t", "t", "--max-rejects", "1"], more].concat())
+    };
+    let ran = load("data.ndjson", &[]);
+    assert!(ran.status.code() == Some(3) && ran.stdout.contains("rejects.ndjson"), "{ran:#?}");
+    assert_eq!(workplace.read("rejects.ndjson"), "{\"id\":\"x\"}\n");
+    workplace.write("fixed.ndjson", workplace.read("rejects.ndjson").replace("\"x\"", "2"));
+    assert!(load("fixed.ndjson", &[]).status.success());
+    assert_eq!(workplace.count("t").await, 2);
+}

@@ -21,16 +21,18 @@ async fn stray_quotes_are_counted_and_removed_kept_or_rejected() {
     let text = "id,name,n\n1,37'37.8\"N 5\",2\n2,\"a\"\"b\",3\n3,\"c\"d,4\n4,\"e\",5\n";
     workplace.write("data.csv", text);
     try_copy_csv(&workplace, "copied", text.as_bytes()).await.unwrap();
-    let expected = json!({"count": 2, "first": {"file": "data.csv", "line": 2, "field": 2}});
+    let expected =
+        |kept: bool| json!({"count": 2, "first": {"file": "data.csv", "line": 2, "field": 2}, "kept": kept});
     for mode in MODES {
         let flags = ["load", "data.csv", "-t", "t", "--truncate", "--mode", mode, "--receipt", "load.json"];
         let ran = workplace.succeed(&flags);
-        let says = "\n  quotes  2 fields have quotes inside, the first in data.csv, line 2, field 2; see --stray-quotes\n";
+        let says = "\n  quotes  2 fields have quotes inside, the first in data.csv, line 2, field 2; they were removed, see \
+                    --stray-quotes\n";
         assert!(ran.stdout.contains(says), "{}", ran.stdout);
-        assert_eq!(workplace.read_json("load.json")["stray_quotes"], expected);
+        assert_eq!(workplace.read_json("load.json")["stray_quotes"], expected(false));
         assert_eq!(workplace.content("t").await, workplace.content("copied").await, "{mode}");
         let keep = workplace.succeed(&[&flags[..], &["--stray-quotes", "keep", "--json"]].concat());
-        assert_eq!(keep.json()["stray_quotes"], expected);
+        assert_eq!(keep.json()["stray_quotes"], expected(true));
         let kept = workplace.values::<String>("SELECT name FROM t ORDER BY id").await;
         assert_eq!(kept, ["37'37.8\"N 5\"", "a\"b", "\"c\"d", "e"], "{mode}");
         let reject = [&flags[..], &["--stray-quotes", "reject"]].concat();

@@ -93,3 +93,40 @@ async fn a_file_that_is_not_clear_is_refused_with_both_readings() {
     assert!(error.starts_with(expected), "{error}");
     assert_eq!(workplace.count("persons").await, 0);
 }
+
+/// Words and numbers above their like may be names: only the user can tell.
+#[tokio::test]
+async fn a_header_with_numbers_is_not_loaded_as_a_row() {
+    let workplace = Workplace::with_sql("CREATE TABLE g (a text, b numeric, c numeric, d numeric)")
+        .await
+        .csv("genes.csv", "gene,10,20,50\nBRCA1,0.5,0.7,0.1\nTP53,0.2,0.1,0.4\n");
+    let error = workplace.fail(&["load", "genes.csv", "-t", "g", "--sniff"], 1);
+    let says = "because its numbers may be names of columns, or values as below them:\n  gene | 10 | 20 | 50\n  \
+                BRCA1 | 0.5 | 0.7 | 0.1\n  help: say so: add --header yes, or --header no";
+    assert!(error.contains(says), "{error}");
+    assert_eq!(workplace.count("g").await, 0);
+    workplace.succeed(&["load", "genes.csv", "-t", "g", "--sniff", "--header", "no"]);
+    assert_eq!(workplace.count("g").await, 3);
+}
+
+/// A quote that the sample does not show swallows no rows.
+#[tokio::test]
+async fn stray_quotes_after_the_sample_are_not_taken_for_quotes() {
+    let workplace = workplace().await;
+    let text = "id,name\n".to_owned() + &"n,tape\n".repeat(160_000) + &"n,12\" disk\n".repeat(4);
+    workplace.write("big.csv", text);
+    let load = ["load", "big.csv", "-t", "persons", "--sniff"];
+    let error = workplace.fail(&load, 1);
+    for says in ["big.csv, line 160002, field 2: a quote within", "--quote none", "--stray-quotes keep"] {
+        assert!(error.contains(says), "{error}");
+    }
+    assert_eq!(workplace.count("persons").await, 0);
+    for (flags, rows) in [
+        (&["--quote", "none"][..], 160_004),
+        (&["--stray-quotes", "keep"], 160_004),
+        (&["--quote", "\""], 160_002),
+    ] {
+        workplace.succeed(&[&load, flags, &["--truncate"]].concat());
+        assert_eq!(workplace.count("persons").await, rows, "{flags:?}");
+    }
+}
