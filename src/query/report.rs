@@ -169,7 +169,8 @@ pub struct OfferedReport {
     pub due: u64,
     /// Queries that were due but not sent when the time was up.
     pub unsent: u64,
-    /// Whether the rate was kept: all queries were sent, nearly all of them in time, and succeeded.
+    /// Whether the rate was kept: all queries were sent but for 0.1 %, or a few in the last moment of the run, and nearly
+    /// all succeeded in time.
     pub kept: bool,
     /// How late the pacing thread itself released queries, in microseconds: the 99th percentile.
     pub lag_p99_us: f64,

@@ -113,12 +113,15 @@ pub struct SearchPoint {
     pub first_difference: Option<String>,
     /// Queries that were due but not sent in time.
     pub unsent: u64,
-    /// Whether the rate was kept; `None` in a closed loop.
+    /// Whether the rate was kept, as `offered.kept` of a single run; `None` in a closed loop.
     pub kept: Option<bool>,
     /// Whether the run of a find-max held the bound; `None` for other searches.
     pub held: Option<bool>,
     /// What bounded the run, in one word, as `bound.by` of a single run.
     pub bound: &'static str,
+    /// Whether other programs used much of this machine's CPU and left none idle, and so may have lengthened the response
+    /// times.
+    pub disturbed: bool,
 }
 
 impl SearchReport {

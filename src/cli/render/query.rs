@@ -193,6 +193,9 @@ fn sent(offered: &OfferedReport, many: &str) -> String {
     );
     match (unsent, kept) {
         (0, true) => format!("kept: all {} were sent; {late}", count(due)),
+        (_, true) => {
+            format!("kept: all but {} of {} were sent by the end; {late}", count(unsent), count(due))
+        }
         (0, false) => format!("NOT KEPT: all {} were sent, but too late; {late}", count(due)),
         _ => format!(
             "NOT KEPT: {} OF {} {} COULD NOT BE SENT IN TIME and are not in the figures; {late}",
@@ -326,14 +329,7 @@ impl Report for SearchReport {
         if let Some(error) = &self.ended_by {
             lines.push(format!("NOT FINISHED: {error}"));
         }
-        let by_client = self.points.iter().filter(|point| point.bound == "client").count();
-        if by_client > 0 {
-            lines.push(String::new());
-            lines.push(format!(
-                "THE CLIENT, NOT THE SERVER, bounded {by_client} of {} runs: measure from a larger machine or from several",
-                self.points.len()
-            ));
-        }
+        lines.extend(caveats(self));
         lines.push(String::new());
         if let Some(bound) = self.p99_bound_us {
             lines.push(if let Some(highest) = self.highest_rate {
@@ -362,6 +358,27 @@ impl Report for SearchReport {
         lines.push(format!("server {}", server(&self.server)));
         lines.join("\n")
     }
+}
+
+/// What falsified runs of a search.
+fn caveats(report: &SearchReport) -> Vec<String> {
+    let runs = report.points.len();
+    let by_client = report.points.iter().filter(|point| point.bound == "client").count();
+    let disturbed = report.points.iter().filter(|point| point.disturbed).count();
+    let mut lines = Vec::new();
+    if by_client > 0 {
+        lines.push(String::new());
+        lines.push(format!(
+            "THE CLIENT, NOT THE SERVER, bounded {by_client} of {runs} runs: measure from a larger machine or from several"
+        ));
+    }
+    if disturbed > 0 {
+        lines.push(String::new());
+        lines.push(format!(
+            "OTHER PROGRAMS left no core idle in {disturbed} of {runs} runs, so a higher rate may be possible: measure on an otherwise idle machine"
+        ));
+    }
+    lines
 }
 
 /// `time`, or a dash when no query was answered.
@@ -419,7 +436,7 @@ fn list(report: &SearchReport, unit: &str) -> Vec<String> {
         };
         let mut notes: Vec<String> = Vec::new();
         notes.extend(bound_verdict(point).map(str::to_owned));
-        if point.unsent > 0 {
+        if point.unsent > 0 && point.kept != Some(true) {
             notes.push(format!("{} not sent in time", count(point.unsent)));
         }
         if point.errors > 0 {
@@ -430,6 +447,9 @@ fn list(report: &SearchReport, unit: &str) -> Vec<String> {
         }
         if point.bound != "unknown" {
             notes.push(format!("bound by {}", point.bound));
+        }
+        if point.disturbed && point.bound != "others" {
+            notes.push("other programs used the CPU".to_owned());
         }
         let bar = "█".repeat((point.queries_per_second / most.max(f64::MIN_POSITIVE) * BAR).round() as usize);
         lines.push(format!(
