@@ -149,7 +149,9 @@ impl FromStr for Axis {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected =
             || format!("expected connections=1,2,4, pipeline-depth=1,8 or rate=100,200, not `{text}`");
-        let (setting, values) = text.split_once('=').ok_or_else(expected)?;
+        let (setting, values) = text
+            .split_once('=')
+            .ok_or_else(|| format!("{}; the names of workloads come before --sweep", expected()))?;
         let setting = match setting {
             "connections" => Setting::Connections,
             "pipeline-depth" => Setting::PipelineDepth,

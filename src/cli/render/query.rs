@@ -9,7 +9,7 @@ use postgres_etl::query::{
 use crate::cli::render::Report;
 use crate::cli::render::comparison::comparison;
 use crate::cli::render::units::{
-    INDENT, count, micros, one_line, queries_or_transactions, rate, seconds, server, warnings,
+    INDENT, count, micros, one_line, queries_or_transactions, rate, rows, seconds, server, warnings,
 };
 use crate::cli::terminal::left;
 
@@ -28,6 +28,7 @@ impl Report for RunReport {
             confidence(self.rate_interval)
         )];
         lines.extend(asked(&self.workloads));
+        lines.extend(mix_note(&self.workloads, &self.load));
         lines.push(format!("  errors   {}", errors(self)));
         for (code, error) in &self.errors_by_sqlstate {
             let first = error.first.replace('\n', &format!("\n{INDENT}"));
@@ -88,7 +89,7 @@ fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
 }
 
 pub(super) fn table(table: &TableReport) -> String {
-    format!("{}, {} rows, counted in {}", table.name, count(table.rows), seconds(table.count_seconds))
+    format!("{}, {}, counted in {}", table.name, rows(table.rows), seconds(table.count_seconds))
 }
 
 /// The workloads, and in a mix the figures of each.
@@ -118,6 +119,15 @@ pub(super) fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What the latencies of the workloads of a mix include.
+pub(super) fn mix_note(workloads: &[WorkloadReport], load: &LoadShape) -> Option<String> {
+    (workloads.len() > 1 && load.pipeline_depth > 1).then(|| {
+        format!(
+            "{INDENT}latencies of a mix include waiting for the others in the pipeline; -d 1 --sync-every 1 separates them"
+        )
+    })
 }
 
 fn errors(report: &RunReport) -> String {
