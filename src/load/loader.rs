@@ -219,12 +219,20 @@ impl OpenLoad<'_> {
         let loaded = load_and_commit(&settings, this.files, new_table.as_ref(), &connections, progress).await;
         let report = loaded.map_err(|error| {
             let error = connections.messages().explain(error);
+            let is_atomic = !settings.autocommit && settings.import.is_none();
+            let is_untouched = is_atomic && progress.committed() + progress.uncertain() == 0;
+            if let Some(table) = new_table
+                .as_ref()
+                .filter(|_| is_untouched && error.kind() != crate::ErrorKind::OutcomeUnknown)
+            {
+                // The statement was printed, and that it was rolled back does not show.
+                let what = if table.replaces { "replaced" } else { "created" };
+                progress.note(&format!("table {} was not {what}", table.name));
+            }
             if !error.is_about_ended_session() {
                 return error;
             }
             let error = error.and(&format!("the server is {}", database.describe()));
-            let is_atomic = !settings.autocommit && settings.import.is_none();
-            let is_untouched = is_atomic && progress.committed() + progress.uncertain() == 0;
             if is_untouched { error.and_help("nothing was loaded") } else { error }
         })?;
         progress.conclude();

@@ -157,21 +157,24 @@ impl SavedRuns {
     /// # Errors
     /// [`ErrorKind::Input`] when the file cannot be read, or does not hold saved runs.
     pub fn read(path: &Path) -> Result<SavedRuns> {
-        let text = std::fs::read_to_string(path)
+        let bytes = std::fs::read(path)
             .map_err(|error| Error::io(ErrorKind::Input, "read the baseline", path, error))
             .map_err(|error| error.with_help("check the path; query --save FILE makes such a file"))?;
         let refuse = |reason: &str| {
             Error::input(format!("{} is not a saved run: {reason}", path.display()))
                 .with_help("make one: postgres-etl query --save FILE")
         };
-        SavedRuns::from_json(&text)
+        let document: Value = serde_json::from_slice(&bytes).map_err(|_| refuse("it is not JSON"))?;
+        if let Some(other) = other_document(&document) {
+            return Err(refuse(&other));
+        }
+        SavedRuns::from_document(document)
             .map_err(|error| refuse(&error.to_string()))?
             .ok_or_else(|| refuse("it has no runs"))
     }
 
-    /// The runs in this `text`, if there are any.
-    fn from_json(text: &str) -> serde_json::Result<Option<SavedRuns>> {
-        let mut document: Value = serde_json::from_str(text)?;
+    /// The runs in this `document`, if there are any.
+    fn from_document(mut document: Value) -> serde_json::Result<Option<SavedRuns>> {
         check_schema(&document).map_err(serde::de::Error::custom)?;
         let runs = match document.get_mut("runs") {
             Some(runs) => serde_json::from_value(runs.take())?,
@@ -179,6 +182,16 @@ impl SavedRuns {
         };
         Ok(SavedRuns::new(runs))
     }
+}
+
+/// What this program wrote in `document`, in words, where that is no saved run.
+fn other_document(document: &Value) -> Option<String> {
+    let command = document.get("command")?.as_str()?;
+    Some(match command {
+        "load" => "it is the report of a load, as --receipt writes".to_owned(),
+        "query" => "it is a report, as query --json prints; --save writes runs".to_owned(),
+        command => format!("it is what {command} --json prints"),
+    })
 }
 
 impl From<SavedRun> for SavedRuns {
@@ -217,15 +230,19 @@ mod tests {
         "environment": {"system": "linux x86_64", "cores": 2}, "report": {"queries_per_second": 7.5},
         "samples": {"batches": {"stretch_ms": 1, "stretches": []}, "response_ns": [[1000, 3]]}}"#;
 
+    fn from_json(text: &str) -> serde_json::Result<Option<SavedRuns>> {
+        SavedRuns::from_document(serde_json::from_str(text)?)
+    }
+
     #[test]
     fn runs_are_read_as_they_were_saved() {
-        let one = SavedRuns::from_json(OLD).unwrap().unwrap();
+        let one = from_json(OLD).unwrap().unwrap();
         let run = &one.runs()[0];
         assert_eq!((one.runs().len(), run.figure("/queries_per_second")), (1, Some(7.5)));
         let three = SavedRuns::new(vec![run.clone(); 3]).unwrap();
         for (runs, count) in [(&one, 1), (&three, 3)] {
             let text = serde_json::to_string(runs).unwrap();
-            let read = SavedRuns::from_json(&text).unwrap().unwrap();
+            let read = from_json(&text).unwrap().unwrap();
             assert_eq!(read.runs().len(), count);
             assert!(read.runs().iter().all(|run| run.samples.response_ns == [(1000, 3)]));
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
@@ -239,10 +256,10 @@ mod tests {
 
     #[test]
     fn other_documents_are_no_runs() {
-        assert!(SavedRuns::from_json(r#"{"runs": []}"#).unwrap().is_none());
+        assert!(from_json(r#"{"runs": []}"#).unwrap().is_none());
         let later = OLD.replacen('{', r#"{"schema": 2, "#, 1);
         for wrong in ["{}", "[]", "7", r#"{"runs": [{}]}"#, r#"{"runs": 7}"#, "{", &later] {
-            assert!(SavedRuns::from_json(wrong).is_err(), "{wrong}");
+            assert!(from_json(wrong).is_err(), "{wrong}");
         }
     }
 }

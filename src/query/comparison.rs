@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use crate::query::baseline::{Samples, SavedRun};
 use crate::query::measure::batch_means::Interval;
 use crate::query::measure::latency::Latencies;
-use crate::query::report::{Basis, Comparison, Ratio};
+use crate::query::report::{Basis, Comparison, Condition, Outcome, Ratio};
+use crate::query::workload::Workload;
 use crate::statistics::{paired_ratio, welch_ratio};
 
 /// The fewest runs on either side by which `--fail-if` judges.
@@ -173,11 +174,17 @@ pub(crate) fn compare(
         note: (basis == Basis::WithinRuns).then(|| ONE_RUN.to_owned()),
         different_settings: different_settings(&now[0], &baseline[0], is_paired),
         ratios,
+        conditions: Vec::new(),
         failures: Vec::new(),
     };
     let is_open = !now[0].report.pointer("/load/rate").is_none_or(Value::is_null);
-    comparison.failures =
-        thresholds.iter().filter_map(|threshold| threshold.failure(&comparison, is_open)).collect();
+    let judged = thresholds.iter().map(|threshold| (threshold, threshold.judge(&comparison, is_open)));
+    let judged: Vec<_> = judged.collect();
+    comparison.failures = judged
+        .iter()
+        .filter_map(|(threshold, condition)| threshold.failure(&comparison, condition))
+        .collect();
+    comparison.conditions = judged.into_iter().map(|(_, condition)| condition).collect();
     comparison
 }
 
@@ -227,6 +234,23 @@ fn workloads(run: &SavedRun) -> impl Iterator<Item = &Value> {
     run.report["workloads"].as_array().into_iter().flatten()
 }
 
+/// The statements of `workloads` and those of the run `then`, in words, if they differ; `None` also where it is not known
+/// what it ran.
+pub(crate) fn other_statements(workloads: &[Workload], then: &SavedRun) -> Option<(String, String)> {
+    let now: Vec<Value> = workloads.iter().flat_map(Workload::sent).map(Value::from).collect();
+    let then = of_statements(then, "sql");
+    let same = now.len() == then.len() && now.iter().zip(&then).all(|(now, then)| now == *then);
+    if then.is_empty() || same {
+        return None;
+    }
+    let in_words = |statements: Vec<&Value>| {
+        let texts = statements.into_iter().filter_map(Value::as_str);
+        let lines = texts.map(|sql| sql.split_whitespace().collect::<Vec<_>>().join(" "));
+        format!("`{}`", lines.collect::<Vec<_>>().join("; "))
+    };
+    Some((in_words(now.iter().collect()), in_words(then)))
+}
+
 /// The value of `key` of each statement of each workload.
 fn of_statements<'a>(run: &'a SavedRun, key: &str) -> Vec<&'a Value> {
     let statements =
@@ -239,31 +263,53 @@ fn weights(run: &SavedRun) -> Vec<&Value> {
 }
 
 impl Threshold {
-    /// Why the runs of `comparison`, of an open loop or a closed one, fail the threshold: the figure is significantly
-    /// worse, and by more than this, or cannot be judged. `None` if they pass.
-    fn failure(self, comparison: &Comparison, is_open: bool) -> Option<String> {
-        let Comparison { runs, baseline_runs, ratios, .. } = comparison;
-        if *runs.min(baseline_runs) < FEWEST_JUDGED {
-            return Some(format!(
-                "--fail-if {self} cannot be judged: it needs {FEWEST_JUDGED} runs or more on both sides, of which \
-                 there are {runs} and {baseline_runs}"
-            ));
-        }
+    /// Whether the runs of `comparison`, of an open loop or a closed one, pass the threshold.
+    fn judge(self, comparison: &Comparison, is_open: bool) -> Condition {
         let figure = match (self.figure, is_open) {
             (Figure::Slower, false) => "rate",
             (Figure::Slower, true) => "mean",
             (Figure::P99, _) => "p99",
         };
-        let Some(found) = ratios.iter().find(|ratio| ratio.figure == figure && ratio.interval.is_some())
-        else {
-            return Some(format!(
-                "--fail-if {self} cannot be judged: there is not enough data on the {figure}"
-            ));
+        let is_enough = comparison.runs.min(comparison.baseline_runs) >= FEWEST_JUDGED;
+        let mut ratios = comparison.ratios.iter().filter(|ratio| is_enough && ratio.figure == figure);
+        let found = ratios.find_map(|ratio| Some((ratio, ratio.interval?)));
+        // Less is worse of the rate, and more of a time.
+        let percent = |ratio: f64| if figure == "rate" { 1.0 - ratio } else { ratio - 1.0 } * 100.0;
+        let worse = found.map(|(ratio, _)| percent(ratio.ratio));
+        let worse_interval = found.map(|(_, Interval { low, high })| {
+            let (a, b) = (percent(low), percent(high));
+            Interval { low: a.min(b), high: a.max(b) }
+        });
+        let outcome = match (found, worse, worse_interval) {
+            (Some((ratio, _)), Some(worse), _) if ratio.significant && worse > self.percent => {
+                Outcome::Failed
+            }
+            (_, _, Some(interval)) if interval.high <= self.percent => Outcome::Passed,
+            (Some(_), ..) => Outcome::NotShown,
+            (None, ..) => Outcome::NotEnoughData,
         };
-        let worse = if figure == "rate" { 1.0 - found.ratio } else { found.ratio - 1.0 } * 100.0;
-        (found.significant && worse > self.percent).then(|| {
-            format!("{figure} is {worse:.1} % worse than the baseline, more than --fail-if {self} allows")
-        })
+        Condition { condition: self.to_string(), figure, outcome, worse, worse_interval }
+    }
+
+    /// Why the runs of `comparison` fail the threshold, of which `condition` tells the outcome: the figure is
+    /// significantly worse, and by more than this, or cannot be judged. `None` if they do not.
+    fn failure(self, comparison: &Comparison, condition: &Condition) -> Option<String> {
+        let Comparison { runs, baseline_runs, .. } = comparison;
+        let Condition { figure, outcome, worse, .. } = condition;
+        match outcome {
+            Outcome::Passed | Outcome::NotShown => None,
+            Outcome::Failed => Some(format!(
+                "{figure} is {:.1} % worse than the baseline, more than --fail-if {self} allows",
+                worse.unwrap_or_default()
+            )),
+            Outcome::NotEnoughData if *runs.min(baseline_runs) < FEWEST_JUDGED => Some(format!(
+                "--fail-if {self} cannot be judged: it needs {FEWEST_JUDGED} runs or more on both sides, of which \
+                 there are {runs} and {baseline_runs}"
+            )),
+            Outcome::NotEnoughData => {
+                Some(format!("--fail-if {self} cannot be judged: there is not enough data on the {figure}"))
+            }
+        }
     }
 }
 
@@ -366,6 +412,16 @@ mod tests {
         assert_eq!(failures(&slower, &then, "slower:5%").len(), 1);
         assert_eq!(failures(&slower, &then, "p99:5%").len(), 1);
         assert!(failures(&slower, &then, "slower:20%").is_empty());
+        let noisy = (runs(1000.0, 0.1), runs(1100.0, 0.1));
+        for (now, then, threshold, expected) in [
+            (&slower, &then, "slower:5%", Outcome::Failed),
+            (&slower, &then, "slower:20%", Outcome::Passed),
+            (&then, &slower, "slower:0%", Outcome::Passed),
+            (&noisy.1, &noisy.0, "slower:5%", Outcome::NotShown),
+        ] {
+            let conditions = compare(now, then, false, "b".into(), &[threshold.parse().unwrap()]).conditions;
+            assert_eq!(conditions[0].outcome, expected, "{conditions:?}");
+        }
         assert!(failures(&then, &slower, "slower:5%").is_empty(), "it is faster");
     }
 
@@ -395,6 +451,7 @@ mod tests {
             assert!(rate.interval.unwrap().high < 0.9 && !rate.significant, "{rate:?}");
             assert!(comparison.ratios.iter().all(|ratio| !ratio.significant));
             assert!(comparison.failures[0].contains("5 runs or more"), "{:?}", comparison.failures);
+            assert_eq!(comparison.conditions[0].outcome, Outcome::NotEnoughData);
         }
         assert!(failures(&slower[..4], &then, "slower:5%")[0].ends_with("of which there are 4 and 5"));
     }

@@ -13,7 +13,7 @@ use crate::postgres::options::check_pool;
 use crate::postgres::server::{Database, ServerFacts, SessionPool};
 use crate::progress::Progress;
 use crate::query::baseline::{SavedRun, SavedRuns};
-use crate::query::comparison::{FEWEST_JUDGED, compare};
+use crate::query::comparison::{FEWEST_JUDGED, compare, other_statements};
 use crate::query::drive::connection::Connection;
 use crate::query::drive::expected::Expected;
 use crate::query::drive::plan::{RunPlan, RunResult};
@@ -180,6 +180,13 @@ impl Meter {
     fn baseline(&self) -> Result<Option<(SavedRuns, &Path)>> {
         let Some(path) = self.settings.baseline.as_deref() else { return Ok(None) };
         let baseline = SavedRuns::read(path)?;
+        if let Some((here, there)) = other_statements(&self.settings.workloads, &baseline.runs()[0]) {
+            return Err(Error::usage(format!(
+                "{} is of other work: it measured {there}, and this run would measure {here}",
+                path.display()
+            ))
+            .with_help("run the same statements, or compare two statements with --against-sql"));
+        }
         let runs = baseline.runs().len();
         if runs < FEWEST_JUDGED && !self.settings.fail_if.is_empty() {
             let has = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };

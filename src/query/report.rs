@@ -169,7 +169,8 @@ pub struct OfferedReport {
     pub due: u64,
     /// Queries that were due but not sent when the time was up.
     pub unsent: u64,
-    /// Whether the rate was kept: all queries were sent, nearly all of them in time, and succeeded.
+    /// Whether the rate was kept: all queries were sent but for 0.1 %, or a few in the last moment of the run, and nearly
+    /// all succeeded in time.
     pub kept: bool,
     /// How late the pacing thread itself released queries, in microseconds: the 99th percentile.
     pub lag_p99_us: f64,
@@ -253,8 +254,45 @@ pub struct Comparison {
     pub different_settings: Vec<String>,
     /// The figures of both.
     pub ratios: Vec<Ratio>,
+    /// Whether each condition of `--fail-if` holds.
+    pub conditions: Vec<Condition>,
     /// The thresholds that were exceeded, one sentence each.
     pub failures: Vec<String>,
+}
+
+/// A condition of `--fail-if`, and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Condition {
+    /// The condition, such as `slower:5%`.
+    pub condition: String,
+    /// The name of the figure that is judged.
+    pub figure: &'static str,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// How much worse than the baseline the figure is, in percent; negative if it is better. `None` when there is not
+    /// enough data.
+    #[serde(rename = "worse_percent")]
+    pub worse: Option<f64>,
+    /// The 95 % confidence interval of that, in percent; `None` when there is not enough data.
+    #[serde(rename = "worse_percent_interval")]
+    pub worse_interval: Option<Interval>,
+}
+
+/// What became of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// `passed`: the whole interval is within the limit.
+    Passed,
+    /// `failed`: the figure is significantly worse, by more than the limit.
+    Failed,
+    /// `not-shown`: the interval includes more than the limit, but that the figure is that much worse is not shown. It
+    /// fails nothing.
+    NotShown,
+    /// `not-enough-data`: it cannot be judged, which counts as a failure.
+    NotEnoughData,
 }
 
 /// What the intervals of a comparison allow for.
@@ -289,4 +327,16 @@ pub struct Ratio {
     pub interval: Option<Interval>,
     /// Whether the difference is significant: the interval excludes 1, and allows for the differences between runs.
     pub significant: bool,
+}
+
+/// An interval that is wider than this factor in either direction tells nothing.
+const WIDEST: f64 = 100.0;
+
+impl Ratio {
+    /// Whether the interval is so wide that it tells nothing, as of two or three runs that differ.
+    pub fn is_vague(&self) -> bool {
+        let is_vague =
+            |interval: Interval| interval.low * WIDEST < self.ratio || interval.high > self.ratio * WIDEST;
+        self.interval.is_some_and(is_vague)
+    }
 }

@@ -113,12 +113,15 @@ pub struct SearchPoint {
     pub first_difference: Option<String>,
     /// Queries that were due but not sent in time.
     pub unsent: u64,
-    /// Whether the rate was kept; `None` in a closed loop.
+    /// Whether the rate was kept, as `offered.kept` of a single run; `None` in a closed loop.
     pub kept: Option<bool>,
     /// Whether the run of a find-max held the bound; `None` for other searches.
     pub held: Option<bool>,
     /// What bounded the run, in one word, as `bound.by` of a single run.
     pub bound: &'static str,
+    /// Whether other programs used much of this machine's CPU and left none idle, and so may have lengthened the response
+    /// times.
+    pub disturbed: bool,
 }
 
 impl SearchReport {
@@ -146,7 +149,9 @@ impl FromStr for Axis {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected =
             || format!("expected connections=1,2,4, pipeline-depth=1,8 or rate=100,200, not `{text}`");
-        let (setting, values) = text.split_once('=').ok_or_else(expected)?;
+        let (setting, values) = text
+            .split_once('=')
+            .ok_or_else(|| format!("{}; the names of workloads come before --sweep", expected()))?;
         let setting = match setting {
             "connections" => Setting::Connections,
             "pipeline-depth" => Setting::PipelineDepth,

@@ -139,6 +139,7 @@ impl OpenMeter<'_> {
             kept: report.offered.map(|offered| offered.kept),
             held: None,
             bound: report.bound.by,
+            disturbed: report.bound.activity.is_crowded(),
         })
     }
 }

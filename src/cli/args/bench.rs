@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use crate::cli::args::Connect;
 use crate::cli::args::numbers::{count, parse_time};
@@ -37,10 +37,10 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub runs: Option<usize>,
     /// Names of the contenders that take part, as --list gives them; one that is missing makes the exit code 1
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_hint = ValueHint::Other)]
     pub only: Vec<String>,
     /// Contender to which the others are compared; it has to take part [default: psql-copy, pgbench]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     pub baseline: Option<String>,
     /// Start no run after this time; report the runs made until then
     #[arg(long, value_name = "TIME", value_parser = parse_time)]

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, ValueEnum, ValueHint};
 use postgres_etl::csv::{BlankLines, StrayQuotes};
 use postgres_etl::load::{AddedValue, Connections, DateStyle, OnConflict, RejectLimit};
 
@@ -57,7 +58,7 @@ pub(crate) struct Load {
     pub pipeline_depth: Option<usize>,
     /// What to do with a row whose key is already in the table: skip it, or update the table's row; the key is the
     /// primary key unless columns are named, as in update:id,day
-    #[arg(long, value_name = "skip|update[:COLUMNS]")]
+    #[arg(long, value_name = "skip|update[:COLUMNS]", value_hint = ValueHint::Other)]
     pub on_conflict: Option<OnConflict>,
     /// Reject up to N bad rows, or N% of all rows, and load the others
     #[arg(long, value_name = "N|N%", default_value = "0", hide_default_value = true)]
@@ -71,7 +72,13 @@ pub(crate) struct Load {
     pub dry_run: bool,
     /// How to read dates such as 08.10.2026: by day, month, year (dmy), by month, day, year (mdy), by year, month, day (ymd),
     /// or not at all (iso) [default: as the server is set, with a warning]
-    #[arg(long, value_name = "iso|dmy|mdy|ymd", value_parser = parse_date_style)]
+    #[arg(
+        long,
+        value_name = "iso|dmy|mdy|ymd",
+        ignore_case = true,
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(["iso", "dmy", "mdy", "ymd"]).try_map(|text| parse_date_style(&text))
+    )]
     pub date_style: Option<DateStyle>,
     /// Write the report to this file, as JSON
     #[arg(long, value_name = "FILE")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use postgres_etl::count::parse_count;
 use postgres_etl::query::{self, ArgSpec, Axis, RATES, Ramp, Threshold};
 
@@ -147,7 +147,7 @@ pub(crate) struct Query {
 
     /// Run every combination of one or two settings, and draw a map: connections=1,2,4 pipeline-depth=1,8
     /// rate=100,200; workload names must come before it
-    #[arg(long, value_name = "SETTING=VALUES", num_args = 1.., conflicts_with_all = ["ramp", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
+    #[arg(long, value_name = "SETTING=VALUES", num_args = 1.., value_hint = ValueHint::Other, conflicts_with_all = ["ramp", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
     pub sweep: Vec<Axis>,
     /// Run at each rate from FROM to TO queries per second, STEP apart, as with --rate
     #[arg(long, value_name = "FROM:TO:STEP", conflicts_with_all = ["rate", "find_max"], help_heading = "Several runs, of 5 s each unless -n or --duration is given")]
@@ -169,8 +169,8 @@ pub(crate) struct Query {
     /// Save the run, or all of --runs, to this file
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
     pub save: Option<PathBuf>,
-    /// Compare with the runs saved in this file, figure by figure; without --runs on both sides, no difference counts
-    /// as significant
+    /// Compare with the runs of the same statements saved in this file, figure by figure; without --runs on both sides,
+    /// no difference counts as significant
     #[arg(long, value_name = "FILE", help_heading = "Comparing runs")]
     pub baseline: Option<PathBuf>,
     /// Interleave the runs with those of another statement, with the same arguments, in an order shuffled by --seed, and
@@ -189,7 +189,8 @@ pub(crate) struct Query {
     pub against: Option<String>,
     /// Fail if the runs are significantly worse than the other side by more than PERCENT, or if there is not enough data
     /// to tell: slower:5% (lower rate; with --rate, longer mean response time) or p99:10%; can be repeated; needs 5 runs
-    /// or more on both sides
+    /// or more on both sides. The report has the outcome of each: passed, failed, not shown (the interval includes more
+    /// than PERCENT, but the runs are not significantly that much worse; fails nothing) or not enough data
     #[arg(long, value_name = "FIGURE:PERCENT", help_heading = "Comparing runs")]
     pub fail_if: Vec<Threshold>,
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use clap::ValueEnum as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use postgres_etl::Error;
 use postgres_etl::suggest::nearest;
@@ -12,7 +13,7 @@ use crate::cli::exit;
 use crate::cli::render::{Failure, Report as _};
 
 /// Flags of psql, pgbench and others that are not taken: the command, the flags, and what to do instead.
-const HABITS: [(&str, &[&str], &str); 18] = [
+const HABITS: [(&str, &[&str], &str); 20] = [
     ("query", &["-b", "--builtin"], "name the workload without a flag: tpcb, tpcb-simple or select-only"),
     ("query", &["-S", "--select-only"], "name the workload without a flag: select-only"),
     ("query", &["-N", "--skip-some-updates"], "name the workload without a flag: tpcb-simple"),
@@ -32,6 +33,8 @@ const HABITS: [(&str, &[&str], &str); 18] = [
     ("query", &["-D", "--define"], "--arg gives a value, one for each of $1, $2 …"),
     ("query", &["-L", "--latency-limit"], "--find-max --p99 TIME finds the highest rate within a limit"),
     ("query", &["-l", "--log"], "--save FILE keeps the figures; --metrics-file FILE shows them meanwhile"),
+    ("load", &["--sep", "--separator"], "--delimiter CHARACTER"),
+    ("check", &["--sep", "--separator"], "--delimiter CHARACTER"),
     ("load", &["-f", "--file"], "name the files without a flag"),
     ("", &["-W", "--password"], "passwords come from PGPASSWORD or ~/.pgpass"),
     ("", &["-w", "--no-password"], "it never asks for a password; leave it out"),
@@ -54,19 +57,31 @@ pub(crate) fn misused(mut error: clap::Error) -> u8 {
     let given: Vec<String> = given.take_while(|argument| argument != "--").collect();
     let cli = args::command();
     let command = given.iter().find(|argument| cli.find_subcommand(argument).is_some()).map(String::as_str);
+    let is_psql = |pair: &[String]| pair[0] == "-h" && !pair[1].starts_with('-');
+    if error.kind() == ErrorKind::DisplayHelp && given.windows(2).any(is_psql) {
+        return host_expected(command, &given);
+    }
     if error.use_stderr() {
         suggest(&mut error, command, &given, &cli);
-        report(&error, command, &given);
+        let text = error.render().to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+        let message = lines.join(" ");
+        report(message.trim_start_matches("error: "), tip, command, &given);
     }
     // A closed standard error does not change the exit code.
     let _ = error.print();
-    let is_psql = |pair: &[String]| pair[0] == "-h" && !pair[1].starts_with('-');
-    if error.kind() == ErrorKind::DisplayHelp && given.windows(2).any(is_psql) {
-        let takes_host = matches!(command, None | Some("load" | "query" | "check" | "bench"));
-        let flag = if takes_host { "--host" } else { "--database-url" };
-        say(&format!("-h is help here; name the server's host with {flag}"));
-    }
     u8::try_from(error.exit_code()).unwrap_or(exit::MISUSED)
+}
+
+/// Refuse psql's `-h HOST`: nothing was done, and what a script does next may count on it.
+fn host_expected(command: Option<&str>, given: &[String]) -> u8 {
+    let takes_host = matches!(command, None | Some("load" | "query" | "check" | "bench"));
+    let flag = if takes_host { "--host" } else { "--database-url" };
+    let message = format!("-h is help here; name the server's host with {flag}");
+    report(&message, None, command, given);
+    say(&format!("error: {message}"));
+    exit::MISUSED
 }
 
 /// Replace a suggestion that misleads, or add one that is missing.
@@ -81,6 +96,11 @@ fn suggest(error: &mut clap::Error, command: Option<&str>, given: &[String], cli
         } else if Path::new(&wrong).is_file() {
             tip(error, &format!("to load the file: postgres-etl load {wrong} --table TABLE"));
         }
+    }
+    if error.kind() == ErrorKind::MissingRequiredArgument && command == Some("completions") {
+        let shells = clap_complete::Shell::value_variants().iter().map(ToString::to_string);
+        tip(error, &format!("name a shell: {}", shells.collect::<Vec<_>>().join(", ")));
+        return;
     }
     let Some(flag) = word(error, ContextKind::InvalidArg) else { return };
     let instead = match error.kind() {
@@ -97,6 +117,7 @@ fn suggest(error: &mut clap::Error, command: Option<&str>, given: &[String], cli
                 number.map(|_| "numbers are not negative".to_owned())
             })
         }
+        ErrorKind::InvalidValue if flag == "--header <WHEN>" => header_meant(error),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue if command == Some("query") => {
             let value = word(error, ContextKind::InvalidValue).unwrap_or_default();
             let is_meant = |(name, short, _): &&(&str, &str, &str)| {
@@ -111,6 +132,15 @@ fn suggest(error: &mut clap::Error, command: Option<&str>, given: &[String], cli
     if let Some(instead) = instead {
         error.remove(ContextKind::SuggestedArg);
         tip(error, &instead);
+    }
+}
+
+/// What to write for a value of `--header` that other programs take.
+fn header_meant(error: &clap::Error) -> Option<String> {
+    match word(error, ContextKind::InvalidValue)?.to_lowercase().as_str() {
+        "true" | "on" | "1" | "y" => Some("--header yes".to_owned()),
+        "false" | "off" | "0" | "n" => Some("--header no".to_owned()),
+        _ => None,
     }
 }
 
@@ -137,17 +167,13 @@ fn word(error: &clap::Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-/// Report `error` where a program looks for it: in the receipt, and as JSON.
-fn report(error: &clap::Error, command: Option<&str>, given: &[String]) {
-    let text = error.render().to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+/// Report the error of this `message` where a program looks for it: in the receipt, and as JSON.
+fn report(message: &str, tip: Option<&str>, command: Option<&str>, given: &[String]) {
     let help = command.map_or_else(
         || "postgres-etl --help lists the commands".to_owned(),
         |command| format!("postgres-etl {command} --help lists what it takes"),
     );
-    let error = Error::usage(lines.join(" ").trim_start_matches("error: "))
-        .with_help(tip.map_or(help, str::to_owned));
+    let error = Error::usage(message).with_help(tip.map_or(help, str::to_owned));
     if command == Some("load") {
         load::replace_named_receipt(given, &error);
     }

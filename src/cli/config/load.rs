@@ -53,6 +53,21 @@ fn import(flags: &args::Load) -> Result<Option<ImportOptions>> {
     Ok(Some(import))
 }
 
+/// Refuse flags that say how a table is created, where none is.
+fn refuse_without_create(flags: &args::Load) -> Result<()> {
+    let for_create = [
+        ("--type", !flags.types.is_empty()),
+        ("--infer", flags.infer.is_some()),
+        ("--infer-rows", flags.infer_rows.is_some()),
+    ];
+    let ignored = for_create.into_iter().find(|(_, is_given)| *is_given && !flags.create && !flags.ddl_only);
+    match ignored {
+        Some((flag, _)) => Err(Error::usage(format!("{flag} is for a table that is created"))
+            .with_help(format!("add --create, or leave {flag} out; an existing table has its types"))),
+        None => Ok(()),
+    }
+}
+
 impl Config {
     /// # Errors
     /// When a value is out of range, or flags contradict each other.
@@ -66,6 +81,7 @@ impl Config {
             return Err(Error::usage(format!("no file is named for table {name}"))
                 .with_help(format!("postgres-etl load FILE --table {name}; - is standard input")));
         }
+        refuse_without_create(flags)?;
         let (mode, is_null) = (input.mode, input.mode == Mode::Null);
         // What the file says of its own table does not apply to any other.
         let is_own = flags.input.table.is_none();

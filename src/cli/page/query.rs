@@ -16,7 +16,7 @@ use crate::cli::page::document::{
 use crate::cli::page::html::Page;
 use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{count, micros, rate, ratio};
-use crate::cli::render::units::seconds;
+use crate::cli::render::units::{rows, seconds};
 
 impl QueryDocument {
     /// The names of its workloads.
@@ -303,7 +303,7 @@ fn workloads(workloads: &[WorkloadPart]) -> Table {
 }
 
 pub(super) fn table_fact(table: &TablePart) -> String {
-    format!("{}, {} rows", table.name, count(table.rows))
+    format!("{}, {}", table.name, rows(table.rows))
 }
 
 /// The server's settings, one a row.

@@ -9,7 +9,7 @@ use postgres_etl::query::{
 use crate::cli::render::Report;
 use crate::cli::render::comparison::comparison;
 use crate::cli::render::units::{
-    INDENT, count, micros, one_line, queries_or_transactions, rate, seconds, server, warnings,
+    INDENT, count, micros, one_line, queries_or_transactions, rate, rows, seconds, server, warnings,
 };
 use crate::cli::terminal::left;
 
@@ -28,6 +28,7 @@ impl Report for RunReport {
             confidence(self.rate_interval)
         )];
         lines.extend(asked(&self.workloads));
+        lines.extend(mix_note(&self.workloads, &self.load));
         lines.push(format!("  errors   {}", errors(self)));
         for (code, error) in &self.errors_by_sqlstate {
             let first = error.first.replace('\n', &format!("\n{INDENT}"));
@@ -88,7 +89,7 @@ fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
 }
 
 pub(super) fn table(table: &TableReport) -> String {
-    format!("{}, {} rows, counted in {}", table.name, count(table.rows), seconds(table.count_seconds))
+    format!("{}, {}, counted in {}", table.name, rows(table.rows), seconds(table.count_seconds))
 }
 
 /// The workloads, and in a mix the figures of each.
@@ -118,6 +119,15 @@ pub(super) fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What the latencies of the workloads of a mix include.
+pub(super) fn mix_note(workloads: &[WorkloadReport], load: &LoadShape) -> Option<String> {
+    (workloads.len() > 1 && load.pipeline_depth > 1).then(|| {
+        format!(
+            "{INDENT}latencies of a mix include waiting for the others in the pipeline; -d 1 --sync-every 1 separates them"
+        )
+    })
 }
 
 fn errors(report: &RunReport) -> String {
@@ -193,6 +203,9 @@ fn sent(offered: &OfferedReport, many: &str) -> String {
     );
     match (unsent, kept) {
         (0, true) => format!("kept: all {} were sent; {late}", count(due)),
+        (_, true) => {
+            format!("kept: all but {} of {} were sent by the end; {late}", count(unsent), count(due))
+        }
         (0, false) => format!("NOT KEPT: all {} were sent, but too late; {late}", count(due)),
         _ => format!(
             "NOT KEPT: {} OF {} {} COULD NOT BE SENT IN TIME and are not in the figures; {late}",
@@ -326,14 +339,7 @@ impl Report for SearchReport {
         if let Some(error) = &self.ended_by {
             lines.push(format!("NOT FINISHED: {error}"));
         }
-        let by_client = self.points.iter().filter(|point| point.bound == "client").count();
-        if by_client > 0 {
-            lines.push(String::new());
-            lines.push(format!(
-                "THE CLIENT, NOT THE SERVER, bounded {by_client} of {} runs: measure from a larger machine or from several",
-                self.points.len()
-            ));
-        }
+        lines.extend(caveats(self));
         lines.push(String::new());
         if let Some(bound) = self.p99_bound_us {
             lines.push(if let Some(highest) = self.highest_rate {
@@ -362,6 +368,27 @@ impl Report for SearchReport {
         lines.push(format!("server {}", server(&self.server)));
         lines.join("\n")
     }
+}
+
+/// What falsified runs of a search.
+fn caveats(report: &SearchReport) -> Vec<String> {
+    let runs = report.points.len();
+    let by_client = report.points.iter().filter(|point| point.bound == "client").count();
+    let disturbed = report.points.iter().filter(|point| point.disturbed).count();
+    let mut lines = Vec::new();
+    if by_client > 0 {
+        lines.push(String::new());
+        lines.push(format!(
+            "THE CLIENT, NOT THE SERVER, bounded {by_client} of {runs} runs: measure from a larger machine or from several"
+        ));
+    }
+    if disturbed > 0 {
+        lines.push(String::new());
+        lines.push(format!(
+            "OTHER PROGRAMS left no core idle in {disturbed} of {runs} runs, so a higher rate may be possible: measure on an otherwise idle machine"
+        ));
+    }
+    lines
 }
 
 /// `time`, or a dash when no query was answered.
@@ -419,7 +446,7 @@ fn list(report: &SearchReport, unit: &str) -> Vec<String> {
         };
         let mut notes: Vec<String> = Vec::new();
         notes.extend(bound_verdict(point).map(str::to_owned));
-        if point.unsent > 0 {
+        if point.unsent > 0 && point.kept != Some(true) {
             notes.push(format!("{} not sent in time", count(point.unsent)));
         }
         if point.errors > 0 {
@@ -430,6 +457,9 @@ fn list(report: &SearchReport, unit: &str) -> Vec<String> {
         }
         if point.bound != "unknown" {
             notes.push(format!("bound by {}", point.bound));
+        }
+        if point.disturbed && point.bound != "others" {
+            notes.push("other programs used the CPU".to_owned());
         }
         let bar = "█".repeat((point.queries_per_second / most.max(f64::MIN_POSITIVE) * BAR).round() as usize);
         lines.push(format!(

@@ -6,7 +6,7 @@ use postgres_etl::query::{AgainstReport, ErrorCount, FigureSummary, RunReport, R
 
 use crate::cli::render::Report;
 use crate::cli::render::comparison::{comparison, figure};
-use crate::cli::render::query::{answers, asked, bounded, counted, load, table, unit};
+use crate::cli::render::query::{answers, asked, bounded, counted, load, mix_note, table, unit};
 use crate::cli::render::units::{INDENT, count, rate, server, warnings};
 
 /// More runs than this are listed in JSON only.
@@ -17,6 +17,7 @@ impl Report for RunsReport {
         let mut lines = vec![headline(self)];
         let Some(first) = self.runs.first() else { return lines.remove(0) };
         lines.extend(asked(&first.workloads));
+        lines.extend(mix_note(&first.workloads, &first.load));
         lines.extend(errors("errors", &self.runs));
         lines.extend(figures("run", &self.figures, self.runs.len()));
         if let Some(AgainstReport { figures: other, runs, .. }) = &self.against {

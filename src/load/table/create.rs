@@ -89,7 +89,16 @@ impl NewTable {
     pub(crate) async fn create(&self, client: &impl GenericClient) -> Result<Table> {
         let name = self.working_name();
         let created = client.batch_execute(&ddl(&name, &self.columns)).await;
-        created.map_err(|error| Error::database(&format!("create table {}", self.name), error))?;
+        created.map_err(|error| {
+            let error = Error::database(&format!("create table {}", self.name), error);
+            match (error.sqlstate(), &name.schema) {
+                (Some("3F000"), Some(schema)) => {
+                    let help = format!("create the schema first: CREATE SCHEMA {}", quote(schema));
+                    error.with_help(help)
+                }
+                _ => error,
+            }
+        })?;
         find(client, &name).await
     }
 

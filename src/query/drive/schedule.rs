@@ -183,7 +183,8 @@ impl Pacer {
     ///
     /// Queries that are due but not handed out when the time is up are still handed out if they are few, at most
     /// `spare` or 2 %: they have waited longest, and without them response times would look shorter than they were. If
-    /// there are more, the rate is too high, and none of them is.
+    /// there are more, the rate is too high, and none of them is. Those that this thread itself did not get to release
+    /// count as well.
     pub(crate) fn run(&self, limits: Limits, spare: u64, is_stopped: impl Fn() -> bool) -> (u64, Latencies) {
         /// The longest sleep, so that a stop is noticed soon.
         const NAP: Duration = Duration::from_millis(50);
@@ -227,7 +228,7 @@ impl Pacer {
         let missed = if is_stopped() { 0 } else { missed };
         let timed = limits.duration.is_some_and(|duration| self.start.elapsed() >= duration);
         let taken = self.taken();
-        let is_little = missed == 0 && released - taken <= spare.max(released / 50);
+        let is_little = missed + (released - taken) <= spare.max(released / 50);
         let end = if is_stopped() || (timed && !is_little) { taken } else { released };
         self.end.store(end, Relaxed);
         self.due.add_permits(1);

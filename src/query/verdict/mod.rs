@@ -153,9 +153,14 @@ impl ServerActivity {
             })
     }
 
+    /// Whether other programs used much of the CPU, and left none idle.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_machine_full() && self.others() >= 0.4 * self.cores as f64
+    }
+
     fn bounded_by_others(&self) -> Finding {
         let (cores, others) = (self.cores, self.others());
-        (self.is_machine_full() && others >= 0.4 * cores as f64).then(|| {
+        self.is_crowded().then(|| {
             let usage = self.usage();
             (
                 "others",

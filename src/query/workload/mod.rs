@@ -54,6 +54,13 @@ pub struct WorkloadStatement {
 const ISOLATIONS: [&str; 5] = ["", "read uncommitted", "read committed", "repeatable read", "serializable"];
 
 impl Workload {
+    /// The statements as they are sent: its own, with BEGIN and COMMIT around those of a transaction.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = &str> {
+        let end = self.begin.as_ref().map(|_| "COMMIT");
+        let own = self.statements.iter().map(|statement| statement.sql.as_str());
+        self.begin.as_deref().into_iter().chain(own).chain(end)
+    }
+
     /// The workload that `[query.NAME]` defines; paths in it are relative to `base`.
     ///
     /// # Errors

@@ -142,15 +142,20 @@ async fn numbers_are_read_as_people_write_them() {
 #[test]
 fn dash_h_is_help_and_says_so() {
     let workplace = Workplace::without_database();
-    for args in
-        [&["load", "-h", "localhost", "x.csv"][..], &["query", "-h", "localhost"], &["-h", "localhost"]]
-    {
-        let ran = workplace.succeed(args);
-        assert!(ran.stdout.contains("Usage: postgres-etl"), "{ran:#?}");
-        assert_eq!(ran.stderr, "-h is help here; name the server's host with --host\n");
+    // A script that goes on must not take the help for a load.
+    for args in [
+        &["load", "-h", "localhost", "x.csv"][..],
+        &["load", "x.csv", "-t", "t", "-h", "localhost"],
+        &["query", "-h", "localhost"],
+        &["bench", "-h", "localhost"],
+        &["-h", "localhost"],
+    ] {
+        let ran = workplace.run(args);
+        assert!(ran.status.code() == Some(2) && ran.stdout.is_empty(), "{ran:#?}");
+        assert_eq!(ran.stderr, "error: -h is help here; name the server's host with --host\n");
     }
-    let ran = workplace.succeed(&["load", "-h"]);
-    assert_eq!(ran.stderr, "");
+    let ran = workplace.succeed(&["load", "x.csv", "-h"]);
+    assert!(ran.stdout.contains("Usage: postgres-etl") && ran.stderr.is_empty(), "{ran:#?}");
 }
 
 /// Each flag overrides its part of the URL and of the variables.

@@ -59,6 +59,29 @@ fn flags_of_other_programs_are_answered_with_ours() {
             (&["generate", "ärger"], 2, "unexpected argument 'ärger'", "Usage: postgres-etl generate"),
             (&["generate", ""], 2, "unexpected argument ''", "Usage: postgres-etl generate"),
             (&["generate", "-n", "-5"], 2, unknown, "tip: numbers are not negative"),
+            (&["load", "--sep", ";"], 2, unknown, "tip: --delimiter CHARACTER"),
+            (&["check", "--separator", ";"], 2, unknown, "tip: --delimiter CHARACTER"),
+            (&["load", "--header", "true"], 2, "invalid value 'true'", "tip: --header yes"),
+            (&["load", "--date-style", "us"], 2, "invalid value 'us'", "iso, dmy, mdy, ymd"),
+            (&["completions"], 2, "<SHELL>", "tip: name a shell: bash, elvish, fish"),
+            (
+                &["query", "--sweep", "connections=1,2", "by-id"],
+                2,
+                "not `by-id`",
+                "the names of workloads come before --sweep",
+            ),
+            (
+                &["load", "orders.csv", "-t", "t", "--type", "id=int"],
+                2,
+                "--type is for a table that is created",
+                "help: add --create",
+            ),
+            (
+                &["load", "orders.csv", "-t", "t", "--infer", "exact"],
+                2,
+                "--infer is for a table that is created",
+                "help: add --create",
+            ),
             (&["query", "--duration", "10x"], 2, "expected a time", "write 500ms, 30s or 5m"),
             (
                 &["query", "SELECT 1"],
@@ -99,6 +122,12 @@ async fn wrong_files_and_tables_are_named() {
     check(
         &workplace,
         &[
+            (
+                &["load", "orders.csv", "-t", "shop.orders", "--create", "-q"],
+                1,
+                "create table shop.orders",
+                "CREATE SCHEMA \"shop\"",
+            ),
             (
                 &["load", "orders.zip", "-t", "t"],
                 1,

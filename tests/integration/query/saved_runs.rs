@@ -36,9 +36,21 @@ async fn a_run_is_compared_with_a_saved_one() {
         assert!(judged.stderr.contains("--fail-if needs 5 runs or more on both sides"), "{judged:#?}");
         assert!(judged.stderr.contains("--runs 5 or more"), "{judged:#?}");
     }
-    workplace.write("other.json", "{}");
-    let wrong = run(&["--baseline", "other.json"]);
-    assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is not a saved run"), "{wrong:#?}");
+    let other = workplace.run(&["query", "--sql", "SELECT 2", "-n", "5", "--baseline", "saved.json"]);
+    assert!(other.status.code() == Some(2) && other.stdout.is_empty(), "{other:#?}");
+    let both = "it measured `SELECT slow()`, and this run would measure `SELECT 2`";
+    assert!(other.stderr.contains(both), "{other:#?}");
+    for (content, reason) in [
+        (&b"{}"[..], "missing field"),
+        (b"\x1f\x8b\xff", "it is not JSON"),
+        (br#"{"command": "load"}"#, "it is the report of a load, as --receipt writes"),
+        (br#"{"command": "query"}"#, "--save writes runs"),
+    ] {
+        std::fs::write(workplace.path("other.json"), content).unwrap();
+        let wrong = run(&["--baseline", "other.json"]);
+        assert!(wrong.status.code() == Some(1) && wrong.stderr.contains("is not a saved run"), "{wrong:#?}");
+        assert!(wrong.stderr.contains(reason), "{wrong:#?}");
+    }
     assert_eq!(run(&["--baseline", "missing.json"]).status.code(), Some(1));
     // A run without answers does not overwrite one that has some.
     let failed = ["query", "--sql", "SELECT 1/0", "-n", "5", "--save", "saved.json"];
@@ -70,6 +82,7 @@ async fn runs_whose_slowest_queries_got_slower_fail() {
     // An unchanged server passes.
     let same = run(&["--baseline", "fast.json", "--fail-if", "p99:200%"]);
     assert!(same.status.success() && same.stderr.is_empty(), "{same:#?}");
+    assert!(same.stdout.contains("--fail-if p99:200%: "), "{same:#?}");
 
     workplace.execute(&take(0.5)).await;
     let fail_if = ["--fail-if", "p99:200%", "--fail-if", "p99:1000%"];
