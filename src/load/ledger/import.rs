@@ -106,7 +106,7 @@ fn format_options(files: &Files) -> Map<String, Value> {
         "comment": dialect.comment.map(byte),
         "encoding": files.encoding().name(),
         "skip-lines": dialect.skip_lines,
-        "blank-lines": format!("{:?}", dialect.blank_lines).to_lowercase(),
+        "blank-lines": dialect.blank_lines.map(|lines| format!("{lines:?}").to_lowercase()),
         "skip-rows": format.skip_rows,
         "limit": format.limit,
         "pad": format.pad,

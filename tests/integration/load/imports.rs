@@ -265,7 +265,7 @@ async fn lines_of_json_are_continued() {
     let good = "SELECT count(*), bool_and(v = 'v' || id) FROM t";
     assert_eq!(workplace.csv_of(good).await, "960,t\n");
     let rejected = (0..1000).filter(|id| matches!(id % 50, 7 | 9)).map(row).collect::<String>();
-    assert_eq!(workplace.read("rejects.csv"), rejected);
+    assert_eq!(workplace.read("rejects.ndjson"), rejected);
 }
 
 /// Between two chunks the table is not locked.
@@ -357,7 +357,7 @@ async fn a_finished_import_loads_nothing_and_a_changed_one_is_refused() {
         (&["--false", "non"], "false was [] and is [\"non\"] now"),
         (&["--quote", "'"], "quote was \"\\\"\" and is \"'\" now"),
         (&["--stray-quotes", "keep"], "stray-quotes was \"postgres\" and is \"keep\" now"),
-        (&["--blank-lines", "skip"], "blank-lines was \"row\" and is \"skip\" now"),
+        (&["--blank-lines", "skip"], "blank-lines was null and is \"skip\" now"),
         (&["--encoding", "latin1"], "encoding was \"UTF-8\" and is \"windows-1252\" now"),
         (&["--skip-rows", "1"], "skip-rows was 0 and is 1 now"),
         (&["--limit", "1"], "limit was null and is 1 now"),
