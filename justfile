@@ -10,6 +10,10 @@ deny:
 test *arguments:
     cargo test --locked {{arguments}}
 
+# The long rounds: servers that stop, connections cut after every byte, imports killed at 50 points.
+faults *arguments:
+    POSTGRES_ETL_TEST_COMPLETE=1 cargo test --locked --test faults {{arguments}}
+
 # What can be tried on macOS: many integration tests read Linux's /proc.
 test-macos:
     cargo test --locked --lib --bins
@@ -29,7 +33,7 @@ foreign-data:
 snapshots:
     INSTA_UPDATE=always cargo test
 
-# This program's ways and other programs, compared in about a minute; `just bench --full` takes about half an hour.
+# This program's ways and other programs, compared in less than a minute; `just bench --full` takes about a quarter of an hour.
 bench *flags:
     cargo run --release -- bench {{flags}}
 

@@ -15,9 +15,9 @@ use crate::cli::args::numbers::{count, parse_time};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  postgres-etl bench                             a first impression, in about a minute
+  postgres-etl bench                             a first impression, in less than a minute
   postgres-etl bench --install-peers             install the Python and Rust peers, then compare
-  postgres-etl bench --full --save result.json   everything, in about half an hour
+  postgres-etl bench --full --save result.json   everything, in about a quarter of an hour
   postgres-etl bench --only copy,psql-copy --rows 1000000 --runs 11
   postgres-etl bench --list                      who takes part, and on what terms
 
@@ -27,7 +27,7 @@ pub(crate) struct Bench {
     /// Compare everything: 7 runs, 1,000 to 1,000,000 rows, and queries at several connections and depths
     #[arg(long, conflicts_with = "quick")]
     pub full: bool,
-    /// A first impression: 3 runs, 10,000 rows (the default)
+    /// A first impression: 3 runs, or as many as there is time for in a minute, 10,000 rows (the default)
     #[arg(long)]
     pub quick: bool,
     /// Sizes of the file to load [default: 10000; with --full 1000,100000,1000000]

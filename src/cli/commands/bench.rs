@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postgres_etl::document::JsonDocument;
 use postgres_etl::output_file::AtomicFile;
@@ -101,7 +101,11 @@ fn lacking(report: &BenchReport, options: &BenchOptions) -> Vec<String> {
     lacks
 }
 
+/// When a first impression begins no further run, so that it takes less than a minute.
+const FIRST_IMPRESSION: Duration = Duration::from_secs(55);
+
 fn options(flags: &args::Bench) -> BenchOptions {
+    let is_chosen = flags.full || !flags.rows.is_empty() || flags.runs.is_some() || !flags.only.is_empty();
     let (rows, runs): (&[u64], usize) =
         if flags.full { (&[1_000, 100_000, 1_000_000], 7) } else { (&[10_000], 3) };
     BenchOptions {
@@ -110,7 +114,7 @@ fn options(flags: &args::Bench) -> BenchOptions {
         grid: flags.full,
         only: flags.only.clone(),
         baseline: flags.baseline.clone(),
-        time_limit: flags.time_limit,
+        time_limit: flags.time_limit.or((!is_chosen).then_some(FIRST_IMPRESSION)),
         seed: flags.seed.unwrap_or(1),
     }
 }
