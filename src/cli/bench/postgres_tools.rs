@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::bench::contender::{
     ANSWERS, Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, Terms, WAL_OR_TABLE, cores,
 };
-use crate::cli::bench::programs::version_of;
 use crate::cli::bench::report::ContenderInfo;
 use crate::cli::bench::server::{KEPT_ANSWERS, LOOP_ANSWERS};
 
@@ -209,6 +208,13 @@ impl Contender for ServerLoop {
     fn counts_in_server(&self) -> bool {
         true
     }
+}
+
+/// What `command` prints of its version; `None` if it does not run.
+pub(super) fn version_of(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 #[cfg(test)]

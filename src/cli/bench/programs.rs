@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::bench::contender::{ANSWERS, Contender, LoadJob, QueryJob, QueryLoad, Terms, cores};
 use crate::cli::bench::peers::PeerDirectory;
-use crate::cli::bench::postgres_tools::info;
+use crate::cli::bench::postgres_tools::{info, version_of};
 use crate::cli::bench::report::ContenderInfo;
 
 /// The module that the scripts share.
@@ -428,11 +428,4 @@ impl Contender for ParallelCopy {
         command.arg("--file").arg(job.file);
         Ok(Some(command))
     }
-}
-
-/// What `command` prints of its version; `None` if it does not run.
-pub(super) fn version_of(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
 }
