@@ -232,7 +232,7 @@ impl Files {
     /// Whether the file being read has another record to return. Passes over the records that are to be skipped.
     ///
     /// # Errors
-    /// As [`Records::next`], and when a file that has ended was changed while it was read.
+    /// As [`Records::next`](crate::csv::Records::next), and when a file that has ended was changed while it was read.
     #[inline]
     pub fn has_next_in_file(&mut self) -> Result<bool> {
         while self.remaining > 0 {
@@ -254,7 +254,7 @@ impl Files {
     /// are in the order of [`Files::header`].
     ///
     /// # Errors
-    /// As [`Records::next`], when a file cannot be opened, and when its header has other names than the first.
+    /// As [`Records::next`](crate::csv::Records::next), when a file cannot be opened, and when its header has other names than the first.
     #[inline]
     pub fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
         if !self.has_next()? {
@@ -268,7 +268,7 @@ impl Files {
     /// end, and at the limit.
     ///
     /// # Errors
-    /// As [`Records::next`].
+    /// As [`Records::next`](crate::csv::Records::next).
     #[inline]
     pub fn next_in_file(&mut self) -> Result<Option<Record<'_>>> {
         if self.remaining == 0 {
