@@ -324,7 +324,9 @@ impl Files {
         };
         match Layout::compare((&first.names, &header.names), names, union_by_name, pad) {
             Relation::Same => {
-                self.own_header = OwnHeader { raw: first.raw.clone(), layout: None }.into();
+                // The bytes of a union are those of the first file, which may lack columns that this one has.
+                let raw = if union_by_name { header.raw } else { first.raw.clone() };
+                self.own_header = OwnHeader { raw, layout: None }.into();
                 Ok(())
             }
             Relation::Reordered(layout) => {

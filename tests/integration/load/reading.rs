@@ -200,3 +200,15 @@ async fn rejects_of_files_with_other_headers_stand_under_their_own() {
     assert_eq!(workplace.read("rejects.2.csv"), "kept");
     assert_eq!(workplace.read("rejects.3.csv"), "n,ID\n21,1\ny,3\n");
 }
+
+/// A file that has all columns of the union still has a header of its own.
+#[tokio::test]
+async fn rejects_of_a_file_with_all_columns_stand_under_its_header() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int, name text, n int)")
+        .await
+        .csv("a.csv", "id,name\n1,a\n")
+        .csv("b.csv", "id,name,n\nx,b,20\n");
+    let load = ["load", "a.csv", "b.csv", "-t", "t", "--union-by-name", "--max-rejects", "1"];
+    assert_eq!(workplace.run(&load).status.code(), Some(3));
+    assert_eq!(workplace.read("rejects.csv"), "id,name,n\nx,b,20\n");
+}
