@@ -11,6 +11,7 @@ use tokio_postgres::{GenericClient, Row};
 use crate::catalog::sql_type::SqlType;
 use crate::encode::{Encoder, SessionParams, Type, TypeKind};
 use crate::sql::{fold, is_plain, quote};
+use crate::suggest::nearest;
 use crate::{Error, Result};
 
 /// The name of a table, folded to lower case as in SQL; displayed in quotes only where SQL requires them.
@@ -169,6 +170,28 @@ impl TableSpec {
     pub fn named(name: TableName) -> Self {
         TableSpec { name, columns: Vec::new(), create: Vec::new() }
     }
+}
+
+/// Selects the tables and views that users made, and whether each is found by its name alone.
+const USER_TABLES: &str = "
+    SELECT n.nspname, c.relname, pg_catalog.pg_table_is_visible(c.oid)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f', 'v') AND n.nspname !~ '^(pg_|information_schema$)'";
+
+/// The table that may be meant by `name`, which does not exist: the one with the most similar name where it was looked for,
+/// or one of the same name in another schema; `None` if there is none, or the server does not tell.
+pub(crate) async fn similar_table(client: &impl GenericClient, name: &TableName) -> Option<TableName> {
+    let rows = client.query(USER_TABLES, &[]).await.ok()?;
+    let tables = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2)));
+    let tables: Vec<(&str, &str, bool)> = tables.collect();
+    let is_searched =
+        |schema: &str, is_visible| name.schema.as_deref().map_or(is_visible, |own| own == schema);
+    let searched = tables.iter().filter(|(schema, _, is_visible)| is_searched(schema, *is_visible));
+    if let Some(table) = nearest(&name.table, searched.map(|(_, table, _)| *table)) {
+        return Some(TableName { table: table.to_owned(), ..name.clone() });
+    }
+    let (schema, ..) = tables.iter().find(|(_, table, _)| *table == name.table)?;
+    Some(TableName { schema: Some((*schema).to_owned()), ..name.clone() })
 }
 
 /// Selects the relation that a name refers to, and the parameters of the session.

@@ -36,6 +36,7 @@ use crate::cli::bench::programs::{MODULE, PYTHON, ParallelCopy, PgLoader, Python
 use crate::cli::bench::report::{BenchReport, ContenderInfo, ContendersReport, Machine, Run};
 use crate::cli::bench::server::{BenchServer, LOADED, QUERIED};
 use crate::cli::bench::tally::Tally;
+use crate::cli::render::units::counted;
 
 /// What ended a comparison that Ctrl-C ended.
 pub(crate) const INTERRUPTED: &str = "interrupted";
@@ -142,7 +143,7 @@ impl<'a> Bench<'a> {
 
     /// Generate the files, load each with the server's own COPY, and fill the table that is queried.
     async fn fill(&mut self, show: impl Fn(&str)) -> Result<()> {
-        let title = |rows: u64| format!("{} rows", indicatif::HumanCount(rows));
+        let title = |rows: u64| counted(rows, "row");
         for &rows in &self.options.rows {
             show(&format!("preparing · generating {}", title(rows)));
             let (path, bytes) = self.generate(rows).await?;

@@ -6,6 +6,7 @@ use postgres_etl::{Error, Result};
 
 use crate::cli::bench::contender::{QueryLoad, cores};
 use crate::cli::bench::server::QUERIED;
+use crate::cli::render::units::counted;
 
 /// What is to be compared, and how often.
 #[derive(Debug, Clone)]
@@ -108,16 +109,13 @@ impl Work {
     /// What is done, for people.
     pub(super) fn title(&self) -> String {
         match self {
-            Work::Load(rows) => format!("load {} rows", indicatif::HumanCount(*rows)),
+            Work::Load(rows) => format!("load {}", counted(*rows, "row")),
             Work::Query(question, QueryLoad::Fastest) => format!("{}, each as fast as it can", question.name),
             Work::Query(
                 question,
                 QueryLoad::Shape { connections, depth } | QueryLoad::Setting { connections, depth },
             ) => {
-                let connections = match connections {
-                    1 => "1 connection".to_owned(),
-                    more => format!("{more} connections"),
-                };
+                let connections = counted(*connections as u64, "connection");
                 match depth {
                     1 => format!("{}, {connections}, one at a time", question.name),
                     depth => format!("{}, {connections}, {depth} in flight on each", question.name),

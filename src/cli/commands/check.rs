@@ -115,7 +115,9 @@ async fn check(
     let name = settings.table.name.to_string();
     let (table, found) = match found {
         Ok(Some(table)) => (describe(&table, settings.mode), Some(table)),
-        Ok(None) if settings.table.create.is_empty() => (Err(no_such_table(&settings.table.name)), None),
+        Ok(None) if settings.table.create.is_empty() => {
+            (Err(no_such_table(&**client, &settings.table.name).await), None)
+        }
         // A type that only the server knows leaves the header alone to look at.
         Ok(None) => {
             let described = Table::from_spec(&settings.table).ok();

@@ -11,7 +11,7 @@ use crate::cli::args;
 use crate::cli::commands::Context;
 use crate::cli::exit;
 use crate::cli::render::Report;
-use crate::cli::render::units::{chunks, count, rate, seconds};
+use crate::cli::render::units::{count, counted, rate, seconds};
 
 /// The imports of a ledger, or the one that was forgotten.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -81,7 +81,7 @@ fn import(status: &ImportStatus) -> String {
             count(*rows_loaded),
             count(*rows_skipped),
             count(*rows_rejected),
-            chunks(status.chunks)
+            counted(status.chunks, "chunk")
         ),
         format!("  time    begun {}, {} ago{ended}", status.started, age(status.age_seconds)),
     ];

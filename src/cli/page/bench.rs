@@ -11,7 +11,7 @@ use crate::cli::page::charts::ratio::{RatioBar, RatioChart, RatioGroup};
 use crate::cli::page::html::Page;
 use crate::cli::page::load::cost_of_ways;
 use crate::cli::page::table::{NOTHING, Table};
-use crate::cli::page::units::{compact, count, rate, ratio};
+use crate::cli::page::units::{compact, counted, rate, ratio};
 use crate::cli::render::units::{bytes, seconds};
 use crate::cli::render::{cells, heads, too_slow, unfinished};
 
@@ -87,8 +87,7 @@ impl Section {
     /// The settings, for a group of sections of the same workload.
     fn settings(&self) -> String {
         let connections = match self.connections {
-            Some(1) => "1 connection".to_owned(),
-            Some(connections) => format!("{connections} connections"),
+            Some(connections) => counted(connections as u64, "connection"),
             None => return self.title.clone(),
         };
         match self.pipeline_depth {
@@ -213,7 +212,7 @@ fn add_queries(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
     for (name, rows, sections) in workloads {
         let title = match sections.as_slice() {
             [section] => section.title.clone(),
-            _ => format!("{name}, {} rows", count(rows)),
+            _ => format!("{name}, {}", counted(rows, "row")),
         };
         page.figure(&ratios(report, &title, &sections));
         // Where each is as fast as it can, the settings differ.

@@ -15,8 +15,8 @@ use crate::cli::page::document::{
 };
 use crate::cli::page::html::Page;
 use crate::cli::page::table::{NOTHING, Table};
-use crate::cli::page::units::{count, micros, rate, ratio};
-use crate::cli::render::units::{rows, seconds};
+use crate::cli::page::units::{count, counted, micros, rate, ratio};
+use crate::cli::render::units::seconds;
 
 impl QueryDocument {
     /// The names of its workloads.
@@ -152,7 +152,7 @@ fn add_series(page: &mut Page, middle: &QueryDocument, series: &RunsPart) {
 
 /// `5 runs: median 1,000 queries/s (900 to 1,100)`.
 fn spread(rates: &[f64]) -> String {
-    let runs = if rates.len() == 1 { "1 run".to_owned() } else { format!("{} runs", rates.len()) };
+    let runs = counted(rates.len() as u64, "run");
     let Some(middle) = median(rates) else { return runs };
     let (least, most) =
         (rates.iter().copied().fold(f64::INFINITY, f64::min), rates.iter().copied().fold(0.0, f64::max));
@@ -303,7 +303,7 @@ fn workloads(workloads: &[WorkloadPart]) -> Table {
 }
 
 pub(super) fn table_fact(table: &TablePart) -> String {
-    format!("{}, {}", table.name, rows(table.rows))
+    format!("{}, {}", table.name, counted(table.rows, "row"))
 }
 
 /// The server's settings, one a row.

@@ -1,6 +1,6 @@
 //! Figures as charts show them.
 
-pub(super) use crate::cli::render::units::{compact, count, micros, rate, ratio};
+pub(super) use crate::cli::render::units::{compact, count, counted, micros, rate, ratio};
 
 /// A number as short as it is exact, for those that are round: `1`, `0.95`.
 pub(super) fn round(value: f64) -> String {

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use indicatif::HumanCount;
-
 use crate::cli::bench::report::{
     BenchReport, ContenderInfo, ContenderResult, ContendersReport, Run, Section, Unfinished,
 };
 use crate::cli::render::Report;
 use crate::cli::render::columns::{self, Row};
-use crate::cli::render::units::{bytes, compact, micros, rate, ratio, seconds};
+use crate::cli::render::units::{bytes, compact, counted, micros, rate, ratio, seconds};
 
 impl Report for BenchReport {
     fn text(&self) -> String {
@@ -33,13 +31,9 @@ fn headline(report: &BenchReport) -> String {
     let contenders = if taking_part == 1 { "contender" } else { "contenders" };
     format!(
         "{taking_part} {contenders}, {} of each in random order after a warm-up, in {}",
-        runs(report.runs),
+        counted(report.runs as u64, "run"),
         seconds(report.seconds)
     )
-}
-
-fn runs(number: usize) -> String {
-    if number == 1 { "1 run".to_owned() } else { format!("{number} runs") }
 }
 
 /// What is to be known of all tables.
@@ -108,7 +102,7 @@ fn missing(contenders: &[ContenderInfo]) -> Vec<String> {
 pub(crate) fn unfinished(report: &BenchReport, section: &Section) -> Vec<String> {
     let lacks = |Unfinished { contender, runs: measured, requested_runs }: &Unfinished| {
         let lacking = requested_runs.saturating_sub(*measured);
-        format!("{lacking} of {} of {}", runs(*requested_runs), report.title_of(contender))
+        format!("{lacking} of {} of {}", counted(*requested_runs as u64, "run"), report.title_of(contender))
     };
     section.unfinished.iter().map(lacks).collect()
 }
@@ -116,8 +110,8 @@ pub(crate) fn unfinished(report: &BenchReport, section: &Section) -> Vec<String>
 /// Who was not measured in `section` because it would take too long; `None` if that is nobody.
 pub(crate) fn too_slow(report: &BenchReport, section: &Section) -> Option<String> {
     let names: Vec<&str> = section.too_slow.iter().map(|name| report.title_of(name)).collect();
-    let rows = HumanCount(section.rows);
-    let what = format!("not measured with {rows} rows, which would take too long");
+    let rows = counted(section.rows, "row");
+    let what = format!("not measured with {rows}, which would take too long");
     (!names.is_empty()).then(|| format!("{what}: {}", names.join("; ")))
 }
 

@@ -10,7 +10,7 @@ use postgres_etl::load::{
 };
 
 use crate::cli::render::Report;
-use crate::cli::render::units::{bytes, chunks, count, rate, rows, seconds, server, warnings};
+use crate::cli::render::units::{bytes, count, counted, rate, seconds, server, warnings};
 
 /// The number of ignored columns that are named.
 const MOST_NAMES: usize = 20;
@@ -51,7 +51,7 @@ impl Report for LoadReport {
         if self.rows_padded > 0 {
             lines.push(format!(
                 "  padded  {} with NULL for the fields missing at the end",
-                rows(self.rows_padded)
+                counted(self.rows_padded, "row")
             ));
         }
         if !self.columns_defaulted.is_empty() {
@@ -124,14 +124,14 @@ fn headline(report: &LoadReport) -> String {
     if report.mode == Mode::Null {
         return format!(
             "encoded {} for {} in {took}: {}/s, {} rows/s; nothing was sent",
-            rows(report.rows_encoded),
+            counted(report.rows_encoded, "row"),
             report.table,
             bytes(report.bytes_per_second as u64),
             rate(report.rows_encoded as f64 / report.seconds)
         );
     }
     let verb = if report.dry_run { "dry run: would load" } else { "loaded" };
-    let (loaded, per_second) = (rows(report.rows_loaded), rate(report.rows_per_second));
+    let (loaded, per_second) = (counted(report.rows_loaded, "row"), rate(report.rows_per_second));
     format!("{verb} {loaded} into {} in {took}: {per_second} rows/s", report.table)
 }
 
@@ -147,7 +147,7 @@ fn import(import: &ImportReport) -> String {
     format!(
         "  import  {}, {}{by}{retries}; in all {} read = {} loaded + {} skipped + {} rejected",
         escape(id),
-        chunks(import.chunks),
+        counted(import.chunks, "chunk"),
         count(import.rows_read),
         count(import.rows_loaded),
         count(import.rows_skipped),
@@ -276,10 +276,7 @@ fn writing(report: &LoadReport) -> Vec<String> {
         (false, _, true) => "one transaction each, committed together",
         (false, _, false) => "one transaction each, committed one after another",
     };
-    let connections = match report.connections {
-        1 => "1 connection".to_owned(),
-        more => format!("{more} connections"),
-    };
+    let connections = counted(report.connections as u64, "connection");
     let syncs = match (report.mode, report.sync_every.get()) {
         (Mode::Rows, 1) => ", one Sync per row".to_owned(),
         (Mode::Rows, many) => format!(", up to {many} rows per Sync"),

@@ -9,14 +9,14 @@ use postgres_etl::query::{
 use crate::cli::render::Report;
 use crate::cli::render::comparison::comparison;
 use crate::cli::render::units::{
-    INDENT, count, micros, one_line, queries_or_transactions, rate, rows, seconds, server, warnings,
+    INDENT, count, counted, micros, one_line, queries_or_transactions, rate, seconds, server, warnings,
 };
 use crate::cli::terminal::left;
 
 impl Report for RunReport {
     fn text(&self) -> String {
         let (one, many) = unit(&self.workloads);
-        let queries = counted(self.queries, one, many);
+        let queries = counted(self.queries, one);
         let answered = match self.errors {
             0 => queries,
             errors => format!("{} of {queries} answered", count(self.queries - errors)),
@@ -32,7 +32,7 @@ impl Report for RunReport {
         lines.push(format!("  errors   {}", errors(self)));
         for (code, error) in &self.errors_by_sqlstate {
             let first = error.first.replace('\n', &format!("\n{INDENT}"));
-            lines.push(format!("  {code:<8} {}; the first: {first}", counted(error.count, "time", "times")));
+            lines.push(format!("  {code:<8} {}; the first: {first}", counted(error.count, "time")));
             lines.extend(error.help.iter().map(|help| format!("{INDENT}help: {help}")));
         }
         lines.extend(latencies(self));
@@ -51,7 +51,7 @@ impl Report for RunReport {
                 "  conn {:<3} {} answered, {}{latency}",
                 connection.connection,
                 count(connection.answered),
-                counted(connection.errors, "error", "errors")
+                counted(connection.errors, "error")
             ));
         }
         lines.extend(self.checked.iter().map(|checked| format!("  answers  {}", answers(checked))));
@@ -75,10 +75,6 @@ fn confidence(interval: Option<Interval>) -> String {
     interval.map_or_else(String::new, |interval| format!(" (95 % confidence:{})", range(interval, rate)))
 }
 
-pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
-}
-
 /// The ends of an interval: " 148–171 µs", the unit once where both share it.
 fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
     let (low, high) = (show(interval.low), show(interval.high));
@@ -89,7 +85,7 @@ fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
 }
 
 pub(super) fn table(table: &TableReport) -> String {
-    format!("{}, {}, counted in {}", table.name, rows(table.rows), seconds(table.count_seconds))
+    format!("{}, {}, counted in {}", table.name, counted(table.rows, "row"), seconds(table.count_seconds))
 }
 
 /// The workloads, and in a mix the figures of each.
@@ -111,7 +107,7 @@ pub(super) fn asked(workloads: &[WorkloadReport]) -> Vec<String> {
             lines.push(format!(
                 "{INDENT}  {} answered, {}, mean {}, p50 {}, p99 {}",
                 count(*answered),
-                counted(*errors, "error", "errors"),
+                counted(*errors, "error"),
                 micros(latency.mean),
                 micros(latency.p50),
                 micros(latency.p99)
@@ -136,7 +132,7 @@ fn errors(report: &RunReport) -> String {
         text += &format!(", {} retried", count(report.retries));
     }
     if report.reconnections > 0 {
-        let replaced = counted(report.reconnections, "connection", "connections");
+        let replaced = counted(report.reconnections, "connection");
         text += &format!(", {replaced} reopened");
     }
     text
@@ -163,10 +159,7 @@ fn latencies(report: &RunReport) -> Vec<String> {
 
 /// The settings of a load of what is called this, `one` and `many`.
 pub(super) fn load(load: &LoadShape, (one, many): (&str, &str)) -> String {
-    let mut parts = vec![match load.connections {
-        1 => "1 connection".to_owned(),
-        more => format!("{more} connections"),
-    }];
+    let mut parts = vec![counted(load.connections as u64, "connection")];
     parts.push(match load.pipeline_depth {
         1 => format!("one {one} in flight on each"),
         depth => format!("up to {depth} {many} in flight on each"),
@@ -303,7 +296,7 @@ pub(crate) fn measured_point(measured: &MeasuredPoint<'_>) -> String {
     let (_, many) = queries_or_transactions(*counts_transactions);
     let SearchPoint { connections, pipeline_depth, .. } = point;
     let mut text = format!("run {number} of {}{at_most}: ", if *may_end_earlier { "at most " } else { "" });
-    text += &counted(*connections as u64, "connection", "connections");
+    text += &counted(*connections as u64, "connection");
     text += &format!(", pipeline depth {pipeline_depth}");
     text += &point.rate.map_or_else(String::new, |per_second| format!(", {}/s offered", rate(per_second)));
     text += &format!(": {} {many}/s, p99 {}", rate(point.queries_per_second), or_none(point.p99_us));
@@ -360,7 +353,7 @@ impl Report for SearchReport {
                 "highest rate: {} {unit}, with p99 {}, at {}, pipeline depth {}",
                 rate(best.queries_per_second),
                 or_none(best.p99_us),
-                counted(best.connections as u64, "connection", "connections"),
+                counted(best.connections as u64, "connection"),
                 best.pipeline_depth
             ));
         }
@@ -450,7 +443,7 @@ fn list(report: &SearchReport, unit: &str) -> Vec<String> {
             notes.push(format!("{} not sent in time", count(point.unsent)));
         }
         if point.errors > 0 {
-            notes.push(counted(point.errors, "error", "errors"));
+            notes.push(counted(point.errors, "error"));
         }
         if point.different > 0 {
             notes.push(format!("{} RESULTS DO NOT MATCH", count(point.different)));

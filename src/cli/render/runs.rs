@@ -6,8 +6,8 @@ use postgres_etl::query::{AgainstReport, ErrorCount, FigureSummary, RunReport, R
 
 use crate::cli::render::Report;
 use crate::cli::render::comparison::{comparison, figure};
-use crate::cli::render::query::{answers, asked, bounded, counted, load, mix_note, table, unit};
-use crate::cli::render::units::{INDENT, count, rate, server, warnings};
+use crate::cli::render::query::{answers, asked, bounded, load, mix_note, table, unit};
+use crate::cli::render::units::{INDENT, count, counted, rate, server, warnings};
 
 /// More runs than this are listed in JSON only.
 const MOST_LISTED: usize = 20;
@@ -43,8 +43,10 @@ impl Report for RunsReport {
 
 fn headline(report: &RunsReport) -> String {
     let RunsReport { requested_runs, figures, runs, against, .. } = report;
-    let (one, many) = if against.is_some() { ("pair of runs", "pairs of runs") } else { ("run", "runs") };
-    let requested = counted(*requested_runs as u64, one, many);
+    let requested = match against {
+        Some(_) => format!("{} of runs", counted(*requested_runs as u64, "pair")),
+        None => counted(*requested_runs as u64, "run"),
+    };
     let made = if runs.len() == *requested_runs {
         requested
     } else {
@@ -69,7 +71,7 @@ fn errors(title: &str, runs: &[RunReport]) -> Vec<String> {
     let mut lines = vec![format!("  {title:<8} {}", count(total))];
     for (code, (number, error)) in by_code {
         let first = error.first.replace('\n', &format!("\n{INDENT}"));
-        lines.push(format!("  {code:<8} {}; the first: {first}", counted(number, "time", "times")));
+        lines.push(format!("  {code:<8} {}; the first: {first}", counted(number, "time")));
         lines.extend(error.help.iter().map(|help| format!("{INDENT}help: {help}")));
     }
     lines

@@ -3,12 +3,14 @@
 use postgres_etl::postgres::{ServerFacts, ServerWarnings};
 use postgres_etl::query::Interval;
 
-pub(crate) fn rows(number: u64) -> String {
-    if number == 1 { "1 row".to_owned() } else { format!("{} rows", count(number)) }
-}
-
-pub(crate) fn chunks(number: u64) -> String {
-    if number == 1 { "1 chunk".to_owned() } else { format!("{} chunks", count(number)) }
+/// `1 row`, `2,000 rows`, `3 queries`: so many of what one is called `noun`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let number_shown = count(number);
+    match noun.strip_suffix('y') {
+        _ if number == 1 => format!("{number_shown} {noun}"),
+        Some(stem) => format!("{number_shown} {stem}ies"),
+        None => format!("{number_shown} {noun}s"),
+    }
 }
 
 /// What is counted is called this, one of it and several.

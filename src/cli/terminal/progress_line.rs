@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use postgres_etl::{CurrentPhase, Phase, Progress, Total};
 use tokio::task::JoinHandle;
 
-use crate::cli::render::units::count;
+use crate::cli::render::units::{count, counted};
 use crate::cli::terminal::screen::{Drawing, Pen, columns};
 use crate::cli::terminal::{Display, LINE_EVERY, duration, left, messages};
 
@@ -100,7 +100,7 @@ impl State {
         );
         let mut facts = Vec::new();
         if counts {
-            facts.push(format!("{} rows", count(rows)));
+            facts.push(counted(rows, "row"));
         }
         // What is read may still be on its way to the table.
         let share = match share {

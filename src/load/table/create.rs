@@ -2,7 +2,7 @@
 
 use tokio_postgres::GenericClient;
 
-use crate::catalog::{Table, TableName, TableSpec};
+use crate::catalog::{Table, TableName, TableSpec, similar_table};
 use crate::csv::{Field, Files, Inputs, Notation};
 use crate::error::ErrorKind;
 use crate::escape::escape;
@@ -268,11 +268,13 @@ fn observe(
     Ok(())
 }
 
-/// The error for a table that neither exists nor is described under `[table]`.
-pub fn no_such_table(name: &TableName) -> Error {
-    Error::new(ErrorKind::Database, format!("there is no table {name}")).with_help(
-        "create it, let --create do so from the file, or describe its columns under [table] in config.toml",
-    )
+/// The error for a table that neither exists nor is described under `[table]`. It names a similar one.
+pub async fn no_such_table(client: &impl GenericClient, name: &TableName) -> Error {
+    let similar = similar_table(client, name).await.map(|table| format!("{table} exists; or "));
+    Error::new(ErrorKind::Database, format!("there is no table {name}")).with_help(format!(
+        "{}create it, let --create do so from the file, or describe its columns under [table] in config.toml",
+        similar.unwrap_or_default(),
+    ))
 }
 
 /// Create the table that the configuration describes, unless another session creates it first. Return the table, and
@@ -286,7 +288,7 @@ pub(crate) async fn create_configured(
 ) -> Result<(Table, bool)> {
     let TableSpec { name, create, .. } = spec;
     if create.is_empty() {
-        return Err(no_such_table(name));
+        return Err(no_such_table(client, name).await);
     }
     let failed = |error| Error::database(&format!("create table {name}"), error);
     // Held until the end of the transaction: even with IF NOT EXISTS, concurrent creation of the same table can fail.

@@ -36,6 +36,15 @@ async fn a_table_is_created_for_a_file() {
     );
     "#);
     assert!(workplace.fail(&["load", "data.csv", "-t", "made"], 1).contains("there is no table made"));
+    workplace.execute("CREATE TABLE \"Orders\" (); CREATE SCHEMA shop; CREATE TABLE shop.sold ()").await;
+    for (name, meant) in [
+        ("orders", "\"Orders\" exists; or create it"),
+        ("sold", "shop.sold exists; or "),
+        ("shop.sole", "shop.sold exists; or "),
+    ] {
+        let error = workplace.fail(&["load", "data.csv", "-t", name], 1);
+        assert!(error.contains(meant), "{error}");
+    }
     let ran = workplace.succeed(&["load", "data.csv", "-t", "made", "--create"]);
     assert!(ran.stderr.contains("\"zip\" text"), "{ran:#?}");
     assert_eq!(workplace.csv_of("SELECT id, zip, amount FROM made").await, "1,01234,1.50\n2,98765,-2.25\n");

@@ -7,7 +7,7 @@ use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
 use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
 use crate::cli::page::table::{NOTHING, Table};
-use crate::cli::page::units::{compact, count, round_micros, signed, small_micros};
+use crate::cli::page::units::{compact, count, counted, round_micros, signed, small_micros};
 
 /// A line for each way to load.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Chart for CostChart {
     fn table(&self) -> Table {
         let sizes = self.sizes();
         let mut table = Table::new("Time for each row, and its slope", [""]);
-        table.head.extend(sizes.iter().map(|size| format!("{} rows", count(*size as u64))));
+        table.head.extend(sizes.iter().map(|size| counted(*size as u64, "row")));
         table.head.push("slope".to_owned());
         let nothing = || NOTHING.to_owned();
         for way in &self.ways {
