@@ -92,11 +92,14 @@ impl ServerMessages {
         for more in [notice.detail(), notice.hint()].into_iter().flatten() {
             let _ = write!(message, "; {}", more.trim_end_matches('.'));
         }
-        tracing::warn!("warning from the server: {message}");
         let ServerWarnings { count, messages } = &mut self.kept().warnings;
         *count += 1;
         if messages.len() < MOST_KEPT {
+            tracing::warn!("warning from the server: {message}");
             messages.push(message);
+        } else {
+            // A trigger may warn of every row.
+            tracing::debug!("warning from the server: {message}");
         }
     }
 

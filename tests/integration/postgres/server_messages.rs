@@ -58,7 +58,9 @@ async fn the_servers_warnings_are_shown_counted_and_reported() {
         $$ BEGIN RAISE WARNING 'asked'; RETURN 1; END $$",
         )
         .await;
-    let report = workplace.succeed(&["query", "--sql", "SELECT w()", "-n", "150", "--json"]).json();
+    let ran = workplace.succeed(&["query", "--sql", "SELECT w()", "-n", "150", "--json"]);
+    assert_eq!(ran.stderr.matches("warning from the server: asked").count(), 100, "{ran:#?}");
+    let report = ran.json();
     assert_eq!(report["warnings"]["count"], 150);
     assert_eq!(report["warnings"]["messages"].as_array().unwrap().len(), 100);
 }
