@@ -116,11 +116,15 @@ impl RefusalScope {
         let Some(db) = error.as_db_error().filter(|_| !Self::ends_session(error)) else {
             return RefusalScope::Session;
         };
-        let code = db.code().code();
+        RefusalScope::of_sqlstate(db.code().code())
+    }
+
+    /// As [`RefusalScope::new`], of an error that does not end the session. A server may send any text as its SQLSTATE.
+    fn of_sqlstate(code: &str) -> RefusalScope {
         if matches!(code, "55P03" | "XX001" | "XX002") {
             return RefusalScope::Session;
         }
-        match &code[..2] {
+        match code.get(..2).unwrap_or_default() {
             "08" | "25" | "40" | "53" | "57" | "58" | "F0" => RefusalScope::Session,
             "0A" | "42" | "55" | "XX" => RefusalScope::RowIfOthersPass,
             _ => RefusalScope::Row,
@@ -131,6 +135,21 @@ impl RefusalScope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_may_be_a_sqlstate() {
+        for (code, scope) in [
+            ("25P02", RefusalScope::Session),
+            ("42501", RefusalScope::RowIfOthersPass),
+            ("22P02", RefusalScope::Row),
+            ("", RefusalScope::Row),
+            ("4", RefusalScope::Row),
+            ("é", RefusalScope::Row),
+            ("4é", RefusalScope::Row),
+        ] {
+            assert_eq!(RefusalScope::of_sqlstate(code), scope, "{code}");
+        }
+    }
 
     #[test]
     fn only_dates_get_the_remedy_for_dates() {

@@ -246,7 +246,7 @@ fn weigh_numbers(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence) ->
     if numbers.is_empty() || numbers.len() < all || rest.is_empty() {
         return false;
     }
-    let steps = |values: &[i64]| values.windows(2).all(|pair| pair[1] - pair[0] == 1);
+    let steps = |values: &[i64]| values.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
     let is_sequence =
         numbers.len() > 1 && steps(&numbers.iter().map(|(_, number)| *number).collect::<Vec<_>>());
     let are_years = numbers.iter().all(|(_, number)| YEARS.contains(number));

@@ -44,6 +44,12 @@ fn delimiters_are_detected_by_agreement() {
 }
 
 #[test]
+fn names_may_be_numbers_whose_difference_is_none() {
+    let sample = format!("{},{}\n1,2\n3,4\n", i64::MIN, i64::MAX);
+    assert_eq!(flags(sample), "--delimiter ','");
+}
+
+#[test]
 fn quotes_and_escapes_are_detected_by_what_they_enclose() {
     for (sample, expected) in [
         ("a;b\n\"x;y\";1\n\"z\"\"w\";2\n", "--delimiter ';'"),

@@ -107,6 +107,32 @@ proptest! {
     }
 
     #[test]
+    fn no_bytes_of_either_side_make_it_hang_or_panic(
+        sent in "[BESPDCHQdcfX]{0,20}", driver_bytes in vec(any::<u8>(), 0..200),
+        answers in "[12CDEGINRSZz]{0,20}", server_bytes in vec(any::<u8>(), 0..200),
+        every in 1_usize..10, piece in 1_usize..60,
+    ) {
+        let mut driver = Driver::ready(every, piece);
+        let mut cx = Context::from_waker(noop_waker_ref());
+        for piece in [messages(&sent), driver_bytes].concat().chunks(piece) {
+            let _ = Pin::new(&mut driver.stream).poll_write(&mut cx, piece);
+        }
+        driver.stream.stream.ends = true;
+        driver.reply(&[messages(&answers), server_bytes].concat());
+        let mut reads = 0;
+        loop {
+            let mut space = [0; 64];
+            let mut buf = ReadBuf::new(&mut space);
+            match Pin::new(&mut driver.stream).poll_read(&mut cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => reads += 1,
+                Poll::Ready(_) => break,
+                Poll::Pending => prop_assert!(false, "the server has ended"),
+            }
+            prop_assert!(reads < 100_000);
+        }
+    }
+
+    #[test]
     fn lengths_are_read_as_the_protocol_defines_them(tag: u8, length: u32) {
         let [a, b, c, d] = length.to_be_bytes();
         let parsed = wire::parse([tag, a, b, c, d]).ok();
