@@ -1,4 +1,4 @@
-//! A TCP proxy that records what passes, and cuts a connection after a number of bytes.
+//! A TCP proxy that records what passes, cuts a connection after a number of bytes, and is as bad a network as is wanted.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
+use socket2::{SockFilter, SockRef};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
@@ -55,7 +57,11 @@ pub(crate) struct ByteProxy {
 #[derive(Default)]
 struct State {
     cut: Option<Cut>,
+    /// How many bytes pass at once, and how long each of these takes; `None` for no limit.
+    pace: Option<(usize, Duration)>,
     connections: Vec<Passed>,
+    /// Both ends of each connection.
+    sockets: Vec<(TcpStream, UnixStream)>,
 }
 
 impl ByteProxy {
@@ -85,7 +91,29 @@ impl ByteProxy {
 
     /// From now on count connections from 0 again, and cut one as `cut` says.
     pub(crate) fn plan(&self, cut: Option<Cut>) {
-        *self.state.lock().unwrap() = State { cut, connections: Vec::new() };
+        *self.state.lock().unwrap() = State { cut, ..State::default() };
+    }
+
+    /// From now on pass `bytes` at once, and take `duration` for these.
+    pub(crate) fn throttle(&self, bytes: usize, duration: Duration) {
+        self.state.lock().unwrap().pace = Some((bytes, duration));
+    }
+
+    /// Let nothing of what the clients send on the connections there are now arrive, or be acknowledged, as if the network
+    /// had been unplugged.
+    pub(crate) fn unplug(&self) {
+        // The kernel drops each packet for which this program of one instruction returns 0.
+        const RETURN: u16 = 0x06;
+        for (client, _) in &self.state.lock().unwrap().sockets {
+            SockRef::from(client).attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]).unwrap();
+        }
+    }
+
+    /// Close the connections there are now to the server, which would otherwise wait for the unplugged ones.
+    pub(crate) fn give_up(&self) {
+        for (_, server) in &self.state.lock().unwrap().sockets {
+            let _ = server.shutdown(Shutdown::Both);
+        }
     }
 
     /// What has passed over each connection since [`ByteProxy::plan`].
@@ -96,11 +124,12 @@ impl ByteProxy {
 
 fn serve(client: TcpStream, upstream: &PathBuf, state: &Arc<Mutex<State>>) {
     let server = UnixStream::connect(upstream).unwrap();
-    let (number, cut) = {
+    let (number, cut, pace) = {
         let mut state = state.lock().unwrap();
+        state.sockets.push((client.try_clone().unwrap(), server.try_clone().unwrap()));
         state.connections.push(Passed::default());
         let number = state.connections.len() - 1;
-        (number, state.cut.filter(|cut| cut.connection == number))
+        (number, state.cut.filter(|cut| cut.connection == number), state.pace)
     };
     for sender in [Sender::Client, Sender::Server] {
         let limit = cut.filter(|cut| cut.sender == sender).map_or(usize::MAX, |cut| cut.passing);
@@ -108,6 +137,7 @@ fn serve(client: TcpStream, upstream: &PathBuf, state: &Arc<Mutex<State>>) {
         let state = Arc::clone(state);
         thread::spawn(move || {
             let record = |bytes: &[u8]| {
+                thread::sleep(pace.map_or(Duration::ZERO, |(_, duration)| duration));
                 let mut state = state.lock().unwrap();
                 // Those of an earlier plan do not count.
                 let Some(passed) = state.connections.get_mut(number) else { return };
@@ -116,22 +146,23 @@ fn serve(client: TcpStream, upstream: &PathBuf, state: &Arc<Mutex<State>>) {
                 log.extend_from_slice(bytes);
             };
             // A connection that ends, in whatever way, ends the other one.
-            let _ = pass((&client, &server), sender, limit, record);
+            let most = pace.map_or(1 << 16, |(bytes, _)| bytes);
+            let _ = pass((&client, &server), sender, (limit, most), record);
             let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
         });
     }
 }
 
-/// Pass what `sender` sends, up to `limit` bytes.
+/// Pass what `sender` sends, up to `limit` bytes, and up to `most` at once.
 fn pass(
     (mut client, mut server): (&TcpStream, &UnixStream),
     sender: Sender,
-    limit: usize,
+    (limit, most): (usize, usize),
     record: impl Fn(&[u8]),
 ) -> io::Result<()> {
-    let (mut bytes, mut left) = (vec![0; 1 << 16], limit);
+    let (mut bytes, mut left) = (vec![0; most], limit);
     while left > 0 {
-        let most = left.min(bytes.len());
+        let most = left.min(most);
         let read = match sender {
             Sender::Client => client.read(&mut bytes[..most])?,
             Sender::Server => server.read(&mut bytes[..most])?,

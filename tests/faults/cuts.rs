@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::byte_proxy::{ByteProxy, Cut, Passed, Sender};
+use crate::loads::all_at_once;
 use crate::support;
 use crate::support::load::MODES;
 use crate::support::workplace::Workplace;
@@ -59,56 +60,65 @@ async fn behind_byte_proxy() -> (ByteProxy, Workplace) {
     (proxy, workplace)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_load_that_is_cut_off_after_any_byte_says_what_is_in_the_table() {
-    let (proxy, workplace) = behind_byte_proxy().await;
-    for mode in MODES {
-        let load = ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--mode", mode];
-        // What is sent depends on whether the table has rows.
-        workplace.execute("TRUNCATE t").await;
-        proxy.plan(None);
-        workplace.succeed(&load);
-        let undisturbed = proxy.passed();
-        let mut outcomes = [0; 2];
-        for sender in [Sender::Client, Sender::Server] {
-            let (connection, bytes) = cuts(&undisturbed, sender);
-            for passing in bytes {
-                workplace.execute("TRUNCATE t").await;
-                proxy.plan(Some(Cut { connection, sender, passing }));
-                let ran = workplace.run(&load);
-                let when = format!("{mode}, cut after {passing} bytes of the {sender:?}");
-                // The server can be reached again, so that the outcome is never unknown.
-                let rows = match ran.status.code() {
-                    Some(0) => ROWS,
-                    Some(1 | 4) if ran.stderr.contains("nothing was loaded") => 0,
-                    _ => panic!("{when}: {ran:#?}"),
-                };
-                assert_eq!(workplace.count("t").await, rows, "{when}: {ran:#?}");
-                outcomes[usize::from(rows > 0)] += 1;
-            }
-        }
-        assert!(outcomes.iter().all(|outcome| *outcome > 5), "{mode}: {outcomes:?}");
-    }
+    all_at_once(MODES, cut_off_a_load).await;
 }
 
-#[tokio::test]
+async fn cut_off_a_load(mode: &'static str) {
+    let (proxy, workplace) = behind_byte_proxy().await;
+    let load = ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--mode", mode];
+    // What is sent depends on whether the table has rows.
+    workplace.execute("TRUNCATE t").await;
+    proxy.plan(None);
+    workplace.succeed(&load);
+    let undisturbed = proxy.passed();
+    let mut outcomes = [0; 2];
+    for sender in [Sender::Client, Sender::Server] {
+        let (connection, bytes) = cuts(&undisturbed, sender);
+        for passing in bytes {
+            workplace.execute("TRUNCATE t").await;
+            proxy.plan(Some(Cut { connection, sender, passing }));
+            let ran = workplace.run(&load);
+            let when = format!("{mode}, cut after {passing} bytes of the {sender:?}");
+            // The server can be reached again, so that the outcome is never unknown.
+            let rows = match ran.status.code() {
+                Some(0) => ROWS,
+                Some(1 | 4) if ran.stderr.contains("nothing was loaded") => 0,
+                _ => panic!("{when}: {ran:#?}"),
+            };
+            assert_eq!(workplace.count("t").await, rows, "{when}: {ran:#?}");
+            outcomes[usize::from(rows > 0)] += 1;
+        }
+    }
+    assert!(outcomes.iter().all(|outcome| *outcome > 5), "{mode}: {outcomes:?}");
+}
+
+/// Most of the time of a run goes by waiting: until it tries again, and until the server notices the cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 7)]
 async fn an_import_that_is_cut_off_after_any_byte_completes_itself() {
+    const PARTS: usize = 3;
+    let parts = [Sender::Client, Sender::Server]
+        .into_iter()
+        .flat_map(|sender| (0..PARTS).map(move |part| (sender, part)));
+    all_at_once(parts, |(sender, part)| cut_off_an_import(sender, (part, PARTS))).await;
+}
+
+/// Cut off what `sender` sends, after every byte of part `part` of `parts`, which take turns.
+async fn cut_off_an_import(sender: Sender, (part, parts): (usize, usize)) {
     let (proxy, workplace) = behind_byte_proxy().await;
     let load = ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--import-id", "i"];
     let begin_anew = "DROP SCHEMA postgres_etl CASCADE; TRUNCATE t";
     proxy.plan(None);
     workplace.succeed(&load);
-    let undisturbed = proxy.passed();
-    for sender in [Sender::Client, Sender::Server] {
-        let (connection, bytes) = cuts(&undisturbed, sender);
-        for passing in bytes {
-            workplace.execute(begin_anew).await;
-            proxy.plan(Some(Cut { connection, sender, passing }));
-            let ran = workplace.run(&load);
-            let when = format!("cut after {passing} bytes of the {sender:?}");
-            assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
-            assert!(ran.stdout.contains("loaded 12 rows into t"), "{when}: {ran:#?}");
-            assert_eq!(workplace.count("t").await, ROWS, "{when}");
-        }
+    let (connection, bytes) = cuts(&proxy.passed(), sender);
+    for passing in bytes.skip(part).step_by(parts) {
+        workplace.execute(begin_anew).await;
+        proxy.plan(Some(Cut { connection, sender, passing }));
+        let ran = workplace.run(&load);
+        let when = format!("cut after {passing} bytes of the {sender:?}");
+        assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
+        assert!(ran.stdout.contains("loaded 12 rows into t"), "{when}: {ran:#?}");
+        assert_eq!(workplace.count("t").await, ROWS, "{when}");
     }
 }

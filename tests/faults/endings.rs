@@ -2,9 +2,16 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::loads::{HalfLoad, KINDS, Kind, TABLE, check_complete, sessions_in_t, wait_for_no_session};
+use crate::limits::{SLOW_ROW, workplace_that};
+use crate::loads::{
+    HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all,
+    wait_for_no_session, within_patience,
+};
 use crate::own_server::OwnServer;
 use crate::support::workplace::Workplace;
+
+/// A setting that changes nothing.
+const DEFAULTS: &str = "lock_timeout = 0";
 
 const DROP: &str = "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t";
 
@@ -22,6 +29,9 @@ enum Ending {
 }
 
 impl Ending {
+    const ALL: [Ending; 4] =
+        [Ending::Fast, Ending::Immediate, Ending::BackendKilled, Ending::BackendTerminated];
+
     async fn happen(self, server: &mut OwnServer, workplace: &Workplace) {
         let backends = sessions_in_t(workplace.client()).await;
         match self {
@@ -51,7 +61,7 @@ async fn workplace_on(server: &OwnServer) -> Workplace {
 #[tokio::test]
 async fn a_server_that_ends_leaves_all_or_nothing_and_an_import_goes_on() {
     let mut server = OwnServer::start();
-    for ending in [Ending::Fast, Ending::Immediate, Ending::BackendKilled, Ending::BackendTerminated] {
+    for ending in Ending::ALL {
         for kind in KINDS {
             let when = format!("{ending:?}, {:?}", kind.flags);
             let workplace = workplace_on(&server).await;
@@ -74,10 +84,42 @@ async fn a_server_that_ends_leaves_all_or_nothing_and_an_import_goes_on() {
     }
 }
 
-/// Stop the backends of a load with `signal`, or let them go on.
-fn signal_all(backends: &[i32], signal: Signal) {
-    for backend in backends {
-        kill_process(Pid::from_raw(*backend).unwrap(), signal).unwrap();
+/// One row waits in the server, those before it are committed, and those behind it are in flight.
+#[tokio::test]
+async fn of_rows_committed_one_by_one_a_server_that_ends_leaves_those_that_are_said_to_stay() {
+    let mut server = OwnServer::start();
+    for ending in Ending::ALL {
+        let workplace =
+            workplace_that(&server.database(), "PERFORM pg_advisory_xact_lock(1)", DEFAULTS).await;
+        let holder = server.database().connect().await;
+        holder.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+        workplace.write("data.csv", csv(0, RECORDS));
+        let flags = ["load", "data.csv", "-t", "t", "--append", "--mode", "rows", "--autocommit"];
+        let load = workplace.start(&flags);
+        while sessions_in_t(workplace.client()).await.is_empty()
+            || workplace.count("t").await <= i64::from(SLOW_ROW)
+        {}
+        ending.happen(&mut server, &workplace).await;
+        let ran = within_patience(load);
+        assert_eq!(ran.status.code(), Some(6), "{ending:?}: {ran:#?}");
+        let (_, said) = ran.stderr.split_once("between ").expect("it says how many rows stay");
+        let (said, _) =
+            said.split_once(" rows were committed, and stay").expect("it says how many rows stay");
+        let (least, most) = said.split_once(" and ").unwrap();
+        drop(holder);
+        let workplace = workplace_on(&server).await;
+        wait_for_no_session(workplace.client()).await;
+        let rows = workplace.count("t").await - 1;
+        assert!(
+            (least.parse().unwrap()..=most.parse().unwrap()).contains(&rows),
+            "{ending:?}: {rows} rows: {ran:#?}"
+        );
+        // As the message says.
+        assert!(ran.stderr.contains("load again with --on-conflict skip"), "{ending:?}: {ran:#?}");
+        workplace.write("data.csv", csv(0, RECORDS));
+        workplace.execute("DROP TRIGGER waits ON t").await;
+        workplace.succeed(&[&flags[..], &["--on-conflict", "skip"]].concat());
+        check_complete(&workplace, &format!("{ending:?}")).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Imports that are killed, or lose their connections, at points spread over all that they send.
 
+use crate::loads::all_at_once;
 use crate::support;
 use crate::support::TestDb;
 use crate::support::import::{Expected, KEYS, dirty_csv, import_into_t};
@@ -41,44 +42,46 @@ fn points(messages: usize) -> impl Iterator<Item = usize> {
     (0..POINTS).map(move |point| point * last / (POINTS - 1))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn killed_at_any_message_the_next_run_completes_it() {
+    all_at_once(MODES, kill_at_any_message).await;
+}
+
+async fn kill_at_any_message(mode: &'static str) {
     let database = support::database().await;
-    for mode in MODES {
-        let expected = Expected::in_mode(mode).await;
-        for point in points(messages(&database, mode).await) {
-            let fate = if point % 2 == 0 { Fate::Hold } else { Fate::CutBefore };
-            let (proxy, workplace) = behind(&database, at_message(point, fate)).await;
-            let mut load = workplace.start(&import_into_t("data.csv", mode));
-            // How many messages there are varies a little with what can share a Sync.
-            while !proxy.has_struck() && load.try_wait().unwrap().is_none() {
-                tokio::task::yield_now().await;
-            }
-            load.kill().unwrap();
-            load.wait().unwrap();
-            let workplace = workplace.at(database.url());
-            let ran = workplace.run(&import_into_t("data.csv", mode));
-            let when = format!("{mode}, {fate:?} at message {point}");
-            assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{when}: {ran:#?}");
-            expected.check(&workplace, &when).await;
-        }
+    let expected = Expected::in_mode(mode).await;
+    for point in points(messages(&database, mode).await) {
+        let fate = if point % 2 == 0 { Fate::Hold } else { Fate::CutBefore };
+        let (proxy, workplace) = behind(&database, at_message(point, fate)).await;
+        let mut load = workplace.start(&import_into_t("data.csv", mode));
+        // How many messages there are varies a little with what can share a Sync.
+        proxy.wait_for_strike_or_end(&mut load);
+        load.kill().unwrap();
+        load.wait().unwrap();
+        let workplace = workplace.at(database.url());
+        let ran = workplace.run(&import_into_t("data.csv", mode));
+        let when = format!("{mode}, {fate:?} at message {point}");
+        assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{when}: {ran:#?}");
+        expected.check(&workplace, &when).await;
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn cut_off_at_any_message_the_same_run_completes_it() {
+    all_at_once(MODES, cut_off_at_any_message).await;
+}
+
+async fn cut_off_at_any_message(mode: &'static str) {
     let database = support::database().await;
-    for mode in MODES {
-        let expected = Expected::in_mode(mode).await;
-        // Before the import has begun, a lost connection is an error like any other.
-        for point in points(messages(&database, mode).await).filter(|point| *point > 60) {
-            let fate = [Fate::Cut, Fate::CutBefore, Fate::Reset][point % 3];
-            let (_proxy, workplace) = behind(&database, at_message(point, fate)).await;
-            let ran = workplace.run(&import_into_t("data.csv", mode));
-            let when = format!("{mode}, {fate:?} at message {point}");
-            // What follows the last commit is not repeated: the ANALYZE.
-            assert!(matches!(ran.status.code(), Some(WITH_REJECTS | 5)), "{when}: {ran:#?}");
-            expected.check(&workplace, &when).await;
-        }
+    let expected = Expected::in_mode(mode).await;
+    // Before the import has begun, a lost connection is an error like any other.
+    for point in points(messages(&database, mode).await).filter(|point| *point > 60) {
+        let fate = [Fate::Cut, Fate::CutBefore, Fate::Reset][point % 3];
+        let (_proxy, workplace) = behind(&database, at_message(point, fate)).await;
+        let ran = workplace.run(&import_into_t("data.csv", mode));
+        let when = format!("{mode}, {fate:?} at message {point}");
+        // What follows the last commit is not repeated: the ANALYZE.
+        assert!(matches!(ran.status.code(), Some(WITH_REJECTS | 5)), "{when}: {ran:#?}");
+        expected.check(&workplace, &when).await;
     }
 }

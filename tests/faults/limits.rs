@@ -6,10 +6,10 @@ use crate::support::TestDb;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// A row at which the server waits, among those that are read after the table is locked; of an import, in the third chunk.
-const SLOW_ROW: u32 = 2900;
+pub(crate) const SLOW_ROW: u32 = 2900;
 
 /// A database with the table, whose trigger does `action` at [`SLOW_ROW`], and with `setting`.
-async fn workplace_that(database: &TestDb, action: &str, setting: &str) -> Workplace {
+pub(crate) async fn workplace_that(database: &TestDb, action: &str, setting: &str) -> Workplace {
     let workplace = Workplace::on(database).await;
     let name: String = workplace.value("SELECT current_database()::text").await;
     workplace

@@ -1,6 +1,6 @@
 //! A load that is in the middle of its rows when something happens.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The records of the whole input, and of the part that is written before the fault.
 pub(crate) const RECORDS: u32 = 4000;
-const BEFORE: u32 = 2500;
+pub(crate) const BEFORE: u32 = 2500;
 
 /// The table, with a row that was there before.
 pub(crate) const TABLE: &str =
@@ -55,12 +55,26 @@ impl Kind {
     /// Check that nothing of a load is there that was not finished, or whole chunks of it, and no session of it.
     pub(crate) async fn check_undone(self, workplace: &Workplace, when: &str) {
         wait_for_no_session(workplace.client()).await;
+        // Nor of a prepared transaction, which belongs to no session.
+        let locks = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND pid IS DISTINCT FROM pg_backend_pid()";
+        assert_eq!(workplace.value::<i64>(locks).await, 0, "{when}: no lock is left behind");
         let rows = workplace.count("t").await;
         if self.is_import {
             assert_eq!(rows, 2001, "{when}: two chunks and the row that was there before");
         } else {
             assert_eq!(rows, 1, "{when}: the row that was there before");
         }
+    }
+}
+
+/// Run `round` for all `items` at the same time.
+pub(crate) async fn all_at_once<T, F>(items: impl IntoIterator<Item = T>, round: impl Fn(T) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let rounds: Vec<_> = items.into_iter().map(|item| tokio::spawn(round(item))).collect();
+    for round in rounds {
+        round.await.unwrap();
     }
 }
 
@@ -96,17 +110,8 @@ impl HalfLoad {
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(csv(0, BEFORE).as_bytes()).unwrap();
-        let mut load = HalfLoad { child, stdin };
-        loop {
-            // The third chunk locks the table only after the second one is committed.
-            let is_half = !kind.is_import || workplace.count("t").await == 2001;
-            if is_half && !sessions_in_t(workplace.client()).await.is_empty() {
-                return load;
-            }
-            if load.child.try_wait().unwrap().is_some() {
-                panic!("{kind:?} has ended: {:#?}", ProgramOutput::from_child(load.child));
-            }
-        }
+        wait_until_half_loaded(workplace, kind, &mut child).await;
+        HalfLoad { child, stdin }
     }
 
     /// Write the rest of the input, if the program still reads it, and wait for its end.
@@ -117,12 +122,39 @@ impl HalfLoad {
         within_patience(child)
     }
 
+    /// End its input here, and wait for its end.
+    pub(crate) fn end_input(self) -> ProgramOutput {
+        drop(self.stdin);
+        within_patience(self.child)
+    }
+
     /// Wait for its end, while its input stays silent.
     pub(crate) fn wait(self) -> ProgramOutput {
         let ended = within_patience(self.child);
         drop(self.stdin);
         ended
     }
+}
+
+/// Wait until `child`, a load of `kind` that was given [`BEFORE`] records, has locked the table `t`; an import has then
+/// committed two chunks.
+pub(crate) async fn wait_until_half_loaded(workplace: &Workplace, kind: Kind, child: &mut Child) {
+    loop {
+        // The third chunk locks the table only after the second one is committed.
+        let is_half = !kind.is_import || workplace.count("t").await == 2001;
+        if is_half && !sessions_in_t(workplace.client()).await.is_empty() {
+            return;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "{kind:?} has ended: {:#?}", rest_of(child));
+    }
+}
+
+/// What a program that has ended has printed.
+fn rest_of(child: &mut Child) -> String {
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    text
 }
 
 /// Wait for the end of `child`.
@@ -157,4 +189,11 @@ pub(crate) async fn wait_for_no_session(client: &Client) {
         }
     };
     tokio::time::timeout(PATIENCE, none).await.expect("no session is left behind");
+}
+
+/// Send `signal` to the processes `pids`.
+pub(crate) fn signal_all(pids: &[i32], signal: Signal) {
+    for pid in pids {
+        kill_process(Pid::from_raw(*pid).unwrap(), signal).unwrap();
+    }
 }

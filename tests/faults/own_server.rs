@@ -19,10 +19,18 @@ pub(crate) struct OwnServer {
 impl OwnServer {
     /// Start a server.
     pub(crate) fn start() -> OwnServer {
+        OwnServer::start_with(&[])
+    }
+
+    /// Start a server with `settings`, by name and value.
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> OwnServer {
         let dir = tempfile::tempdir().unwrap();
         // If root runs the tests, the server's user must be able to enter the directory.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let options = Options { dir: Some(dir.path().join("server")), keep: false, ..Options::default() };
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let directory = Some(dir.path().join("server"));
+        let options =
+            Options { dir: directory, keep: false, settings: settings.collect(), ..Options::default() };
         let mut server = OwnServer { options, server: None, dir };
         server.start_again();
         server
@@ -45,10 +53,15 @@ impl OwnServer {
         self.dir.path()
     }
 
+    /// Its postmaster.
+    pub(crate) fn postmaster(&self) -> Pid {
+        let status = embedded::status(&self.options).unwrap();
+        Pid::from_raw(status.pid.expect("the server runs")).unwrap()
+    }
+
     /// Send `signal` to its postmaster, and wait until that has ended.
     pub(crate) fn end_with(&self, signal: Signal) {
-        let pid = embedded::status(&self.options).unwrap().pid.expect("the server runs");
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        kill_process(self.postmaster(), signal).unwrap();
         while embedded::status(&self.options).unwrap().pid.is_some() {
             std::thread::yield_now();
         }

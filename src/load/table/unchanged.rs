@@ -1,6 +1,7 @@
 //! Whether a table is still what it was when its load was prepared.
 
 use tokio_postgres::GenericClient;
+use tokio_postgres::error::SqlState;
 
 use crate::catalog::Table;
 use crate::error::ErrorKind;
@@ -25,7 +26,10 @@ pub(crate) async fn lock_unchanged(client: &impl GenericClient, prepared: &Prepa
     // A role with privileges on columns only may not lock it, and a view would be locked together with its tables.
     if table.is_stored && privileged.get(0) {
         let lock = format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", name.sql());
-        client.batch_execute(&lock).await.map_err(failed)?;
+        client.batch_execute(&lock).await.map_err(|error| match error.code() {
+            Some(&SqlState::UNDEFINED_TABLE) => gone(),
+            _ => failed(error),
+        })?;
     }
     let now = Table::find(client, name).await?.filter(|now| now.oid == table.oid);
     let now = now.ok_or_else(gone)?;

@@ -146,26 +146,34 @@ async fn rejecting_rows_prepares_no_more_statements() {
     assert!(most < 12, "{most} statements were prepared");
 }
 
-/// Values are encoded for the types that the load finds, before it waits for the session that alters one.
+/// Values are encoded for the types that the load finds, before it waits for the session that alters or drops one.
 #[tokio::test]
 async fn a_table_that_is_altered_before_it_is_locked_ends_the_load() {
-    for flags in [
-        &["--mode", "rows"][..],
-        &["--mode", "batch"],
-        &["--mode", "copy"],
-        &["--truncate"],
-        &["--connections", "2", "--append"],
+    let altered = ("ALTER TABLE t ALTER n TYPE real", "column n of t was integer and is real now");
+    let dropped = ("DROP TABLE t", "t was dropped");
+    for (flags, (alteration, says)) in [
+        (&["--mode", "rows"][..], altered),
+        (&["--mode", "batch"], altered),
+        (&["--mode", "copy"], altered),
+        (&["--mode", "copy"], dropped),
+        (&["--truncate"], altered),
+        (&["--truncate"], ("DROP TABLE t", "relation \"public.t\" does not exist")),
+        (&["--connections", "2", "--append"], altered),
     ] {
         let workplace =
             Workplace::with_sql("CREATE TABLE t (id int, n int)").await.csv("data.csv", "id,n\n1,1\n");
-        workplace.execute("BEGIN; ALTER TABLE t ALTER n TYPE real").await;
+        workplace.execute(&format!("BEGIN; {alteration}")).await;
         let load = workplace.start(&[&["load", "data.csv", "-t", "t"], flags].concat());
-        let waits = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted";
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         while workplace.value::<i64>(waits).await == 0 {}
         workplace.execute("COMMIT").await;
         let ran = ProgramOutput::from_child(load);
-        assert_eq!(ran.status.code(), Some(1), "{flags:?}: {ran:#?}");
-        assert!(ran.stderr.contains("column n of t was integer and is real now"), "{flags:?}: {ran:#?}");
+        assert_eq!(ran.status.code(), Some(1), "{flags:?}, {alteration}: {ran:#?}");
+        assert!(ran.stderr.contains(says), "{flags:?}, {alteration}: {ran:#?}");
+        if alteration == dropped.0 {
+            workplace.execute("CREATE TABLE t (id int, n int)").await;
+        }
         assert_eq!(workplace.count("t").await, 0, "{flags:?}");
         workplace.succeed(&[&["load", "data.csv", "-t", "t"], flags].concat());
         assert_eq!(workplace.csv_of("SELECT * FROM t").await, "1,1\n", "{flags:?}");

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tokio_postgres::Config;
@@ -41,8 +42,10 @@ const COMPLETE: &str = "POSTGRES_ETL_TEST_COMPLETE";
 pub(crate) struct PgBouncer {
     child: Child,
     database: TestDb,
+    /// The user and group of the server, which it runs as if root runs the tests.
+    owner: (u32, u32),
     // Holds the socket.
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl PgBouncer {
@@ -79,24 +82,18 @@ impl PgBouncer {
         fs::write(dir.path().join("pgbouncer.ini"), config).unwrap();
         // The server admits its owner by `peer` authentication; and PgBouncer does not run as root.
         let owner = fs::metadata(server_dir.join(format!(".s.PGSQL.{port}"))).unwrap();
-        let mut command = Command::new("pgbouncer");
-        command.arg(dir.path().join("pgbouncer.ini")).stdin(Stdio::null()).stderr(Stdio::piped());
-        if rustix::process::geteuid().is_root() {
-            command.uid(owner.uid()).gid(owner.gid());
-        }
-        let mut child = command.spawn().expect("PgBouncer is installed");
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let owner = (owner.uid(), owner.gid());
         let name = server.get_dbname().unwrap();
         let url = format!("postgresql:///{name}?host={socket_dir}&port=6432&user={user}");
-        let pooler = PgBouncer { child, database: TestDb { url }, _dir: dir };
-        let mut seen = Vec::new();
-        for line in log.lines() {
-            seen.push(line.unwrap());
-            if seen.last().is_some_and(|line| line.contains("process up")) {
-                return pooler;
-            }
-        }
-        panic!("PgBouncer does not start: {seen:#?}");
+        PgBouncer { child: spawn(dir.path(), owner), database: TestDb { url }, owner, dir }
+    }
+
+    /// Kill it, and start it again.
+    #[allow(dead_code, reason = "only the long rounds kill it")]
+    pub(crate) fn kill_and_start_again(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(self.dir.path(), self.owner);
     }
 
     /// The database, by way of the pooler.
@@ -108,6 +105,26 @@ impl PgBouncer {
     pub(crate) async fn workplace(&self) -> Workplace {
         Workplace::on(&self.database).await
     }
+}
+
+/// Start a PgBouncer with the configuration in `dir`, as the user and group `owner`, and wait until it is up.
+fn spawn(dir: &Path, owner: (u32, u32)) -> Child {
+    let mut command = Command::new("pgbouncer");
+    command.arg(dir.join("pgbouncer.ini")).stdin(Stdio::null()).stderr(Stdio::piped());
+    if rustix::process::geteuid().is_root() {
+        command.uid(owner.0).gid(owner.1);
+    }
+    let mut child = command.spawn().expect("PgBouncer is installed");
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut seen = Vec::new();
+    for line in log.lines() {
+        seen.push(line.unwrap());
+        if seen.last().is_some_and(|line| line.contains("process up")) {
+            return child;
+        }
+    }
+    let _ = child.wait();
+    panic!("PgBouncer does not start: {seen:#?}");
 }
 
 impl Drop for PgBouncer {

@@ -3,9 +3,11 @@
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
@@ -102,10 +104,13 @@ impl Proxy {
         self.state.seen.load(SeqCst)
     }
 
-    /// Whether the plan has been carried out.
-    #[allow(dead_code, reason = "only the long rounds ask")]
-    pub(crate) fn has_struck(&self) -> bool {
-        *self.state.struck.lock().unwrap()
+    /// Wait until the plan has been carried out, or `child` has ended.
+    #[allow(dead_code, reason = "only the long rounds do not know whether it will be")]
+    pub(crate) fn wait_for_strike_or_end(&self, child: &mut Child) {
+        let mut struck = self.state.struck.lock().unwrap();
+        while !*struck && child.try_wait().unwrap().is_none() {
+            (struck, _) = self.state.strikes.wait_timeout(struck, Duration::from_millis(5)).unwrap();
+        }
     }
 
     /// Wait until the plan has been carried out.

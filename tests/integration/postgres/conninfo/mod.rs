@@ -287,6 +287,41 @@ async fn failed_logins_are_explained_with_a_remedy() {
     }
 }
 
+/// Whatever the way of a load, also when only its second connection is refused.
+#[tokio::test]
+async fn a_refused_login_ends_a_load_before_anything_is_loaded() {
+    let server = Server::with_tls();
+    server
+        .execute(
+            "CREATE ROLE lonely LOGIN PASSWORD 'lonely' CONNECTION LIMIT 1;
+             CREATE TABLE refused_login (a int PRIMARY KEY); GRANT ALL ON refused_login TO lonely",
+        )
+        .await;
+    let rows = (0..500).map(|row| format!("{row}\n")).collect::<String>();
+    let workplace = Workplace::without_database().csv("data.csv", format!("a\n{rows}"));
+    let ca = server.path("other-ca.crt");
+    let load = |settings: &str, flags: &[&str]| {
+        let load = ["load", "data.csv", "-t", "refused_login", "--append", "--database-url", settings];
+        workplace.run(&[&load[..], flags].concat())
+    };
+    let (one, two) = (&[][..], &["--connections", "2"][..]);
+    for (settings, flags, says) in [
+        ("password=wrong", one, "SQLSTATE 28P01"),
+        ("dbname=absent", one, "SQLSTATE 3D000"),
+        (&format!("sslmode=verify-full host=localhost sslrootcert={ca}"), one, "no trusted authority issued"),
+        ("user=lonely password=lonely", two, "too many connections for role \"lonely\" (SQLSTATE 53300)"),
+        ("dbname=absent", &["--import-id", "i"], "SQLSTATE 3D000"),
+    ] {
+        let ran = load(&server.settings(settings), flags);
+        assert_eq!(ran.status.code(), Some(4), "{settings}: {ran:#?}");
+        assert!(ran.stderr.contains(says) && ran.stderr.contains("help: "), "{settings}: {ran:#?}");
+    }
+    // No key is there already.
+    let ran = load(&server.settings("user=lonely password=lonely"), one);
+    assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
+    server.execute("DROP TABLE refused_login; DROP ROLE lonely").await;
+}
+
 #[tokio::test]
 async fn a_refused_connection_names_the_source_of_its_address() {
     let (port, env) = (unused_port().to_string(), [("PGUSER", "ann"), ("PGHOST", "127.0.0.1")]);

@@ -1,0 +1,36 @@
+//! Poolers that are killed in the middle of a load.
+
+use crate::loads::{HalfLoad, KINDS, TABLE, check_complete};
+use crate::support;
+use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
+use crate::support::workplace::Workplace;
+
+#[tokio::test]
+async fn a_pooler_that_is_killed_leaves_all_or_nothing_and_an_import_goes_on_through_the_next_one() {
+    if pgbouncer::is_missing() {
+        return;
+    }
+    for mode in [PoolMode::Session, PoolMode::Transaction] {
+        for kind in KINDS {
+            let when = format!("{mode:?}, {:?}", kind.flags);
+            let database = support::database().await;
+            let mut pooler = PgBouncer::start(&database, mode, 4);
+            // The test's own connection is a direct one.
+            let workplace = Workplace::on(&database).await.at(pooler.database().url());
+            workplace.execute(TABLE).await;
+            let load = HalfLoad::start(&workplace, kind).await;
+            pooler.kill_and_start_again();
+            let ran = load.finish();
+            if kind.is_import {
+                assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
+                assert!(ran.stderr.contains("trying again"), "{when}: {ran:#?}");
+                check_complete(&workplace, &when).await;
+                continue;
+            }
+            assert!(matches!(ran.status.code(), Some(1 | 4)), "{when}: {ran:#?}");
+            assert!(ran.stderr.contains("nothing was loaded"), "{when}: {ran:#?}");
+            kind.check_undone(&workplace, &when).await;
+            kind.complete(&workplace, &when).await;
+        }
+    }
+}
