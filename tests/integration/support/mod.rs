@@ -21,6 +21,7 @@ pub(crate) mod chromium;
 pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod pgbouncer;
+pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod query;
 pub(crate) mod schema;
@@ -144,7 +145,6 @@ pub(crate) struct TestDb {
 
 impl TestDb {
     /// The database at `url`, of a server that the test has started.
-    #[allow(dead_code, reason = "only the long rounds stop servers")]
     pub(crate) fn at(url: String) -> TestDb {
         TestDb { url }
     }

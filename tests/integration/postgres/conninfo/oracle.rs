@@ -13,8 +13,9 @@ use postgres_etl::postgres::conninfo::resolve;
 
 use super::certificates::self_signed;
 use super::fake::{Fake, listen};
-use super::server::{PASSWORD, Server, bin_dir, unused_port};
+use super::server::{PASSWORD, Server, unused_port};
 use super::{log_in_and_ask, write_encrypted_keys};
+use crate::support::programs::bin_dir;
 
 /// Settings to try.
 struct Case {

@@ -2,17 +2,16 @@
 
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
 
 use postgres_etl::postgres::{SessionOptions, Timeouts, pool};
 
 use super::certificates::authority_and_certificates;
 use super::conninfo;
+use crate::support::programs::{Postmaster, command, give_away};
 
 pub(super) const PASSWORD: &str = "s3cret";
 
@@ -29,7 +28,7 @@ host      postgres,absent all 127.0.0.1/32 scram-sha-256
 
 /// A PostgreSQL server that lives as long as this value.
 pub(super) struct Server {
-    child: Child,
+    _postmaster: Postmaster,
     pub(super) port: u16,
     dir: tempfile::TempDir,
 }
@@ -80,42 +79,16 @@ impl Server {
         give_away(dir.path());
         let port = unused_port();
         let setting = |name: &str, file: &str| format!("{name}={}", dir.path().join(file).display());
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        let child = command("postgres")
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", &format!("port={port}"), "-c", "listen_addresses=127.0.0.1"])
-            .args(["-c", &setting("unix_socket_directories", ""), "-c", "fsync=off"])
-            .args(["-c", if tls { "ssl=on" } else { "ssl=off" }])
-            .args([
-                "-c",
-                &setting("ssl_cert_file", "server.crt"),
-                "-c",
-                &setting("ssl_key_file", "server.key"),
-            ])
-            .args(["-c", &setting("ssl_ca_file", "ca.crt")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut server = Server { child, port, dir };
-        server.wait_until_ready();
-        server
-    }
-
-    fn wait_until_ready(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let ready = || {
-            let pid = fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap_or_default();
-            pid.lines().nth(7).is_some_and(|status| status.trim() == "ready")
-        };
-        while !ready() {
-            let ended = self.child.try_wait().unwrap();
-            let log = || fs::read_to_string(self.dir.path().join("log")).unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "the server did not start: {}", log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let settings = [
+            format!("port={port}"),
+            "listen_addresses=127.0.0.1".to_owned(),
+            setting("unix_socket_directories", ""),
+            format!("ssl={}", if tls { "on" } else { "off" }),
+            setting("ssl_cert_file", "server.crt"),
+            setting("ssl_key_file", "server.key"),
+            setting("ssl_ca_file", "ca.crt"),
+        ];
+        Server { _postmaster: Postmaster::start(&data, &settings), port, dir }
     }
 
     pub(super) fn path(&self, file: &str) -> String {
@@ -139,65 +112,6 @@ impl Server {
         let pool = pool(&admin, 1, Timeouts::default(), SessionOptions::default()).unwrap();
         pool.get().await.unwrap().batch_execute(sql).await.unwrap();
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        // SIGINT is PostgreSQL's fast shutdown.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-        let _ = self.child.wait();
-    }
-}
-
-/// One of PostgreSQL's programs, to be run as a user who may run a server.
-fn command(program: &str) -> Command {
-    let mut command = Command::new(bin_dir().join(program));
-    command.current_dir("/");
-    if let Some((uid, gid)) = server_user() {
-        command.uid(uid).gid(gid);
-    }
-    command
-}
-
-pub(super) fn bin_dir() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).find(|dir| dir.join("initdb").exists());
-    let asked = || {
-        let output = Command::new("pg_config").arg("--bindir").output().ok()?;
-        let dir = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
-        dir.join("initdb").exists().then_some(dir)
-    };
-    let highest = || {
-        let versions = fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(|entry| {
-            let name = entry.ok()?.file_name();
-            name.to_str()?.parse::<u32>().ok()
-        });
-        Some(PathBuf::from(format!("/usr/lib/postgresql/{}/bin", versions.max()?)))
-    };
-    on_path.or_else(asked).or_else(highest).expect("PostgreSQL's programs are installed")
-}
-
-/// The user and group that the server runs as if root runs the tests, because PostgreSQL refuses to run as root;
-/// `None` otherwise.
-fn server_user() -> Option<(u32, u32)> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let id = |flag| {
-        let output = Command::new("id").args([flag, "postgres"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().parse().expect("there is a user postgres")
-    };
-    Some((id("-u"), id("-g")))
-}
-
-/// Make the server's user the owner of the directory and its entries.
-fn give_away(dir: &Path) {
-    let Some((uid, gid)) = server_user() else { return };
-    for entry in fs::read_dir(dir).unwrap() {
-        chown(entry.unwrap().path(), Some(uid), Some(gid)).unwrap();
-    }
-    chown(dir, Some(uid), Some(gid)).unwrap();
 }
 
 pub(super) fn unused_port() -> u16 {
