@@ -203,6 +203,8 @@ impl OpenLoad<'_> {
         check_pool(self.settings.connections_needed(), database.pool_size())?;
         progress.begin(Phase::PreparingTable, None);
         let connections = database.session_pool(self.settings.session())?;
+        // Before a large file is read to infer types.
+        connections.check_writable(&*connections.get().await?).await?;
         let this = self.settle_header(&connections, progress).await?;
         let OpenLoad { settings, .. } = &this;
         let new_table = this.new_table_if_needed(&connections, progress).await?;

@@ -8,6 +8,7 @@ use crate::load::options::{
     PIPELINE_DEPTH, RejectLimit, SYNC_EVERY, at_least_one,
 };
 use crate::postgres::options::{SessionOptions, check_depth};
+use crate::postgres::target_session::HostChoice;
 use crate::{Error, Result};
 
 /// The complete and consistent settings of a load; see [`LoadOptions`] for the fields.
@@ -143,7 +144,8 @@ impl LoadSettings {
 
     /// The options of its sessions.
     pub(crate) fn session(&self) -> SessionOptions {
-        SessionOptions { sync_every: self.sync_every, ..SessionOptions::default() }
+        let (sync_every, host_choice) = (self.sync_every, HostChoice::Primary);
+        SessionOptions { sync_every, host_choice, ..SessionOptions::default() }
     }
 
     /// Number of connections open at the same time.

@@ -128,9 +128,13 @@ fn explain(conninfo: &Conninfo, attempt: &FailedAttempt) -> Explained {
             .with_help("check its spelling and this machine's name resolution"),
         FailureReason::Unreachable(error) => explain_socket(conninfo, Some(&attempt.host), error),
         FailureReason::Silent(limit) => Explained::new(silence(*limit)).with_help(TIMED_OUT),
-        FailureReason::Unwanted(mismatch) => Explained::new(*mismatch).with_help(
-            "target_session_attrs demands another kind of server: add a host of that kind, or remove the setting",
-        ),
+        FailureReason::Unwanted(mismatch) => {
+            Explained::new(*mismatch).with_help(if conninfo.has_target_session() {
+                "target_session_attrs demands another kind of server: add a host of that kind, or remove the setting"
+            } else {
+                "only a primary accepts changes: start it, or add it to the hosts"
+            })
+        }
         FailureReason::WrongPeer(user) => Explained::new(format!("the server runs as user {user}"))
             .with_help("requirepeer names another user: correct it if you trust this server"),
         FailureReason::Login(error) => explain_login(conninfo, Some(&attempt.host), error),

@@ -20,7 +20,7 @@ use tokio_postgres_sync_batching::{BatchingTls, StreamControl, SyncBatching};
 use crate::postgres::connect_failure::{ConnectFailure, FailedAttempt, FailureReason};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::endpoint::{Endpoint, HostEntry, HostName};
-use crate::postgres::target_session::TargetSession;
+use crate::postgres::target_session::{HostChoice, TargetSession};
 use crate::postgres::transport::{Address, Transport};
 use crate::postgres::{connect_failure, embedded, tls};
 
@@ -75,6 +75,7 @@ pub(crate) struct Opener {
     pub(crate) connector: tls::Connector,
     /// The maximum number of executes per Sync.
     pub(crate) sync_every: NonZero<usize>,
+    pub(crate) host_choice: HostChoice,
     pub(crate) route: SharedRoute,
 }
 
@@ -91,11 +92,7 @@ impl Opener {
         if let Some(opened) = first {
             return Ok(opened);
         }
-        // A server that was not preferred has been accepted by now.
-        let wanted = match self.conninfo.target_session() {
-            TargetSession::PreferStandby => TargetSession::Any,
-            wanted => wanted,
-        };
+        let wanted = self.conninfo.target_session(self.host_choice).once_chosen();
         self.try_address(&route.host, &route.address, wanted).await.map_err(|reason| self.failure(reason))
     }
 
@@ -112,7 +109,7 @@ impl Opener {
     /// Log in to the first host that accepts the login.
     async fn open_first(&self) -> Result<(Opened, Route), ConnectFailure> {
         let mut failure = ConnectFailure { attempts: Vec::new() };
-        for &wanted in self.conninfo.target_session().passes() {
+        for &wanted in self.conninfo.target_session(self.host_choice).passes() {
             // What an earlier pass has found is found again.
             failure.attempts.clear();
             for host in self.hosts() {

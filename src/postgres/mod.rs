@@ -22,6 +22,7 @@ pub(crate) mod server_messages;
 pub(crate) mod target_session;
 pub(crate) mod tls;
 pub(crate) mod transport;
+pub(crate) mod writable;
 
 pub use crate::postgres::conninfo::Conninfo;
 pub use crate::postgres::endpoint::Endpoint;
@@ -32,3 +33,4 @@ pub use crate::postgres::pipeline::Pipeline;
 pub use crate::postgres::pool::pool;
 pub use crate::postgres::server::{Canceller, Database, ServerFacts};
 pub use crate::postgres::server_messages::ServerWarnings;
+pub use crate::postgres::target_session::HostChoice;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::postgres::conninfo::{self, Conninfo};
 use crate::postgres::embedded;
+use crate::postgres::target_session::HostChoice;
 use crate::{Error, Result};
 
 /// The default limit on the connections of a pool.
@@ -117,11 +118,18 @@ pub struct SessionOptions {
     pub read_only: bool,
     /// Whether prepared statements are named.
     pub prepare: Prepare,
+    /// Which of several hosts to use where the connection settings leave it open.
+    pub host_choice: HostChoice,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { sync_every: NonZero::<usize>::MIN, read_only: false, prepare: Prepare::default() }
+        SessionOptions {
+            sync_every: NonZero::<usize>::MIN,
+            read_only: false,
+            prepare: Prepare::default(),
+            host_choice: HostChoice::default(),
+        }
     }
 }
 

@@ -98,7 +98,8 @@ pub(crate) async fn connect_extra(
     session: SessionOptions,
     reached: &Reached,
 ) -> Result<Client> {
-    let session = SessionOptions { prepare: session.prepare, ..SessionOptions::default() };
+    let SessionOptions { prepare, host_choice, .. } = session;
+    let session = SessionOptions { prepare, host_choice, ..SessionOptions::default() };
     let connector = SessionConnector::new(conninfo, session, reached)?;
     let opened = match timeouts.connect {
         None => connector.open().await,
@@ -127,6 +128,7 @@ impl SessionConnector {
             conninfo: conninfo.clone(),
             connector: tls::Connector::new(conninfo.tls())?,
             sync_every: session.sync_every,
+            host_choice: session.host_choice,
             route: reached.route.clone(),
         };
         let Reached { pooler, messages, controls, .. } = reached.clone();

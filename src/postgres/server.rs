@@ -19,6 +19,8 @@ use crate::postgres::options::{
 };
 use crate::postgres::pool::{self, Reached};
 use crate::postgres::server_messages::ServerMessages;
+use crate::postgres::target_session::HostChoice;
+use crate::postgres::writable;
 use crate::postgres::{connect_error, embedded, tls};
 use crate::{Error, Result};
 
@@ -33,6 +35,8 @@ pub struct ServerFacts {
     pub address: Option<IpAddr>,
     /// The TCP port, or the number in the name of the Unix socket.
     pub port: u16,
+    /// Whether the server is a standby, which replays the changes of another server and accepts none itself.
+    pub standby: bool,
     /// The database.
     pub database: String,
     /// The role whose privileges apply, which is that of the login unless a setting or a pooler changes it.
@@ -89,6 +93,12 @@ impl OpenedConnections {
         let facts = ServerFacts::from_client(client, endpoint, self.reached.pooler.get(), prepare).await?;
         self.facts.get_or_init(|| facts.clone());
         Ok(facts)
+    }
+
+    /// As [`Database::refusal_to_write`].
+    async fn refusal_to_write(&self, client: &Client) -> Result<Option<Error>> {
+        let server = self.reached.route.endpoint().map_or_else(String::new, |endpoint| endpoint.to_string());
+        writable::refusal(client, &server).await
     }
 
     fn pools(&self) -> MutexGuard<'_, Vec<Pool>> {
@@ -195,6 +205,14 @@ impl SessionPool {
         self.opened.reached.pooler.get()
     }
 
+    /// Check that the server of `client`, a connection of this pool, accepts changes.
+    ///
+    /// # Errors
+    /// When it is a standby, or its transactions are read-only.
+    pub(crate) async fn check_writable(&self, client: &Client) -> Result<()> {
+        self.opened.refusal_to_write(client).await?.map_or(Ok(()), Err)
+    }
+
     /// As [`Database::check_mode`].
     pub(crate) fn check_mode(&self, copies: bool) -> Result<()> {
         check_copy(copies && self.opened.reached.pooler.is_pgpool())
@@ -250,7 +268,24 @@ impl Database {
     /// # Errors
     /// When the server cannot be reached or refuses the login.
     pub async fn connection(&self) -> Result<Object> {
-        self.session_pool(SessionOptions::default())?.get().await
+        self.connection_to(HostChoice::default()).await
+    }
+
+    /// As [`Database::connection`], to one of several hosts by `host_choice`.
+    ///
+    /// # Errors
+    /// As [`Database::connection`].
+    pub async fn connection_to(&self, host_choice: HostChoice) -> Result<Object> {
+        self.session_pool(SessionOptions { host_choice, ..SessionOptions::default() })?.get().await
+    }
+
+    /// Why the server of `client`, a connection to this database, accepts no changes, and what to do about it; `None` if
+    /// it accepts them.
+    ///
+    /// # Errors
+    /// When the server does not tell.
+    pub async fn refusal_to_write(&self, client: &Client) -> Result<Option<Error>> {
+        self.opened.refusal_to_write(client).await
     }
 
     /// How the server of `client`, a connection to this database, was reached, its version and its settings.
@@ -298,6 +333,7 @@ impl Database {
             conninfo: self.conninfo.clone(),
             connector: self.connector.clone(),
             sync_every: NonZero::<usize>::MIN,
+            host_choice: HostChoice::default(),
             route: self.opened.reached.route.clone(),
         };
         Canceller { opener, opened: Arc::clone(&self.opened) }
@@ -372,7 +408,8 @@ impl ServerFacts {
         let row = client
             .query_one(
                 "SELECT array_agg(pg_catalog.current_setting(name) ORDER BY n),
-                        pg_catalog.current_database()::text, current_user::text
+                        pg_catalog.current_database()::text, current_user::text,
+                        pg_catalog.pg_is_in_recovery()
                  FROM unnest($1::text[]) WITH ORDINALITY s(name, n)",
                 &[&&names[..]],
             )
@@ -386,6 +423,7 @@ impl ServerFacts {
             host: endpoint.host,
             address: endpoint.address,
             port: endpoint.port,
+            standby: row.get(3),
             database: row.get(1),
             role: row.get(2),
             pooler,

@@ -20,6 +20,30 @@ pub(crate) enum TargetSession {
     Standby,
     /// A standby if any of the hosts is one, otherwise any server.
     PreferStandby,
+    /// One that is not in recovery if any of the hosts is, otherwise any server. libpq has no such value.
+    PreferPrimary,
+}
+
+/// Which of several hosts to use where `target_session_attrs` is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostChoice {
+    /// The first that accepts the login.
+    #[default]
+    Any,
+    /// The first that is a primary. It is an error if there is none.
+    Primary,
+    /// The first that is a primary, or, if there is none, the first that accepts the login.
+    PreferPrimary,
+}
+
+impl From<HostChoice> for TargetSession {
+    fn from(choice: HostChoice) -> TargetSession {
+        match choice {
+            HostChoice::Any => TargetSession::Any,
+            HostChoice::Primary => TargetSession::Primary,
+            HostChoice::PreferPrimary => TargetSession::PreferPrimary,
+        }
+    }
 }
 
 impl FromStr for TargetSession {
@@ -49,6 +73,15 @@ impl TargetSession {
             TargetSession::Primary => &[TargetSession::Primary],
             TargetSession::Standby => &[TargetSession::Standby],
             TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],
+            TargetSession::PreferPrimary => &[TargetSession::Primary, TargetSession::Any],
+        }
+    }
+
+    /// What to demand once a server has been chosen: one that was not preferred has been accepted by then.
+    pub(crate) fn once_chosen(self) -> TargetSession {
+        match self {
+            TargetSession::PreferStandby | TargetSession::PreferPrimary => TargetSession::Any,
+            wanted => wanted,
         }
     }
 
@@ -62,7 +95,9 @@ impl TargetSession {
         let is_read_only = "SHOW transaction_read_only";
         let is_standby = "SELECT pg_catalog.pg_is_in_recovery()";
         let (question, unwanted, mismatch) = match self {
-            TargetSession::Any | TargetSession::PreferStandby => return Ok(None),
+            TargetSession::Any | TargetSession::PreferStandby | TargetSession::PreferPrimary => {
+                return Ok(None);
+            }
             TargetSession::ReadWrite => (is_read_only, "on", "the session is read-only"),
             TargetSession::ReadOnly => (is_read_only, "off", "the session is not read-only"),
             TargetSession::Primary => (is_standby, "t", "the server is a standby"),

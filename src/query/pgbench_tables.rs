@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use crate::catalog::{Table, TableName};
 use crate::error::ErrorKind;
 use crate::postgres::server::{Database, ServerFacts};
+use crate::postgres::target_session::HostChoice;
 use crate::progress::Progress;
 use crate::query::workload::pgbench::{ACCOUNTS, TELLERS};
 use crate::{Error, Result};
@@ -135,7 +136,10 @@ impl PgbenchTables {
             return Err(Error::usage(format!("scale {} is out of range", self.scale))
                 .with_help(format!("give a number from 1 to {}", PgbenchTables::LARGEST_SCALE)));
         }
-        let mut client = database.connection().await?;
+        let mut client = database.connection_to(HostChoice::Primary).await?;
+        if let Some(refusal) = database.refusal_to_write(&client).await? {
+            return Err(refusal);
+        }
         let server = database.server_facts(&client).await?;
         let earlier = self.earlier_tables(&client).await?;
         let transaction =

@@ -6,7 +6,7 @@ use postgres_etl::load::check::{
     MappedField, MappingReport, check_can_load, map, no_such_table, settle_header,
 };
 use postgres_etl::load::{ColumnLoaded, InputOptions, Mode};
-use postgres_etl::postgres::{Database, ServerFacts};
+use postgres_etl::postgres::{Database, HostChoice, ServerFacts};
 use postgres_etl::{Error, Result, blocking};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub(super) struct CheckReport {
     pub address: String,
     /// The server, and its settings that affect timings.
     pub server: ServerFacts,
+    /// Why the server accepts no rows, which a query does not mind; `None` if it accepts them.
+    pub read_only: Option<Problem>,
     /// The table.
     pub table: CheckedItem,
     /// The file, or files.
@@ -100,11 +102,14 @@ async fn check(
     database: &Database,
 ) -> Result<CheckReport> {
     let InputCommand { options: settings, generate } = input;
-    let mut client = database.connection().await?;
+    // The server that a load would use, or else one for queries.
+    let connect = || database.connection_to(HostChoice::PreferPrimary);
+    let mut client = connect().await?;
     let server = database.server_facts(&client).await?;
+    let read_only = database.refusal_to_write(&client).await?.as_ref().map(Problem::from);
     let can_begin = database.check_transactions(&client).await;
     if client.is_closed() {
-        client = database.connection().await?;
+        client = connect().await?;
     }
     let can_begin = can_begin.and_then(|()| database.check_mode(settings.mode == Mode::Copy));
     let found = match can_begin {
@@ -132,7 +137,8 @@ async fn check(
     };
     let items_are_fine = [&table].into_iter().chain(&queries).all(|item| item.problem.is_none());
     let ok = items_are_fine && file.problems.is_empty();
-    Ok(CheckReport { command: "check", ok, address: database.describe(), server, table, file, queries })
+    let address = database.describe();
+    Ok(CheckReport { command: "check", ok, address, server, read_only, table, file, queries })
 }
 
 /// Every configured workload, prepared, or why it cannot be. Those that need the configured table are not, as long as
@@ -243,6 +249,11 @@ impl Report for CheckReport {
 
     fn text(&self) -> String {
         let mut lines = vec![format!("server     ok   {}", units::server(&self.server))];
+        lines.extend(
+            self.read_only.iter().flat_map(|Problem { message, help }| {
+                marked_lines("server", "WARN", message, help.as_deref())
+            }),
+        );
         lines.extend(checked_item("table", &self.table));
         lines.extend(checked_file(&self.file));
         lines.extend(self.queries.iter().flat_map(|query| checked_item("query", query)));
@@ -294,7 +305,12 @@ fn checked_file(file: &CheckedFile) -> Vec<String> {
 
 /// A problem with its remedy; what stands in further lines of `message` is a part of it.
 fn problem_lines(what: &str, message: &str, help: Option<&str>) -> Vec<String> {
-    let mut lines = vec![format!("{what:<10} BAD  {}", message.replace('\n', &format!("\n{INDENT}")))];
+    marked_lines(what, "BAD", message, help)
+}
+
+/// As [`problem_lines`], with another `mark`.
+fn marked_lines(what: &str, mark: &str, message: &str, help: Option<&str>) -> Vec<String> {
+    let mut lines = vec![format!("{what:<10} {mark:<4} {}", message.replace('\n', &format!("\n{INDENT}")))];
     lines.extend(help.map(|help| format!("{INDENT}  help: {help}")));
     lines
 }

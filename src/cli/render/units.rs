@@ -96,6 +96,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 
 pub(crate) fn server(server: &ServerFacts) -> String {
     let ServerFacts {
+        standby,
         pooler,
         named_statements,
         version,
@@ -117,8 +118,9 @@ pub(crate) fn server(server: &ServerFacts) -> String {
         (false, true) => "",
         (false, false) => ", unnamed statements",
     };
+    let standby = if *standby { ", a standby," } else { "" };
     format!(
-        "PostgreSQL {version} at {}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
+        "PostgreSQL {version}{standby} at {}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
          {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}{standbys}",
         server.url()
     )

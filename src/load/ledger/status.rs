@@ -8,6 +8,7 @@ use crate::load::ledger::locks::{LockName, in_use};
 use crate::load::ledger::tables::LedgerTables;
 use crate::load::options::ImportOptions;
 use crate::postgres::server::Database;
+use crate::postgres::target_session::HostChoice;
 use crate::{Error, Result};
 
 /// The ledger of the imports into the tables of a database; see [`ImportOptions`].
@@ -83,7 +84,8 @@ impl Ledger {
     /// # Errors
     /// When the server cannot be reached, or refuses.
     pub async fn imports(&self, database: &Database) -> Result<Vec<ImportStatus>> {
-        let client = database.connection().await?;
+        // Only there do imports hold their locks.
+        let client = database.connection_to(HostChoice::PreferPrimary).await?;
         let failed = |error| Error::database(&format!("list the imports of {}", self.tables.name), error);
         if !self.tables.exist(&client).await.map_err(failed)? {
             return Ok(Vec::new());
@@ -105,7 +107,7 @@ impl Ledger {
     /// # Errors
     /// When there is none, or a session works on it.
     pub async fn forget(&self, database: &Database, id: &str) -> Result<()> {
-        let client = database.connection().await?;
+        let client = database.connection_to(HostChoice::Primary).await?;
         let failed = |error| Error::database(&format!("forget import {id}"), error);
         let unknown = || {
             Error::usage(format!("there is no import {id} in {}", self.tables.name))

@@ -27,7 +27,7 @@ use tokio_postgres_sync_batching::AuthMethod;
 
 use crate::postgres::conninfo::parameters::{PARAMETERS, UNSUPPORTED, check_key, refuse};
 use crate::postgres::endpoint::{HostEntry, HostName};
-use crate::postgres::target_session::TargetSession;
+use crate::postgres::target_session::{HostChoice, TargetSession};
 use crate::postgres::tls::{TlsMode, TlsSettings};
 use crate::{Error, Result};
 
@@ -52,7 +52,7 @@ pub struct Conninfo {
     config: Config,
     hosts: Vec<HostEntry>,
     balances_load: bool,
-    target_session: TargetSession,
+    target_session: Option<TargetSession>,
     require_peer: Option<String>,
     require_auth: Option<Vec<AuthMethod>>,
     tls: TlsSettings,
@@ -74,7 +74,7 @@ impl Conninfo {
             config,
             hosts: vec![HostEntry { host, address: None, port, password: None, password_file: None }],
             balances_load: false,
-            target_session: TargetSession::Any,
+            target_session: None,
             require_peer: None,
             require_auth: None,
             tls: TlsSettings { mode: TlsMode::Disable, ..TlsSettings::default() },
@@ -98,9 +98,16 @@ impl Conninfo {
         self.balances_load
     }
 
-    /// Which kind of server to accept.
-    pub(crate) fn target_session(&self) -> TargetSession {
-        self.target_session
+    /// Which kind of server to accept, as `target_session_attrs` says; where it is not set, one of several hosts by
+    /// `choice`.
+    pub(crate) fn target_session(&self, choice: HostChoice) -> TargetSession {
+        let is_one_of_several = self.hosts.len() > 1;
+        self.target_session.unwrap_or(if is_one_of_several { choice.into() } else { TargetSession::Any })
+    }
+
+    /// Whether the URL, the service or the environment sets `target_session_attrs`.
+    pub(crate) fn has_target_session(&self) -> bool {
+        self.target_session.is_some()
     }
 
     /// The operating system user that a server reached through a Unix socket must run as.
@@ -440,9 +447,9 @@ impl Parameters {
         Ok(balances.unwrap_or(false))
     }
 
-    fn target_session(&self) -> Result<TargetSession> {
+    fn target_session(&self) -> Result<Option<TargetSession>> {
         let takes = "any, read-write, read-only, primary, standby or prefer-standby";
-        Ok(self.number("target_session_attrs", takes)?.unwrap_or_default())
+        self.number("target_session_attrs", takes)
     }
 }
 

@@ -4,5 +4,6 @@ mod conninfo;
 mod embedded;
 mod lane;
 mod poolers;
+mod replicas;
 mod server_messages;
 mod sync_batching;

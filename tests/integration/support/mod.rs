@@ -24,6 +24,7 @@ pub(crate) mod pgbouncer;
 pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod query;
+pub(crate) mod replicas;
 pub(crate) mod schema;
 pub(crate) mod terminal;
 pub(crate) mod workplace;

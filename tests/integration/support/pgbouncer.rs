@@ -36,7 +36,7 @@ pub(crate) fn is_missing() -> bool {
 }
 
 /// The variable that, when set, makes a test fail that would be skipped for lack of a program.
-const COMPLETE: &str = "POSTGRES_ETL_TEST_COMPLETE";
+pub(crate) const COMPLETE: &str = "POSTGRES_ETL_TEST_COMPLETE";
 
 /// A PgBouncer in front of one database; it ends when it is dropped.
 pub(crate) struct PgBouncer {

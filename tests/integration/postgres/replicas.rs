@@ -1,0 +1,121 @@
+//! A primary and its standbys: where loads go, and what is said of standbys.
+
+use std::time::{Duration, Instant};
+
+use crate::support::replicas::{self, Cluster};
+use crate::support::workplace::Workplace;
+
+/// All of it over one cluster, which takes seconds to start. What changes it comes last.
+#[tokio::test]
+async fn a_primary_and_its_standbys() {
+    if replicas::are_impossible() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let workplace = Workplace::on(&cluster.primary()).await.csv("t.csv", "id\n1\n2\n3\n");
+    workplace.execute("CREATE TABLE t (id int)").await;
+    let workplace = loads_find_the_primary(&cluster, workplace).await;
+    let workplace = standbys_accept_no_rows(&cluster, workplace).await;
+    a_read_only_primary_accepts_no_rows(&cluster, &workplace).await;
+}
+
+/// Wait until the standbys have replayed everything.
+async fn until_replayed(cluster: &Cluster, standbys: &[usize]) {
+    let primary = cluster.connect(0).await;
+    let lsn: String =
+        primary.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
+    // A position at the end of a page is behind its header, so that only a further record reaches it.
+    primary.batch_execute("SELECT pg_logical_emit_message(false, '', '')").await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for standby in standbys {
+        let client = cluster.connect(*standby).await;
+        let sql = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+        while !client.query_one(sql, &[&lsn]).await.unwrap().get::<_, bool>(0) {
+            assert!(Instant::now() < deadline, "the standby does not follow");
+        }
+    }
+}
+
+async fn loads_find_the_primary(cluster: &Cluster, workplace: Workplace) -> Workplace {
+    let workplace = workplace.at(&cluster.url(&[1, 2, 0]));
+    let load = ["load", "t.csv", "--json", "--table"];
+    for args in [
+        &["t", "--mode", "copy"][..],
+        &["t", "--mode", "batch"],
+        &["t", "--mode", "rows"],
+        &["t", "--mode", "rows", "--autocommit"],
+        &["t", "--connections", "2"],
+        &["u", "--create"],
+        &["t", "--import-id", "one"],
+    ] {
+        let server = &workplace.succeed(&[&load[..], args].concat()).json()["server"];
+        assert_eq!((&server["port"], &server["standby"]), (&5501.into(), &false.into()), "{args:?}");
+    }
+    assert_eq!((workplace.count("t").await, workplace.count("u").await), (18, 3));
+    let listed = workplace.succeed(&["imports", "--json"]).json();
+    assert_eq!(listed["imports"][0]["id"], "one", "{listed:#}");
+    workplace.succeed(&["imports", "--forget", "one"]);
+    let checked = workplace.succeed(&["check", "t.csv", "--table", "t", "--json"]).json();
+    assert_eq!((&checked["server"]["port"], &checked["read_only"]), (&5501.into(), &().into()));
+    workplace
+}
+
+async fn standbys_accept_no_rows(cluster: &Cluster, workplace: Workplace) -> Workplace {
+    until_replayed(cluster, &[1, 2]).await;
+    let one = cluster.endpoint(1);
+    let refused = format!("the server at {one} is a standby, which accepts no changes");
+    let upstream = cluster.endpoint(0).replace(['[', ']'], "");
+    let help = format!("connect to the primary; this one follows {upstream}");
+    let load = ["load", "t.csv", "--table", "t"];
+    // Chosen by the user, a standby is used even if there is a primary.
+    let chosen = cluster.url(&[0, 1]) + "&target_session_attrs=standby";
+    for url in [cluster.url(&[1]), chosen] {
+        let ways: [&[&str]; 7] = [
+            &["--mode", "copy"],
+            &["--mode", "batch"],
+            &["--mode", "rows"],
+            &["--mode", "rows", "--autocommit"],
+            &["--dry-run"],
+            &["--import-id", "two"],
+            &["--create"],
+        ];
+        for args in ways {
+            let args = [&load, args, &["--database-url", &url]].concat();
+            let error = workplace.fail(&args, 1);
+            assert!(error.contains(&refused) && error.contains(&help), "{args:?}: {error}");
+        }
+    }
+    let init = workplace.fail(&["query", "--init", "tpcb", "--database-url", &cluster.url(&[1])], 1);
+    assert!(init.contains(&refused), "{init}");
+    let none = workplace.fail(&[&load[..], &["--database-url", &cluster.url(&[1, 2])]].concat(), 4);
+    assert!(
+        none.contains(&format!("{one}: the server is a standby; {}: the", cluster.endpoint(2))),
+        "{none}"
+    );
+    assert!(none.contains("help: only a primary accepts changes"), "{none}");
+
+    let check = ["check", "t.csv", "--table", "t", "--database-url", &cluster.url(&[2, 1])];
+    let checked = workplace.succeed(&check).stdout;
+    let server = format!("server     WARN the server at {} is a standby, which", cluster.endpoint(2));
+    assert!(checked.contains(&server) && checked.contains(", a standby, at"), "{checked}");
+    let checked = workplace.succeed(&[&check[..], &["--json"]].concat()).json();
+    assert_eq!((&checked["ok"], &checked["server"]["standby"]), (&true.into(), &true.into()));
+    assert!(checked["read_only"]["help"].is_string(), "{checked:#}");
+    workplace
+}
+
+async fn a_read_only_primary_accepts_no_rows(cluster: &Cluster, workplace: &Workplace) {
+    workplace.execute("ALTER ROLE postgres SET default_transaction_read_only = on").await;
+    let url = cluster.url(&[0]);
+    let refused = format!("transactions are read-only on the server at {}", cluster.endpoint(0));
+    let load = ["load", "t.csv", "--table", "t", "--database-url", &url];
+    let error = workplace.fail(&load, 1);
+    assert!(error.contains(&refused), "{error}");
+    let checked = workplace.succeed(&["check", "t.csv", "--table", "t", "--database-url", &url]).stdout;
+    assert!(checked.contains(&format!("server     WARN {refused}")), "{checked}");
+    // The remedy that the error gives.
+    let mut command = workplace.command(&load);
+    command.env("PGOPTIONS", "-c default_transaction_read_only=off");
+    assert!(command.output().unwrap().status.success());
+    workplace.execute("ALTER ROLE postgres RESET default_transaction_read_only").await;
+}
