@@ -56,6 +56,8 @@ pub enum Phase {
     CheckingConstraints,
     /// Waiting for the answer to COMMIT.
     Committing,
+    /// Waiting until the standbys have replayed the load.
+    WaitingForStandbys,
     /// Updating the planner's statistics.
     Analyzing,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for Phase {
             Phase::BuildingIndex { number, of } => return write!(f, "building index {number} of {of}"),
             Phase::CheckingConstraints => "checking constraints",
             Phase::Committing => "committing",
+            Phase::WaitingForStandbys => "waiting for the standbys",
             Phase::Analyzing => "analyzing",
         })
     }

@@ -20,7 +20,8 @@ pub(crate) const NOT_RUNNING: u8 = 3;
 /// No connection, or the embedded server did not start.
 pub(crate) const NO_SERVER: u8 = 4;
 
-/// Loaded and committed, but something that follows a commit failed: ANALYZE, the receipt, the page, or the report.
+/// Loaded and committed, but something that follows a commit failed: ANALYZE, waiting for standbys, the receipt, the page,
+/// or the report.
 pub(crate) const LOADED_BUT: u8 = 5;
 
 /// Whether the rows were committed is not known.

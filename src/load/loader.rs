@@ -11,6 +11,7 @@ use crate::load::ledger::tables::LedgerTables;
 use crate::load::mapping::header_names;
 use crate::load::options::{ImportOptions, LoadOptions, Mode};
 use crate::load::reject::orphans::Orphans;
+use crate::load::replication;
 use crate::load::report::{self, LoadReport, Phases};
 use crate::load::run::stop::Stopped;
 use crate::load::run::{
@@ -52,20 +53,27 @@ pub struct OpenLoad<'a> {
     files: Files,
 }
 
-/// A load that is committed, or rolled back as a dry run, and whose table has not been analyzed yet.
+/// A load that is committed, or rolled back as a dry run, but not finished: its table has not been analyzed yet.
 #[derive(Debug)]
 pub struct CommittedLoad {
     /// The report so far.
     pub report: LoadReport,
     settings: LoadSettings,
     connections: SessionPool,
+    committed: Instant,
 }
 
 impl CommittedLoad {
-    /// Analyze the table, if that is wanted and much of it is new, and complete the report. What fails is in
-    /// [`LoadReport::failed_afterwards`].
-    pub async fn analyze(self, progress: &Arc<Progress>) -> LoadReport {
-        let CommittedLoad { mut report, settings, connections } = self;
+    /// Wait for the standbys, if that is wanted; analyze the table, if that is wanted and much of it is new; and complete
+    /// the report. What fails is in [`LoadReport::failed_afterwards`].
+    pub async fn finish(self, progress: &Arc<Progress>) -> LoadReport {
+        let CommittedLoad { mut report, settings, connections, committed } = self;
+        if let Some(patience) = settings.wait_for_replicas {
+            progress.begin(Phase::WaitingForStandbys, None);
+            let (replication, failed) = replication::wait(&connections, committed, patience, progress).await;
+            report.replication = Some(replication);
+            report.failed_afterwards.extend(failed);
+        }
         if settings.analyze && !settings.dry_run {
             let interrupted = async {
                 progress.cancelled().await;
@@ -192,10 +200,10 @@ impl OpenLoad<'_> {
         if self.settings.input.mode == Mode::Null {
             return self.encode(progress).await;
         }
-        Ok(self.commit(database, progress).await?.analyze(progress).await)
+        Ok(self.commit(database, progress).await?.finish(progress).await)
     }
 
-    /// Load the files and commit, but do not analyze the table yet: what became of the rows is known now.
+    /// Load the files and commit, but do not do yet what follows: what became of the rows is known now.
     ///
     /// # Errors
     /// As [`Loader::run`].
@@ -238,8 +246,8 @@ impl OpenLoad<'_> {
             if is_untouched { error.and_help("nothing was loaded") } else { error }
         })?;
         progress.conclude();
-        let warnings = connections.messages().warnings();
-        Ok(CommittedLoad { report: LoadReport { warnings, ..report }, settings, connections })
+        let (committed, warnings) = (Instant::now(), connections.messages().warnings());
+        Ok(CommittedLoad { report: LoadReport { warnings, ..report }, settings, connections, committed })
     }
 
     /// The same, once it is decided whether the first record is a header, where that is to be detected: by the names of the

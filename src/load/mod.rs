@@ -17,6 +17,7 @@
 //! - `reject` sets bad rows aside, where that is allowed, and isolates those that only the server can refuse;
 //!   `refusal` tells which refusals are about rows, and `hints` what a refused value looks like.
 //! - `date_order` reads dates in which only a setting tells day and month apart.
+//! - `replication` waits until standbys have replayed a load.
 //! - `totals` have to add up before anything is committed. [`check`] finds problems without loading.
 
 pub mod check;
@@ -34,6 +35,7 @@ mod options;
 mod planned;
 mod refusal;
 mod reject;
+mod replication;
 mod report;
 mod run;
 mod settings;
@@ -55,6 +57,7 @@ pub use crate::load::options::{
     LoadOptions, Mode, Naming, OnConflict, RejectLimit,
 };
 pub use crate::load::reject::files::log_path;
+pub use crate::load::replication::{ReplicationReport, StandbyReport};
 pub use crate::load::report::{
     ColumnAdded, ColumnLoaded, FileRead, ImportReport, LoadReport, Outcome, Phases,
 };

@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
 
@@ -235,6 +236,8 @@ pub struct LoadOptions {
     pub connections: Connections,
     /// Commit in chunks, recorded in a ledger; `None` to commit everything as one.
     pub import: Option<ImportOptions>,
+    /// How long to wait, after the commit, until the standbys have replayed the load; `None` not to wait.
+    pub wait_for_replicas: Option<Duration>,
 }
 
 impl LoadOptions {
@@ -282,6 +285,7 @@ impl LoadOptions {
             autocommit: false,
             connections: Connections::default(),
             import: None,
+            wait_for_replicas: None,
         }
     }
 
@@ -437,6 +441,14 @@ impl LoadOptions {
     #[must_use]
     pub fn import(mut self, import: ImportOptions) -> Self {
         self.import = Some(import);
+        self
+    }
+
+    /// After the commit, wait for up to `patience` until the standbys that are connected to the server have replayed the
+    /// load.
+    #[must_use]
+    pub fn wait_for_replicas(mut self, patience: Duration) -> Self {
+        self.wait_for_replicas = Some(patience);
         self
     }
 }

@@ -11,6 +11,7 @@ use crate::load::chunk::findings::{FieldsWithStrayQuotes, TextFallback};
 use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, ValueSource};
 use crate::load::names::MadeName;
 use crate::load::options::Mode;
+use crate::load::replication::ReplicationReport;
 use crate::load::run::commit::CommittedTransaction;
 use crate::load::settings::LoadSettings;
 use crate::load::table::infer::InferredColumn;
@@ -42,6 +43,8 @@ pub struct LoadReport {
     pub transactions: Vec<CommittedTransaction>,
     /// What the server warned of.
     pub warnings: ServerWarnings,
+    /// How the standbys followed; `None` unless the load waited for them.
+    pub replication: Option<ReplicationReport>,
     /// What failed after the commit, one message each; empty if nothing did.
     pub failed_afterwards: Vec<String>,
     /// Records in the files, without their headers.
@@ -277,6 +280,7 @@ pub(crate) fn build(
         import: None,
         transactions: Vec::new(),
         warnings: ServerWarnings::default(),
+        replication: None,
         failed_afterwards: Vec::new(),
         rows_read: totals.read,
         rows_passed_over: inputs.passed_over(),

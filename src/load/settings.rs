@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::load::options::{
     Connections, CreateOptions, DeferIndexes, ImportOptions, InputOptions, LoadOptions, Mode, OnConflict,
@@ -32,6 +33,7 @@ pub(crate) struct LoadSettings {
     /// Whether two connections may be used instead of one, if that is faster for this table and these files.
     pub(crate) may_use_two: bool,
     pub(crate) import: Option<ImportOptions>,
+    pub(crate) wait_for_replicas: Option<Duration>,
 }
 
 impl LoadOptions {
@@ -116,6 +118,11 @@ impl LoadSettings {
                 "--create cannot be combined with --autocommit: it needs a transaction".into(),
                 leave_out,
             ),
+            (
+                options.wait_for_replicas.is_some() && (*dry_run || mode == Mode::Null),
+                "--wait-for-replicas is for rows that are committed, and this load commits none".into(),
+                "leave it out, or --dry-run or --mode null",
+            ),
         ])?;
         if let Some(import) = &options.import {
             check_import(options, import)?;
@@ -139,6 +146,7 @@ impl LoadSettings {
             connections,
             may_use_two,
             import: options.import.clone(),
+            wait_for_replicas: options.wait_for_replicas,
         })
     }
 

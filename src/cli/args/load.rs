@@ -1,6 +1,7 @@
 //! What `load` and `check` take.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum, ValueHint};
@@ -8,7 +9,7 @@ use postgres_etl::csv::{BlankLines, StrayQuotes};
 use postgres_etl::load::{AddedValue, Connections, DateStyle, OnConflict, RejectLimit};
 
 use crate::cli::args::Connect;
-use crate::cli::args::numbers::count;
+use crate::cli::args::numbers::{count, parse_time};
 
 /// Load CSV files into a table
 ///
@@ -70,6 +71,17 @@ pub(crate) struct Load {
     /// Do everything, then roll it back
     #[arg(long)]
     pub dry_run: bool,
+    /// After the commit, wait until every standby that is connected to the server has replayed the load, and report how long
+    /// each took. If one has not after TIME, the exit code is 5 [default for TIME: 1m]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1m",
+        value_parser = parse_time
+    )]
+    pub wait_for_replicas: Option<Duration>,
     /// How to read dates such as 08.10.2026: by day, month, year (dmy), by month, day, year (mdy), by year, month, day (ymd),
     /// or not at all (iso) [default: as the server is set, with a warning]
     #[arg(

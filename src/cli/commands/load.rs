@@ -210,7 +210,7 @@ async fn load(
             Ok(committed) => {
                 // Whatever happens from now on cannot change it.
                 let unwritten = receipt.and_then(|receipt| receipt.write(&committed.report).err());
-                let mut report = committed.analyze(progress).await;
+                let mut report = committed.finish(progress).await;
                 report.failed_afterwards.extend(unwritten.map(|error| error.to_string()));
                 Ok(report)
             }

@@ -126,6 +126,7 @@ impl Config {
             None => Connections::default(),
         };
         options.import = import(flags)?;
+        options.wait_for_replicas = flags.wait_for_replicas;
         if !is_null {
             self.refuse_unnamed_table(flags)?;
             options.check()?;

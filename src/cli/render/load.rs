@@ -6,7 +6,7 @@ use postgres_etl::escape::{escape, escape_path};
 use postgres_etl::load::{
     AmbiguousDate, AmbiguousDates, ColumnAdded, ColumnLoaded, Confirmation, FieldPlace,
     FieldsWithStrayQuotes, ImportReport, InferredColumn, LoadReport, MadeName, Mode, SpellingChange,
-    TextCause, log_path,
+    StandbyReport, TextCause, log_path,
 };
 
 use crate::cli::render::Report;
@@ -64,6 +64,7 @@ impl Report for LoadReport {
         lines.extend(columns(self));
         lines.extend(self.server.as_ref().map(|facts| format!("  server  {}", server(facts))));
         lines.extend(commits(self));
+        lines.extend(self.replication.iter().flat_map(|replication| &replication.standbys).map(standby));
         lines.extend(warnings(&self.warnings));
         lines.extend(
             self.failed_afterwards.iter().map(|failed| format!("  FAILED  after the commit: {failed}")),
@@ -153,6 +154,22 @@ fn import(import: &ImportReport) -> String {
         count(import.rows_skipped),
         count(import.rows_rejected)
     )
+}
+
+/// How a standby followed.
+fn standby(standby: &StandbyReport) -> String {
+    let name = standby.describe();
+    let name = escape(&name);
+    let state = standby.sync_state.as_ref().map_or_else(String::new, |state| format!(", {state}"));
+    match (standby.replayed_after_seconds, &standby.problem) {
+        (Some(after), _) => {
+            format!("  standby {name}{state}: had replayed the load {} after the commit", seconds(after))
+        }
+        (None, problem) => {
+            let problem = problem.as_deref().unwrap_or_default();
+            format!("  standby {name}{state}: NOT KNOWN to have replayed the load: {problem}")
+        }
+    }
 }
 
 /// When the rows were committed, and in which transactions.

@@ -43,6 +43,9 @@ pub struct CommittedTransaction {
     /// The server's clock directly after the commit, in UTC, as in `2026-01-31T12:00:00.123456Z`; `None` if the answer
     /// to COMMIT was lost, or the clock could not be read.
     pub committed_at: Option<String>,
+    /// The end of the server's write-ahead log directly after the commit, such as `0/3000148`: a standby that has replayed
+    /// the log up to there has the rows. `None` where `committed_at` is, and if the server does not tell.
+    pub lsn: Option<String>,
 }
 
 /// How a commit is known to have happened.
@@ -193,23 +196,27 @@ impl<'a> Committer<'a> {
 
 impl CommittedTransaction {
     pub(super) fn new(id: String, confirmed_by: Confirmation) -> CommittedTransaction {
-        CommittedTransaction { id, confirmed_by, committed_at: None }
+        CommittedTransaction { id, confirmed_by, committed_at: None, lsn: None }
     }
 
-    /// The same, with the time of the server, if `client`, on which it was committed just now, still answers. Otherwise
-    /// nothing may wait for an answer on it again, and it is dropped.
+    /// The same, with the time of the server and the end of its log, if `client`, on which it was committed just now, still
+    /// answers. Otherwise nothing may wait for an answer on it again, and it is dropped.
     pub(super) async fn timed(self, client: Object) -> CommittedTransaction {
         let now = "SELECT pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC',
                                              'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
-        let answers = self.confirmed_by == Confirmation::Answer;
-        let committed_at = match answers.then(|| timeout(CLOCK_PATIENCE, client.query_one(now, &[]))) {
-            Some(asked) => asked.await.ok().and_then(Result::ok).map(|row| row.get(0)),
-            None => None,
-        };
+        let lsn = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text";
+        let (mut committed_at, mut end) = (None, None);
+        if self.confirmed_by == Confirmation::Answer {
+            let asked = async { tokio::join!(client.query_one(now, &[]), client.query_one(lsn, &[])) };
+            if let Ok((now, lsn)) = timeout(CLOCK_PATIENCE, asked).await {
+                committed_at = now.ok().map(|row| row.get(0));
+                end = lsn.ok().map(|row| row.get(0));
+            }
+        }
         if committed_at.is_none() {
             drop(Object::take(client));
         }
-        CommittedTransaction { committed_at, ..self }
+        CommittedTransaction { committed_at, lsn: end, ..self }
     }
 }
 

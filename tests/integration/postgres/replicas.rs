@@ -16,7 +16,8 @@ async fn a_primary_and_its_standbys() {
     workplace.execute("CREATE TABLE t (id int)").await;
     let workplace = loads_find_the_primary(&cluster, workplace).await;
     let workplace = standbys_accept_no_rows(&cluster, workplace).await;
-    a_read_only_primary_accepts_no_rows(&cluster, &workplace).await;
+    let workplace = a_read_only_primary_accepts_no_rows(&cluster, workplace).await;
+    loads_wait_for_standbys(&cluster, workplace).await;
 }
 
 /// Wait until the standbys have replayed everything.
@@ -104,7 +105,7 @@ async fn standbys_accept_no_rows(cluster: &Cluster, workplace: Workplace) -> Wor
     workplace
 }
 
-async fn a_read_only_primary_accepts_no_rows(cluster: &Cluster, workplace: &Workplace) {
+async fn a_read_only_primary_accepts_no_rows(cluster: &Cluster, workplace: Workplace) -> Workplace {
     workplace.execute("ALTER ROLE postgres SET default_transaction_read_only = on").await;
     let url = cluster.url(&[0]);
     let refused = format!("transactions are read-only on the server at {}", cluster.endpoint(0));
@@ -118,4 +119,55 @@ async fn a_read_only_primary_accepts_no_rows(cluster: &Cluster, workplace: &Work
     command.env("PGOPTIONS", "-c default_transaction_read_only=off");
     assert!(command.output().unwrap().status.success());
     workplace.execute("ALTER ROLE postgres RESET default_transaction_read_only").await;
+    workplace
+}
+
+async fn loads_wait_for_standbys(cluster: &Cluster, workplace: Workplace) {
+    let load = ["load", "t.csv", "--table", "t", "--wait-for-replicas=50s", "--json"];
+    let report = workplace.succeed(&load).json();
+    let standbys = report["replication"]["standbys"].as_array().unwrap();
+    let names: Vec<&str> = standbys.iter().map(|standby| standby["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["one", "two"], "{report:#}");
+    assert!(standbys.iter().all(|standby| standby["replayed_after_seconds"].is_f64()), "{report:#}");
+    assert!(standbys.iter().all(|standby| standby["sync_state"] == "async"), "{report:#}");
+    assert!(report["transactions"][0]["lsn"].is_string(), "{report:#}");
+    // Without a further wait the rows are there.
+    let rows = workplace.count("t").await;
+    for standby in [1, 2] {
+        let found = cluster.connect(standby).await.query_one("SELECT count(*) FROM t", &[]).await.unwrap();
+        assert_eq!(found.get::<_, i64>(0), rows);
+    }
+
+    // Who may not see where they are is told so, at once.
+    workplace.execute("CREATE ROLE loader LOGIN; GRANT INSERT, SELECT ON t TO loader").await;
+    let as_loader = [&load[..], &["--username", "loader", "--no-analyze"]].concat();
+    let ran = workplace.run(&as_loader);
+    assert_eq!(ran.status.code(), Some(5), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("role loader may not see its position; GRANT pg_monitor TO loader"),
+        "{ran:#?}"
+    );
+    workplace.execute("GRANT pg_monitor TO loader").await;
+    workplace.succeed(&as_loader);
+
+    // A standby that does not replay, and one that is gone.
+    let two = cluster.connect(2).await;
+    two.batch_execute("SELECT pg_wal_replay_pause()").await.unwrap();
+    let late = workplace.run(&["load", "t.csv", "--table", "t", "--wait-for-replicas=1s"]);
+    assert_eq!(late.status.code(), Some(5), "{late:#?}");
+    assert!(late.stdout.contains("  standby one, async: had replayed the load "), "{late:#?}");
+    assert!(
+        late.stdout.contains("  standby two, async: NOT KNOWN to have replayed the load: it had "),
+        "{late:#?}"
+    );
+    assert!(late.stderr.contains("help: the rows are loaded and committed; only this failed"), "{late:#?}");
+    two.batch_execute("SELECT pg_wal_replay_resume()").await.unwrap();
+    drop(two);
+
+    let dry = workplace.fail(&["load", "t.csv", "--table", "t", "--wait-for-replicas", "--dry-run"], 2);
+    assert!(dry.contains("--wait-for-replicas is for rows that are committed"), "{dry}");
+    let alone = Workplace::with_sql("CREATE TABLE t (id int)").await.csv("t.csv", "id\n1\n");
+    let ran = alone.run(&load);
+    assert_eq!(ran.status.code(), Some(5), "{ran:#?}");
+    assert!(ran.stderr.contains("no standby is connected to the server"), "{ran:#?}");
 }
