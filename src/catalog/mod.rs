@@ -1,5 +1,6 @@
 //! Tables: their names, how to create one, and how the server's catalog describes one.
 
+pub(crate) mod distribution;
 mod sql_type;
 pub(crate) mod unique_key;
 
@@ -13,6 +14,8 @@ use crate::encode::{Encoder, SessionParams, Type, TypeKind};
 use crate::sql::{fold, is_plain, quote};
 use crate::suggest::nearest;
 use crate::{Error, Result};
+
+pub use crate::catalog::distribution::{Distribution, DistributionKind, DistributionSpec};
 
 /// The name of a table, folded to lower case as in SQL; displayed in quotes only where SQL requires them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct TableSpec {
     pub columns: Vec<(String, String)>,
     /// The statements that create it; empty when it must already exist.
     pub create: Vec<String>,
+    /// How Citus is to distribute it when it is created; `None` if it is not.
+    pub distribution: Option<DistributionSpec>,
 }
 
 /// A table as described by the server's catalog.
@@ -51,8 +56,8 @@ pub struct Table {
     pub is_partitioned: bool,
     /// Whether it is a partition of another table.
     pub is_partition: bool,
-    /// Whether Citus keeps its rows on other servers.
-    pub is_distributed: bool,
+    /// How Citus keeps its rows; `None` if it does not.
+    pub distribution: Option<Distribution>,
     /// Whether it has rules for INSERT, which COPY ignores.
     pub has_insert_rules: bool,
     /// Whether it has a foreign key that references the table itself.
@@ -168,7 +173,7 @@ impl fmt::Display for TableName {
 impl TableSpec {
     /// A table of which only the name is known; it must already exist.
     pub fn named(name: TableName) -> Self {
-        TableSpec { name, columns: Vec::new(), create: Vec::new() }
+        TableSpec { name, columns: Vec::new(), create: Vec::new(), distribution: None }
     }
 }
 
@@ -219,9 +224,6 @@ const RELATION: &str = "
            c.relispartition, pg_catalog.to_regclass('pg_dist_partition') IS NOT NULL
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = pg_catalog.to_regclass($1)";
-
-/// Selects a row if Citus, whose table this is, keeps the rows of a relation.
-const DISTRIBUTED: &str = "SELECT 1 FROM pg_dist_partition WHERE logicalrelid = $1::pg_catalog.oid";
 
 /// Selects the columns of a table.
 const COLUMNS: &str = "
@@ -306,8 +308,8 @@ impl Table {
         let columns = client.query(COLUMNS, &[&oid]).await.map_err(failed)?;
         let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
         let has_citus: bool = relation.get(16);
-        let is_distributed =
-            has_citus && client.query_opt(DISTRIBUTED, &[&oid]).await.map_err(failed)?.is_some();
+        let distribution =
+            if has_citus { Distribution::find(client, oid).await.map_err(failed)? } else { None };
         let kind = relation.get::<_, i8>(3).cast_unsigned();
         let other_kind = match kind {
             b'r' | b'p' | b'f' => None,
@@ -335,7 +337,7 @@ impl Table {
             is_view: kind == b'v',
             is_partitioned: kind == b'p',
             is_partition: relation.get(15),
-            is_distributed,
+            distribution,
             has_insert_rules: relation.get(4),
             before_insert_triggers: relation.get(12),
             references_itself: relation.get(13),
@@ -382,7 +384,7 @@ impl Table {
             is_view: false,
             is_partitioned: false,
             is_partition: false,
-            is_distributed: false,
+            distribution: None,
             has_insert_rules: false,
             before_insert_triggers: Vec::new(),
             references_itself: false,

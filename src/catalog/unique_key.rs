@@ -70,7 +70,7 @@ pub(crate) async fn violated_keys(
         is_searchable: row.get(2),
         is_named: row.get(3),
     });
-    Ok(choose(keys.collect(), table.is_distributed, constraint, message))
+    Ok(choose(keys.collect(), table.distribution.is_some(), constraint, message))
 }
 
 /// Those of `keys` that the server may mean.

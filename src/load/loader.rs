@@ -80,12 +80,13 @@ impl CommittedLoad {
                 tokio::time::sleep(ANALYZE_PATIENCE).await;
             };
             progress.begin(Phase::Analyzing, None);
+            let rows = (report.rows_loaded, report.distribution.is_some());
             let analyzed = async {
                 if progress.is_cancelled() {
                     return Err(Error::interrupted());
                 }
                 tokio::select! {
-                    analyzed = analyze(&settings.input.table.name, report.rows_loaded, &connections) => analyzed,
+                    analyzed = analyze(&settings.input.table.name, rows, &connections) => analyzed,
                     () = interrupted => Err(Error::interrupted()),
                 }
             };
@@ -174,12 +175,12 @@ impl OpenLoad<'_> {
         self.files.header().is_some() || self.files.sniffed().is_some_and(is_detected)
     }
 
-    /// The statement that creates a table for the files.
+    /// The statements that create a table for the files.
     ///
     /// # Errors
     /// When the files cannot be read, or neither a header nor the options name their columns.
     pub async fn create_statement(&self, progress: &Arc<Progress>) -> Result<String> {
-        Ok(format!("{};", self.new_table(progress).await?.ddl))
+        Ok(self.new_table(progress).await?.ddl)
     }
 
     /// Read and encode the files as [`Mode::Null`] does, without a server.
@@ -315,7 +316,7 @@ impl OpenLoad<'_> {
                 progress.note(&format!("{name} already exists; appending (--create ignored)"));
                 return Ok(None);
             }
-            NewTable::check_can_replace(old)?;
+            NewTable::check_can_replace(old, self.settings.input.table.distribution.as_ref())?;
         }
         let mut new_table = self.new_table(progress).await?;
         if let Some(reason) = self.files.doubt_of_header()? {
@@ -326,7 +327,7 @@ impl OpenLoad<'_> {
             ));
         }
         new_table.replaces = old.is_some();
-        progress.note(&format!("{};", new_table.ddl));
+        progress.note(&new_table.ddl);
         // Where rejects are allowed, such a value may be one to reject instead.
         for note in new_table.text_notes.iter().filter(|_| self.settings.max_rejects.allows_any()) {
             progress.note(note);

@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use serde::Serialize;
 
-use crate::catalog::{Column, Table};
+use crate::catalog::{Column, Distribution, Table};
 use crate::csv::{Inputs, Syntax};
 use crate::load::chunk::dates::AmbiguousDates;
 use crate::load::chunk::findings::{FieldsWithStrayQuotes, TextFallback};
@@ -97,6 +97,8 @@ pub struct LoadReport {
     /// Whether the table is a view, whose INSTEAD OF trigger decides what is stored. `rows_loaded` counts the rows
     /// given to the trigger; in modes `rows` and `batch` it leaves out those for which the trigger returned NULL.
     pub into_view: bool,
+    /// How Citus keeps the rows of the table; `None` if it does not.
+    pub distribution: Option<Distribution>,
     /// Indexes dropped first and rebuilt after loading.
     pub indexes_deferred: Vec<String>,
     /// Why the indexes of an empty table stayed in place; `None` if they were deferred, or were meant to stay.
@@ -310,6 +312,7 @@ pub(crate) fn build(
         created: *created,
         replaced: false,
         into_view: table.is_view,
+        distribution: table.distribution.clone(),
         indexes_deferred: indexes.deferred.clone(),
         indexes_kept_because: indexes.kept_because.clone(),
         format: *format,

@@ -480,7 +480,7 @@ impl<'a> OpenMeter<'a> {
 /// Count the rows of table `name`, and check that there are any.
 async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     let load = "load it first: postgres-etl load";
-    let Some(Table { name, .. }) = Table::find(client, name).await? else {
+    let Some(Table { name, distribution, .. }) = Table::find(client, name).await? else {
         return Err(Error::new(ErrorKind::Database, format!("table {name} does not exist")).with_help(load));
     };
     let counting = Instant::now();
@@ -488,7 +488,7 @@ async fn count_rows(client: &Client, name: &TableName) -> Result<TableReport> {
     let count = count.map_err(|error| Error::database(&format!("count the rows of {name}"), error))?;
     let count_seconds = counting.elapsed().as_secs_f64();
     match u64::try_from(count.get::<_, i64>(0)) {
-        Ok(rows) if rows > 0 => Ok(TableReport { name: name.to_string(), rows, count_seconds }),
+        Ok(rows) if rows > 0 => Ok(TableReport { name: name.to_string(), rows, count_seconds, distribution }),
         _ => Err(Error::new(ErrorKind::Database, format!("table {name} is empty")).with_help(load)),
     }
 }

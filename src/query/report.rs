@@ -6,6 +6,7 @@ use std::num::NonZero;
 use serde::Serialize;
 
 use crate::Error;
+use crate::catalog::Distribution;
 use crate::postgres::server::ServerFacts;
 use crate::postgres::server_messages::ServerWarnings;
 use crate::query::drive::schedule::{Arrivals, Limits};
@@ -97,6 +98,8 @@ pub struct TableReport {
     pub rows: u64,
     /// How long counting them took, in seconds.
     pub count_seconds: f64,
+    /// How Citus keeps them; `None` if it does not.
+    pub distribution: Option<Distribution>,
 }
 
 /// The figures of one workload.

@@ -116,6 +116,25 @@ pub(crate) struct Load {
     /// Print the CREATE TABLE statement that --create would run, and stop
     #[arg(long, help_heading = "Columns and tables")]
     pub ddl_only: bool,
+    /// If the load creates the table: let Citus distribute it by this column
+    #[arg(long, value_name = "COLUMN", help_heading = "Columns and tables")]
+    pub distribute_by: Option<String>,
+    /// With --distribute-by: the number of shards [default: Citus's own, citus.shard_count]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = count::<u32>,
+        requires = "distribute_by",
+        conflicts_with = "colocate_with",
+        help_heading = "Columns and tables"
+    )]
+    pub shards: Option<u32>,
+    /// With --distribute-by: keep rows with the same value on the same node as those of TABLE
+    #[arg(long, value_name = "TABLE", requires = "distribute_by", help_heading = "Columns and tables")]
+    pub colocate_with: Option<String>,
+    /// If the load creates the table: let Citus keep all rows on every node
+    #[arg(long, conflicts_with = "distribute_by", help_heading = "Columns and tables")]
+    pub reference: bool,
     /// INSERTs that share a Sync message, in mode rows without --autocommit; 1 for one Sync per INSERT [default: 256]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub sync_every: Option<usize>,

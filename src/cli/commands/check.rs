@@ -168,7 +168,8 @@ async fn checked_queries(context: &Context<'_>, client: &Client) -> Result<Vec<C
 fn describe(table: &Table, mode: Mode) -> Result<String> {
     check_can_load(table, mode, &[])?;
     let columns = table.columns.iter().map(|column| format!("{} {}", column.name, column.type_name));
-    Ok(columns.collect::<Vec<_>>().join(", "))
+    let distribution = table.distribution.iter().map(|distribution| format!("; {distribution}"));
+    Ok(columns.collect::<Vec<_>>().join(", ") + &distribution.collect::<String>())
 }
 
 /// Open the files, or report why they are not checked.

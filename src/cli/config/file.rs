@@ -101,6 +101,18 @@ pub(crate) struct Table {
     /// Columns of each further index.
     #[serde(default)]
     pub indexes: Vec<Vec<String>>,
+    /// The column by which Citus distributes the table that is created; empty for none.
+    #[serde(default)]
+    pub distribute_by: String,
+    /// Number of its shards; 0 for Citus's own default.
+    #[serde(default)]
+    pub shards: u32,
+    /// The table on whose nodes its rows are kept; empty for none.
+    #[serde(default)]
+    pub colocate_with: String,
+    /// Whether Citus keeps all of its rows on every node.
+    #[serde(default)]
+    pub reference: bool,
 }
 
 /// One entry of `[table] columns`.
@@ -132,6 +144,10 @@ impl Default for Table {
             .into(),
             primary_key: vec!["id".into()],
             indexes: Vec::new(),
+            distribute_by: String::new(),
+            shards: 0,
+            colocate_with: String::new(),
+            reference: false,
         }
     }
 }

@@ -16,7 +16,7 @@ use postgres_etl::{Error, Result};
 
 use crate::cli::args;
 use crate::cli::config::load_section::{Auto, Header, Load};
-use crate::cli::config::{Config, GenerateSettings};
+use crate::cli::config::{Config, GenerateSettings, table};
 
 /// What is read, and the table it is for.
 #[derive(Debug)]
@@ -82,6 +82,13 @@ impl Config {
                 .with_help(format!("postgres-etl load FILE --table {name}; - is standard input")));
         }
         refuse_without_create(flags)?;
+        let distribution = table::distribution(
+            flags.distribute_by.as_deref(),
+            flags.reference,
+            flags.shards,
+            flags.colocate_with.as_deref(),
+        )?;
+        input.table.distribution = distribution.or(input.table.distribution);
         let (mode, is_null) = (input.mode, input.mode == Mode::Null);
         // What the file says of its own table does not apply to any other.
         let is_own = flags.input.table.is_none();
@@ -162,6 +169,8 @@ impl Config {
             ("--ddl-only", flags.ddl_only),
             ("--infer", flags.infer.is_some()),
             ("--type", !flags.types.is_empty()),
+            ("--distribute-by", flags.distribute_by.is_some()),
+            ("--reference", flags.reference),
             ("--autocommit", flags.autocommit),
             ("--connections", flags.connections.is_some()),
             ("--import-id", flags.import_id.is_some()),

@@ -1,6 +1,6 @@
 //! `[table]` → the table that a load fills.
 
-use postgres_etl::catalog::{TableName, TableSpec};
+use postgres_etl::catalog::{DistributionSpec, TableName, TableSpec};
 use postgres_etl::sql::{fold, quote, quote_list};
 use postgres_etl::{Error, Result};
 
@@ -26,8 +26,22 @@ pub(crate) fn table_spec(table: &file::Table) -> Result<TableSpec> {
         let column_name = fold(&column.name).ok_or_else(|| wrong("column", &column.name))?;
         typed.push((column_name, column.sql_type.clone()));
     }
+    let (column, other) = (table.distribute_by.as_str(), table.colocate_with.as_str());
+    let given = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    let shards = Some(table.shards).filter(|shards| *shards > 0);
+    if given(column).is_none() && (shards.is_some() || given(other).is_some()) {
+        return Err(Error::config("[table] shards and colocate_with are for a table with distribute_by")
+            .with_help("set distribute_by, or leave them out"));
+    }
+    if given(column).is_some() && table.reference || shards.is_some() && given(other).is_some() {
+        return Err(Error::config(
+            "[table]: distribute_by contradicts reference, and shards contradicts colocate_with",
+        )
+        .with_help("leave one of them out"));
+    }
+    let distribution = distribution(given(column), table.reference, shards, given(other))?;
     if typed.is_empty() {
-        return Ok(TableSpec::named(name));
+        return Ok(TableSpec { distribution, ..TableSpec::named(name) });
     }
     let mut lines: Vec<String> =
         typed.iter().map(|(name, sql_type)| format!("{} {sql_type}", quote(name))).collect();
@@ -38,7 +52,26 @@ pub(crate) fn table_spec(table: &file::Table) -> Result<TableSpec> {
     for index in &table.indexes {
         create.push(format!("CREATE INDEX ON {} ({})", name.sql(), columns(index)?));
     }
-    Ok(TableSpec { name, columns: typed, create })
+    Ok(TableSpec { name, columns: typed, create, distribution })
+}
+
+/// How Citus is to distribute the table, in the words of flags or of `[table]`.
+///
+/// # Errors
+/// [`postgres_etl::ErrorKind::Usage`] when a name cannot be one.
+pub(super) fn distribution(
+    column: Option<&str>,
+    is_reference: bool,
+    shards: Option<u32>,
+    colocate_with: Option<&str>,
+) -> Result<Option<DistributionSpec>> {
+    let Some(column) = column else { return Ok(is_reference.then_some(DistributionSpec::Reference)) };
+    let column = fold(column).ok_or_else(|| {
+        Error::usage(format!("`{column}`, by which to distribute the table, is not the name of a column"))
+            .with_help("write it as in SQL, in double quotes where it has capitals")
+    })?;
+    let colocate_with = colocate_with.map(TableName::parse).transpose()?.map(|name| name.sql());
+    Ok(Some(DistributionSpec::ByColumn { column, shards, colocate_with }))
 }
 
 #[cfg(test)]

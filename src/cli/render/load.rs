@@ -307,12 +307,14 @@ fn writing(report: &LoadReport) -> Vec<String> {
         (false, false) => "added to",
     };
     let analyzed = if report.phases.analyze_seconds > 0.0 { ", analyzed afterwards" } else { "" };
+    let distribution = report.distribution.as_ref();
+    let distribution = distribution.map_or_else(String::new, |distribution| format!(", {distribution}"));
     let undone = if report.dry_run { "; then rolled back" } else { "" };
     let driver = report.through_driver.map(|reason| format!(", through the driver, as {reason}"));
     let driver = driver.unwrap_or_default();
     let mut lines = vec![
         format!("  mode    {}, {transactions}, {connections}{syncs}{driver}", report.mode),
-        format!("  table   {table}{analyzed}{undone}"),
+        format!("  table   {table}{distribution}{analyzed}{undone}"),
     ];
     if !report.indexes_deferred.is_empty() {
         lines.push(format!("  indexes {}: rebuilt after loading", report.indexes_deferred.join(", ")));

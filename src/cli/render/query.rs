@@ -85,7 +85,10 @@ fn range(interval: Interval, show: impl Fn(f64) -> String) -> String {
 }
 
 pub(super) fn table(table: &TableReport) -> String {
-    format!("{}, {}, counted in {}", table.name, counted(table.rows, "row"), seconds(table.count_seconds))
+    let distribution = table.distribution.iter().map(|distribution| format!(", {distribution}"));
+    let distribution: String = distribution.collect();
+    let TableReport { name, rows, count_seconds, .. } = table;
+    format!("{name}, {}, counted in {}{distribution}", counted(*rows, "row"), seconds(*count_seconds))
 }
 
 /// The workloads, and in a mix the figures of each.

@@ -126,7 +126,7 @@ fn queries(table: &Table, columns: &[&Column]) -> Vec<String> {
              FROM {unnested} u({names}, ord)) k
          WHERE {not_null} AND"
     );
-    if table.is_distributed {
+    if table.distribution.is_some() {
         // Citus refuses a subquery that refers to what is not distributed.
         let stored = format!("SELECT k.ord, {key} FROM {name} t JOIN {unnested} k({names}, ord) ON {equal}");
         return vec![format!("{numbered} k.nth > 1"), stored];

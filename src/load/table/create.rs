@@ -2,7 +2,7 @@
 
 use tokio_postgres::GenericClient;
 
-use crate::catalog::{Table, TableName, TableSpec, similar_table};
+use crate::catalog::{DistributionSpec, Table, TableName, TableSpec, similar_table};
 use crate::csv::{Field, Files, Inputs, Notation};
 use crate::error::ErrorKind;
 use crate::escape::escape;
@@ -12,6 +12,7 @@ use crate::load::names::sql_name;
 use crate::load::options::{AddedValue, CreateOptions, DateStyle, Infer, InputOptions, Naming};
 use crate::load::planned::PlannedFields;
 use crate::load::spelling::Spelling;
+use crate::load::table::distribute::distribute;
 use crate::load::table::execute_each;
 use crate::load::table::infer::{Inference, InferredColumn, NewColumn, ddl};
 use crate::progress::Progress;
@@ -23,7 +24,7 @@ use crate::{Error, Result};
 pub(crate) struct NewTable {
     /// Its final name.
     pub name: TableName,
-    /// The statement that creates it under that name, without a semicolon.
+    /// The statements that create it under that name.
     pub ddl: String,
     /// Whether it replaces an existing table.
     pub replaces: bool,
@@ -36,18 +37,19 @@ pub(crate) struct NewTable {
     /// A note for each column of dates that are text because they can be read in two orders.
     pub ambiguous_notes: Vec<String>,
     columns: Vec<NewColumn>,
+    distribution: Option<DistributionSpec>,
 }
 
 impl NewTable {
-    /// Describe the table `name` with the columns of `inference`, and those that `naming` adds.
+    /// Describe the table of `options` with the columns of `inference`, and those that the options add.
     fn new(
-        name: &TableName,
+        options: &InputOptions,
         planned: PlannedFields,
         inference: &Inference,
-        naming: &Naming,
         types: &[(String, String)],
-        spelling: &Spelling,
     ) -> Self {
+        let InputOptions { naming, spelling, table, .. } = options;
+        let TableSpec { name, distribution, .. } = table;
         let mut columns = inference.columns();
         columns.extend(
             naming
@@ -55,8 +57,11 @@ impl NewTable {
                 .iter()
                 .map(|(name, value)| added_column(naming.added_name(name), value, types, spelling)),
         );
+        let statements =
+            [Some(ddl(name, &columns)), distribution.as_ref().map(|how| how.statement(&name.sql()))];
+        let ddl: Vec<String> = statements.into_iter().flatten().map(|sql| format!("{sql};")).collect();
         NewTable {
-            ddl: ddl(name, &columns),
+            ddl: ddl.join("\n"),
             name: name.clone(),
             replaces: false,
             planned,
@@ -64,6 +69,7 @@ impl NewTable {
             text_notes: inference.text_notes().collect(),
             ambiguous_notes: inference.ambiguous_notes().collect(),
             columns,
+            distribution: distribution.clone(),
         }
     }
 
@@ -99,18 +105,22 @@ impl NewTable {
                 _ => error,
             }
         })?;
+        let table = find(client, &name).await?;
+        let Some(distribution) = &self.distribution else { return Ok(table) };
+        distribute(client, &table, distribution).await?;
         find(client, &name).await
     }
 
-    /// Check that nothing but rows, indexes and privileges is lost if this table replaces `old`.
+    /// Check that nothing but rows, indexes and privileges is lost if a new table, distributed as in `spec`, replaces `old`.
     ///
     /// # Errors
-    /// When `old` is not an ordinary table by itself.
-    pub(crate) fn check_can_replace(old: &Table) -> Result<()> {
+    /// When `old` is neither an ordinary table by itself nor distributed like the new one.
+    pub(crate) fn check_can_replace(old: &Table, spec: Option<&DistributionSpec>) -> Result<()> {
+        let is_alike = old.distribution.as_ref().is_some_and(|old| spec.is_some_and(|spec| spec.fits(old)));
         let kind = match old {
             Table { other_kind: Some(kind), .. } => *kind,
             Table { is_view: true, .. } => "a view",
-            Table { is_distributed: true, .. } => "distributed by Citus",
+            Table { distribution: Some(_), .. } if !is_alike => "distributed by Citus",
             Table { is_partitioned: true, .. } => "partitioned",
             Table { is_stored: false, .. } => "a foreign table",
             Table { is_partition: true, .. } => "a partition of another table",
@@ -182,7 +192,7 @@ pub(crate) fn infer(
         return Err(Error::usage("--create reads the input twice, which is not possible for a pipe")
             .with_help("save it to a file first"));
     }
-    let InputOptions { naming, spelling, table, format, .. } = options;
+    let InputOptions { naming, spelling, format, .. } = options;
     let mut files = Files::open(inputs.reopened(), format.clone())?;
     files.settle_header(&[])?;
     let planned = PlannedFields::new(files.header(), files.name(), naming)?;
@@ -215,7 +225,7 @@ pub(crate) fn infer(
     check_declared(&create.types, &planned, naming)?;
     planned.check_added(naming)?;
     observe(&mut files, &mut inference, create.infer_rows, progress)?;
-    Ok(NewTable::new(&table.name, planned, &inference, naming, &create.types, spelling))
+    Ok(NewTable::new(options, planned, &inference, &create.types))
 }
 
 /// Check that each column whose type is declared is one of the new table's.
@@ -286,7 +296,7 @@ pub(crate) async fn create_configured(
     client: &impl GenericClient,
     spec: &TableSpec,
 ) -> Result<(Table, bool)> {
-    let TableSpec { name, create, .. } = spec;
+    let TableSpec { name, create, distribution, .. } = spec;
     if create.is_empty() {
         return Err(no_such_table(client, name).await);
     }
@@ -298,6 +308,9 @@ pub(crate) async fn create_configured(
         return Ok((table, false));
     }
     execute_each(client, create).await.map_err(failed)?;
+    let table = find(client, name).await?;
+    let Some(distribution) = distribution else { return Ok((table, true)) };
+    distribute(client, &table, distribution).await?;
     Ok((find(client, name).await?, true))
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod can_load;
 pub(crate) mod constraints;
 pub(crate) mod create;
+pub(crate) mod distribute;
 mod index_progress;
 pub(crate) mod indexes;
 pub(crate) mod infer;

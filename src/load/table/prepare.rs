@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, GenericClient};
 
-use crate::catalog::{Column, Table};
+use crate::catalog::{Column, Distribution, Table};
 use crate::csv::{Files, Inputs, Syntax};
 use crate::load::mapping::{ColumnMapping, ValueFormat, ValueSource};
-use crate::load::options::{DateStyle, DeferIndexes};
+use crate::load::options::{DateStyle, DeferIndexes, Mode};
 use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
 use crate::load::table::create::{NewTable, create_configured};
+use crate::load::table::distribute::check_distribution;
 use crate::load::table::indexes::DeferredIndexes;
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// A table ready to be loaded.
@@ -30,6 +32,25 @@ pub(crate) struct PreparedTable {
 }
 
 impl PreparedTable {
+    /// Note in `progress` that another mode does better, where Citus passes each row of mode rows on by itself.
+    pub(crate) fn note_slow_mode(&self, mode: Mode, progress: &Progress) {
+        let is_remote = self.table.distribution.as_ref().is_some_and(Distribution::is_remote);
+        if mode == Mode::Rows && is_remote {
+            progress.note(&format!(
+                "in mode rows, Citus sends each row to a node of {} by itself, and waits for it; modes batch and copy, \
+                 which load the same rows, send many at a time",
+                self.table.name
+            ));
+        }
+    }
+
+    /// Whether the row that the server refuses has to be searched for: Citus does not say which one it is, and takes long
+    /// for all of them one by one.
+    pub(crate) fn hides_refused_row(&self, settings: &LoadSettings) -> bool {
+        let is_many_at_once = settings.input.mode != Mode::Rows && !settings.max_rejects.allows_any();
+        is_many_at_once && self.table.distribution.is_some()
+    }
+
     /// Empty the table, if it is to be truncated.
     ///
     /// # Errors
@@ -69,7 +90,10 @@ pub(crate) async fn prepare_table(
     let (table, created) = match new_table {
         Some(new_table) => (new_table.create(client).await?, true),
         None => match Table::find(client, &spec.name).await? {
-            Some(table) => (table, false),
+            Some(table) => {
+                spec.distribution.as_ref().map_or(Ok(()), |how| check_distribution(&table, how))?;
+                (table, false)
+            }
             None => create_configured(client, spec).await?,
         },
     };

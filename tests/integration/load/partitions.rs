@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::citus::CATALOG;
 use crate::support::load::{MODES, counts};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
@@ -297,13 +298,11 @@ async fn rows_of_partitioned_tables_are_skipped_and_rejected() {
 async fn only_an_ordinary_table_is_replaced() {
     let workplace = Workplace::with_sql(
         "CREATE TABLE whole (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF whole DEFAULT;
-         CREATE VIEW seen AS TABLE whole; CREATE TABLE spread (id int);
-         -- What Citus has.
-         CREATE TABLE pg_dist_partition (logicalrelid regclass);
-         INSERT INTO pg_dist_partition VALUES ('spread')",
+         CREATE VIEW seen AS TABLE whole; CREATE TABLE spread (id int)",
     )
     .await
     .csv("data.csv", "id\n1\n");
+    workplace.execute(&format!("{CATALOG} INSERT INTO pg_dist_partition VALUES ('spread')")).await;
     if workplace.value::<i64>("SELECT count(*) FROM pg_available_extensions WHERE name = 'file_fdw'").await
         > 0
     {
@@ -336,8 +335,6 @@ async fn only_an_ordinary_table_is_replaced() {
 async fn duplicates_are_found_where_shards_have_indexes_of_their_own() {
     let workplace = Workplace::with_sql(
         r#"CREATE TABLE t (k0 int, ord int, PRIMARY KEY (k0, ord));
-           CREATE TABLE pg_dist_partition (logicalrelid regclass);
-           INSERT INTO pg_dist_partition VALUES ('t');
            CREATE FUNCTION "while executing command on worker-1:9701"() RETURNS trigger LANGUAGE plpgsql AS $$
            BEGIN
                RAISE unique_violation USING
@@ -346,6 +343,7 @@ async fn duplicates_are_found_where_shards_have_indexes_of_their_own() {
            END $$"#,
     )
     .await;
+    workplace.execute(&format!("{CATALOG} INSERT INTO pg_dist_partition VALUES ('t')")).await;
     let rows = (0..300).fold(String::new(), |csv, row| csv + &format!("{},{}\n", row % 100, row % 7));
     workplace.write("data.csv", format!("k0,ord\n{rows}"));
     workplace.execute("CREATE TABLE expected (LIKE t INCLUDING ALL)").await;

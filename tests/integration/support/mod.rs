@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio_postgres::{Client, NoTls};
 
 pub(crate) mod chromium;
+pub(crate) mod citus;
 pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod pgbouncer;
