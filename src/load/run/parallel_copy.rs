@@ -70,7 +70,7 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, input
         _ => return Ok(false),
     };
     // Nobody asked for a load that is not atomic.
-    if !two_phase::is_allowed(&client, 2).await? {
+    if two_phase::obstacle(&client, &table, 2).await?.is_some() {
         return Ok(false);
     }
     if settings.defer_indexes == DeferIndexes::Never {
@@ -100,14 +100,16 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
     }
     phases.prepare_seconds = started.elapsed().as_secs_f64();
     let committer = Committer::new(&client, connections, progress).await;
-    let is_atomic = settings.dry_run || two_phase::is_allowed(&client, settings.connections).await?;
-    if !is_atomic {
+    let obstacle = two_phase::obstacle(&client, &prepared.table, settings.connections).await?;
+    let obstacle = obstacle.filter(|_| !settings.dry_run);
+    if let Some(obstacle) = obstacle {
         progress.note(&format!(
-            "the server's max_prepared_transactions is too low, so the {} transactions are committed one after another: \
-             a failure in between leaves part of the rows",
+            "{obstacle}, so the {} transactions are committed one after another: a failure in between leaves part of the \
+             rows",
             settings.connections
         ));
     }
+    let is_atomic = obstacle.is_none();
     let (totals, transactions) = copy(settings, is_atomic, &committer, &client, &prepared, files).await?;
     phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
     Ok(RunResult { prepared, totals, phases, transactions, is_atomic, import: None })

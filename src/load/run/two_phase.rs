@@ -9,6 +9,7 @@ use deadpool_postgres::Object;
 use futures::future::join_all;
 use tokio_postgres::{Client, Error as PgError};
 
+use crate::catalog::Table;
 use crate::load::refusal::refusal_error;
 use crate::load::run::commit::{
     CommittedTransaction, Committer, Confirmation, NotFound, status, transaction_id,
@@ -33,15 +34,19 @@ struct PreparedPart {
     name: String,
 }
 
-/// Whether the server of `client` lets `count` transactions be prepared.
+/// Why `count` transactions that write to `table` cannot be prepared on the server of `client`; `None` if they can.
 ///
 /// # Errors
-/// When it does not tell.
-pub(super) async fn is_allowed(client: &Client, count: usize) -> Result<bool> {
+/// When the server does not tell.
+pub(super) async fn obstacle(client: &Client, table: &Table, count: usize) -> Result<Option<&'static str>> {
+    if table.distribution.is_some() {
+        return Ok(Some("Citus does not let transactions that write to its tables be prepared"));
+    }
     let limit = "SELECT pg_catalog.current_setting('max_prepared_transactions')::int8";
     let limit = client.query_one(limit, &[]).await;
     let limit = limit.map_err(|error| Error::database("read max_prepared_transactions", error))?;
-    Ok(limit.get::<_, i64>(0) >= count as i64)
+    let is_too_low = limit.get::<_, i64>(0) < count as i64;
+    Ok(is_too_low.then_some("the server's max_prepared_transactions is too low"))
 }
 
 /// Commit the transactions of all `parts`, or none.
