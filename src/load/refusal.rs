@@ -12,7 +12,7 @@ pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error 
 }
 
 /// `refusal` with a remedy, where the server sent no hint.
-fn with_remedy(refusal: Error) -> Error {
+pub(crate) fn with_remedy(refusal: Error) -> Error {
     match refusal.sqlstate() {
         // The server's hint names DateStyle even where the value is an interval, or no date at all.
         Some("22007" | "22008") => match quoted_date_hint(&refusal.to_string()) {

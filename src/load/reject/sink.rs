@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::ErrorKind;
+use crate::catalog::TableName;
+use crate::error::{ErrorKind, Location};
 use crate::escape::escape_path;
-use crate::load::chunk::rejected::Reject;
+use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::options::RejectLimit;
+use crate::load::refusal::with_remedy;
 use crate::load::reject::files::{RejectFiles, log_path};
 use crate::load::run::stop::Stopped;
 use crate::load::totals::LoadTotals;
@@ -38,6 +40,30 @@ impl RejectSink for FileSink {
             self.files.write(header, &reject)?;
         }
         self.check_limit(totals, false)
+    }
+}
+
+/// Ends a load that may reject no record at the first one, after a search for it by the means of those that may.
+#[derive(Debug)]
+pub(crate) struct FirstReject<'a> {
+    pub table: &'a TableName,
+}
+
+impl RejectSink for FirstReject<'_> {
+    fn take(&mut self, rejects: Vec<Reject>, _: &[u8], _: &LoadTotals) -> Result<()> {
+        let Some(first) = rejects.into_iter().next() else { return Ok(()) };
+        let Reason { reason, detail, sqlstate: Some(code), constraint, .. } = &first.reason else {
+            return Err(first.into_error());
+        };
+        let constraint = constraint.iter().map(|name| format!(", constraint {name}")).collect::<String>();
+        let detail = detail.iter().map(|detail| format!("; {}", detail.trim_end_matches('.')));
+        let (Reject { file, first_line, .. }, table) = (&first, self.table);
+        let message = format!(
+            "failed to load {file}, line {first_line} into {table}: {reason} (SQLSTATE {code}{constraint}){}",
+            detail.collect::<String>()
+        );
+        let error = Error::new(ErrorKind::Database, message).with_sqlstate(code.as_str());
+        Err(with_remedy(error.at(Location::on_line(file, *first_line))))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::load::options::Mode;
 use crate::load::refusal::{RefusalScope, refusal_error};
 use crate::load::reject::files::RejectFiles;
 use crate::load::reject::orphans::Orphans;
-use crate::load::reject::sink::FileSink;
+use crate::load::reject::sink::{FileSink, FirstReject, RejectSink};
 use crate::load::report::Phases;
 use crate::load::run::commit::{Committer, transaction_id};
 use crate::load::run::insertion::{Insertion, Rejecting, check_at_end};
@@ -74,6 +74,7 @@ async fn write(
     let client = transaction.client();
     match checks {
         RowChecks::AtTheEnd => {
+            prepared.note_slow_mode(settings.input.mode, progress);
             prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
         }
         // In a table that references itself, a row may refer to a later one, which is not an error.
@@ -132,8 +133,9 @@ async fn finish(
             return Stopped::Error(refusal);
         }
         let refusal = refusal.with_help("load with --defer-indexes never: the error then names the row");
-        // The error of a COPY names the row with the duplicate key; that of a batch does not.
-        Stopped::RetryRowByRow(refusal, if mode == Mode::Batch { Mode::Rows } else { mode })
+        // The error of a COPY names the row with the duplicate key; that of a batch does not. On Citus it is searched for.
+        let hides = prepared.hides_refused_row(settings);
+        Stopped::RetryRowByRow(refusal, if mode == Mode::Batch && !hides { Mode::Rows } else { mode })
     })
 }
 
@@ -154,10 +156,12 @@ async fn insert_all(
     let first_without_rejecting =
         checks == RowChecks::AtTheEnd && table.references_itself && files.inputs().can_be_read_again();
     let rejecting = settings.max_rejects.allows_any() && !first_without_rejecting;
+    let searching = checks == RowChecks::ByRow && prepared.hides_refused_row(settings);
     let is_new = prepared.truncate || prepared.created;
-    let insertion = Insertion::prepare(connection, settings, prepared, rejecting, is_new).await?;
+    let insertion =
+        Insertion::prepare(connection, settings, prepared, rejecting || searching, is_new).await?;
     let format = files.record_format();
-    let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting);
+    let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, rejecting || searching);
     let mut sink = if rejecting {
         let files = RejectFiles::create(&settings.rejects, &format.dialect)?;
         Some(FileSink { files, limit: settings.max_rejects, progress: Arc::clone(progress) })
@@ -165,7 +169,10 @@ async fn insert_all(
         None
     };
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(mapping), plan), progress);
-    let rejecting = sink.as_mut().map(|sink| Rejecting { format, orphans, any_accepted: false, sink });
+    let mut first = searching.then_some(FirstReject { table: &table.name });
+    let taker = sink.as_mut().map(|sink| sink as &mut dyn RejectSink);
+    let taker = taker.or(first.as_mut().map(|first| first as &mut dyn RejectSink));
+    let rejecting = taker.map(|sink| Rejecting { format, orphans, any_accepted: false, sink });
     let written = insertion.insert(&stream, rejecting).await;
     let mut totals = match sink {
         Some(sink) => sink.finish(written)?,

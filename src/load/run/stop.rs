@@ -73,7 +73,9 @@ pub(crate) fn stop_or_retry(
         let error = error.with_help("a key occurs twice in the file; --mode rows can update a row twice");
         Stopped::RetryRowByRow(error, Mode::Rows)
     } else if !is_located && mode != Mode::Rows && !table.references_itself {
-        Stopped::RetryRowByRow(error, Mode::Rows)
+        // Where Citus has the rows, the one at fault is searched for in the same mode.
+        let mode = if table.distribution.is_some() { mode } else { Mode::Rows };
+        Stopped::RetryRowByRow(error, mode)
     } else {
         Stopped::Error(error)
     }

@@ -25,7 +25,7 @@ use crate::load::chunk::section::Section;
 use crate::load::ledger::chunks::{CommittedChunk, ImportTotals};
 use crate::load::ledger::import::changed_input;
 use crate::load::ledger::locks::{Access, LockName, in_use};
-use crate::load::options::ImportOptions;
+use crate::load::options::{ImportOptions, Mode};
 use crate::load::reject::files::{RejectFiles, log_path};
 use crate::load::reject::sink::{rejects_help, too_many_rejects};
 use crate::load::report::{ImportReport, Phases};
@@ -102,6 +102,7 @@ async fn begin<'a>(
         match begun.await {
             Ok(plan) => {
                 retries.succeed();
+                plan.prepared.note_slow_mode(settings.input.mode, progress);
                 return Ok(plan);
             }
             Err(error) => retries.pause(error, progress).await?,
@@ -254,6 +255,9 @@ impl ImportRun<'_> {
                 // Another run, or an earlier connection whose end the server has not noticed yet.
                 Ok(None) => self.wait_for_lock(number, *busy_since.get_or_insert_with(Instant::now)).await?,
                 Err(Stopped::RetryRowByRow(error, mode)) if checks == RowChecks::AtTheEnd => {
+                    // Chunks do not keep the records among which to search.
+                    let hides = self.plan.prepared.hides_refused_row(&settings);
+                    let mode = if hides { Mode::Rows } else { mode };
                     tracing::debug!("chunk {number} is tried again in mode {mode}, row by row: {error}");
                     (settings.input.mode, checks) = (mode, RowChecks::ByRow);
                 }
