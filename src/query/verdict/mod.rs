@@ -45,14 +45,15 @@ pub struct ServerActivity {
     /// The mean number of CPU cores that this process used; `None` where the run was not observed.
     pub client_cores: Option<f64>,
     /// The mean number of CPU cores that the backends of the run used; `None` for a server on another machine, for very
-    /// short runs, and where backends ended during the run. With parallel workers, all that the client did not use: not every worker lives until it is sampled.
+    /// short runs, and where backends ended during the run. With parallel workers, or with nodes of Citus on this machine,
+    /// all that the client did not use: not every worker lives until it is sampled.
     pub server_cores: Option<f64>,
     /// Whether the server stopped answering the sampler during the run.
     #[serde(skip)]
     pub ended_early: bool,
-    /// Whether the backends used parallel workers.
+    /// What worked for the backends on the server's machine; `None` if nothing did.
     #[serde(skip)]
-    pub has_parallel_workers: bool,
+    pub helpers: Option<&'static str>,
     /// The mean number of busy CPU cores of this machine; `None` where the system does not report it, and for very
     /// short runs.
     pub busy_cores: Option<f64>,
@@ -106,11 +107,10 @@ impl Verdict {
 type Finding = Option<(&'static str, String)>;
 
 impl ServerActivity {
-    /// The same, with the CPU time that parallel workers may have used counted as the server's: they come and go
-    /// between two samples, and then cannot be told from other programs.
+    /// The same, with the CPU time that the helpers may have used counted as the server's: they come and go between two
+    /// samples, and then cannot be told from other programs.
     fn attributed(self) -> ServerActivity {
-        let rest =
-            self.busy_cores.filter(|_| self.has_parallel_workers).map(|busy| busy - self.client_cores());
+        let rest = self.busy_cores.filter(|_| self.helpers.is_some()).map(|busy| busy - self.client_cores());
         let server_cores = self.server_cores.map(|server| rest.map_or(server, |rest| server.max(rest)));
         ServerActivity { server_cores, ..self }
     }
@@ -281,11 +281,8 @@ impl ServerActivity {
     fn usage(&self) -> String {
         let ServerActivity { client_limit, cores, .. } = self;
         let client_cores = self.client_cores();
-        let with = match (self.has_parallel_workers, self.busy_cores) {
-            (false, _) => "",
-            (true, Some(_)) => " with parallel workers at most",
-            (true, None) => " with parallel workers at least",
-        };
+        let bound = if self.busy_cores.is_some() { "most" } else { "least" };
+        let with = self.helpers.map(|helpers| format!(" with {helpers} at {bound}")).unwrap_or_default();
         let server = self.server_cores.map(|server| format!(" and the server{with} {server:.2}"));
         if client_limit >= cores {
             return format!(
@@ -413,7 +410,7 @@ mod tests {
             ..activity()
         };
         check(&crowded.clone().attributed(), "others", "OTHER PROGRAMS: they used 1.24 of 2 cores");
-        let parallel = ServerActivity { has_parallel_workers: true, ..crowded };
+        let parallel = ServerActivity { helpers: Some("parallel workers"), ..crowded };
         let sentence = "server CPU: 1.0 of 1 backends were running, none waiting; \
                         the client used 0.01 and the server with parallel workers at most 1.99 of 2 cores";
         check(&parallel.clone().attributed(), "server", sentence);

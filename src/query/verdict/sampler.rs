@@ -56,6 +56,8 @@ impl ActivitySampler {
         let before = statements(&client, counting_query.as_deref()).await;
         // The first execution costs the server as much as many later ones, because it has to read the view's
         // definition.
+        let helpers = if has_nodes(&client).await { NODES } else { "parallel workers" };
+        let sampling_query = |leader_pid| sampling_query(leader_pid, helpers == NODES);
         let query = match soon(client.prepare(&sampling_query("leader_pid"))).await {
             // Before version 13, pg_stat_activity does not have a worker's leader.
             Some(Err(_)) => soon(client.prepare(&sampling_query("NULL::int"))).await.and_then(Result::ok),
@@ -66,7 +68,7 @@ impl ActivitySampler {
         }
         let (stop, stopped) = oneshot::channel();
         let watching = tokio::spawn(async move {
-            let activity = watch(&client, query, &pids, is_local, stopped).await;
+            let activity = watch((&client, query), &pids, is_local, helpers, stopped).await;
             let after = statements(&client, counting_query.as_deref()).await;
             (activity, before.zip(after).map(|(before, after)| difference(&before, after)))
         });
@@ -81,18 +83,49 @@ impl ActivitySampler {
     }
 }
 
+/// What a report calls the nodes of Citus.
+const NODES: &str = "nodes of Citus";
+
+/// Whether the database of `client` is on a node of Citus that passes queries on to others.
+async fn has_nodes(client: &Client) -> bool {
+    let has_citus = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_node') IS NOT NULL";
+    let others = "SELECT count(*) > 1 FROM pg_catalog.pg_dist_node WHERE isactive";
+    for question in [has_citus, others] {
+        if !matches!(soon(client.query_one(question, &[])).await, Some(Ok(row)) if row.get(0)) {
+            return false;
+        }
+    }
+    true
+}
+
+/// What runs on other nodes of Citus for the backends `$1`, whose process IDs end the global ones. Processes of other
+/// machines have no process ID here.
+const PROCESSES_OF_NODES: &str = "
+    UNION ALL
+    SELECT CASE WHEN nodename IN ('localhost', '127.0.0.1', '::1') THEN (process->>0)::int END, false,
+           (process->>1)::int, process->>2, process->>3, process->>4
+    FROM pg_catalog.run_command_on_workers($$
+             SELECT coalesce(json_agg(json_build_array(
+                        pid, substring(application_name, '=([0-9]+)')::int8 % 10000000000, state, wait_event_type,
+                        wait_event)), '[]')
+             FROM pg_catalog.pg_stat_activity
+             WHERE application_name LIKE 'citus_internal gpid=%' AND datname = current_database() $$),
+         json_array_elements(CASE WHEN success THEN result ELSE '[]' END::json) process
+    WHERE (process->>1)::int = ANY ($1)";
+
 /// The query that counts the backends `$1` by what they do: run, wait for the client, or wait for something else; with
-/// the process IDs of their parallel workers. A backend and its workers count as one, by what most of them do other
-/// than wait for each other.
-fn sampling_query(leader_pid: &str) -> String {
+/// the process IDs of their workers, which are parallel workers and, if it `has_nodes`, what other nodes of Citus run for
+/// them. A backend and its workers count as one, by what most of them do other than wait for each other.
+fn sampling_query(leader_pid: &str, has_nodes: bool) -> String {
+    let of_nodes = if has_nodes { PROCESSES_OF_NODES } else { "" };
     format!(
-        "WITH processes AS (
-             SELECT pid, coalesce({leader_pid}, pid) AS backend, state, wait_event_type, wait_event
-             FROM pg_catalog.pg_stat_activity WHERE coalesce({leader_pid}, pid) = ANY ($1)
+        "WITH processes (pid, is_leader, backend, state, wait_event_type, wait_event) AS (
+             SELECT pid, pid = coalesce({leader_pid}, pid), coalesce({leader_pid}, pid), state, wait_event_type, wait_event
+             FROM pg_catalog.pg_stat_activity WHERE coalesce({leader_pid}, pid) = ANY ($1) {of_nodes}
          ), states AS (
-             SELECT pid, backend,
+             SELECT pid, is_leader, backend,
                     -- A worker has no state until it has begun.
-                    CASE WHEN wait_event_type = 'Client' OR pid = backend AND state IS DISTINCT FROM 'active'
+                    CASE WHEN wait_event_type = 'Client' OR is_leader AND state IS DISTINCT FROM 'active'
                          THEN 'client'
                          WHEN wait_event IS NULL THEN 'running'
                          ELSE wait_event_type || ':' || wait_event END COLLATE \"C\" AS state
@@ -102,9 +135,9 @@ fn sampling_query(leader_pid: &str) -> String {
                         -- Of two that are equally frequent take the last, as running is.
                         mode() WITHIN GROUP (ORDER BY state DESC)
                             FILTER (WHERE state <> 'client' AND state NOT LIKE 'IPC:%'),
-                        min(state) FILTER (WHERE pid = backend),
+                        min(state) FILTER (WHERE is_leader),
                         'running') AS state,
-                    array_agg(pid) FILTER (WHERE pid <> backend) AS workers
+                    array_agg(pid) FILTER (WHERE NOT is_leader AND pid IS NOT NULL) AS workers
              FROM states GROUP BY backend
          )
          SELECT state, count(*), workers FROM backends GROUP BY state, workers"
@@ -118,23 +151,28 @@ struct Samples {
     count: u64,
     /// How many times backends were seen in each state.
     states: BTreeMap<String, u64>,
-    /// The CPU seconds of each parallel worker when it was last seen.
+    /// The CPU seconds that each worker had used in the run when it was last seen.
     workers: BTreeMap<i32, f64>,
-    has_parallel_workers: bool,
+    /// What they had used before it: nothing, except for connections between nodes, which may be older.
+    before: BTreeMap<i32, f64>,
+    helpers: Option<&'static str>,
     /// Whether the server stopped answering.
     ended_early: bool,
 }
 
 impl Samples {
-    fn add(&mut self, rows: Vec<Row>, is_local: bool) {
+    fn add(&mut self, rows: Vec<Row>, is_local: bool, helpers: &'static str) {
         self.count += 1;
         for row in rows {
             *self.states.entry(row.get(0)).or_default() += row.get::<_, i64>(1) as u64;
             for pid in row.get::<_, Option<Vec<i32>>>(2).into_iter().flatten() {
-                self.has_parallel_workers = true;
+                self.helpers = Some(helpers);
                 if let Some(seconds) = process_seconds(pid).filter(|_| is_local) {
+                    // A parallel worker lives for one query, a connection between nodes as long as the backend.
+                    let before =
+                        self.before.entry(pid).or_insert(if helpers == NODES { seconds } else { 0.0 });
                     let most = self.workers.entry(pid).or_default();
-                    *most = most.max(seconds);
+                    *most = most.max(seconds - *before);
                 }
             }
         }
@@ -174,7 +212,7 @@ impl Samples {
             waiting,
             client_cores: Some((after.client - before.client) / seconds),
             server_cores,
-            has_parallel_workers: self.has_parallel_workers,
+            helpers: self.helpers,
             ended_early: self.ended_early,
             busy_cores: busy.map(|(before, after)| (after - before).max(0.0) / seconds),
             cores: machine_cores().unwrap_or(client_limit),
@@ -185,12 +223,12 @@ impl Samples {
     }
 }
 
-/// Sample the backends `pids` with `query` until `stopped`.
+/// Sample the backends `pids` and their `helpers` with `query` until `stopped`.
 async fn watch(
-    client: &Client,
-    query: Option<Statement>,
+    (client, query): (&Client, Option<Statement>),
     pids: &Pids,
     is_local: bool,
+    helpers: &'static str,
     mut stopped: oneshot::Receiver<()>,
 ) -> ServerActivity {
     let began = Instant::now();
@@ -211,7 +249,7 @@ async fn watch(
                 samples.ended_early = true;
                 break;
             };
-            samples.add(rows, is_local);
+            samples.add(rows, is_local, helpers);
         }
     }
     if !is_stopped {
