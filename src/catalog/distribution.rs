@@ -10,7 +10,7 @@ use crate::sql::literal;
 /// How Citus keeps the rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Distribution {
+pub struct TableDistribution {
     /// What decides where a row is.
     pub kind: DistributionKind,
     /// The column by whose value Citus chooses the shard of a row; `None` if there is no such column.
@@ -63,9 +63,12 @@ const DISTRIBUTION: &str = "
             WHERE s.logicalrelid = p.logicalrelid)
     FROM pg_dist_partition p WHERE p.logicalrelid = $1::pg_catalog.oid";
 
-impl Distribution {
+impl TableDistribution {
     /// The distribution of the relation `oid` in a database that has Citus; `None` if Citus does not know it.
-    pub(super) async fn find(client: &impl GenericClient, oid: u32) -> Result<Option<Distribution>, PgError> {
+    pub(super) async fn find(
+        client: &impl GenericClient,
+        oid: u32,
+    ) -> Result<Option<TableDistribution>, PgError> {
         let Some(row) = client.query_opt(DISTRIBUTION, &[&oid]).await? else { return Ok(None) };
         let kind = match (row.get(0), row.get(1), row.get(2)) {
             ("n", "t", _) => DistributionKind::Reference,
@@ -74,7 +77,7 @@ impl Distribution {
             _ => DistributionKind::ByColumn,
         };
         let number = |index| row.get::<_, i64>(index).unsigned_abs();
-        Ok(Some(Distribution { kind, column: row.get(3), shards: number(4), nodes: number(5) }))
+        Ok(Some(TableDistribution { kind, column: row.get(3), shards: number(4), nodes: number(5) }))
     }
 
     /// Whether the node that is connected to passes rows on to others.
@@ -83,9 +86,9 @@ impl Distribution {
     }
 }
 
-impl fmt::Display for Distribution {
+impl fmt::Display for TableDistribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Distribution { kind, column, shards, nodes } = self;
+        let TableDistribution { kind, column, shards, nodes } = self;
         let plural = |number: u64, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
         let (shards, on) = (plural(*shards, "shard"), plural(*nodes, "node"));
         match (kind, column) {
@@ -116,7 +119,7 @@ impl DistributionSpec {
     }
 
     /// Whether a table with this `distribution` is distributed as described, as far as the kind and the column go.
-    pub(crate) fn fits(&self, distribution: &Distribution) -> bool {
+    pub(crate) fn fits(&self, distribution: &TableDistribution) -> bool {
         match self {
             DistributionSpec::Reference => distribution.kind == DistributionKind::Reference,
             DistributionSpec::ByColumn { column, .. } => distribution.column.as_ref() == Some(column),

@@ -15,7 +15,7 @@ use crate::sql::{fold, is_plain, quote};
 use crate::suggest::nearest;
 use crate::{Error, Result};
 
-pub use crate::catalog::distribution::{Distribution, DistributionKind, DistributionSpec};
+pub use crate::catalog::distribution::{DistributionKind, DistributionSpec, TableDistribution};
 
 /// The name of a table, folded to lower case as in SQL; displayed in quotes only where SQL requires them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Table {
     /// Whether it is a partition of another table.
     pub is_partition: bool,
     /// How Citus keeps its rows; `None` if it does not.
-    pub distribution: Option<Distribution>,
+    pub distribution: Option<TableDistribution>,
     /// Whether it has rules for INSERT, which COPY ignores.
     pub has_insert_rules: bool,
     /// Whether it has a foreign key that references the table itself.
@@ -309,7 +309,7 @@ impl Table {
         let types = client.query(TYPES, &[&oid]).await.map_err(failed)?;
         let has_citus: bool = relation.get(16);
         let distribution =
-            if has_citus { Distribution::find(client, oid).await.map_err(failed)? } else { None };
+            if has_citus { TableDistribution::find(client, oid).await.map_err(failed)? } else { None };
         let kind = relation.get::<_, i8>(3).cast_unsigned();
         let other_kind = match kind {
             b'r' | b'p' | b'f' => None,

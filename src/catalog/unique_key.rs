@@ -1,6 +1,7 @@
 //! The columns of primary keys and unique indexes.
 
 use tokio_postgres::GenericClient;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::catalog::Table;
 use crate::{Error, Result};
@@ -42,16 +43,16 @@ pub(crate) struct UniqueKey {
     is_named: bool,
 }
 
-/// The unique indexes of `table` that the server may mean by `constraint`, the name that it reports, or by `message`.
+/// The unique indexes of `table` that the server may mean by `refusal`, by the name that it reports or by its message.
 ///
 /// # Errors
 /// When the catalog cannot be read.
 pub(crate) async fn violated_keys(
     client: &impl GenericClient,
     table: &Table,
-    constraint: Option<&str>,
-    message: &str,
+    refusal: &DbError,
 ) -> Result<Vec<UniqueKey>> {
+    let (constraint, message) = (refusal.constraint(), refusal.message());
     let sql = format!(
         "SELECT c.relname::text, {KEY_COLUMNS},
                 i.indimmediate AND i.indpred IS NULL AND pg_catalog.has_table_privilege(i.indrelid, 'SELECT'),
@@ -70,13 +71,14 @@ pub(crate) async fn violated_keys(
         is_searchable: row.get(2),
         is_named: row.get(3),
     });
-    Ok(choose(keys.collect(), table.distribution.is_some(), constraint, message))
+    let is_certain = refusal.code() == &SqlState::UNIQUE_VIOLATION;
+    Ok(choose(keys.collect(), (table.distribution.is_some(), is_certain), constraint, message))
 }
 
-/// Those of `keys` that the server may mean.
+/// Those of `keys` that the server may mean; `is_certain` that it means one of them.
 fn choose(
     keys: Vec<UniqueKey>,
-    is_distributed: bool,
+    (is_distributed, is_certain): (bool, bool),
     constraint: Option<&str>,
     message: &str,
 ) -> Vec<UniqueKey> {
@@ -88,7 +90,7 @@ fn choose(
     let may_be = |key: &&UniqueKey| is_distributed && text.contains(&format!("{}_", key.name));
     match keys.iter().filter(may_be).max_by_key(|key| key.name.len()) {
         Some(key) => vec![key.clone()],
-        None if is_distributed || constraint.is_none() => keys,
+        None if is_certain && (is_distributed || constraint.is_none()) => keys,
         // An index of another table, to which a trigger writes, or one that a single partition has.
         None => Vec::new(),
     }
@@ -107,16 +109,17 @@ mod tests {
             is_named,
         };
         let message = "duplicate key value violates unique constraint \"t_a_b_102008\"";
-        for (named, is_distributed, constraint, expected) in [
-            (Some("t_a"), false, Some("t_a_1"), vec!["t_a"]),
-            (None, false, Some("audit_a"), vec![]),
-            (None, true, Some("t_a_102008"), vec!["t_a"]),
-            (None, true, None, vec!["t_a_b"]),
-            (None, true, Some("cut_off_1f2e_102008"), vec!["t_a", "t_a_b"]),
-            (None, false, None, vec!["t_a", "t_a_b"]),
+        for (named, is_distributed, is_certain, constraint, expected) in [
+            (Some("t_a"), false, true, Some("t_a_1"), vec!["t_a"]),
+            (None, false, true, Some("audit_a"), vec![]),
+            (None, true, true, Some("t_a_102008"), vec!["t_a"]),
+            (None, true, false, None, vec!["t_a_b"]),
+            (None, true, true, Some("cut_off_1f2e_102008"), vec!["t_a", "t_a_b"]),
+            (None, true, false, Some("t_check_102008"), vec![]),
+            (None, false, true, None, vec!["t_a", "t_a_b"]),
         ] {
             let keys = ["t_a", "t_a_b"].map(|name| key(name, named == Some(name))).to_vec();
-            let chosen = choose(keys, is_distributed, constraint, message);
+            let chosen = choose(keys, (is_distributed, is_certain), constraint, message);
             let names: Vec<&str> = chosen.iter().map(|key| key.name.as_str()).collect();
             assert_eq!(names, expected, "{named:?}, {constraint:?}");
         }

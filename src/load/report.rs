@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use serde::Serialize;
 
-use crate::catalog::{Column, Distribution, Table};
+use crate::catalog::{Column, Table, TableDistribution};
 use crate::csv::{Inputs, Syntax};
 use crate::load::chunk::dates::AmbiguousDates;
 use crate::load::chunk::findings::{FieldsWithStrayQuotes, TextFallback};
@@ -98,7 +98,7 @@ pub struct LoadReport {
     /// given to the trigger; in modes `rows` and `batch` it leaves out those for which the trigger returned NULL.
     pub into_view: bool,
     /// How Citus keeps the rows of the table; `None` if it does not.
-    pub distribution: Option<Distribution>,
+    pub distribution: Option<TableDistribution>,
     /// Indexes dropped first and rebuilt after loading.
     pub indexes_deferred: Vec<String>,
     /// Why the indexes of an empty table stayed in place; `None` if they were deferred, or were meant to stay.

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use serde::Serialize;
 
 use crate::Error;
-use crate::catalog::Distribution;
+use crate::catalog::TableDistribution;
 use crate::postgres::server::ServerFacts;
 use crate::postgres::server_messages::ServerWarnings;
 use crate::query::drive::schedule::{Arrivals, Limits};
@@ -99,7 +99,7 @@ pub struct TableReport {
     /// How long counting them took, in seconds.
     pub count_seconds: f64,
     /// How Citus keeps them; `None` if it does not.
-    pub distribution: Option<Distribution>,
+    pub distribution: Option<TableDistribution>,
 }
 
 /// The figures of one workload.

@@ -48,7 +48,7 @@ impl UniqueIndex {
         refusal: &DbError,
         mapping: &Arc<ColumnMapping>,
     ) -> Result<Vec<UniqueIndex>> {
-        let keys = violated_keys(client, table, refusal.constraint(), refusal.message()).await?;
+        let keys = violated_keys(client, table, refusal).await?;
         let index_of = |name: &str| {
             let index = mapping.names().position(|loaded| loaded == name)?;
             let column = &mapping.columns[index].column;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::catalog::Table;
@@ -286,7 +287,13 @@ impl<'a> RejectIsolator<'a> {
     /// The unique indexes that `error` may report as violated, looked up the first time; none if it reports another
     /// violation, or an index that cannot be searched.
     async fn indexes(&mut self, error: &PgError) -> Result<Arc<[UniqueIndex]>> {
-        let db = error.as_db_error().filter(|db| db.code().code() == "23505");
+        // What a node of Citus refuses of a COPY is reported as an internal error, with the node's message.
+        let is_distributed = self.table.distribution.is_some();
+        let db = error.as_db_error();
+        let db = db.filter(|db| {
+            db.code() == &SqlState::UNIQUE_VIOLATION
+                || is_distributed && db.code() == &SqlState::INTERNAL_ERROR
+        });
         let Some(db) = db else { return Ok([].into()) };
         let name = db.constraint().unwrap_or(db.message());
         if let Some((_, known)) = self.indexes.iter().find(|(known, _)| known == name) {
@@ -306,7 +313,7 @@ impl<'a> RejectIsolator<'a> {
         };
         let constraint = index.map(|index| index.name.as_str()).or(db.constraint());
         let reason = Reason {
-            sqlstate: Some(db.code().code().to_owned()),
+            sqlstate: Some(index.map_or(db.code(), |_| &SqlState::UNIQUE_VIOLATION).code().to_owned()),
             constraint: constraint.map(str::to_owned),
             ..Reason::new(message)
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, GenericClient};
 
-use crate::catalog::{Column, Distribution, Table};
+use crate::catalog::{Column, Table, TableDistribution};
 use crate::csv::{Files, Inputs, Syntax};
 use crate::load::mapping::{ColumnMapping, ValueFormat, ValueSource};
 use crate::load::options::{DateStyle, DeferIndexes, Mode};
@@ -34,7 +34,7 @@ pub(crate) struct PreparedTable {
 impl PreparedTable {
     /// Note in `progress` that another mode does better, where Citus passes each row of mode rows on by itself.
     pub(crate) fn note_slow_mode(&self, mode: Mode, progress: &Progress) {
-        let is_remote = self.table.distribution.as_ref().is_some_and(Distribution::is_remote);
+        let is_remote = self.table.distribution.as_ref().is_some_and(TableDistribution::is_remote);
         if mode == Mode::Rows && is_remote {
             progress.note(&format!(
                 "in mode rows, Citus sends each row to a node of {} by itself, and waits for it; modes batch and copy, \
