@@ -14,6 +14,11 @@ test *arguments:
 faults *arguments:
     POSTGRES_ETL_TEST_COMPLETE=1 cargo test --locked --test faults {{arguments}}
 
+# Fuzzes records, files, encoders, conninfo, stream or lane for ten minutes; FUZZ_DATABASE_URL is a server that knows better.
+fuzz target *flags="-max_total_time=600":
+    mkdir -p fuzz/corpus/{{target}}
+    cd fuzz && cargo run --release --bin {{target}} -- {{flags}} corpus/{{target}}
+
 # What can be tried on macOS: many integration tests read Linux's /proc.
 test-macos:
     cargo test --locked --lib --bins
