@@ -189,11 +189,14 @@ fn a_backslash_and_a_dot_are_a_value() {
 
 #[test]
 fn a_record_may_be_as_long_as_allowed_and_no_longer() {
+    let dialect = Dialect { comment: Some(b'#'), ..Dialect::default() };
     for (length, allowed) in [(100, true), (101, false)] {
-        let text = format!("{}\nz\n", "y".repeat(length));
-        for source in [&mut text.as_bytes() as &mut dyn Read, &mut Trickle(text.as_bytes())] {
-            let mut records = Records::new(source, "x.csv", Dialect::default(), 100);
-            assert_eq!(records.next().is_ok(), allowed, "{length}");
+        for (first, end) in [("y", "\n"), ("y", "\r\n"), ("#", "\n"), ("#", "\r\n")] {
+            let text = format!("{first}{}{end}z{end}", "y".repeat(length - 1));
+            for source in [&mut text.as_bytes() as &mut dyn Read, &mut Trickle(text.as_bytes())] {
+                let mut records = Records::new(source, "x.csv", dialect.clone(), 100);
+                assert_eq!(records.next().is_ok(), allowed, "{length} {first} {end:?}");
+            }
         }
     }
 }
