@@ -78,7 +78,7 @@ impl ByteProxy {
         let accepting = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming() {
-                serve(client.unwrap(), &upstream, &accepting);
+                serve(&client.unwrap(), &upstream, &accepting);
             }
         });
         ByteProxy { url, state }
@@ -122,7 +122,7 @@ impl ByteProxy {
     }
 }
 
-fn serve(client: TcpStream, upstream: &PathBuf, state: &Arc<Mutex<State>>) {
+fn serve(client: &TcpStream, upstream: &PathBuf, state: &Arc<Mutex<State>>) {
     let server = UnixStream::connect(upstream).unwrap();
     let (number, cut, pace) = {
         let mut state = state.lock().unwrap();

@@ -14,7 +14,7 @@ const ROWS: i64 = 12;
 /// The number of bytes of the server, up to the end of its answer to COMMIT, after each of which the connection is cut.
 const ANSWERS: usize = 250;
 
-/// The server's answer to COMMIT, with the end of its ReadyForQuery.
+/// The server's answer to COMMIT, with the end of its `ReadyForQuery`.
 const COMMITTED: &[u8] = b"COMMIT\0Z\0\0\0\x05I";
 
 /// The connection that sends the COMMIT, and after how many bytes of `sender` it is cut: from the last message that carries
@@ -54,8 +54,8 @@ fn message_starts(bytes: &[u8]) -> Vec<usize> {
 async fn behind_byte_proxy() -> (ByteProxy, Workplace) {
     let database = support::database().await;
     let proxy = ByteProxy::start(&database);
-    let rows = (0..ROWS).map(|id| format!("{id}\n")).collect::<String>();
-    let workplace = Workplace::on(&database).await.at(proxy.url()).csv("data.csv", format!("id\n{rows}"));
+    let rows = (0..ROWS).map(|id| id.to_string()).collect::<Vec<_>>().join("\n");
+    let workplace = Workplace::on(&database).await.at(proxy.url()).csv("data.csv", format!("id\n{rows}\n"));
     workplace.execute("CREATE TABLE t (id int)").await;
     (proxy, workplace)
 }

@@ -51,7 +51,9 @@ const NO_SPACE: &str = "No space left on device";
 
 /// 4,000 records, of which every second is bad.
 fn half_bad() -> String {
-    let row = |id: u32| if id % 2 == 0 { format!("{id},v{id}\n") } else { format!("x{id},not a number\n") };
+    let row = |id: u32| {
+        if id.is_multiple_of(2) { format!("{id},v{id}\n") } else { format!("x{id},not a number\n") }
+    };
     (0..4000).map(row).fold("id,v\n".to_owned(), |csv, row| csv + &row)
 }
 

@@ -8,8 +8,11 @@ use crate::support::load::MODES;
 use crate::support::proxy::{Fate, Plan, Proxy};
 use crate::support::workplace::Workplace;
 
-/// Points in each mode.
-const POINTS: usize = 50;
+/// Points in each mode at which the program is killed.
+const KILLS: usize = 50;
+
+/// Points in each mode at which a connection is lost; another test cuts one after every byte.
+const CUTS: usize = 20;
 
 /// The exit code of a load with rejected rows.
 const WITH_REJECTS: i32 = 3;
@@ -36,10 +39,10 @@ async fn messages(database: &TestDb, mode: &str) -> usize {
     proxy.seen()
 }
 
-/// Points spread over `messages`, the first and the last few among them.
-fn points(messages: usize) -> impl Iterator<Item = usize> {
+/// `count` points, spread over `messages` from the first to the last.
+fn points(count: usize, messages: usize) -> impl Iterator<Item = usize> {
     let last = messages - 1;
-    (0..POINTS).map(move |point| point * last / (POINTS - 1))
+    (0..count).map(move |point| point * last / (count - 1))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -50,7 +53,7 @@ async fn killed_at_any_message_the_next_run_completes_it() {
 async fn kill_at_any_message(mode: &'static str) {
     let database = support::database().await;
     let expected = Expected::in_mode(mode).await;
-    for point in points(messages(&database, mode).await) {
+    for point in points(KILLS, messages(&database, mode).await) {
         let fate = if point % 2 == 0 { Fate::Hold } else { Fate::CutBefore };
         let (proxy, workplace) = behind(&database, at_message(point, fate)).await;
         let mut load = workplace.start(&import_into_t("data.csv", mode));
@@ -75,7 +78,7 @@ async fn cut_off_at_any_message(mode: &'static str) {
     let database = support::database().await;
     let expected = Expected::in_mode(mode).await;
     // Before the import has begun, a lost connection is an error like any other.
-    for point in points(messages(&database, mode).await).filter(|point| *point > 60) {
+    for point in points(CUTS, messages(&database, mode).await).filter(|point| *point > 60) {
         let fate = [Fate::Cut, Fate::CutBefore, Fate::Reset][point % 3];
         let (_proxy, workplace) = behind(&database, at_message(point, fate)).await;
         let ran = workplace.run(&import_into_t("data.csv", mode));

@@ -68,7 +68,7 @@ async fn a_server_that_stands_still_for_40_seconds_loses_nothing() {
     let server = OwnServer::start();
     let proxy = ByteProxy::start(&server.database());
     let filler = "x".repeat(500);
-    let rows: String = (0..60_000).map(|id| format!("{id},{filler}\n")).collect();
+    let rows = (0..60_000).fold(String::new(), |rows, id| rows + &format!("{id},{filler}\n"));
     let workplace =
         Workplace::on(&server.database()).await.at(proxy.url()).csv("data.csv", format!("id,v\n{rows}"));
     workplace.execute(TABLE).await;

@@ -297,8 +297,8 @@ async fn a_refused_login_ends_a_load_before_anything_is_loaded() {
              CREATE TABLE refused_login (a int PRIMARY KEY); GRANT ALL ON refused_login TO lonely",
         )
         .await;
-    let rows = (0..500).map(|row| format!("{row}\n")).collect::<String>();
-    let workplace = Workplace::without_database().csv("data.csv", format!("a\n{rows}"));
+    let rows = (0..500).map(|row| row.to_string()).collect::<Vec<_>>().join("\n");
+    let workplace = Workplace::without_database().csv("data.csv", format!("a\n{rows}\n"));
     let ca = server.path("other-ca.crt");
     let load = |settings: &str, flags: &[&str]| {
         let load = ["load", "data.csv", "-t", "refused_login", "--append", "--database-url", settings];
