@@ -21,7 +21,7 @@ const REQUEST_PAUSE: Duration = Duration::from_secs(1);
 const REQUEST: &str = "BEGIN; SET LOCAL synchronous_commit = remote_apply;
     SELECT pg_catalog.pg_logical_emit_message(true, 'postgres_etl', ''); COMMIT";
 
-/// The standbys, without those who only copy the log, as pg_receivewal and pg_basebackup do, or decode it.
+/// The standbys, without those who only copy the log, as `pg_receivewal` and `pg_basebackup` do, or decode it.
 const STANDBYS: &str = "
     SELECT pid, application_name, pg_catalog.host(client_addr), sync_state, state IS NOT NULL,
            replay_lsn >= $1::text::pg_lsn, pg_catalog.pg_wal_lsn_diff($1::text::pg_lsn, replay_lsn)::bigint

@@ -24,6 +24,7 @@ use crate::error::known_remedy;
 use crate::postgres::connect_failure::{ConnectFailure, FailedAttempt, FailureReason, is_tls};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::endpoint::HostEntry;
+use crate::postgres::target_session::TargetSession;
 
 /// Explain why [`Pool::get`](deadpool_postgres::Pool::get) failed on a pool for `conninfo`.
 ///
@@ -80,6 +81,11 @@ pub(crate) fn from_failure(conninfo: &Conninfo, failure: &ConnectFailure) -> Err
     last.add_help(failed(conninfo, &cause))
 }
 
+/// What went wrong at the last of the addresses of `failure`.
+pub(crate) fn last_cause(conninfo: &Conninfo, failure: &ConnectFailure) -> String {
+    failure.attempts.last().map_or_else(String::new, |attempt| explain(conninfo, attempt).cause)
+}
+
 /// The error for a connection attempt that did not complete within `limit`.
 ///
 /// Its kind is [`ErrorKind::Connect`](crate::ErrorKind::Connect).
@@ -128,13 +134,13 @@ fn explain(conninfo: &Conninfo, attempt: &FailedAttempt) -> Explained {
             .with_help("check its spelling and this machine's name resolution"),
         FailureReason::Unreachable(error) => explain_socket(conninfo, Some(&attempt.host), error),
         FailureReason::Silent(limit) => Explained::new(silence(*limit)).with_help(TIMED_OUT),
-        FailureReason::Unwanted(mismatch) => {
-            Explained::new(*mismatch).with_help(if conninfo.has_target_session() {
+        FailureReason::Unwanted(wanted) => Explained::new(wanted.mismatch()).with_help(match wanted {
+            _ if conninfo.has_target_session() => {
                 "target_session_attrs demands another kind of server: add a host of that kind, or remove the setting"
-            } else {
-                "only a primary accepts changes: start it, or add it to the hosts"
-            })
-        }
+            }
+            TargetSession::Standby => "replicas are wanted: add standbys to the hosts of the URL",
+            _ => "only a primary accepts changes: start it, or add it to the hosts",
+        }),
         FailureReason::WrongPeer(user) => Explained::new(format!("the server runs as user {user}"))
             .with_help("requirepeer names another user: correct it if you trust this server"),
         FailureReason::Login(error) => explain_login(conninfo, Some(&attempt.host), error),

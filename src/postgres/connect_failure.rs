@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, Error as PgError, NoTls};
 
 use crate::postgres::endpoint::{Endpoint, HostEntry};
+use crate::postgres::target_session::TargetSession;
 use crate::postgres::transport::{Address, Transport};
 
 /// Why no connection could be opened: what happened at each address, the last of them decisive.
@@ -34,8 +35,8 @@ pub(crate) enum FailureReason {
     Unreachable(io::Error),
     /// The login was not completed within this time.
     Silent(Duration),
-    /// `target_session_attrs` demands another kind of server.
-    Unwanted(&'static str),
+    /// A server of this kind is demanded.
+    Unwanted(TargetSession),
     /// The server's process does not belong to the user that `requirepeer` names.
     WrongPeer(String),
     /// The login failed.

@@ -215,19 +215,20 @@ impl Opener {
         }
         let (client, mut connection) =
             config.connect_raw(stream, handshake).await.map_err(FailureReason::Login)?;
-        let mismatch = {
-            let mut mismatch = std::pin::pin!(wanted.mismatch(&client));
+        let is_met = {
+            let mut is_met = std::pin::pin!(wanted.is_met(&client));
             tokio::select! {
-                mismatch = &mut mismatch => mismatch,
+                is_met = &mut is_met => is_met,
                 ended = &mut connection => match ended {
-                    Ok(()) => mismatch.await,
+                    Ok(()) => is_met.await,
                     Err(error) => Err(error),
                 },
             }
         };
-        match mismatch.map_err(FailureReason::Login)? {
-            None => Ok(Opened { client, connection, control, local_port, peer_program }),
-            Some(mismatch) => Err(FailureReason::Unwanted(mismatch)),
+        if is_met.map_err(FailureReason::Login)? {
+            Ok(Opened { client, connection, control, local_port, peer_program })
+        } else {
+            Err(FailureReason::Unwanted(wanted))
         }
     }
 
@@ -239,9 +240,9 @@ impl Opener {
         self.connector.handshake(host.certificate_name(), ip)
     }
 
-    /// Ask the server to cancel the statement that the connection of `token`, one of this route, is running.
-    pub(super) async fn cancel(&self, token: &CancelToken) {
-        let Some(route) = self.route.0.get() else { return };
+    /// Ask the server to cancel the statement that the connection of `token`, which goes to `route`, is running.
+    pub(super) async fn cancel(&self, route: &SharedRoute, token: &CancelToken) {
+        let Some(route) = route.0.get() else { return };
         let Ok(transport) = route.address.open(self.conninfo.config()).await else { return };
         // The token of a connection opened with `connect_raw` does not know its server.
         let sent = token.cancel_query_raw(transport, self.handshake(&route.host, &route.address)).await;

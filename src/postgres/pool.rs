@@ -16,7 +16,7 @@ use crate::postgres::conninfo::Conninfo;
 use crate::postgres::options::{SessionOptions, Timeouts};
 use crate::postgres::pooler::PoolerSeen;
 use crate::postgres::server_messages::ServerMessages;
-use crate::postgres::{connect_error, pooler, tls};
+use crate::postgres::{connect_error, pooler, tls, writable};
 use crate::{Error, Result};
 
 /// What is found out about the server when connections to it are opened, shared by all its pools.
@@ -29,6 +29,17 @@ pub(crate) struct Reached {
     /// What the server said unasked.
     pub(crate) messages: ServerMessages,
     pub(crate) controls: Controls,
+}
+
+impl Reached {
+    /// Why the server of `client`, one of its connections, accepts no changes; `None` if it accepts them.
+    ///
+    /// # Errors
+    /// When the server does not tell.
+    pub(crate) async fn refusal_to_write(&self, client: &Client) -> Result<Option<Error>> {
+        let server = self.route.endpoint().map_or_else(String::new, |endpoint| endpoint.to_string());
+        writable::refusal(client, &server).await
+    }
 }
 
 /// The controls of the connections that are open, by the process ID that the server sent at login.
@@ -85,6 +96,18 @@ pub(crate) fn pool_sharing(
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(|error| Error::connect(format!("failed to build the connection pool: {error}")))
+}
+
+/// Open a connection configured as in `session`, and close it: what is found out about the server is in `reached`.
+///
+/// # Errors
+/// When a certificate or key named in `conninfo` cannot be used. The inner error says why there is no connection.
+pub(crate) async fn probe(
+    conninfo: &Conninfo,
+    session: SessionOptions,
+    reached: &Reached,
+) -> Result<Result<(), ConnectFailure>> {
+    Ok(SessionConnector::new(conninfo, session, reached)?.open().await.map(drop))
 }
 
 /// Open a connection as a pool for `session` does, but without sharing Syncs and without read-only transactions.

@@ -11,7 +11,7 @@ use tokio_postgres::{CancelToken, Client, GenericClient};
 use tokio_postgres_sync_batching::{Lane, StreamControl};
 
 use crate::blocking::blocking;
-use crate::postgres::connect_raw::Opener;
+use crate::postgres::connect_raw::{Opener, SharedRoute};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::endpoint::Endpoint;
 use crate::postgres::options::{
@@ -19,8 +19,8 @@ use crate::postgres::options::{
 };
 use crate::postgres::pool::{self, Reached};
 use crate::postgres::server_messages::ServerMessages;
+use crate::postgres::spread::{self, ReadFrom, UnusableHost};
 use crate::postgres::target_session::HostChoice;
-use crate::postgres::writable;
 use crate::postgres::{connect_error, embedded, tls};
 use crate::{Error, Result};
 
@@ -72,8 +72,8 @@ pub struct Database {
 /// Everything opened so far that may have to be cancelled or closed.
 #[derive(Default)]
 struct OpenedConnections {
-    /// For each connection, the number of its pool and what cancels its statement.
-    cancel_tokens: Mutex<Vec<(usize, CancelToken)>>,
+    /// For each connection, the number of its pool, where it goes, and what cancels its statement.
+    cancel_tokens: Mutex<Vec<(usize, SharedRoute, CancelToken)>>,
     pools: Mutex<Vec<Pool>>,
     /// What is known about the server.
     facts: Arc<OnceLock<ServerFacts>>,
@@ -81,24 +81,23 @@ struct OpenedConnections {
 }
 
 impl OpenedConnections {
-    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<(usize, CancelToken)>> {
+    fn cancel_tokens(&self) -> MutexGuard<'_, Vec<(usize, SharedRoute, CancelToken)>> {
         self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the server of `client`, one of the connections, was reached, its version and its settings.
-    async fn server_facts(&self, client: &Client, prepare: Prepare) -> Result<ServerFacts> {
-        let endpoint = self.reached.route.endpoint();
+    /// How the server of `client`, one of the connections, was `reached`, its version and its settings.
+    async fn server_facts(
+        &self,
+        client: &Client,
+        reached: &Reached,
+        prepare: Prepare,
+    ) -> Result<ServerFacts> {
+        let endpoint = reached.route.endpoint();
         let endpoint =
             endpoint.ok_or_else(|| Error::connect("no connection to the server has been opened"))?;
-        let facts = ServerFacts::from_client(client, endpoint, self.reached.pooler.get(), prepare).await?;
+        let facts = ServerFacts::from_client(client, endpoint, reached.pooler.get(), prepare).await?;
         self.facts.get_or_init(|| facts.clone());
         Ok(facts)
-    }
-
-    /// As [`Database::refusal_to_write`].
-    async fn refusal_to_write(&self, client: &Client) -> Result<Option<Error>> {
-        let server = self.reached.route.endpoint().map_or_else(String::new, |endpoint| endpoint.to_string());
-        writable::refusal(client, &server).await
     }
 
     fn pools(&self) -> MutexGuard<'_, Vec<Pool>> {
@@ -114,7 +113,17 @@ pub(crate) struct SessionPool {
     number: usize,
     session: SessionOptions,
     conninfo: Conninfo,
+    reached: Reached,
     opened: Arc<OpenedConnections>,
+}
+
+/// The pools of the hosts that queries are sent to, at least one.
+pub(crate) struct ReadPools {
+    pub(crate) pools: Vec<SessionPool>,
+    /// Whether connections are spread over all hosts of a kind, of which there may be one.
+    pub(crate) is_spread: bool,
+    /// The hosts that cannot be used.
+    pub(crate) unusable: Vec<UnusableHost>,
 }
 
 /// Cancels the statements that are running on the connections of a [`Database`].
@@ -127,8 +136,8 @@ impl Canceller {
     /// Ask the server to cancel the statement that each connection is running.
     pub async fn cancel(&self) {
         let tokens = self.opened.cancel_tokens().clone();
-        for (_, token) in tokens {
-            self.opener.cancel(&token).await;
+        for (_, route, token) in tokens {
+            self.opener.cancel(&route, &token).await;
         }
     }
 }
@@ -159,13 +168,14 @@ impl SessionPool {
     pub(crate) async fn get(&self) -> Result<Object> {
         let connection =
             self.pool.get().await.map_err(|error| connect_error::from_pool(&self.conninfo, &error))?;
-        self.opened.cancel_tokens().push((self.number, connection.cancel_token()));
+        let route = self.reached.route.clone();
+        self.opened.cancel_tokens().push((self.number, route, connection.cancel_token()));
         Ok(connection)
     }
 
     /// Forget the connections that were taken so far and are closed, so that nobody tries to cancel what they ran.
     pub(crate) fn forget_connections(&self) {
-        self.opened.cancel_tokens().retain(|(pool, _)| *pool != self.number);
+        self.opened.cancel_tokens().retain(|(pool, ..)| *pool != self.number);
     }
 
     /// Open a connection that does not count towards the limit of the pool.
@@ -173,12 +183,12 @@ impl SessionPool {
     /// # Errors
     /// When the server cannot be reached or refuses the login.
     pub(crate) async fn open_extra(&self) -> Result<Client> {
-        pool::connect_extra(&self.conninfo, Timeouts::default(), self.session, &self.opened.reached).await
+        pool::connect_extra(&self.conninfo, Timeouts::default(), self.session, &self.reached).await
     }
 
     /// The control of the connection to the backend `pid`; `None` if there is none, as behind a pooler.
     pub(crate) fn control_of(&self, pid: i32) -> Option<StreamControl> {
-        self.opened.reached.controls.get(pid)
+        self.reached.controls.get(pid)
     }
 
     /// The lane of the connection of `client`; `None` behind a pooler.
@@ -189,7 +199,7 @@ impl SessionPool {
 
     /// What the server said unasked over the connections of the database.
     pub(crate) fn messages(&self) -> &ServerMessages {
-        &self.opened.reached.messages
+        &self.reached.messages
     }
 
     /// What a report says about the server of `client`, a connection of this pool.
@@ -197,12 +207,12 @@ impl SessionPool {
     /// # Errors
     /// When the server does not tell its settings.
     pub(crate) async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
-        self.opened.server_facts(client, self.session.prepare).await
+        self.opened.server_facts(client, &self.reached, self.session.prepare).await
     }
 
     /// Whether a connection pooler was found to stand between when a connection was opened.
     pub(crate) fn is_pooled(&self) -> bool {
-        self.opened.reached.pooler.get()
+        self.reached.pooler.get()
     }
 
     /// Check that the server of `client`, a connection of this pool, accepts changes.
@@ -210,17 +220,22 @@ impl SessionPool {
     /// # Errors
     /// When it is a standby, or its transactions are read-only.
     pub(crate) async fn check_writable(&self, client: &Client) -> Result<()> {
-        self.opened.refusal_to_write(client).await?.map_or(Ok(()), Err)
+        self.reached.refusal_to_write(client).await?.map_or(Ok(()), Err)
     }
 
     /// As [`Database::check_mode`].
     pub(crate) fn check_mode(&self, copies: bool) -> Result<()> {
-        check_copy(copies && self.opened.reached.pooler.is_pgpool())
+        check_copy(copies && self.reached.pooler.is_pgpool())
+    }
+
+    /// Where its connections go; `None` before one has been opened.
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.reached.route.endpoint()
     }
 
     /// Whether the server runs on this machine, judging by its address: a Unix socket or a loopback address.
     pub(crate) fn is_local(&self) -> bool {
-        self.opened.reached.route.endpoint().is_some_and(|endpoint| endpoint.is_local())
+        self.endpoint().is_some_and(|endpoint| endpoint.is_local())
     }
 }
 
@@ -253,14 +268,41 @@ impl Database {
     /// # Errors
     /// When the pool cannot be built.
     pub(crate) fn session_pool(&self, session: SessionOptions) -> Result<SessionPool> {
+        self.pool_of(self.conninfo.clone(), session, self.opened.reached.clone())
+    }
+
+    /// Create a pool of connections to the hosts of `conninfo`, of which is known what is `reached`.
+    fn pool_of(&self, conninfo: Conninfo, session: SessionOptions, reached: Reached) -> Result<SessionPool> {
         let session = SessionOptions { prepare: self.prepare, ..session };
-        let reached = &self.opened.reached;
-        let pool = pool::pool_sharing(&self.conninfo, self.pool_size, self.timeouts, session, reached)?;
+        let pool = pool::pool_sharing(&conninfo, self.pool_size, self.timeouts, session, &reached)?;
         let mut pools = self.opened.pools();
         let number = pools.len();
         pools.push(pool.clone());
-        let (conninfo, opened) = (self.conninfo.clone(), Arc::clone(&self.opened));
-        Ok(SessionPool { pool, number, session, conninfo, opened })
+        Ok(SessionPool { pool, number, session, conninfo, reached, opened: Arc::clone(&self.opened) })
+    }
+
+    /// Create a pool for each of the hosts that queries are sent to, configured as in `session`: for the hosts that
+    /// `read_from` selects, or, without it, for those over which the connection settings spread connections, which is
+    /// otherwise a single one.
+    ///
+    /// # Errors
+    /// When there is no such host that can be reached, or one refuses the login.
+    pub(crate) async fn read_pools(
+        &self,
+        session: SessionOptions,
+        read_from: Option<ReadFrom>,
+    ) -> Result<ReadPools> {
+        let Some(wanted) = spread::wanted(&self.conninfo, read_from) else {
+            let primary = read_from == Some(ReadFrom::Primary);
+            let host_choice = if primary { HostChoice::Primary } else { session.host_choice };
+            let pool = self.session_pool(SessionOptions { host_choice, ..session })?;
+            return Ok(ReadPools { pools: vec![pool], is_spread: false, unusable: Vec::new() });
+        };
+        let probe = SessionOptions { prepare: self.prepare, ..session };
+        let found = spread::find_hosts(&self.conninfo, wanted, probe).await?;
+        let pool = |(conninfo, reached)| self.pool_of(conninfo, session, reached);
+        let pools = found.usable.into_iter().map(pool).collect::<Result<_>>()?;
+        Ok(ReadPools { pools, is_spread: true, unusable: found.unusable })
     }
 
     /// Take a connection with the default [`SessionOptions`] from a new pool, to which it returns when dropped.
@@ -285,7 +327,7 @@ impl Database {
     /// # Errors
     /// When the server does not tell.
     pub async fn refusal_to_write(&self, client: &Client) -> Result<Option<Error>> {
-        self.opened.refusal_to_write(client).await
+        self.opened.reached.refusal_to_write(client).await
     }
 
     /// How the server of `client`, a connection to this database, was reached, its version and its settings.
@@ -293,7 +335,7 @@ impl Database {
     /// # Errors
     /// When the server does not tell its settings.
     pub async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
-        self.opened.server_facts(client, self.prepare).await
+        self.opened.server_facts(client, &self.opened.reached, self.prepare).await
     }
 
     /// What [`Database::server_facts`] has found out first; empty until then.

@@ -85,28 +85,41 @@ impl TargetSession {
         }
     }
 
-    /// Why the server of `client` is not of this kind; `None` if it is.
+    /// Whether the server of `client` is of this kind.
     ///
     /// The connection of `client` has to be driven meanwhile.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub(crate) async fn mismatch(self, client: &Client) -> Result<Option<&'static str>, PgError> {
+    pub(crate) async fn is_met(self, client: &Client) -> Result<bool, PgError> {
         let is_read_only = "SHOW transaction_read_only";
         let is_standby = "SELECT pg_catalog.pg_is_in_recovery()";
-        let (question, unwanted, mismatch) = match self {
+        let (question, unwanted) = match self {
             TargetSession::Any | TargetSession::PreferStandby | TargetSession::PreferPrimary => {
-                return Ok(None);
+                return Ok(true);
             }
-            TargetSession::ReadWrite => (is_read_only, "on", "the session is read-only"),
-            TargetSession::ReadOnly => (is_read_only, "off", "the session is not read-only"),
-            TargetSession::Primary => (is_standby, "t", "the server is a standby"),
-            TargetSession::Standby => (is_standby, "f", "the server is not a standby"),
+            TargetSession::ReadWrite => (is_read_only, "on"),
+            TargetSession::ReadOnly => (is_read_only, "off"),
+            TargetSession::Primary => (is_standby, "t"),
+            TargetSession::Standby => (is_standby, "f"),
         };
         let answer = client.simple_query(question).await?;
         let is_unwanted = answer
             .iter()
             .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(unwanted)));
-        Ok(is_unwanted.then_some(mismatch))
+        Ok(!is_unwanted)
+    }
+
+    /// What is wrong with a server that is not of this kind.
+    pub(crate) fn mismatch(self) -> &'static str {
+        match self {
+            TargetSession::ReadWrite => "the session is read-only",
+            TargetSession::ReadOnly => "the session is not read-only",
+            TargetSession::Primary => "the server is a standby",
+            TargetSession::Standby => "the server is not a standby",
+            TargetSession::Any | TargetSession::PreferStandby | TargetSession::PreferPrimary => {
+                unreachable!("every server will do")
+            }
+        }
     }
 }

@@ -96,7 +96,7 @@ pub(super) async fn explain(
     let SlowestIteration { workload, iteration, took } = *slowest;
     let mix = &sender.mix;
     let mut plans = Vec::new();
-    let connection = Connection::open(pool, &mix.workloads, false).await;
+    let connection = Connection::open((pool, 0), &mix.workloads, false).await;
     let mut is_broken = false;
     for (number, text) in mix.workloads[workload].statements.iter().enumerate() {
         let planned = plan_counts(connections, &text.sql).await.ok().flatten();

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use crate::catalog::{Table, TableName};
 use crate::error::ErrorKind;
 use crate::postgres::options::check_pool;
-use crate::postgres::server::{Database, ServerFacts, SessionPool};
+use crate::postgres::server::{Database, ReadPools, SessionPool};
 use crate::progress::Progress;
 use crate::query::baseline::{SavedRun, SavedRuns};
 use crate::query::comparison::{FEWEST_JUDGED, compare, other_statements};
@@ -22,14 +22,15 @@ use crate::query::drive::sender::{Protocol, QuerySender};
 use crate::query::drive::shards::Shards;
 use crate::query::drive::worker;
 use crate::query::explain::{SlowPlan, SlowestIteration, explain};
+use crate::query::hosts::RunHosts;
 use crate::query::measure::timeline::Timeline;
 use crate::query::monitor::{RunInProgress, RunMonitor};
 use crate::query::options::{MeterOptions, MeterSettings};
 use crate::query::report::{RunReport, TableReport};
 use crate::query::runs_report::RunsReport;
 use crate::query::search::SearchReport;
-use crate::query::verdict::Verdict;
-use crate::query::verdict::sampler::{ActivitySampler, Pids};
+use crate::query::verdict::sampler::Pids;
+use crate::query::verdict::{ServerActivity, Verdict};
 use crate::query::workload::mix::Mix;
 use crate::query::workload::template::Template;
 use crate::query::workload::{Arguments, Workload, WorkloadStatement};
@@ -220,12 +221,11 @@ impl RunShape {
 /// A meter that is ready to measure: what stays the same from run to run.
 pub(super) struct OpenMeter<'a> {
     pub(super) settings: &'a MeterSettings,
-    pub(super) pool: SessionPool,
+    pub(super) hosts: RunHosts,
     pub(super) monitor: &'a RunMonitor,
     /// What the monitor shows after the names of the workloads: which of several runs it is.
     pub(super) label: String,
     pub(super) progress: &'a Arc<Progress>,
-    pub(super) server: ServerFacts,
     /// The configured table; `None` if no workload depends on it.
     pub(super) table: Option<TableReport>,
     arguments: Vec<Arguments>,
@@ -251,21 +251,19 @@ impl<'a> OpenMeter<'a> {
         progress: &'a Arc<Progress>,
     ) -> Result<OpenMeter<'a>> {
         check_pool(settings.connections_needed(), database.pool_size())?;
-        let pool = database.session_pool(settings.session())?;
-        OpenMeter::open(settings, pool, monitor, progress).await
+        monitor.begin_step("connecting");
+        let read = database.read_pools(settings.session(), settings.read_from).await?;
+        OpenMeter::open(settings, read, monitor, progress).await
     }
 
     /// Check that every workload can run, before any of them does.
     async fn open(
         settings: &'a MeterSettings,
-        pool: SessionPool,
+        read: ReadPools,
         monitor: &'a RunMonitor,
         progress: &'a Arc<Progress>,
     ) -> Result<OpenMeter<'a>> {
-        monitor.begin_step("connecting");
-        let client = pool.get().await?;
-        let server = pool.server_facts(&client).await?;
-        tracing::info!("PostgreSQL {} at {}", server.version, server.url());
+        let (hosts, client) = RunHosts::open(read, settings, progress).await?;
         let table = if settings.workloads.iter().any(|workload| workload.needs(&settings.table.name)) {
             monitor.begin_step(format!("counting the rows of {}", settings.table.name));
             Some(count_rows(&client, &settings.table.name).await?)
@@ -292,11 +290,10 @@ impl<'a> OpenMeter<'a> {
         drop(Object::take(client));
         let mut meter = OpenMeter {
             settings,
-            pool,
+            hosts,
             monitor,
             label: String::new(),
             progress,
-            server,
             table,
             arguments,
             expected: None,
@@ -329,11 +326,12 @@ impl<'a> OpenMeter<'a> {
     /// Why the queries go through the driver; `None` if they go over the lane beside it.
     pub(super) fn through_driver(&self) -> Option<&'static str> {
         let MeterSettings { workloads, protocol, explain, .. } = self.settings;
+        let server = self.hosts.server();
         let reasons = [
             (*protocol != Protocol::Prepared, "the protocol is not that of prepared statements"),
             (workloads.iter().any(|workload| workload.begin.is_some()), "there are transactions"),
             (*explain, "--explain looks at the plans of its statements"),
-            (self.server.pooler || !self.server.named_statements, "statements have no names behind a pooler"),
+            (server.pooler || !server.named_statements, "statements have no names behind a pooler"),
         ];
         reasons.into_iter().find_map(|(applies, reason)| applies.then_some(reason))
     }
@@ -350,9 +348,11 @@ impl<'a> OpenMeter<'a> {
         connections.retain(|connection| !connection.client.is_closed());
         connections.drain(connections.len().min(wanted)..).for_each(Connection::close);
         while connections.len() < wanted {
-            let (pool, workloads) = (self.pool.clone(), self.settings.workloads.clone());
+            let (pool, host) = self.hosts.next(&connections);
+            let (pool, workloads) = (pool.clone(), self.settings.workloads.clone());
             let (limits, uses_lane) = (self.settings.limits, self.through_driver().is_none());
-            let opening = async move { limits.in_time(Connection::open(&pool, &workloads, uses_lane)).await };
+            let opening =
+                async move { limits.in_time(Connection::open((&pool, host), &workloads, uses_lane)).await };
             let opened = self.shards.handle(connections.len()).spawn(opening).await;
             connections.push(opened.expect("opening neither panics nor is aborted")?);
         }
@@ -362,7 +362,7 @@ impl<'a> OpenMeter<'a> {
     /// Close the connections and end the threads that drive them, so that the next run starts anew.
     pub(super) fn disconnect(&mut self) -> Result<()> {
         self.connections.drain(..).for_each(Connection::close);
-        self.pool.forget_connections();
+        self.hosts.pools().iter().for_each(SessionPool::forget_connections);
         self.shards = Shards::start()?;
         Ok(())
     }
@@ -380,7 +380,7 @@ impl<'a> OpenMeter<'a> {
         );
         self.monitor.begin_step(format!("opening the connections, {}", shape.connections));
         let mut connections = self.connect(shape.connections).await?;
-        let pids = Pids::new(connections.iter().map(|connection| connection.pid).collect());
+        let pids = self.hosts.pids(&connections);
         if !settings.warm_up.is_zero() {
             let limits = Limits { queries: None, duration: Some(settings.warm_up) };
             let plan = RunPlan {
@@ -396,27 +396,22 @@ impl<'a> OpenMeter<'a> {
             }
             connections = warm;
         }
-        let opened = if self.pool.is_pooled() {
-            Err(Verdict::behind_pooler())
-        } else {
-            self.pool.open_extra().await.map_err(|error| Verdict::unknown(&error))
-        };
-        let sampler = match opened {
-            Ok(client) => Ok(ActivitySampler::start(client, pids.clone(), self.pool.is_local()).await),
-            Err(unknown) => Err(unknown),
-        };
+        let samplers = self.hosts.watch(&pids).await;
+        let connected: Vec<usize> = pids.iter().map(|pids| pids.get().len()).collect();
         let names: Vec<&str> = settings.workloads.iter().map(|workload| workload.name.as_str()).collect();
         let plan = self.plan(shape, &sender, settings.limits);
         let (mut run, connections) =
             self.run(names.join(", ") + &self.label, plan, connections, &pids).await?;
         self.connections = connections;
         let was_kept = shape.rate.is_some_and(|rate| run.kept(rate));
-        let bound = match sampler {
-            Ok(sampler) if run.ended_by.is_some() => sampler.finish(was_kept).await.ended_early(),
-            Ok(sampler) => sampler.finish(was_kept).await,
-            Err(unknown) => unknown,
-        };
+        let watched = samplers.finish(was_kept).await;
+        let verdicts: Vec<&Verdict> = watched.iter().map(|(verdict, _)| verdict).collect();
+        let mut bound = Verdict::of_hosts(&verdicts);
+        if run.ended_by.is_some() && bound.activity != ServerActivity::default() {
+            bound = bound.ended_early();
+        }
         let mut report = self.report(shape, &sender, &run, bound);
+        report.hosts = self.hosts.reports(&run, &connected, &watched, self.expected.is_some());
         report.ended_by = run.ended_by.take();
         Ok((report, run))
     }
@@ -447,7 +442,7 @@ impl<'a> OpenMeter<'a> {
         title: String,
         plan: RunPlan,
         connections: Vec<Connection>,
-        pids: &Pids,
+        pids: &[Pids],
     ) -> Result<(RunResult, Vec<Connection>)> {
         let timeline: Arc<Timeline> = Arc::default();
         let _visible = self.monitor.begin(RunInProgress {
@@ -458,7 +453,7 @@ impl<'a> OpenMeter<'a> {
             limits: plan.limits,
             timeline: Arc::clone(&timeline),
         });
-        worker::run(plan, connections, &self.pool, &self.shards, &timeline, pids, self.progress).await
+        worker::run(plan, connections, self.hosts.pools(), &self.shards, &timeline, pids, self.progress).await
     }
 
     /// The plans of the slowest iteration of each workload.
@@ -471,7 +466,7 @@ impl<'a> OpenMeter<'a> {
                 Protocol::Unnamed | Protocol::Simple => &[],
             };
             let slowest = SlowestIteration { workload, iteration, took };
-            plans.extend(explain(&self.pool, &self.sender(1), &slowest, connections).await);
+            plans.extend(explain(self.hosts.pool(), &self.sender(1), &slowest, connections).await);
         }
         plans
     }

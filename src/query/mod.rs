@@ -16,6 +16,7 @@ mod baseline;
 mod comparison;
 mod drive;
 mod explain;
+mod hosts;
 mod measure;
 mod meter;
 mod monitor;
@@ -46,11 +47,12 @@ pub use crate::query::monitor::{MeasuredPoint, RunInProgress, RunMonitor, StepIn
 pub use crate::query::options::MeterOptions;
 pub use crate::query::pgbench_tables::{NewTable, PgbenchTables, TablesReport};
 pub use crate::query::report::{
-    Basis, Comparison, Condition, ConnectionReport, LoadShape, OfferedReport, Outcome, Ratio, ResultCheck,
-    RunReport, StatementReport, TableReport, WorkloadReport,
+    Basis, Comparison, Condition, ConnectionReport, HostReport, HostRole, LoadShape, OfferedReport, Outcome,
+    Ratio, ResultCheck, RunReport, StatementReport, TableReport, WorkloadReport,
 };
 pub use crate::query::runs_report::{AgainstReport, FigureSummary, RunsReport};
 pub use crate::query::search::{Axis, RATES, Ramp, Search, SearchPoint, SearchReport, Setting};
+pub use crate::query::verdict::replay::LagReport;
 pub use crate::query::verdict::statements::ServerStatement;
 pub use crate::query::verdict::{ServerActivity, Verdict};
 pub use crate::query::workload::mix::with_arguments;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::catalog::{TableName, TableSpec};
 use crate::postgres::options::{SessionOptions, check_depth};
+use crate::postgres::spread::ReadFrom;
 use crate::query::comparison::{FEWEST_JUDGED, Threshold};
 use crate::query::drive::schedule::{Arrivals, Limits};
 use crate::query::drive::sender::Protocol;
@@ -29,6 +30,9 @@ pub(super) const SYNC_EVERY: usize = 256;
 
 /// How long each run of a search takes, unless [`MeterOptions::limits`] says otherwise.
 pub(super) const SEARCH_STEP: Duration = Duration::from_secs(5);
+
+/// How long to wait for the replay of the log, unless [`MeterOptions::wait_timeout`] says otherwise.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pairs of runs that are interleaved, unless [`MeterOptions::runs`] says otherwise.
 pub(super) const PAIRS: usize = 10;
@@ -108,6 +112,14 @@ pub struct MeterOptions {
     pub baseline: Option<PathBuf>,
     /// Fail if the runs are worse than the baseline, or than the other side, by more than these thresholds.
     pub fail_if: Vec<Threshold>,
+    /// Which of the hosts of the connection settings to send queries to, spread evenly; `None` for what the settings say:
+    /// several for `load_balance_hosts=random`, and for `target_session_attrs` standby and prefer-standby.
+    pub read_from: Option<ReadFrom>,
+    /// A position in the write-ahead log, such as `0/3000148`, up to which every host must have replayed it before a query
+    /// is sent.
+    pub wait_for_lsn: Option<String>,
+    /// How long to wait for that.
+    pub wait_timeout: Duration,
 }
 
 impl MeterOptions {
@@ -139,6 +151,9 @@ impl MeterOptions {
             against: None,
             baseline: None,
             fail_if: Vec::new(),
+            read_from: None,
+            wait_for_lsn: None,
+            wait_timeout: WAIT_TIMEOUT,
         }
     }
 
@@ -238,6 +253,21 @@ impl MeterOptions {
         self
     }
 
+    /// Which of several hosts to send queries to.
+    #[must_use]
+    pub fn read_from(mut self, hosts: ReadFrom) -> Self {
+        self.read_from = Some(hosts);
+        self
+    }
+
+    /// Wait for up to `timeout` until every host has replayed the write-ahead log up to `lsn`, such as that of
+    /// [`CommittedTransaction`](crate::load::CommittedTransaction), before a query is sent.
+    #[must_use]
+    pub fn wait_for_lsn(mut self, lsn: impl Into<String>, timeout: Duration) -> Self {
+        (self.wait_for_lsn, self.wait_timeout) = (Some(lsn.into()), timeout);
+        self
+    }
+
     /// Check that the options fit together.
     ///
     /// # Errors
@@ -295,6 +325,9 @@ pub(crate) struct MeterSettings {
     pub(crate) against: Option<Vec<Workload>>,
     pub(crate) baseline: Option<PathBuf>,
     pub(crate) fail_if: Vec<Threshold>,
+    pub(crate) read_from: Option<ReadFrom>,
+    pub(crate) wait_for_lsn: Option<String>,
+    pub(crate) wait_timeout: Duration,
 }
 
 impl MeterSettings {
@@ -318,6 +351,7 @@ impl MeterSettings {
         let runs = options.runs.unwrap_or(if options.against.is_some() { PAIRS } else { 1 });
         refuse_contradictions(&options, limits)?;
         refuse_several_runs(&options, runs)?;
+        options.wait_for_lsn.as_deref().map_or(Ok(()), check_lsn)?;
         if options.connections == 0 {
             return Err(Error::usage("the number of connections is 0").with_help("give a number from 1 up"));
         }
@@ -351,6 +385,9 @@ impl MeterSettings {
             against: options.against,
             baseline: options.baseline,
             fail_if: options.fail_if,
+            read_from: options.read_from,
+            wait_for_lsn: options.wait_for_lsn,
+            wait_timeout: options.wait_timeout,
         })
     }
 
@@ -385,6 +422,17 @@ impl MeterSettings {
             _ => None,
         };
         self.connections.max(swept.unwrap_or(0))
+    }
+}
+
+/// Check that `lsn` is a position in a write-ahead log, as the server writes it.
+fn check_lsn(lsn: &str) -> Result<()> {
+    let is_half =
+        |half: &str| (1..=8).contains(&half.len()) && half.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match lsn.split_once('/') {
+        Some((high, low)) if is_half(high) && is_half(low) => Ok(()),
+        _ => Err(Error::usage(format!("--wait-for-lsn {lsn} is not a position in the write-ahead log"))
+            .with_help("give one such as 0/3000148: `lsn` of a load's report, or pg_current_wal_lsn()")),
     }
 }
 

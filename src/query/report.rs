@@ -1,22 +1,26 @@
 //! The report of a run, for people and for machines.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZero;
 
 use serde::Serialize;
 
 use crate::Error;
 use crate::catalog::TableDistribution;
+use crate::postgres::endpoint::Endpoint;
 use crate::postgres::server::ServerFacts;
 use crate::postgres::server_messages::ServerWarnings;
+use crate::postgres::spread::UnusableHost;
 use crate::query::drive::schedule::{Arrivals, Limits};
 use crate::query::drive::sender::Protocol;
 use crate::query::explain::SlowPlan;
 use crate::query::measure::batch_means::Interval;
 use crate::query::measure::latency::LatencySummary;
-use crate::query::measure::run_stats::ErrorCount;
+use crate::query::measure::run_stats::{ErrorCount, RunStats};
 use crate::query::measure::timeline::Second;
 use crate::query::verdict::Verdict;
+use crate::query::verdict::replay::LagReport;
 use crate::query::workload::spec::ArgSpec;
 
 /// The report of a run.
@@ -72,6 +76,8 @@ pub struct RunReport {
     pub series: Vec<Second>,
     /// The figures of each connection; `None` if not requested.
     pub connections: Option<Vec<ConnectionReport>>,
+    /// The hosts over which connections were spread, and their figures; `None` if all went to one host.
+    pub hosts: Option<Vec<HostReport>>,
     /// How many results were as expected; `None` if they were not compared.
     pub checked: Option<ResultCheck>,
     /// What bounded the run.
@@ -80,7 +86,7 @@ pub struct RunReport {
     pub plans: Option<Vec<SlowPlan>>,
     /// The configured table; `None` if no workload depends on it.
     pub table: Option<TableReport>,
-    /// The server, and its settings that affect timings.
+    /// The server, of several hosts the first, and its settings that affect timings.
     pub server: ServerFacts,
     /// What the server warned of so far.
     pub warnings: ServerWarnings,
@@ -162,6 +168,8 @@ pub struct LoadShape {
     pub retries: u64,
     /// Whether results were compared with those of the same queries run beforehand.
     pub verify: bool,
+    /// The number of hosts that the connections went to.
+    pub hosts: usize,
 }
 
 /// How the queries of an open loop were sent.
@@ -200,6 +208,88 @@ pub struct ConnectionReport {
     pub response_us: Option<LatencySummary>,
 }
 
+/// The figures of one host, of several over which connections were spread.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HostReport {
+    /// The host as the connection settings name it: a name, an IP address, or the directory of the Unix socket.
+    pub host: String,
+    /// The IP address that was connected to; `None` for a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The TCP port, or the number in the name of the Unix socket.
+    pub port: u16,
+    /// Whether it was a primary or a standby before the run; `None` if it was not reached.
+    pub role: Option<HostRole>,
+    /// The same at the end of the run; `None` if the host was not reached then. A standby may have been promoted.
+    pub role_at_end: Option<HostRole>,
+    /// The number of connections at the start of the run.
+    pub connections: usize,
+    /// Connections opened to this host during the run, in the place of lost ones to this host or to others.
+    pub reconnections: u64,
+    /// Queries that succeeded or failed.
+    pub queries: u64,
+    /// Queries that failed, or were lost with their connection.
+    pub errors: u64,
+    /// Successful queries per second of the whole run.
+    pub queries_per_second: f64,
+    /// Its response times; `None` without latencies, or if no query succeeded.
+    pub response_us: Option<LatencySummary>,
+    /// How many of its results were as expected; `None` if they were not compared.
+    pub checked: Option<ResultCheck>,
+    /// How far it was behind; `None` for a primary, and where it is not known.
+    pub lag: Option<LagReport>,
+    /// What bounded the queries of this host; `None` if it was not used.
+    pub bound: Option<Verdict>,
+    /// Why it was not used; `None` if it was.
+    pub problem: Option<String>,
+}
+
+/// What a server is to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum HostRole {
+    /// It accepts changes.
+    Primary,
+    /// It replays the changes of another server.
+    Standby,
+}
+
+impl HostRole {
+    pub(super) fn new(is_standby: bool) -> HostRole {
+        if is_standby { HostRole::Standby } else { HostRole::Primary }
+    }
+}
+
+impl HostReport {
+    /// The report of a host that is not used.
+    pub(super) fn unusable(host: &UnusableHost) -> HostReport {
+        let UnusableHost { endpoint: Endpoint { host, address, port }, problem } = host.clone();
+        HostReport {
+            host,
+            address,
+            port,
+            role: None,
+            role_at_end: None,
+            connections: 0,
+            reconnections: 0,
+            queries: 0,
+            errors: 0,
+            queries_per_second: 0.0,
+            response_us: None,
+            checked: None,
+            lag: None,
+            bound: None,
+            problem: Some(problem),
+        }
+    }
+
+    /// Its address, as errors write it.
+    pub fn endpoint(&self) -> String {
+        Endpoint { host: self.host.clone(), address: self.address, port: self.port }.to_string()
+    }
+}
+
 /// How many results were as expected.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -210,6 +300,14 @@ pub struct ResultCheck {
     pub different: u64,
     /// The first result that was not as expected, and how it differs; `None` if there is none.
     pub first_difference: Option<String>,
+}
+
+impl ResultCheck {
+    /// What `stats` count.
+    pub(super) fn new(stats: &RunStats) -> ResultCheck {
+        let RunStats { compared, different, first_difference, .. } = stats;
+        ResultCheck { compared: *compared, different: *different, first_difference: first_difference.clone() }
+    }
 }
 
 /// What the queries of a run are called.

@@ -2,9 +2,8 @@
 
 use crate::query::drive::plan::{Offered, RunResult};
 use crate::query::drive::sender::QuerySender;
-use crate::query::measure::batch_means::BatchMeans;
-use crate::query::measure::latency::{Latencies, LatencySummary};
-use crate::query::measure::run_stats::{RunStats, WorkloadStats};
+use crate::query::measure::latency::Latencies;
+use crate::query::measure::run_stats::{RunStats, WorkloadStats, summary, with_interval};
 use crate::query::meter::{OpenMeter, RunShape};
 use crate::query::report::{
     ConnectionReport, LoadShape, OfferedReport, ResultCheck, RunReport, StatementReport, WorkloadReport,
@@ -50,16 +49,13 @@ impl OpenMeter<'_> {
             }),
             series: timeline.seconds(),
             connections: self.settings.per_connection.then(|| per_connection(connections)),
-            checked: self.expected.is_some().then(|| ResultCheck {
-                compared: total.compared,
-                different: total.different,
-                first_difference: total.first_difference.clone(),
-            }),
+            hosts: None,
+            checked: self.expected.is_some().then(|| ResultCheck::new(total)),
             bound,
             plans: None,
             table: self.table.clone(),
-            server: self.server.clone(),
-            warnings: self.pool.messages().warnings(),
+            server: self.hosts.server().clone(),
+            warnings: self.hosts.warnings(),
             comparison: None,
         }
     }
@@ -78,6 +74,7 @@ impl OpenMeter<'_> {
             warm_up_seconds: settings.warm_up.as_secs_f64(),
             retries: settings.retries,
             verify: settings.verify,
+            hosts: self.hosts.count(),
         }
     }
 }
@@ -102,15 +99,6 @@ fn per_connection(connections: &[RunStats]) -> Vec<ConnectionReport> {
         response_us: with_interval(&stats.response, &stats.batch_means),
     };
     connections.iter().enumerate().map(report).collect()
-}
-
-fn summary(latencies: &Latencies) -> Option<LatencySummary> {
-    (!latencies.is_empty()).then(|| latencies.summary())
-}
-
-fn with_interval(latencies: &Latencies, batch_means: &BatchMeans) -> Option<LatencySummary> {
-    let summary = summary(latencies)?;
-    Some(LatencySummary { mean_interval: batch_means.mean_interval(summary.mean), ..summary })
 }
 
 fn workloads(sender: &QuerySender, run: &RunResult) -> Vec<WorkloadReport> {

@@ -34,7 +34,7 @@ impl OpenMeter<'_> {
             highest_rate: None,
             ended_by: None,
             table: self.table.clone(),
-            server: self.server.clone(),
+            server: self.hosts.server().clone(),
         };
         if let Err(error) = self.search_into(&mut report, search, base).await {
             report.ended_by = Some(error);

@@ -23,12 +23,13 @@ use crate::{Error, Result};
 
 impl OpenMeter<'_> {
     /// What results are to be compared with: for `--verify`, the results of the same queries run now, over a single
-    /// connection. `None` if they are not compared.
+    /// connection to the first host. `None` if they are not compared.
     pub(super) async fn expect(&self) -> Result<Option<Expected>> {
         let MeterSettings { workloads, verify, expect_rows, expect_value, limits, .. } = self.settings;
         let sender = self.sender(1);
         if *verify {
-            let connection = limits.in_time(Connection::open(&self.pool, workloads, false)).await?;
+            let connection =
+                limits.in_time(Connection::open((self.hosts.pool(), 0), workloads, false)).await?;
             let queries = limits.queries.expect("the options are checked to have it");
             let results = self.known_results(&sender, &connection, queries).await?;
             connection.close();
@@ -37,7 +38,8 @@ impl OpenMeter<'_> {
         let value = match expect_value {
             None => None,
             Some(value) => {
-                let connection = limits.in_time(Connection::open(&self.pool, workloads, false)).await?;
+                let connection =
+                    limits.in_time(Connection::open((self.hosts.pool(), 0), workloads, false)).await?;
                 let hash = expected_value(&sender, &connection, value).await?;
                 connection.close();
                 Some((hash, value.clone()))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use postgres_etl::count::parse_count;
+use postgres_etl::postgres;
 use postgres_etl::query::{self, ArgSpec, Axis, RATES, Ramp, Threshold};
 
 use crate::cli::args::Connect;
@@ -103,6 +104,19 @@ pub(crate) struct Query {
     /// How the queries of an open loop are spread over time [default: poisson]
     #[arg(long, help_heading = "Load")]
     pub arrivals: Option<Arrivals>,
+
+    /// Hosts of the URL to send queries to, spread evenly over the connections: the report has the figures, the lag and the
+    /// bottleneck of each [default: one host; all that fit with load_balance_hosts=random, or target_session_attrs standby or
+    /// prefer-standby]
+    #[arg(long, value_name = "HOSTS", help_heading = "Replicas")]
+    pub read_from: Option<ReadFrom>,
+    /// Before anything else, wait until every host has replayed the write-ahead log up to LSN, such as the `lsn` in the
+    /// report of a load
+    #[arg(long, value_name = "LSN", help_heading = "Replicas")]
+    pub wait_for_lsn: Option<String>,
+    /// How long to wait for that [default: 1m]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "wait_for_lsn", help_heading = "Replicas")]
+    pub wait_timeout: Option<Duration>,
 
     /// Compare the rows of every result, in any order, with those of the same query run once beforehand; differences
     /// fail the run
@@ -208,6 +222,27 @@ pub(crate) struct Query {
     /// The server, part by part.
     #[command(flatten)]
     pub connect: Connect,
+}
+
+/// [`postgres::ReadFrom`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadFrom {
+    /// the primary
+    Primary,
+    /// all standbys
+    Replicas,
+    /// all hosts
+    All,
+}
+
+impl From<ReadFrom> for postgres::ReadFrom {
+    fn from(hosts: ReadFrom) -> Self {
+        match hosts {
+            ReadFrom::Primary => Self::Primary,
+            ReadFrom::Replicas => Self::Replicas,
+            ReadFrom::All => Self::All,
+        }
+    }
 }
 
 /// What --init creates.

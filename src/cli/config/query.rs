@@ -87,6 +87,9 @@ impl Config {
         options.takes_times = !flags.no_latency;
         options.per_connection = flags.per_connection;
         options.runs = flags.runs;
+        options.read_from = flags.read_from.map(Into::into);
+        options.wait_for_lsn.clone_from(&flags.wait_for_lsn);
+        options.wait_timeout = flags.wait_timeout.unwrap_or(options.wait_timeout);
         options.baseline.clone_from(&flags.baseline);
         options.fail_if.clone_from(&flags.fail_if);
         refuse_flags(flags, options.search.is_some())?;

@@ -2,8 +2,9 @@
 
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
-    Interval, LatencySummary, LoadShape, MeasuredPoint, OfferedReport, PlanCounts, ResultCheck, RunReport,
-    SearchPoint, SearchReport, ServerStatement, SlowPlan, TableReport, TablesReport, Verdict, WorkloadReport,
+    HostReport, HostRole, Interval, LagReport, LatencySummary, LoadShape, MeasuredPoint, OfferedReport,
+    PlanCounts, ResultCheck, RunReport, SearchPoint, SearchReport, ServerStatement, SlowPlan, TableReport,
+    TablesReport, Verdict, WorkloadReport,
 };
 
 use crate::cli::render::Report;
@@ -54,6 +55,7 @@ impl Report for RunReport {
                 counted(connection.errors, "error")
             ));
         }
+        lines.extend(self.hosts.iter().flatten().flat_map(host));
         lines.extend(self.checked.iter().map(|checked| format!("  answers  {}", answers(checked))));
         lines.extend(self.table.iter().map(|counted| format!("  table    {}", table(counted))));
         lines.push(format!("  server   {}", server(&self.server)));
@@ -63,6 +65,45 @@ impl Report for RunReport {
         lines.extend(self.comparison.iter().flat_map(comparison));
         lines.join("\n")
     }
+}
+
+/// The figures of a host.
+fn host(host: &HostReport) -> Vec<String> {
+    let name = host.endpoint();
+    if let Some(problem) = &host.problem {
+        return vec![format!("  host     {name}: NOT USED: {problem}")];
+    }
+    let is_gone = host.bound.as_ref().is_some_and(|bound| bound.activity.ended_early);
+    let role = match (host.role, host.role_at_end) {
+        (Some(HostRole::Standby), Some(HostRole::Primary)) => ", a standby that was PROMOTED",
+        (Some(HostRole::Standby), _) if is_gone => ", a standby that was LOST",
+        (Some(HostRole::Standby), _) => ", a standby",
+        _ if is_gone => ", a primary that was LOST",
+        _ => ", a primary",
+    };
+    let mut figures = vec![
+        counted(host.connections as u64, "connection"),
+        format!("{} answered, {}/s", count(host.queries - host.errors), rate(host.queries_per_second)),
+        counted(host.errors, "error"),
+    ];
+    if host.reconnections > 0 {
+        figures.push(format!("{} reopened", counted(host.reconnections, "connection")));
+    }
+    figures.extend(host.response_us.map(|latency| {
+        format!("mean {}, p50 {}, p99 {}", micros(latency.mean), micros(latency.p50), micros(latency.p99))
+    }));
+    figures.extend(host.checked.iter().filter(|checked| checked.different > 0).map(|checked| {
+        format!("{} OF {} RESULTS DO NOT MATCH", count(checked.different), count(checked.compared))
+    }));
+    figures.extend(host.lag.map(|LagReport { mean_seconds, max_seconds }| {
+        if max_seconds == 0.0 {
+            return "never behind".to_owned();
+        }
+        format!("behind by {} on average, at most {}", seconds(mean_seconds), seconds(max_seconds))
+    }));
+    let mut lines = vec![format!("  host     {name}{role}: {}", figures.join(", "))];
+    lines.extend(host.bound.iter().flat_map(bounded).take(1).map(|line| format!("{INDENT}{}", line.trim())));
+    lines
 }
 
 /// What a query of these workloads is called, and several.

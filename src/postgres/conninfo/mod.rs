@@ -105,6 +105,16 @@ impl Conninfo {
         self.target_session.unwrap_or(if is_one_of_several { choice.into() } else { TargetSession::Any })
     }
 
+    /// These settings for `host` alone, of which a server of kind `wanted` is accepted.
+    pub(crate) fn only(&self, host: &HostEntry, wanted: TargetSession) -> Conninfo {
+        Conninfo { hosts: vec![host.clone()], target_session: Some(wanted), ..self.clone() }
+    }
+
+    /// What `target_session_attrs` is set to.
+    pub(crate) fn target_session_attrs(&self) -> Option<TargetSession> {
+        self.target_session
+    }
+
     /// Whether the URL, the service or the environment sets `target_session_attrs`.
     pub(crate) fn has_target_session(&self) -> bool {
         self.target_session.is_some()

@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     pub client: Object,
     /// The statements of each workload.
     pub prepared: Vec<Vec<Statement>>,
+    /// The number of the host that it goes to.
+    pub host: usize,
     /// The process ID of its backend.
     pub pid: i32,
     /// Its lane; `None` if queries are to go through the driver.
@@ -34,13 +36,13 @@ pub(crate) struct ConnectionLane {
 }
 
 impl Connection {
-    /// Open a connection, driven by the runtime that this is called on, and prepare the statements of `workloads`, over
-    /// its lane, too, if `uses_lane`.
+    /// Open a connection of `pool`, that of the host with the number `host`, driven by the runtime that this is called on,
+    /// and prepare the statements of `workloads`, over its lane, too, if `uses_lane`.
     ///
     /// # Errors
     /// When the pool has no connection to give, or a statement does not prepare.
     pub(crate) async fn open(
-        pool: &SessionPool,
+        (pool, host): (&SessionPool, usize),
         workloads: &[Workload],
         uses_lane: bool,
     ) -> Result<Connection> {
@@ -58,7 +60,7 @@ impl Connection {
             Some(control) => Some(ConnectionLane::open(control, workloads, &prepared).await?),
             None => None,
         };
-        Ok(Connection { client, prepared, pid, lane })
+        Ok(Connection { client, prepared, host, pid, lane })
     }
 
     /// Close the connection instead of returning it to the pool, where another thread might take it.

@@ -50,6 +50,8 @@ pub(crate) struct RunResult {
     pub total: RunStats,
     /// The statistics of each connection.
     pub connections: Vec<RunStats>,
+    /// The statistics of each host; empty if there is only one.
+    pub hosts: Vec<RunStats>,
     /// From the start to the last result.
     pub elapsed: Duration,
     /// The run second by second.

@@ -21,7 +21,7 @@ impl RunState {
     /// Record the result of a query. Returns why no further queries should be sent; `None` to go on.
     pub(super) fn record(&self, completion: Completion, worker: &mut Worker) -> Option<End> {
         let Completion { query, done, mut statements, result } = completion;
-        let Worker { stats, second, group, has_waited, .. } = worker;
+        let Worker { host, stats, second, group, has_waited, .. } = worker;
         let was_skipped = self.plan.shares_syncs && result.as_ref().is_err_and(is_skipped);
         // When the server can have begun to work on the query; it never did on one that it skipped.
         let begun = if was_skipped {
@@ -51,7 +51,7 @@ impl RunState {
                         &mut stats.workloads[query.workload],
                     );
                 }
-                self.compare(query, digest, stats);
+                self.compare(query, digest, *host, stats);
                 None
             }
             // It never ran and only reads: send it again, and count it neither as an error nor as lost.
@@ -75,7 +75,7 @@ impl RunState {
         is_apart: bool,
         worker: &mut Worker,
     ) -> Option<End> {
-        let Worker { stats, second, retry_queue, pid: worker_pid, .. } = worker;
+        let Worker { host, stats, second, retry_queue, pid: worker_pid, .. } = worker;
         let workloads = &self.plan.sender.mix.workloads;
         match error {
             error
@@ -93,7 +93,8 @@ impl RunState {
             error if self.is_read_only(&error) => Some(End::Fatal(error)),
             error => {
                 let doing = format!("run query {}", workloads[query.workload].name);
-                stats.failed(&doing, &error, self.messages.last_words_of(*worker_pid).as_ref());
+                let messages = self.pools[*host].messages();
+                stats.failed(&doing, &error, messages.last_words_of(*worker_pid).as_ref());
                 second.record(done - self.start, None, &self.timeline);
                 if is_apart {
                     stats.workloads.resize_with(workloads.len(), WorkloadStats::default);
@@ -160,8 +161,8 @@ impl RunState {
         stats.slowest = stats.slowest.max(Some((query.earlier_tries + (done - begun), query.iteration)));
     }
 
-    /// Compare a result with the expected one, if results are compared.
-    fn compare(&self, query: PendingQuery, digest: ResultDigest, stats: &mut RunStats) {
+    /// Compare a result of the host with the number `host` with the expected one, if results are compared.
+    fn compare(&self, query: PendingQuery, digest: ResultDigest, host: usize, stats: &mut RunStats) {
         let Some(expected) = &self.plan.expected else { return };
         let (mix, PendingQuery { workload, iteration, .. }) = (&self.plan.sender.mix, query);
         let difference = match expected.compare(&digest, mix, workload, iteration) {
@@ -172,7 +173,11 @@ impl RunState {
         stats.compared += 1;
         if let Some(difference) = difference {
             stats.different += 1;
-            let first = || format!("{}: {difference}", mix.describe(workload, iteration));
+            let first = || {
+                let endpoint = self.pools[host].endpoint().filter(|_| self.pools.len() > 1);
+                let at = endpoint.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+                format!("{}{at}: {difference}", mix.describe(workload, iteration))
+            };
             stats.first_difference.get_or_insert_with(first);
         }
     }

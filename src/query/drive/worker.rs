@@ -12,7 +12,6 @@ use tokio_postgres::Error as PgError;
 
 use crate::postgres::pipeline::Pipeline;
 use crate::postgres::server::SessionPool;
-use crate::postgres::server_messages::ServerMessages;
 use crate::progress::Progress;
 use crate::query::drive::connection::{Connection, ConnectionLane};
 use crate::query::drive::lane::LaneQueries;
@@ -37,8 +36,10 @@ pub(super) struct RunState {
     pub(super) start: Instant,
     pub(super) timeline: Arc<Timeline>,
     pub(super) progress: Arc<Progress>,
-    pub(super) pids: Pids,
-    pub(super) messages: ServerMessages,
+    /// For each host, the pool of connections to it.
+    pub(super) pools: Vec<SessionPool>,
+    /// For each host, the backends of the run.
+    pub(super) pids: Vec<Pids>,
 }
 
 /// Why a connection stopped sending queries.
@@ -59,7 +60,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long to keep trying to replace a lost connection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Carry out `plan` over `connections`, each on its shard; replacements for lost ones come from `pool`.
+/// Carry out `plan` over `connections`, each on its shard; replacements for lost ones come from `pools`, one for each host.
 ///
 /// Returns the result of the run, and the connections in their order.
 ///
@@ -68,10 +69,10 @@ const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn run(
     plan: RunPlan,
     connections: Vec<Connection>,
-    pool: &SessionPool,
+    pools: &[SessionPool],
     shards: &Shards,
     timeline: &Arc<Timeline>,
-    pids: &Pids,
+    pids: &[Pids],
     progress: &Arc<Progress>,
 ) -> Result<(RunResult, Vec<Connection>)> {
     let start = Instant::now();
@@ -84,8 +85,8 @@ pub(crate) async fn run(
         start,
         timeline: Arc::clone(timeline),
         progress: Arc::clone(progress),
-        pids: pids.clone(),
-        messages: pool.messages().clone(),
+        pools: pools.to_vec(),
+        pids: pids.to_vec(),
         plan,
     });
     // As many as are in flight may be late at the end without the rate being too high.
@@ -96,8 +97,8 @@ pub(crate) async fn run(
     });
     let mut tasks = JoinSet::new();
     for (index, connection) in connections.into_iter().enumerate() {
-        let (state, pool) = (Arc::clone(&state), pool.clone());
-        let working = async move { (index, state.work(connection, &pool).await) };
+        let state = Arc::clone(&state);
+        let working = async move { (index, state.work(connection).await) };
         tasks.spawn_on(working, shards.handle(index));
     }
     let mut finished = Vec::new();
@@ -114,12 +115,23 @@ pub(crate) async fn run(
         None => None,
     };
     let (mut total, mut each, mut connections) = (RunStats::default(), Vec::new(), Vec::new());
+    let mut hosts: Vec<RunStats> = Vec::new();
+    if pools.len() > 1 {
+        hosts.resize_with(pools.len(), RunStats::default);
+    }
     let (mut ended_by, mut elapsed) = (None, Duration::ZERO);
     finished.sort_by_key(|(index, _)| *index);
     for (_, WorkerResult { stats, ended, connection }) in finished {
-        total.add(&stats);
         elapsed = elapsed.max(ended - start);
-        each.push(stats);
+        let mut own = RunStats::default();
+        for (host, stats) in &stats {
+            own.add(stats);
+            if let Some(host) = hosts.get_mut(*host) {
+                host.add(stats);
+            }
+        }
+        total.add(&own);
+        each.push(own);
         match connection {
             Ok(connection) => connections.push(connection),
             Err(error) => ended_by = ended_by.or(Some(error)),
@@ -129,12 +141,13 @@ pub(crate) async fn run(
         return Err(error);
     }
     let timeline = Arc::clone(timeline);
-    Ok((RunResult { total, connections: each, elapsed, timeline, offered, ended_by }, connections))
+    Ok((RunResult { total, connections: each, hosts, elapsed, timeline, offered, ended_by }, connections))
 }
 
 /// The result of one connection's worker.
 struct WorkerResult {
-    stats: RunStats,
+    /// The hosts that its connections went to, one after the other, and what it did there.
+    stats: Vec<(usize, RunStats)>,
     /// When it had its last result, or lost its connection for good.
     ended: Instant,
     /// The connection as it is now, or why it could not go on.
@@ -143,9 +156,14 @@ struct WorkerResult {
 
 /// The state of one connection's worker.
 pub(super) struct Worker {
+    /// The number of the host that the connection goes to.
+    pub(super) host: usize,
     /// The process ID of the connection's backend.
     pub(super) pid: i32,
+    /// What it has done on that host since the connection goes there.
     pub(super) stats: RunStats,
+    /// What it did on the hosts before.
+    earlier: Vec<(usize, RunStats)>,
     pub(super) second: CurrentSecond,
     /// Queries that were skipped or failed and are to be sent again; the oldest first, so that none is left to the
     /// end.
@@ -154,6 +172,18 @@ pub(super) struct Worker {
     pub(super) group: ResponseGroup,
     /// Whether the next result had to be waited for; otherwise it arrived together with the last one.
     pub(super) has_waited: bool,
+}
+
+impl Worker {
+    /// Go on over a new connection, to the backend `pid` on `host`.
+    fn go_on(&mut self, host: usize, pid: i32) {
+        if host != self.host {
+            self.group.settle(&mut self.stats.split);
+            self.earlier.push((self.host, std::mem::take(&mut self.stats)));
+        }
+        (self.host, self.pid) = (host, pid);
+        self.stats.reconnections += 1;
+    }
 }
 
 /// What to send next.
@@ -197,10 +227,12 @@ impl RunState {
     }
 
     /// Send queries over `connection`, and over its replacement whenever it is lost, until the run is over.
-    async fn work(&self, mut connection: Connection, pool: &SessionPool) -> WorkerResult {
+    async fn work(&self, mut connection: Connection) -> WorkerResult {
         let mut worker = Worker {
+            host: connection.host,
             pid: connection.pid,
             stats: RunStats::default(),
+            earlier: Vec::new(),
             second: CurrentSecond::default(),
             retry_queue: VecDeque::new(),
             group: ResponseGroup::new(self.start),
@@ -233,11 +265,10 @@ impl RunState {
                 End::Lost => {
                     lost = Some(Instant::now());
                     worker.second.hand_over(&self.timeline);
-                    match self.replace(connection, pool).await {
+                    match self.replace(connection).await {
                         Ok(new) => {
                             (connection, lost) = (new, None);
-                            worker.pid = connection.pid;
-                            worker.stats.reconnections += 1;
+                            worker.go_on(connection.host, connection.pid);
                         }
                         Err(error) => break Err(error),
                     }
@@ -249,7 +280,9 @@ impl RunState {
         }
         worker.group.settle(&mut worker.stats.split);
         worker.second.hand_over(&self.timeline);
-        WorkerResult { stats: worker.stats, ended: lost.unwrap_or_else(Instant::now), connection }
+        let Worker { host, stats, earlier: mut all, .. } = worker;
+        all.push((host, stats));
+        WorkerResult { stats: all, ended: lost.unwrap_or_else(Instant::now), connection }
     }
 
     /// Send queries and record their results until no query is left to send.
@@ -345,7 +378,7 @@ impl RunState {
             };
             let Some(first) = first else { break };
             if queries.are_broken() {
-                self.messages.keep_last_words(&lane.control);
+                self.pools[worker.host].messages().keep_last_words(&lane.control);
             }
             let read_at = first.done;
             let mut arrived = Some(first);
@@ -410,27 +443,32 @@ impl RunState {
         )
     }
 
-    /// Open a connection to replace one that was lost.
-    async fn replace(&self, lost: Connection, pool: &SessionPool) -> Result<Connection> {
-        let pid = lost.pid;
+    /// Open a connection to replace one that was lost: to the same host, or, if that is gone, to the next of the others.
+    async fn replace(&self, lost: Connection) -> Result<Connection> {
+        let (pid, host, hosts) = (lost.pid, lost.host, self.pools.len());
         lost.close();
         let until = Instant::now() + RECONNECT_TIMEOUT;
         let mut pause = Duration::from_millis(20);
         loop {
-            match Connection::open(pool, &self.plan.sender.mix.workloads, self.plan.uses_lane).await {
-                Ok(connection) => {
-                    self.pids.replace(pid, connection.pid);
-                    return Ok(connection);
+            let mut failed = None;
+            for next in (host..hosts).chain(0..host) {
+                let (workloads, uses_lane) = (&self.plan.sender.mix.workloads, self.plan.uses_lane);
+                match Connection::open((&self.pools[next], next), workloads, uses_lane).await {
+                    Ok(connection) => {
+                        self.pids[host].remove(pid);
+                        self.pids[next].add(connection.pid);
+                        return Ok(connection);
+                    }
+                    Err(error) => failed = failed.or(Some(error)),
                 }
-                Err(error) if self.is_stopped() || Instant::now() >= until => {
-                    return Err(Error::new(error.kind(), format!("a connection was lost: {error}"))
-                        .with_help(
-                            "the server went away during the run; see the server log for the reason",
-                        ));
-                }
-                // A restarting server does not announce when it is ready.
-                Err(_) => tokio::time::sleep(pause).await,
             }
+            let error = failed.expect("there is a host");
+            if self.is_stopped() || Instant::now() >= until {
+                return Err(Error::new(error.kind(), format!("a connection was lost: {error}"))
+                    .with_help("the server went away during the run; see the server log for the reason"));
+            }
+            // A restarting server does not announce when it is ready.
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }

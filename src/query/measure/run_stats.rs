@@ -9,7 +9,7 @@ use tokio_postgres::Error as PgError;
 use crate::Error;
 use crate::postgres::server_messages::LastWords;
 use crate::query::measure::batch_means::BatchMeans;
-use crate::query::measure::latency::Latencies;
+use crate::query::measure::latency::{Latencies, LatencySummary};
 use crate::query::measure::response_split::ResponseSplit;
 
 /// Results, errors and latencies.
@@ -144,6 +144,17 @@ impl WorkloadStats {
         }
         self.slowest = self.slowest.max(other.slowest);
     }
+}
+
+/// The summary of `latencies`; `None` if there are none.
+pub(crate) fn summary(latencies: &Latencies) -> Option<LatencySummary> {
+    (!latencies.is_empty()).then(|| latencies.summary())
+}
+
+/// As [`summary`], with the confidence interval of the mean that follows from `batch_means`.
+pub(crate) fn with_interval(latencies: &Latencies, batch_means: &BatchMeans) -> Option<LatencySummary> {
+    let summary = summary(latencies)?;
+    Some(LatencySummary { mean_interval: batch_means.mean_interval(summary.mean), ..summary })
 }
 
 /// The SQLSTATE of `error`: 08006 (connection failure) if the connection was lost before the server reported any, and

@@ -1,6 +1,8 @@
 //! What bounded a run: what the server's backends waited for, and which processes used the CPUs.
 
 pub(crate) mod cpu;
+mod hosts;
+pub(crate) mod replay;
 pub(crate) mod sampler;
 pub(crate) mod statements;
 pub(crate) mod timeout;
@@ -48,6 +50,9 @@ pub struct ServerActivity {
     /// short runs, and where backends ended during the run. With parallel workers, or with nodes of Citus on this machine,
     /// all that the client did not use: not every worker lives until it is sampled.
     pub server_cores: Option<f64>,
+    /// The mean number of CPU cores of this machine that the backends of the run on other hosts used.
+    #[serde(skip)]
+    pub sibling_cores: f64,
     /// Whether the server stopped answering the sampler during the run.
     #[serde(skip)]
     pub ended_early: bool,
@@ -218,7 +223,8 @@ impl ServerActivity {
     fn bounded_by_server(&self) -> Finding {
         let (backends, running) = (self.backends, self.running());
         let all = self.cores as f64;
-        let is_full = self.is_machine_full() && self.server_cores.is_some_and(|server| server >= 0.4 * all);
+        let is_full = self.is_machine_full()
+            && self.server_cores.is_some_and(|server| server + self.sibling_cores >= 0.4 * all);
         (is_full || running >= 0.7 * backends as f64).then(|| {
             let none = if self.all_waiting() < 0.05 * backends as f64 { "none" } else { "some" };
             let usage = self.usage();
@@ -259,7 +265,7 @@ impl ServerActivity {
     /// such as the WAL writer, are among the others.
     fn others(&self) -> f64 {
         match (self.busy_cores, self.server_cores) {
-            (Some(busy), Some(server)) => busy - self.client_cores() - server,
+            (Some(busy), Some(server)) => busy - self.client_cores() - server - self.sibling_cores,
             _ => 0.0,
         }
     }

@@ -1,7 +1,7 @@
 //! Sampling what the server's processes do during a run.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::query::verdict::cpu::{CpuTimes, machine_cores, process_seconds};
+use crate::query::verdict::replay::ReplayLag;
 use crate::query::verdict::statements::{ServerStatement, counting_query, difference, statements};
 use crate::query::verdict::timeout::soon;
 use crate::query::verdict::{ServerActivity, Verdict};
@@ -19,11 +20,14 @@ const LEAST_SECONDS: f64 = 0.2;
 /// The time between two samples.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// The lag of a standby is read with one of this many samples, and at the end.
+const LAG_EVERY: u64 = 10;
+
 /// Samples what the server does until it is finished.
 #[derive(Debug)]
 pub(crate) struct ActivitySampler {
     stop: oneshot::Sender<()>,
-    watching: JoinHandle<(ServerActivity, Option<Vec<ServerStatement>>)>,
+    watching: JoinHandle<(ServerActivity, Option<Vec<ServerStatement>>, ReplayLag)>,
 }
 
 /// The process IDs of the backends that a run uses; they change when connections are replaced.
@@ -36,22 +40,35 @@ impl Pids {
         Pids(Arc::new(Mutex::new(pids)))
     }
 
-    /// Put `new` in the place of `old`.
-    pub(crate) fn replace(&self, old: i32, new: i32) {
-        let mut pids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pids.retain(|pid| *pid != old);
-        pids.push(new);
+    /// Forget the backend `pid`, which has ended.
+    pub(crate) fn remove(&self, pid: i32) {
+        self.lock().retain(|other| *other != pid);
     }
 
-    fn get(&self) -> Vec<i32> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Add the backend `pid`.
+    pub(crate) fn add(&self, pid: i32) {
+        self.lock().push(pid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those of this moment.
+    pub(crate) fn get(&self) -> Vec<i32> {
+        self.lock().clone()
     }
 }
 
 impl ActivitySampler {
     /// Begin to sample the backends `pids` over `client`, a connection outside the run. CPU times are read too if the
-    /// server `is_local`.
-    pub(crate) async fn start(client: Client, pids: Pids, is_local: bool) -> ActivitySampler {
+    /// server `is_local`, and how far it has replayed the log of its primary if it `may_be_standby`.
+    pub(crate) async fn start(
+        client: Client,
+        pids: Pids,
+        is_local: bool,
+        may_be_standby: bool,
+    ) -> ActivitySampler {
         let counting_query = soon(counting_query(&client)).await.flatten();
         let before = statements(&client, counting_query.as_deref()).await;
         // The first execution costs the server as much as many later ones, because it has to read the view's
@@ -68,18 +85,21 @@ impl ActivitySampler {
         }
         let (stop, stopped) = oneshot::channel();
         let watching = tokio::spawn(async move {
-            let activity = watch((&client, query), &pids, is_local, helpers, stopped).await;
+            let mut lag = may_be_standby.then(ReplayLag::default);
+            let backends = (&pids, helpers);
+            let activity = watch((&client, query), backends, is_local, lag.as_mut(), stopped).await;
             let after = statements(&client, counting_query.as_deref()).await;
-            (activity, before.zip(after).map(|(before, after)| difference(&before, after)))
+            let statements = before.zip(after).map(|(before, after)| difference(&before, after));
+            (activity, statements, lag.unwrap_or_default())
         });
         ActivitySampler { stop, watching }
     }
 
     /// Stop sampling and judge what bounded the run. `rate_was_kept` in an open loop that kept up with its rate.
-    pub(crate) async fn finish(self, rate_was_kept: bool) -> Verdict {
+    pub(crate) async fn finish(self, rate_was_kept: bool) -> (Verdict, ReplayLag) {
         let _ = self.stop.send(());
-        let (activity, statements) = self.watching.await.expect("the sampler does not panic");
-        Verdict::new(ServerActivity { rate_was_kept, ..activity }, statements)
+        let (activity, statements, lag) = self.watching.await.expect("the sampler does not panic");
+        (Verdict::new(ServerActivity { rate_was_kept, ..activity }, statements), lag)
     }
 }
 
@@ -212,6 +232,7 @@ impl Samples {
             waiting,
             client_cores: Some((after.client - before.client) / seconds),
             server_cores,
+            sibling_cores: 0.0,
             helpers: self.helpers,
             ended_early: self.ended_early,
             busy_cores: busy.map(|(before, after)| (after - before).max(0.0) / seconds),
@@ -226,9 +247,9 @@ impl Samples {
 /// Sample the backends `pids` and their `helpers` with `query` until `stopped`.
 async fn watch(
     (client, query): (&Client, Option<Statement>),
-    pids: &Pids,
+    (pids, helpers): (&Pids, &'static str),
     is_local: bool,
-    helpers: &'static str,
+    mut lag: Option<&mut ReplayLag>,
     mut stopped: oneshot::Receiver<()>,
 ) -> ServerActivity {
     let began = Instant::now();
@@ -250,6 +271,9 @@ async fn watch(
                 break;
             };
             samples.add(rows, is_local, helpers);
+            if let Some(lag) = lag.as_deref_mut().filter(|_| samples.count % LAG_EVERY == 1) {
+                lag.look(client).await;
+            }
         }
     }
     if !is_stopped {
@@ -257,5 +281,8 @@ async fn watch(
         let _ = stopped.await;
     }
     let after = CpuTimes::now(&pids.get(), is_local);
+    if let Some(lag) = lag {
+        lag.look(client).await;
+    }
     samples.activity(backends, &before, after, began.elapsed().as_secs_f64())
 }

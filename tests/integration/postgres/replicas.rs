@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio_postgres::Client;
+
 use crate::support::replicas::{self, Cluster};
-use crate::support::workplace::Workplace;
+use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// All of it over one cluster, which takes seconds to start. What changes it comes last.
 #[tokio::test]
@@ -11,13 +15,17 @@ async fn a_primary_and_its_standbys() {
     if replicas::are_impossible() {
         return;
     }
-    let cluster = Cluster::start();
+    let mut cluster = Cluster::start();
     let workplace = Workplace::on(&cluster.primary()).await.csv("t.csv", "id\n1\n2\n3\n");
     workplace.execute("CREATE TABLE t (id int)").await;
     let workplace = loads_find_the_primary(&cluster, workplace).await;
     let workplace = standbys_accept_no_rows(&cluster, workplace).await;
     let workplace = a_read_only_primary_accepts_no_rows(&cluster, workplace).await;
-    loads_wait_for_standbys(&cluster, workplace).await;
+    let workplace = loads_wait_for_standbys(&cluster, workplace).await;
+    let workplace = queries_are_spread_over_hosts(&cluster, workplace).await;
+    let workplace = the_host_that_differs_is_named(&cluster, workplace).await;
+    queries_wait_for_the_log(&cluster, &workplace).await;
+    a_run_survives_the_loss_and_the_promotion_of_standbys(&mut cluster, &workplace).await;
 }
 
 /// Wait until the standbys have replayed everything.
@@ -122,7 +130,7 @@ async fn a_read_only_primary_accepts_no_rows(cluster: &Cluster, workplace: Workp
     workplace
 }
 
-async fn loads_wait_for_standbys(cluster: &Cluster, workplace: Workplace) {
+async fn loads_wait_for_standbys(cluster: &Cluster, workplace: Workplace) -> Workplace {
     let load = ["load", "t.csv", "--table", "t", "--wait-for-replicas=50s", "--json"];
     let report = workplace.succeed(&load).json();
     let standbys = report["replication"]["standbys"].as_array().unwrap();
@@ -170,4 +178,144 @@ async fn loads_wait_for_standbys(cluster: &Cluster, workplace: Workplace) {
     let ran = alone.run(&load);
     assert_eq!(ran.status.code(), Some(5), "{ran:#?}");
     assert!(ran.stderr.contains("no standby is connected to the server"), "{ran:#?}");
+    workplace
+}
+
+/// A query that says which server answered it.
+const PORT: [&str; 3] = ["query", "--sql", "SELECT current_setting('port')"];
+
+/// What the report `key`s of every host have.
+fn of_hosts(report: &Value, key: &str) -> Vec<Value> {
+    report["hosts"].as_array().unwrap().iter().map(|host| host[key].clone()).collect()
+}
+
+async fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) -> Workplace {
+    let (all, standbys) = (vec![5501, 5502, 5503], vec![5502, 5503]);
+    for (parameters, flags, ports) in [
+        ("", &["--read-from", "replicas"][..], &standbys),
+        ("&target_session_attrs=standby", &[], &standbys),
+        ("&target_session_attrs=prefer-standby", &[], &standbys),
+        ("&load_balance_hosts=random", &[], &all),
+        ("", &["--read-from", "all"], &all),
+    ] {
+        let url = cluster.url(&[0, 1, 2]) + parameters;
+        let run = ["-n", "1200", "-c", "6", "--json", "--database-url", &url];
+        let report = workplace.succeed(&[&PORT[..], &run, flags].concat()).json();
+        assert_eq!(&of_hosts(&report, "port"), ports, "{parameters} {flags:?}");
+        let connections = 6 / ports.len();
+        assert_eq!(of_hosts(&report, "connections"), vec![connections; ports.len()], "{report:#}");
+        let queries: Vec<u64> =
+            of_hosts(&report, "queries").iter().map(|queries| queries.as_u64().unwrap()).collect();
+        assert!(queries.iter().all(|queries| *queries > 0), "{report:#}");
+        assert_eq!(queries.iter().sum::<u64>(), 1200, "{report:#}");
+        assert_eq!(report["load"]["hosts"], ports.len());
+        for host in report["hosts"].as_array().unwrap() {
+            let role = if host["port"] == 5501 { "primary" } else { "standby" };
+            assert_eq!((&host["role"], &host["role_at_end"]), (&role.into(), &role.into()), "{host:#}");
+            assert_eq!(host["lag"].is_object(), role == "standby", "{host:#}");
+            assert!(host["response_us"].is_object() && host["bound"]["by"].is_string(), "{host:#}");
+        }
+    }
+    // Without a reason to spread them, all connections go to one host.
+    for (hosts, flags, port) in
+        [(&[1, 2, 0][..], &["--read-from", "primary"][..], 5501), (&[2, 0], &[], 5503)]
+    {
+        let run = ["-n", "100", "--json", "--database-url", &cluster.url(hosts)];
+        let report = workplace.succeed(&[&PORT[..], &run, flags].concat()).json();
+        assert_eq!((&report["server"]["port"], &report["hosts"]), (&port.into(), &Value::Null));
+    }
+    let none = ["--read-from", "replicas", "--database-url", &cluster.url(&[0])];
+    let error = workplace.fail(&[&PORT[..], &none].concat(), 4);
+    assert!(
+        error.contains("the server is not a standby\n  help: replicas are wanted: add standbys"),
+        "{error}"
+    );
+    workplace
+}
+
+async fn the_host_that_differs_is_named(cluster: &Cluster, workplace: Workplace) -> Workplace {
+    let url = cluster.url(&[1, 2]);
+    let run = ["-n", "400", "-c", "2", "--read-from", "replicas", "--verify", "--database-url", &url];
+    let ran = workplace.run(&[&PORT[..], &run].concat());
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let two = cluster.endpoint(2);
+    assert!(
+        ran.stderr.contains(&format!("not as expected; first: --sql at {two}: different values")),
+        "{ran:#?}"
+    );
+    let lines: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("  host ")).collect();
+    assert!(lines[0].starts_with(&format!("  host     {}, a standby: 1 connection, ", cluster.endpoint(1))));
+    assert!(!lines[0].contains("DO NOT MATCH") && lines[1].contains(" RESULTS DO NOT MATCH"), "{ran:#?}");
+    let report = workplace.run(&[&PORT[..], &run, &["--json"]].concat()).json();
+    let [one, two] = &report["hosts"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert_eq!((&one["checked"]["different"], &one["checked"]["compared"]), (&0.into(), &one["queries"]));
+    assert_eq!(
+        (&two["checked"]["different"], &two["checked"]["compared"]),
+        (&two["queries"], &two["queries"])
+    );
+    workplace
+}
+
+async fn queries_wait_for_the_log(cluster: &Cluster, workplace: &Workplace) {
+    let url = cluster.url(&[0, 1, 2]);
+    // The table is on the standbys as soon as they have replayed the load, and not before.
+    workplace.write("new.csv", "id\n7\n");
+    let load = ["load", "new.csv", "--table", "fresh", "--create", "--json"];
+    let loaded = workplace.succeed(&load).json();
+    let lsn = loaded["transactions"][0]["lsn"].as_str().unwrap();
+    let query = ["query", "--sql", "SELECT id FROM fresh", "--read-from", "all", "--database-url", &url];
+    let run = ["-n", "30", "-c", "3", "--expect-value", "7", "--wait-for-lsn", lsn];
+    workplace.succeed(&[&query[..], &run].concat());
+    let late = ["--wait-for-lsn", "FFFFFF/0", "--wait-timeout", "10ms"];
+    let error = workplace.fail(&[&query[..], &late].concat(), 4);
+    assert!(error.contains("the server has not written its log up to FFFFFF/0, the position"), "{error}");
+    let wrong = workplace.fail(&[&query[..], &["--wait-for-lsn", "now"]].concat(), 2);
+    assert!(wrong.contains("--wait-for-lsn now is not a position in the write-ahead log"), "{wrong}");
+}
+
+/// Wait until `condition` holds on the server of `client`.
+async fn until(client: &Client, condition: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !client.query_one(condition, &[]).await.unwrap().get::<_, bool>(0) {
+        assert!(Instant::now() < deadline, "not so after a minute: {condition}");
+    }
+}
+
+async fn a_run_survives_the_loss_and_the_promotion_of_standbys(cluster: &mut Cluster, workplace: &Workplace) {
+    let url = cluster.url(&[0, 1, 2]);
+    let run = ["-c", "4", "-T", "10m", "--json", "--read-from", "replicas", "--database-url", &url];
+    let child = workplace.start(&[&PORT[..], &run].concat());
+    let (one, two) = (cluster.connect(1).await, cluster.connect(2).await);
+    let sending = |number: u32, since: &str| {
+        let sql = PORT[2].replace('\'', "''");
+        let backends = "FROM pg_stat_activity WHERE application_name = 'postgres-etl'";
+        format!(
+            "SELECT count(*) >= {number} {backends} AND query = '{sql}' AND query_start > ({since} {backends})"
+        )
+    };
+    // The connection that samples the server is the last one, and nothing is sent before it is open.
+    until(&one, &sending(2, "SELECT max(backend_start)")).await;
+    until(&two, &sending(2, "SELECT max(backend_start)")).await;
+    drop(one);
+    cluster.stop(1);
+    // The connections go on with the other.
+    until(&two, &sending(4, "SELECT min(backend_start)")).await;
+    two.batch_execute("SELECT pg_promote()").await.unwrap();
+    until(&two, "SELECT NOT pg_is_in_recovery()").await;
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = ProgramOutput::from_child(child);
+    assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
+    let report = ran.json();
+    let [one, two] = &report["hosts"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert_eq!((&one["role_at_end"], &two["role_at_end"]), (&Value::Null, &"primary".into()), "{report:#}");
+    assert!(one["errors"].as_u64().unwrap() > 0 && two["errors"] == 0, "{report:#}");
+    assert_eq!((&one["reconnections"], &two["reconnections"]), (&0.into(), &2.into()), "{report:#}");
+    assert_eq!((&one["bound"]["by"], &report["bound"]["by"]), (&"unknown".into(), &"unknown".into()));
+
+    // A host that is gone is not used, and the report says so.
+    let run = ["-n", "100", "--read-from", "all", "--database-url", &url];
+    let ran = workplace.succeed(&[&PORT[..], &run].concat());
+    let gone = format!("{}: NOT USED: the socket does not exist", cluster.endpoint(1));
+    assert!(ran.stdout.contains(&gone) && ran.stderr.contains("is not used: the socket"), "{ran:#?}");
+    assert!(ran.stdout.contains(&format!("{}, a primary: ", cluster.endpoint(2))), "{ran:#?}");
 }

@@ -71,6 +71,11 @@ impl Cluster {
         self.servers[server] = Some(Postmaster::start(&self.data(server), &settings));
     }
 
+    /// Shut the server with this number down.
+    pub(crate) fn stop(&mut self, server: usize) {
+        self.servers[server] = None;
+    }
+
     /// The servers with these numbers, in this order, as key=value settings.
     fn settings(&self, servers: &[usize]) -> String {
         let (hosts, ports) = self.hosts_and_ports(servers);
