@@ -23,6 +23,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The lag of a standby is read with one of this many samples, and at the end.
 const LAG_EVERY: u64 = 10;
 
+/// The time between two samples of several nodes of Citus, which opens a connection to each for every question.
+const INTERVAL_OF_NODES: Duration = Duration::from_millis(250);
+
 /// Samples what the server does until it is finished.
 #[derive(Debug)]
 pub(crate) struct ActivitySampler {
@@ -256,12 +259,13 @@ async fn watch(
     let backends = pids.get().len();
     let before = CpuTimes::now(&pids.get(), is_local);
     let (mut samples, mut is_stopped) = (Samples::default(), false);
+    let interval = if helpers == NODES { INTERVAL_OF_NODES } else { INTERVAL };
     if let Some(query) = query {
         loop {
             // Wait first: nothing has been sent yet.
             tokio::select! {
                 _ = &mut stopped => is_stopped = true,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(interval) => {}
             }
             if is_stopped {
                 break;

@@ -1,5 +1,6 @@
 //! `load`: CSV files into tables.
 
+mod citus;
 mod columns;
 mod commits;
 mod conflicts;
