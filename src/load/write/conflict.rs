@@ -70,7 +70,14 @@ impl ConflictClause {
         let sql = format!("ON CONFLICT{conflict_target} DO {action}");
         if table.is_stored {
             // The server looks for the index when it plans, so that nothing has been emptied or sent by then.
-            let plan = format!("EXPLAIN INSERT INTO {} DEFAULT VALUES {sql}", table.name.sql());
+            let name = table.name.sql();
+            let plan = if table.distribution.is_some() {
+                // Citus plans no INSERT without a value for the distribution column.
+                let (insert, columns) = (mapping.insert_into(&table.name), quote_list(mapping.names()));
+                format!("EXPLAIN {insert} SELECT {columns} FROM {name} LIMIT 0 {sql}")
+            } else {
+                format!("EXPLAIN INSERT INTO {name} DEFAULT VALUES {sql}")
+            };
             let planned = client.batch_execute(&plan).await;
             planned
                 .map_err(|error| refusal_error(&format!("use --on-conflict for {}", table.name), error))?;
