@@ -14,7 +14,9 @@ pub(crate) const CATALOG: &str = r#"
                                     repmodel "char" DEFAULT 's', colocationid int DEFAULT 1);
     CREATE TABLE pg_dist_shard (logicalrelid regclass, shardid bigint);
     CREATE TABLE pg_dist_placement (shardid bigint, groupid int);
-    CREATE FUNCTION column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS 'SELECT $2';"#;
+    CREATE FUNCTION column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS 'SELECT $2';
+    CREATE FUNCTION run_command_on_shards(regclass, text) RETURNS TABLE (shardid bigint, success bool, result text)
+        LANGUAGE sql AS $$SELECT 1::bigint, true, '0'::text$$;"#;
 
 /// A workplace in the new schema `schema` of the cluster; `None`, and a line that shows in spite of cargo's capture, if no
 /// cluster is named.
