@@ -55,12 +55,12 @@ impl RejectSink for FirstReject<'_> {
         let Reason { reason, detail, sqlstate: Some(code), constraint, .. } = &first.reason else {
             return Err(first.into_error());
         };
-        let constraint = constraint.iter().map(|name| format!(", constraint {name}")).collect::<String>();
-        let detail = detail.iter().map(|detail| format!("; {}", detail.trim_end_matches('.')));
+        let constraint = constraint.as_ref().map_or_else(String::new, |name| format!(", constraint {name}"));
+        let detail =
+            detail.as_ref().map_or_else(String::new, |detail| format!("; {}", detail.trim_end_matches('.')));
         let (Reject { file, first_line, .. }, table) = (&first, self.table);
         let message = format!(
-            "failed to load {file}, line {first_line} into {table}: {reason} (SQLSTATE {code}{constraint}){}",
-            detail.collect::<String>()
+            "failed to load {file}, line {first_line} into {table}: {reason} (SQLSTATE {code}{constraint}){detail}"
         );
         let error = Error::new(ErrorKind::Database, message).with_sqlstate(code.as_str());
         Err(with_remedy(error.at(Location::on_line(file, *first_line))))

@@ -55,7 +55,12 @@ async fn a_table_that_cannot_be_distributed_as_wanted_is_an_error() {
     workplace.execute("CREATE TABLE plain (id int, name text)").await;
     for (table, flags, code, expected) in [
         ("t", &["--distribute-by", "city"][..], 2, "has no column of that name"),
-        ("t", &["--distribute-by", "id", "--colocate-with", "nobody"], 1, "distributed by id: relation \"nobody\" does not exist"),
+        (
+            "t",
+            &["--distribute-by", "id", "--colocate-with", "nobody"],
+            1,
+            "distributed by id: relation \"nobody\" does not exist",
+        ),
         (
             "plain",
             &["--distribute-by", "id"],
