@@ -119,7 +119,7 @@ pub(crate) struct Load {
     /// If the load creates the table: let Citus distribute it by this column
     #[arg(long, value_name = "COLUMN", help_heading = "Columns and tables")]
     pub distribute_by: Option<String>,
-    /// With --distribute-by: the number of shards [default: Citus's own, citus.shard_count]
+    /// With --distribute-by: the number of shards [default: Citus's own, `citus.shard_count`]
     #[arg(
         long,
         value_name = "N",

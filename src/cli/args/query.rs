@@ -106,8 +106,8 @@ pub(crate) struct Query {
     pub arrivals: Option<Arrivals>,
 
     /// Hosts of the URL to send queries to, spread evenly over the connections: the report has the figures, the lag and the
-    /// bottleneck of each [default: one host; all that fit with load_balance_hosts=random, or target_session_attrs standby or
-    /// prefer-standby]
+    /// bottleneck of each [default: one host; all that fit with `load_balance_hosts=random`, or with
+    /// `target_session_attrs` standby or prefer-standby]
     #[arg(long, value_name = "HOSTS", help_heading = "Replicas")]
     pub read_from: Option<ReadFrom>,
     /// Before anything else, wait until every host has replayed the write-ahead log up to LSN, such as the `lsn` in the

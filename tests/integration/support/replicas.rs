@@ -9,9 +9,14 @@ use super::TestDb;
 use super::pgbouncer::COMPLETE;
 use super::programs::{Postmaster, bin_dir, command, give_away};
 
-/// Settings of all three servers: no TCP, and little memory.
-const SETTINGS: [&str; 4] =
-    ["listen_addresses=", "shared_buffers=16MB", "max_connections=60", "max_wal_size=128MB"];
+/// Settings of all three servers: no TCP, little memory, and the log kept for standbys that are copied at the same time.
+const SETTINGS: [&str; 5] = [
+    "listen_addresses=",
+    "shared_buffers=16MB",
+    "max_connections=60",
+    "max_wal_size=128MB",
+    "wal_keep_size=128MB",
+];
 
 /// The names of the servers, which the standbys give to the primary.
 pub(crate) const NAMES: [&str; 3] = ["primary", "one", "two"];
