@@ -22,9 +22,9 @@ async fn a_primary_and_its_standbys() {
     let workplace = standbys_accept_no_rows(&cluster, workplace).await;
     let workplace = a_read_only_primary_accepts_no_rows(&cluster, workplace).await;
     let workplace = loads_wait_for_standbys(&cluster, workplace).await;
-    let workplace = queries_are_spread_over_hosts(&cluster, workplace).await;
-    let workplace = the_host_that_differs_is_named(&cluster, workplace).await;
-    queries_wait_for_the_log(&cluster, &workplace).await;
+    let workplace = queries_are_spread_over_hosts(&cluster, workplace);
+    let workplace = the_host_that_differs_is_named(&cluster, workplace);
+    queries_wait_for_the_log(&cluster, &workplace);
     a_run_survives_the_loss_and_the_promotion_of_standbys(&mut cluster, &workplace).await;
 }
 
@@ -189,7 +189,7 @@ fn of_hosts(report: &Value, key: &str) -> Vec<Value> {
     report["hosts"].as_array().unwrap().iter().map(|host| host[key].clone()).collect()
 }
 
-async fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) -> Workplace {
+fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) -> Workplace {
     let (all, standbys) = (vec![5501, 5502, 5503], vec![5502, 5503]);
     for (parameters, flags, ports) in [
         ("", &["--read-from", "replicas"][..], &standbys),
@@ -233,7 +233,7 @@ async fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) 
     workplace
 }
 
-async fn the_host_that_differs_is_named(cluster: &Cluster, workplace: Workplace) -> Workplace {
+fn the_host_that_differs_is_named(cluster: &Cluster, workplace: Workplace) -> Workplace {
     let url = cluster.url(&[1, 2]);
     let run = ["-n", "400", "-c", "2", "--read-from", "replicas", "--verify", "--database-url", &url];
     let ran = workplace.run(&[&PORT[..], &run].concat());
@@ -256,7 +256,7 @@ async fn the_host_that_differs_is_named(cluster: &Cluster, workplace: Workplace)
     workplace
 }
 
-async fn queries_wait_for_the_log(cluster: &Cluster, workplace: &Workplace) {
+fn queries_wait_for_the_log(cluster: &Cluster, workplace: &Workplace) {
     let url = cluster.url(&[0, 1, 2]);
     // The table is on the standbys as soon as they have replayed the load, and not before.
     workplace.write("new.csv", "id\n7\n");

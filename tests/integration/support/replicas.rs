@@ -21,7 +21,7 @@ const SETTINGS: [&str; 5] = [
 /// The names of the servers, which the standbys give to the primary.
 pub(crate) const NAMES: [&str; 3] = ["primary", "one", "two"];
 
-/// Whether pg_basebackup is missing beside the server's programs, so that a test has to be skipped.
+/// Whether `pg_basebackup` is missing beside the server's programs, so that a test has to be skipped.
 ///
 /// # Panics
 /// When it is missing although no test is to be skipped, as in continuous integration.
@@ -50,7 +50,7 @@ impl Cluster {
         let mut cluster = Cluster { servers: [None, None, None], dir };
         let mut initdb = command("initdb");
         initdb.args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]);
-        succeed(initdb.arg(cluster.data(0)).output().unwrap());
+        succeed(&initdb.arg(cluster.data(0)).output().unwrap());
         cluster.boot(0);
         let copies = [1, 2].map(|server| {
             let mut copy: Command = command("pg_basebackup");
@@ -58,7 +58,9 @@ impl Cluster {
             copy.args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--dbname", &upstream]);
             copy.arg("--pgdata").arg(cluster.data(server)).spawn().unwrap()
         });
-        copies.into_iter().for_each(|copy| succeed(copy.wait_with_output().unwrap()));
+        for copy in copies {
+            succeed(&copy.wait_with_output().unwrap());
+        }
         cluster.boot(1);
         cluster.boot(2);
         cluster
@@ -120,6 +122,6 @@ fn port(server: usize) -> usize {
     5501 + server
 }
 
-fn succeed(output: Output) {
+fn succeed(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
