@@ -185,11 +185,10 @@ async fn version_1_certificates_encrypt_but_do_not_authenticate() {
 #[tokio::test]
 async fn allow_and_prefer_try_again_as_the_server_demands() {
     let server = Server::with_tls();
-    let roles = format!(
-        "CREATE ROLE tls LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'; \
-         CREATE ROLE cert LOGIN"
-    );
+    let roles =
+        format!("CREATE ROLE tls LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'");
     server.execute(&roles).await;
+    server.create_cert().await;
     let as_user =
         async |user: &str, more: &str| outcome(&server.settings(&format!("user={user} {more}"))).await;
 

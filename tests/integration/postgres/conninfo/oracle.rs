@@ -394,7 +394,7 @@ async fn both_connect_or_both_fail() {
     let servers = Servers::start();
     servers.none.execute("CREATE ROLE only_in_none LOGIN SUPERUSER PASSWORD 's3cret'").await;
     servers.none.execute("CREATE DATABASE only_in_none").await;
-    servers.with.execute("CREATE ROLE cert LOGIN").await;
+    servers.with.create_cert().await;
     write_encrypted_keys(&servers.with);
     let (names, version) = (servers.names(), psql_version());
     let mut cases = certificate_cases();

@@ -31,6 +31,8 @@ pub(super) struct Server {
     _postmaster: Postmaster,
     pub(super) port: u16,
     dir: tempfile::TempDir,
+    /// Whether the role `cert` exists.
+    cert: tokio::sync::OnceCell<()>,
 }
 
 impl Server {
@@ -88,7 +90,8 @@ impl Server {
             setting("ssl_key_file", "server.key"),
             setting("ssl_ca_file", "ca.crt"),
         ];
-        Server { _postmaster: Postmaster::start(&data, &settings), port, dir }
+        let cert = tokio::sync::OnceCell::new();
+        Server { _postmaster: Postmaster::start(&data, &settings), port, dir, cert }
     }
 
     pub(super) fn path(&self, file: &str) -> String {
@@ -105,6 +108,11 @@ impl Server {
     /// Settings to connect to this server as `ann` with the right password, followed by `more`, which override them.
     pub(super) fn settings(&self, more: &str) -> String {
         format!("host=127.0.0.1 port={} user=ann password={PASSWORD} dbname=postgres {more}", self.port)
+    }
+
+    /// Create the role `cert`, which several tests need, unless one of them has.
+    pub(super) async fn create_cert(&self) {
+        self.cert.get_or_init(|| self.execute("CREATE ROLE cert LOGIN")).await;
     }
 
     pub(super) async fn execute(&self, sql: &str) {
