@@ -3,7 +3,7 @@
 use postgres_etl::postgres::{ServerFacts, ServerWarnings};
 use postgres_etl::query::Interval;
 
-/// `1 row`, `2,000 rows`, `3 queries`: so many of what one is called `noun`.
+/// A count with what is counted, of which one is called `noun`: `1 row`, `2,000 rows`, `3 queries`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     let number_shown = count(number);
     match noun.strip_suffix('y') {
