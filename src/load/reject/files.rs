@@ -4,7 +4,8 @@
 //! the rows are corrected; rows of files with their fields in another order go to `FILE.2.csv`, under their own header.
 //! `FILE.log.jsonl` gets one JSON object per row, with its position and the reason.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
@@ -97,41 +98,49 @@ impl RejectFiles {
     /// # Errors
     /// As [`RejectFiles::write`].
     pub(crate) fn write_record(&mut self, header: &[u8], raw: &[u8], log_line: &str) -> Result<()> {
-        let (marks, skipped_lines) = (self.marks, self.skipped_lines);
+        let marks = self.marks;
         let (header, header_end) = marks.split_line_end(header);
         let (record, record_end) = marks.split_line_end(raw);
-        let csv = self.under(header)?;
         let own_end = if header_end.is_empty() { record_end } else { header_end };
+        let head = self.head(header, if own_end.is_empty() { marks.line_feed } else { own_end });
+        let csv = self.under(header, &head)?;
         if csv.line_end.is_none() && !own_end.is_empty() {
             csv.line_end = Some(own_end.to_owned());
         }
-        let end = csv.line_end.as_deref().unwrap_or(marks.line_feed);
         let mut text = Vec::new();
         if csv.header.is_none() {
-            text.extend_from_slice(marks.byte_order_mark);
-            text.extend(end.repeat(skipped_lines));
-            if !header.is_empty() {
-                text.extend([header, end].concat());
-            }
+            text.extend(head);
             csv.header = Some(header.to_owned());
         }
-        text.extend([record, end].concat());
+        text.extend([record, csv.line_end.as_deref().unwrap_or(marks.line_feed)].concat());
         csv.file.write_all(&text).map_err(|error| csv.file.failed(error))?;
         writeln!(self.log, "{log_line}").map_err(|error| self.log.failed(error))?;
         self.written += 1;
         Ok(())
     }
 
-    /// The file for rows under `header`, which is created if there is none.
-    fn under(&mut self, header: &[u8]) -> Result<&mut RejectCsv> {
+    /// What a file under `header`, whose lines end with `line_end`, begins with.
+    fn head(&self, header: &[u8], line_end: &[u8]) -> Vec<u8> {
+        let mut head = [self.marks.byte_order_mark, &line_end.repeat(self.skipped_lines)].concat();
+        if !header.is_empty() {
+            head.extend([header, line_end].concat());
+        }
+        head
+    }
+
+    /// The file for rows under `header`, which is created if there is none, and begins with `head`.
+    fn under(&mut self, header: &[u8], head: &[u8]) -> Result<&mut RejectCsv> {
         let is_same = |csv: &RejectCsv| csv.header.as_ref().is_none_or(|own| own == header);
         let known = self.csv.iter().position(is_same);
         let index = known.unwrap_or(self.csv.len());
         if known.is_none() {
-            // None that exists is replaced: only the name of the first one was chosen by the user.
+            // The user chose only the name of the first one. What exists under the others is replaced if it holds rejects
+            // under the same header, as after the first run of an import, and kept otherwise.
+            let is_used = |path: &Path| self.csv.iter().any(|csv| csv.path == path);
             let mut numbered = (index + 1..).map(|number| numbered_path(&self.csv[0].path, number));
-            let path = numbered.find(|path| !path.exists()).expect("a number is free");
-            self.csv.push(RejectCsv::create(path)?);
+            let is_same = |path: &Path| !header.is_empty() && begins_with(path, head);
+            let path = numbered.find(|path| !is_used(path) && (!path.exists() || is_same(path)));
+            self.csv.push(RejectCsv::create(path.expect("a number is free"))?);
         }
         Ok(&mut self.csv[index])
     }
@@ -168,6 +177,12 @@ impl RejectCsv {
 fn create(path: &Path) -> Result<AtomicFile> {
     AtomicFile::create_private("rejects file", path)
         .map_err(|error| error.with_help("choose another path with --rejects"))
+}
+
+/// Whether the file at `path` can be read, and begins with `head`.
+fn begins_with(path: &Path, head: &[u8]) -> bool {
+    let mut own = vec![0; head.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut own)).is_ok() && own == head
 }
 
 /// `path` with `number` before its extension: `rejects.2.csv`.
@@ -223,5 +238,23 @@ mod tests {
             (&"f.csv".into(), &4.into(), &"age".into())
         );
         assert_eq!(log.lines().count(), 4);
+    }
+
+    #[test]
+    fn only_rejects_under_the_same_header_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("bad.2.csv"), "precious\n").unwrap();
+        std::fs::write(path("bad.3.csv"), "c\nold\n").unwrap();
+        for _ in 0..2 {
+            let mut files = RejectFiles::create(&path("bad.csv"), &Dialect::default()).unwrap();
+            for header in [&b"a\n"[..], b"b\n", b"c\n"] {
+                files.write_record(header, b"1\n", "{}").unwrap();
+            }
+            assert_eq!(files.finish().unwrap(), ["bad.csv", "bad.4.csv", "bad.3.csv"].map(path));
+        }
+        let contents = ["bad.csv", "bad.2.csv", "bad.3.csv", "bad.4.csv"]
+            .map(|name| std::fs::read_to_string(path(name)).unwrap());
+        assert_eq!(contents, ["a\n1\n", "precious\n", "c\n1\n", "b\n1\n"]);
     }
 }
