@@ -52,6 +52,21 @@ impl Kind {
         check_complete(workplace, when).await;
     }
 
+    /// Check that a load that lost its session ended as `ran` says and left nothing behind, and that another one completes
+    /// it; or that an import went on by itself.
+    pub(crate) async fn check_survived(self, ran: &ProgramOutput, workplace: &Workplace, when: &str) {
+        if self.is_import {
+            assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
+            assert!(ran.stderr.contains("trying again"), "{when}: {ran:#?}");
+            check_complete(workplace, when).await;
+        } else {
+            assert!(matches!(ran.status.code(), Some(1 | 4)), "{when}: {ran:#?}");
+            assert!(ran.stderr.contains("nothing was loaded"), "{when}: {ran:#?}");
+            self.check_undone(workplace, when).await;
+            self.complete(workplace, when).await;
+        }
+    }
+
     /// Check that nothing of a load is there that was not finished, or whole chunks of it, and no session of it.
     pub(crate) async fn check_undone(self, workplace: &Workplace, when: &str) {
         wait_for_no_session(workplace.client()).await;
