@@ -2,9 +2,9 @@
 ci:
     bash .ci/run
 
-# Licences, sources and duplicates of what we depend on.
+# Licences, sources, duplicates and advisories of what we depend on.
 deny:
-    cargo deny check licenses bans sources
+    "$(scripts/tool cargo-deny)" check
 
 # The tests, on the PostgreSQL that is installed.
 test *arguments:
