@@ -5,6 +5,7 @@ use tokio_postgres::error::{DbError, Severity};
 use crate::Error;
 use crate::catalog::{Column, Table};
 use crate::load::hints;
+use crate::sql::fold;
 
 /// The error for a refusal by the server, with a remedy where the server sent no hint.
 pub(crate) fn refusal_error(doing: &str, error: tokio_postgres::Error) -> Error {
@@ -34,6 +35,9 @@ pub(crate) fn with_remedy(refusal: Error) -> Error {
         ),
         Some(code) if code.starts_with("23") => refusal
             .with_help("correct the row, or change the constraint it violates; --max-rejects sets such rows aside"),
+        Some(code) if code.starts_with("22") => {
+            refusal.with_help("correct the value; --max-rejects sets such rows aside")
+        }
         _ => refusal,
     }
 }
@@ -46,14 +50,15 @@ fn quoted_date_hint(message: &str) -> Option<String> {
     quoted.find_map(|value| hints::of_date(value.as_bytes())).filter(|_| !is_interval)
 }
 
-/// The column of `table` whose value the server refused with `db`, or the few that it may be; `None` if the error is not
+/// The column of `table` whose value the server refused with `db`, or the few that it may be; none if the error is not
 /// about the value of a column, or does not tell.
 ///
 /// The errors of a COPY name the column. Those of an INSERT name its type at most.
-pub(crate) fn refused_column(db: &DbError, table: &Table) -> Option<String> {
+pub(crate) fn refused_columns<'a>(db: &DbError, table: &'a Table) -> Vec<&'a str> {
     const FEW: usize = 3;
-    if db.column().is_some() || db.constraint().is_some() {
-        return None;
+    // Apart from those of domains, constraints are about rows.
+    if db.column().is_some() || db.constraint().is_some() && db.datatype().is_none() {
+        return Vec::new();
     }
     let names = || table.columns.iter().map(|column| column.name.as_str());
     let context = db.where_().unwrap_or_default();
@@ -63,17 +68,21 @@ pub(crate) fn refused_column(db: &DbError, table: &Table) -> Option<String> {
         let place = place.split(": ").next().unwrap_or_default();
         let ends = |name: &&str| place.strip_suffix(name).is_some_and(|rest| rest.ends_with(' '));
         if let Some(name) = names().filter(ends).max_by_key(|name| name.len()) {
-            return Some(name.to_owned());
+            return vec![name];
         }
     }
-    let type_name = refused_type(db.message(), db.detail().unwrap_or_default())?;
+    let named = refused_type(db.message(), db.detail().unwrap_or_default());
+    let Some(type_name) = db.datatype().or(named.as_deref()) else { return Vec::new() };
     let is_of_type = |column: &&Column| {
-        let bare = column.type_name.split('(').next().unwrap_or_default();
-        column.type_name == type_name || bare == type_name
+        let own = &column.type_name;
+        let bare = own.split('(').next().unwrap_or_default();
+        let is_domain =
+            |name: &str| fold(own.rsplit('.').next().unwrap_or_default()).as_deref() == Some(name);
+        own == type_name || bare == type_name || db.datatype().is_some_and(is_domain)
     };
-    let columns = table.columns.iter().filter(is_of_type).map(|column| column.name.as_str());
-    let columns: Vec<&str> = columns.collect();
-    (1..=FEW).contains(&columns.len()).then(|| columns.join(" or "))
+    let columns: Vec<&str> =
+        table.columns.iter().filter(is_of_type).map(|column| column.name.as_str()).collect();
+    if columns.len() > FEW { Vec::new() } else { columns }
 }
 
 /// The type that an error names whose value is not of that type.

@@ -21,7 +21,7 @@ use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::chunk::{CHUNK_ROWS, Chunk};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
-use crate::load::refusal::{RefusalScope, refusal_error};
+use crate::load::refusal::{RefusalScope, refusal_error, refused_columns};
 use crate::load::reject::duplicates::{DuplicateRow, UniqueIndex};
 use crate::load::write::Writer;
 use crate::load::write::outcome::{RowCounts, WriteFailure};
@@ -317,7 +317,10 @@ impl<'a> RejectIsolator<'a> {
             constraint: constraint.map(str::to_owned),
             ..Reason::new(message)
         };
-        let by_name = db.column().and_then(|name| self.mapping.names().position(|loaded| loaded == name));
+        let refused = refused_columns(db, self.table);
+        let only = if let [name] = refused[..] { Some(name) } else { None };
+        let by_name =
+            db.column().or(only).and_then(|name| self.mapping.names().position(|loaded| loaded == name));
         let of_index = index.map(|index| &index.columns[..]);
         let columns = &self.mapping.columns;
         match by_name.as_ref().map(std::slice::from_ref).or(of_index) {

@@ -7,7 +7,7 @@ use crate::catalog::Table;
 use crate::error::ErrorKind;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::options::Mode;
-use crate::load::refusal::{RefusalScope, refusal_error, refused_column};
+use crate::load::refusal::{RefusalScope, refusal_error, refused_columns};
 use crate::load::reject::orphans::Orphans;
 use crate::load::settings::LoadSettings;
 use crate::load::write::outcome::WriteFailure;
@@ -98,11 +98,11 @@ pub(crate) fn explain(
             let lines = lines.unwrap_or_else(|| settings.input.describe());
             let verb = if settings.input.mode == Mode::Copy { "copy" } else { "insert" };
             let location = rows.and_then(|(first, _)| feed.location(first));
-            let column = error.as_db_error().and_then(|db| refused_column(db, table));
+            let columns = error.as_db_error().map(|db| refused_columns(db, table)).unwrap_or_default();
             let refusal = refusal_error(&format!("{verb} {lines} into {}", table.name), error);
-            let refusal = match column {
-                Some(column) => refusal.and(&format!("in column {column}")),
-                None => refusal,
+            let refusal = match columns[..] {
+                [] => refusal,
+                _ => refusal.and(&format!("in column {}", columns.join(" or "))),
             };
             match location {
                 Some(location) => refusal.at(location),

@@ -241,6 +241,30 @@ async fn rows_that_violate_deferred_constraints_are_rejected() {
     }
 }
 
+/// The server names the type at most, which may be that of one column only.
+#[tokio::test]
+async fn the_log_names_the_column_of_a_value_that_the_server_refuses() {
+    let workplace = Workplace::with_sql(
+        "CREATE DOMAIN \"Positive\" AS int CHECK (VALUE > 0);
+         CREATE TABLE t (id int PRIMARY KEY, p \"Positive\", b box, x xml)",
+    )
+    .await
+    .csv("data.csv", "id,p,b,x\n1,5,\"(1,2),(3,4)\",<a/>\n2,-5,,<a/>\n3,5,nobox,\n4,5,,<b\n");
+    for mode in MODES {
+        let flags = ["load", "data.csv", "-t", "t", "--mode", mode, "--max-rejects", "3", "--truncate"];
+        assert_eq!(workplace.run(&flags).status.code(), Some(3), "{mode}");
+        let log = workplace.read("rejects.log.jsonl");
+        let column_and_value = |line| {
+            let reject: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} = {}", reject["column"], reject["value"])
+        };
+        let found: Vec<String> = log.lines().map(column_and_value).collect();
+        assert_eq!(found, ["\"p\" = \"-5\"", "\"b\" = \"nobox\"", "null = null"], "{mode}");
+        let error = workplace.fail(&[&flags[..6], &["--truncate"]].concat(), 1);
+        assert!(error.contains("in column p\n  help: correct the row"), "{mode}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn the_log_has_what_the_server_says_of_the_key() {
     let workplace =
