@@ -96,6 +96,13 @@ impl Opener {
         self.try_address(&route.host, &route.address, wanted).await.map_err(|reason| self.failure(reason))
     }
 
+    /// Log in to `database` at the address that all connections go to, whatever answers there; `None` if that fails.
+    pub(super) async fn open_database(&self, database: &str) -> Option<Opened> {
+        let route = self.route.0.get()?;
+        let opener = Opener { conninfo: self.conninfo.clone().with_dbname(database), ..self.clone() };
+        opener.try_address(&route.host, &route.address, TargetSession::Any).await.ok()
+    }
+
     /// A failure at the address that all connections go to.
     pub(super) fn failure(&self, reason: FailureReason) -> ConnectFailure {
         let attempts = self.route.0.get().map(|route| FailedAttempt {

@@ -17,6 +17,7 @@ pub(crate) mod options;
 pub(crate) mod pipeline;
 pub(crate) mod pool;
 pub(crate) mod pooler;
+mod pooler_console;
 pub(crate) mod server;
 pub(crate) mod server_messages;
 pub(crate) mod spread;

@@ -13,18 +13,25 @@ use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage};
 use tokio_postgres_sync_batching::StreamControl;
 
 use crate::postgres::options::{Prepare, SessionOptions};
+use crate::postgres::pooler_console::PoolerFacts;
 
 /// What the connections opened so far go through.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PoolerSeen {
     is_pooled: Arc<AtomicBool>,
     is_pgpool: Arc<OnceCell<bool>>,
+    facts: Arc<OnceCell<PoolerFacts>>,
 }
 
 impl PoolerSeen {
     /// Whether any of them goes through a pooler.
     pub(crate) fn get(&self) -> bool {
         self.is_pooled.load(Relaxed)
+    }
+
+    /// What the pooler tells of itself, which is asked for with `ask` once.
+    pub(super) async fn facts(&self, ask: impl Future<Output = PoolerFacts>) -> PoolerFacts {
+        if self.get() { self.facts.get_or_init(|| ask).await.clone() } else { PoolerFacts::default() }
     }
 
     /// Note that the program that listens is Pgpool-II.

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use deadpool_postgres::{Object, Pool};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::{CancelToken, Client, GenericClient};
 use tokio_postgres_sync_batching::{Lane, StreamControl};
 
@@ -21,11 +21,11 @@ use crate::postgres::pool::{self, Reached};
 use crate::postgres::server_messages::ServerMessages;
 use crate::postgres::spread::{self, ReadFrom, UnusableHost};
 use crate::postgres::target_session::HostChoice;
-use crate::postgres::{connect_error, embedded, tls};
+use crate::postgres::{connect_error, embedded, pooler_console, tls};
 use crate::{Error, Result};
 
 /// How a server was reached, its version, and those of its settings that affect performance most.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(missing_docs, reason = "the other fields are the server settings of the same name")]
 pub struct ServerFacts {
@@ -43,6 +43,12 @@ pub struct ServerFacts {
     pub role: String,
     /// Whether connections go through a pooler, such as PgBouncer.
     pub pooler: bool,
+    /// The name and version of the pooler, such as `PgBouncer 1.18.0`; `None` without one, and where its console does not
+    /// admit the role.
+    pub pooler_version: Option<String>,
+    /// For how long the pooler gives a server session to a connection: `session`, `transaction` or `statement`; `None`
+    /// where `pooler_version` is.
+    pub pool_mode: Option<String>,
     /// Whether statements are prepared under names; otherwise the server parses them again in each transaction.
     pub named_statements: bool,
     pub version: String,
@@ -85,17 +91,27 @@ impl OpenedConnections {
         self.cancel_tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the server of `client`, one of the connections, was `reached`, its version and its settings.
+    /// How the server of `client`, one of the connections to that of `conninfo`, was `reached`, its version and its
+    /// settings.
     async fn server_facts(
         &self,
         client: &Client,
-        reached: &Reached,
+        (conninfo, reached): (&Conninfo, &Reached),
         prepare: Prepare,
     ) -> Result<ServerFacts> {
         let endpoint = reached.route.endpoint();
         let endpoint =
             endpoint.ok_or_else(|| Error::connect("no connection to the server has been opened"))?;
-        let facts = ServerFacts::from_client(client, endpoint, reached.pooler.get(), prepare).await?;
+        let mut facts = ServerFacts::from_client(client, endpoint, reached.pooler.get(), prepare).await?;
+        let opener = Opener {
+            conninfo: conninfo.clone(),
+            connector: tls::Connector::new(conninfo.tls())?,
+            sync_every: NonZero::<usize>::MIN,
+            host_choice: HostChoice::default(),
+            route: reached.route.clone(),
+        };
+        let pooler = reached.pooler.facts(pooler_console::ask(&opener)).await;
+        (facts.pooler_version, facts.pool_mode) = (pooler.version, pooler.mode);
         self.facts.get_or_init(|| facts.clone());
         Ok(facts)
     }
@@ -207,7 +223,7 @@ impl SessionPool {
     /// # Errors
     /// When the server does not tell its settings.
     pub(crate) async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
-        self.opened.server_facts(client, &self.reached, self.session.prepare).await
+        self.opened.server_facts(client, (&self.conninfo, &self.reached), self.session.prepare).await
     }
 
     /// Whether a connection pooler was found to stand between when a connection was opened.
@@ -335,7 +351,7 @@ impl Database {
     /// # Errors
     /// When the server does not tell its settings.
     pub async fn server_facts(&self, client: &Client) -> Result<ServerFacts> {
-        self.opened.server_facts(client, &self.opened.reached, self.prepare).await
+        self.opened.server_facts(client, (&self.conninfo, &self.opened.reached), self.prepare).await
     }
 
     /// What [`Database::server_facts`] has found out first; empty until then.
@@ -469,6 +485,8 @@ impl ServerFacts {
             database: row.get(1),
             role: row.get(2),
             pooler,
+            pooler_version: None,
+            pool_mode: None,
             named_statements: prepare == Prepare::Always || prepare == Prepare::Auto && !pooler,
             version,
             fsync: next(),

@@ -98,6 +98,8 @@ pub(crate) fn server(server: &ServerFacts) -> String {
     let ServerFacts {
         standby,
         pooler,
+        pooler_version,
+        pool_mode,
         named_statements,
         version,
         fsync,
@@ -112,15 +114,18 @@ pub(crate) fn server(server: &ServerFacts) -> String {
         "" => String::new(),
         names => format!(", synchronous_standby_names {names}"),
     };
-    let reached = match (pooler, named_statements) {
-        (true, true) => " behind a connection pooler",
-        (true, false) => " behind a connection pooler, unnamed statements",
-        (false, true) => "",
-        (false, false) => ", unnamed statements",
+    let through = match (pooler, pooler_version, pool_mode) {
+        (false, ..) => String::new(),
+        (true, Some(version), Some(mode)) => format!(" behind {version}, pool mode {mode}"),
+        (true, Some(version), None) => format!(" behind {version}, pool mode unknown"),
+        (true, None, _) => {
+            " behind a connection pooler, which does not tell its version and pool mode".to_owned()
+        }
     };
+    let statements = if *named_statements { "" } else { ", unnamed statements" };
     let standby = if *standby { ", a standby," } else { "" };
     format!(
-        "PostgreSQL {version}{standby} at {}{reached}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
+        "PostgreSQL {version}{standby} at {}{through}{statements}; fsync {fsync}, synchronous_commit {synchronous_commit}, full_page_writes \
          {full_page_writes}, wal_level {wal_level}, shared_buffers {shared_buffers}{standbys}",
         server.url()
     )

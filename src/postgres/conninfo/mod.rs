@@ -110,6 +110,12 @@ impl Conninfo {
         Conninfo { hosts: vec![host.clone()], target_session: Some(wanted), ..self.clone() }
     }
 
+    /// These settings for `database`.
+    pub(crate) fn with_dbname(mut self, database: &str) -> Conninfo {
+        self.config.dbname(database);
+        self
+    }
+
     /// What `target_session_attrs` is set to.
     pub(crate) fn target_session_attrs(&self) -> Option<TargetSession> {
         self.target_session

@@ -219,3 +219,39 @@ async fn a_plain_server_is_not_taken_for_a_pooler() {
     assert_eq!(report["server"]["named_statements"], false);
     assert_eq!(report["through_driver"], "connections go through a pooler");
 }
+
+#[tokio::test]
+async fn a_report_tells_what_the_pooler_tells_of_itself() {
+    if pgbouncer::is_missing() {
+        return;
+    }
+    for mode in BOTH {
+        let (_database, _pooler, workplace) = two_tables(mode, sessions(mode)).await;
+        let mode = format!("{mode:?}").to_lowercase();
+        let commands: [&[&str]; 3] = [
+            &["check", "a.csv", "-t", "ta"],
+            &["load", "a.csv", "-t", "ta", "--append"],
+            &["query", "--sql", "SELECT 1", "-n", "10", "--connections", "1"],
+        ];
+        for command in commands {
+            let server = workplace.succeed(&[command, &["--json"]].concat()).json()["server"].clone();
+            assert_eq!(server["pool_mode"], *mode, "{command:?} {server:#}");
+            let version = server["pooler_version"].as_str().unwrap();
+            assert!(version.starts_with("PgBouncer 1."), "{version}");
+        }
+        let text = workplace.succeed(commands[1]).stdout;
+        assert!(
+            text.contains(" behind PgBouncer 1.") && text.contains(&format!(", pool mode {mode}")),
+            "{text}"
+        );
+    }
+    let (database, _pooler, _) = two_tables(PoolMode::Session, 1).await;
+    let closed = PgBouncer::start_with_closed_console(&database, PoolMode::Session, 3);
+    let workplace = closed.workplace().await.csv("a.csv", csv("a", 3));
+    let load = ["load", "a.csv", "-t", "ta", "--append"];
+    let server = workplace.succeed(&[&load[..], &["--json"]].concat()).json()["server"].clone();
+    assert_eq!(server["pooler"], true);
+    assert!(server["pooler_version"].is_null() && server["pool_mode"].is_null(), "{server:#}");
+    let text = workplace.succeed(&load).stdout;
+    assert!(text.contains("behind a connection pooler, which does not tell its version"), "{text}");
+}

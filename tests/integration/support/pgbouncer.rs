@@ -51,6 +51,16 @@ pub(crate) struct PgBouncer {
 impl PgBouncer {
     /// Start a PgBouncer with up to `size` connections to `database`.
     pub(crate) fn start(database: &TestDb, mode: PoolMode, size: usize) -> PgBouncer {
+        PgBouncer::start_with(database, mode, size, "any")
+    }
+
+    /// As [`PgBouncer::start`], but its console admits nobody.
+    #[allow(dead_code, reason = "the long rounds do not look at reports")]
+    pub(crate) fn start_with_closed_console(database: &TestDb, mode: PoolMode, size: usize) -> PgBouncer {
+        PgBouncer::start_with(database, mode, size, "trust")
+    }
+
+    fn start_with(database: &TestDb, mode: PoolMode, size: usize, auth: &str) -> PgBouncer {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
         let server: Config = database.url().parse().unwrap();
@@ -66,7 +76,8 @@ impl PgBouncer {
             "[databases]
              * = host={server_dir} port={port} user={user}
              [pgbouncer]
-             auth_type = any
+             auth_type = {auth}
+             auth_file = {socket_dir}/users.txt
              listen_addr =
              listen_port = 6432
              unix_socket_dir = {socket_dir}
@@ -80,6 +91,7 @@ impl PgBouncer {
         );
         let config: String = config.lines().map(|line| line.trim_start().to_owned() + "\n").collect();
         fs::write(dir.path().join("pgbouncer.ini"), config).unwrap();
+        fs::write(dir.path().join("users.txt"), format!("\"{user}\" \"\"\n")).unwrap();
         // The server admits its owner by `peer` authentication; and PgBouncer does not run as root.
         let owner = fs::metadata(server_dir.join(format!(".s.PGSQL.{port}"))).unwrap();
         let owner = (owner.uid(), owner.gid());
