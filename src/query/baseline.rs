@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::output_file::AtomicFile;
 use crate::query::measure::batch_means::BatchMeans;
 use crate::query::measure::latency::Latencies;
+use crate::query::measure::run_stats::{RunStats, WorkloadStats};
 use crate::query::report::RunReport;
 use crate::{Error, Result};
 
@@ -30,7 +31,7 @@ pub struct SavedRun {
     /// Its report.
     #[cfg_attr(feature = "schema", schemars(with = "RunReport"))]
     pub report: Value,
-    /// The data from which confidence intervals are computed.
+    /// The data from which confidence intervals are computed, and figures merged.
     pub samples: Samples,
 }
 
@@ -101,15 +102,58 @@ pub struct ClientMachine {
     pub cores: usize,
 }
 
-/// The data from which confidence intervals are computed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The data from which confidence intervals are computed, and figures merged.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Samples {
     /// The results in slices of time.
     #[serde(rename = "batches")]
     pub batch_means: BatchMeans,
     /// Each response time, in nanoseconds, and its count.
-    pub response_ns: Vec<(u64, u64)>,
+    pub response_ns: Histogram,
+    /// The service times, as the response times; empty where the report has none, and so for the others.
+    #[serde(default)]
+    pub service_ns: Histogram,
+    /// The waiting times.
+    #[serde(default)]
+    pub waiting_ns: Histogram,
+    /// The times that the server took.
+    #[serde(default)]
+    pub server_ns: Histogram,
+    /// The times of each workload; empty for a single statement, of which the other times are.
+    #[serde(default)]
+    pub workloads: Vec<WorkloadSamples>,
+}
+
+/// Each latency that occurs, in nanoseconds, and its count.
+pub type Histogram = Vec<(u64, u64)>;
+
+/// The times of a workload.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct WorkloadSamples {
+    /// Each response time, in nanoseconds, and its count.
+    pub response_ns: Histogram,
+    /// The times of each statement of a transaction, in the same form; empty for a single statement.
+    pub statements_ns: Vec<Histogram>,
+}
+
+impl Samples {
+    /// The samples of a run with these statistics.
+    fn new(stats: &RunStats) -> Samples {
+        let workload = |stats: &WorkloadStats| WorkloadSamples {
+            response_ns: stats.response.counts(),
+            statements_ns: stats.statements.iter().map(Latencies::counts).collect(),
+        };
+        Samples {
+            batch_means: stats.batch_means.clone(),
+            response_ns: stats.response.counts(),
+            service_ns: stats.service.counts(),
+            waiting_ns: stats.split.waiting.counts(),
+            server_ns: stats.split.server.counts(),
+            workloads: stats.workloads.iter().map(workload).collect(),
+        }
+    }
 }
 
 impl ClientMachine {
@@ -123,15 +167,15 @@ impl ClientMachine {
 }
 
 impl SavedRun {
-    /// A run with this `report`, and the data behind its figures.
-    pub(crate) fn new(report: &RunReport, batch_means: &BatchMeans, response: &Latencies) -> SavedRun {
+    /// A run with this `report`, and the statistics from which it was made.
+    pub(crate) fn new(report: &RunReport, stats: &RunStats) -> SavedRun {
         SavedRun {
             schema: SCHEMA,
             postgres_etl: env!("CARGO_PKG_VERSION").into(),
             saved_at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
             environment: ClientMachine::this(),
             report: serde_json::to_value(report).expect("a report has only string keys and finite numbers"),
-            samples: Samples { batch_means: batch_means.clone(), response_ns: response.counts() },
+            samples: Samples::new(stats),
         }
     }
 
@@ -158,7 +202,7 @@ impl SavedRuns {
     /// [`ErrorKind::Input`] when the file cannot be read, or does not hold saved runs.
     pub fn read(path: &Path) -> Result<SavedRuns> {
         let bytes = std::fs::read(path)
-            .map_err(|error| Error::io(ErrorKind::Input, "read the baseline", path, error))
+            .map_err(|error| Error::io(ErrorKind::Input, "read the saved run", path, error))
             .map_err(|error| error.with_help("check the path; query --save FILE makes such a file"))?;
         let refuse = |reason: &str| {
             Error::input(format!("{} is not a saved run: {reason}", path.display()))

@@ -374,7 +374,7 @@ mod tests {
     }
 
     fn saved(report: Value, batch_means: BatchMeans, response: &Latencies) -> SavedRun {
-        let samples = Samples { batch_means, response_ns: response.counts() };
+        let samples = Samples { batch_means, response_ns: response.counts(), ..Samples::default() };
         let environment = ClientMachine::this();
         SavedRun {
             schema: SCHEMA,

@@ -139,7 +139,7 @@ impl Meter {
                 () = settings.limits.overdue() => None,
             };
         }
-        let saved = SavedRun::new(&report, &run.total.batch_means, &run.total.response);
+        let saved = SavedRun::new(&report, &run.total);
         if let Some((baseline, path)) = baseline {
             let (runs, name) = (std::slice::from_ref(&saved), path.display().to_string());
             report.comparison = Some(compare(runs, baseline.runs(), false, name, &settings.fail_if));

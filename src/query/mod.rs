@@ -18,6 +18,7 @@ mod drive;
 mod explain;
 mod hosts;
 mod measure;
+mod merge;
 mod meter;
 mod monitor;
 mod options;
@@ -33,7 +34,9 @@ mod verdict;
 mod verify;
 mod workload;
 
-pub use crate::query::baseline::{ClientMachine, Samples, SaveFile, SavedRun, SavedRuns};
+pub use crate::query::baseline::{
+    ClientMachine, Histogram, Samples, SaveFile, SavedRun, SavedRuns, WorkloadSamples,
+};
 pub use crate::query::comparison::Threshold;
 pub use crate::query::drive::schedule::{Arrivals, Limits};
 pub use crate::query::drive::sender::Protocol;
@@ -42,6 +45,7 @@ pub use crate::query::measure::batch_means::{BatchMeans, Interval};
 pub use crate::query::measure::latency::LatencySummary;
 pub use crate::query::measure::run_stats::ErrorCount;
 pub use crate::query::measure::timeline::{Second, Timeline};
+pub use crate::query::merge::{MergedReport, MergedRun};
 pub use crate::query::meter::{Meter, MeterOutcome};
 pub use crate::query::monitor::{MeasuredPoint, RunInProgress, RunMonitor, StepInProgress};
 pub use crate::query::options::MeterOptions;

@@ -1,10 +1,11 @@
 //! The report of a run, for people and for machines.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZero;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::catalog::TableDistribution;
@@ -48,6 +49,10 @@ pub struct RunReport {
     pub retries: u64,
     /// How many lost connections were replaced.
     pub reconnections: u64,
+    /// When it began, in UTC by the clock of the client, to the millisecond; so for its end.
+    pub started_at: String,
+    /// When its last result arrived.
+    pub ended_at: String,
     /// From the start to the last result, in seconds.
     pub seconds: f64,
     /// Successful queries per second.
@@ -142,7 +147,7 @@ pub struct StatementReport {
 }
 
 /// The settings of the load.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoadShape {
     /// The number of connections.
@@ -155,7 +160,7 @@ pub struct LoadShape {
     pub protocol: Protocol,
     /// Why the queries went through the driver; `None` if they went over the lane beside it, which takes less of the
     /// client's CPU.
-    pub through_driver: Option<&'static str>,
+    pub through_driver: Option<Cow<'static, str>>,
     /// The seed of the random arguments.
     pub seed: u64,
     /// The offered rate, in queries per second; `None` in a closed loop.
@@ -291,7 +296,7 @@ impl HostReport {
 }
 
 /// How many results were as expected.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResultCheck {
     /// Results that were compared.

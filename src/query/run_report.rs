@@ -1,5 +1,8 @@
 //! The report of a run, assembled from its statistics.
 
+use std::borrow::Cow;
+use std::time::SystemTime;
+
 use crate::query::drive::plan::{Offered, RunResult};
 use crate::query::drive::sender::QuerySender;
 use crate::query::measure::latency::Latencies;
@@ -21,7 +24,8 @@ impl OpenMeter<'_> {
         run: &RunResult,
         bound: Verdict,
     ) -> RunReport {
-        let RunResult { total, connections, elapsed, timeline, offered, .. } = run;
+        let RunResult { total, connections, started_at, elapsed, timeline, offered, .. } = run;
+        let shown = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
         let seconds = elapsed.as_secs_f64();
         let queries_per_second = total.answered as f64 / seconds;
         RunReport {
@@ -34,6 +38,8 @@ impl OpenMeter<'_> {
             errors_by_sqlstate: total.errors.clone(),
             retries: total.retries,
             reconnections: total.reconnections,
+            started_at: shown(*started_at),
+            ended_at: shown(*started_at + *elapsed),
             seconds,
             queries_per_second,
             rate_interval: total.batch_means.rate_interval(queries_per_second),
@@ -67,7 +73,7 @@ impl OpenMeter<'_> {
             pipeline_depth: shape.depth,
             sync_every: settings.sync_every,
             protocol: settings.protocol,
-            through_driver: self.through_driver(),
+            through_driver: self.through_driver().map(Cow::Borrowed),
             seed: settings.seed,
             rate: shape.rate,
             arrivals: shape.rate.map(|_| settings.arrivals),

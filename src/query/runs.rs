@@ -47,7 +47,7 @@ impl<'a> Side<'a> {
             return Err(error);
         }
         if !report.interrupted {
-            self.saved.push(SavedRun::new(&report, &run.total.batch_means, &run.total.response));
+            self.saved.push(SavedRun::new(&report, &run.total));
             self.reports.push(report);
         }
         Ok(())

@@ -288,6 +288,8 @@ pub(crate) enum SchemaName {
     Generate,
     /// what `report --json` prints
     Report,
+    /// what `report --merge --json` prints
+    Merged,
     /// what `server --json` prints
     Server,
     /// what any command prints with --json when it fails
@@ -334,11 +336,17 @@ pub(crate) struct Report {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// File to write the page to
-    #[arg(long, value_name = "FILE", required_unless_present = "markdown")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["markdown", "merge"])]
     pub html: Option<PathBuf>,
     /// File to write the tables of comparisons to, in Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+    /// Print the saved runs of several machines, which measured at the same time, as one run
+    ///
+    /// Histograms, counts and errors are added up; the rate is that of the time in which all of them ran. Runs whose
+    /// statements or settings differ are refused.
+    #[arg(long, conflicts_with_all = ["html", "markdown"])]
+    pub merge: bool,
 }
 
 /// List the loads with --import-id, or forget one

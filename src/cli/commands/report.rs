@@ -1,4 +1,4 @@
-//! `report`: a page from reports.
+//! `report`: a page from reports, or one report from several.
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use postgres_etl::escape::escape_path;
 use postgres_etl::output_file::AtomicFile;
+use postgres_etl::query::{MergedReport, SavedRuns};
 use postgres_etl::{Error, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -36,6 +37,9 @@ pub(super) struct PageReport {
 /// # Errors
 /// When a file is not a report, or the page cannot be written.
 pub(super) fn run(context: &Context<'_>, flags: &args::Report) -> Result<u8> {
+    if flags.merge {
+        return merge(context, &flags.files);
+    }
     let documents = Document::read_all(&flags.files)?;
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     super::check_outputs(&[("--html", &flags.html), ("--markdown", &flags.markdown)])?;
@@ -55,6 +59,23 @@ pub(super) fn run(context: &Context<'_>, flags: &args::Report) -> Result<u8> {
     let (path, markdown) = (shown(&flags.html), shown(&flags.markdown));
     let report = PageReport { command: "report", path, markdown, reports: documents.len(), charts };
     context.print(&report, true)?;
+    Ok(exit::DONE)
+}
+
+/// Print the runs saved in `files` as one.
+fn merge(context: &Context<'_>, files: &[PathBuf]) -> Result<u8> {
+    let mut runs = Vec::new();
+    for path in files {
+        let name = escape_path(path);
+        let saved = SavedRuns::read(path)?;
+        let [run] = saved.runs() else {
+            let count = saved.runs().len();
+            let message = format!("{name} has {count} runs, and --merge takes one of each machine");
+            return Err(Error::usage(message).with_help("save them without --runs"));
+        };
+        runs.push((name, run.clone()));
+    }
+    context.print(&MergedReport::new(&runs)?, true)?;
     Ok(exit::DONE)
 }
 

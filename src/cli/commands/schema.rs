@@ -4,7 +4,7 @@ use clap::ValueEnum as _;
 use postgres_etl::Result;
 use postgres_etl::document::JsonDocument;
 use postgres_etl::load::{LoadReport, RejectSchema};
-use postgres_etl::query::{RunReport, RunsReport, SavedRuns, SearchReport, TablesReport};
+use postgres_etl::query::{MergedReport, RunReport, RunsReport, SavedRuns, SearchReport, TablesReport};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -64,6 +64,7 @@ fn schema(name: SchemaName) -> Schema {
         SchemaName::Imports => vec![document::<ImportsReport>(&mut generator)],
         SchemaName::Generate => vec![document::<GenerateReport>(&mut generator)],
         SchemaName::Report => vec![document::<PageReport>(&mut generator)],
+        SchemaName::Merged => vec![document::<MergedReport>(&mut generator)],
         SchemaName::Server => vec![document::<ServerReport>(&mut generator)],
         SchemaName::Error => vec![document::<Failure<'_>>(&mut generator)],
     };

@@ -4,6 +4,7 @@ mod bench;
 mod columns;
 mod comparison;
 mod load;
+mod merged;
 mod query;
 mod runs;
 pub(crate) mod units;

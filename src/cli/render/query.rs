@@ -1,10 +1,12 @@
 //! Reports of `query` for people.
 
+use std::collections::BTreeMap;
+
 use postgres_etl::query::{Arrivals, Protocol, Setting, with_arguments};
 use postgres_etl::query::{
-    HostReport, HostRole, Interval, LagReport, LatencySummary, LoadShape, MeasuredPoint, OfferedReport,
-    PlanCounts, ResultCheck, RunReport, SearchPoint, SearchReport, ServerStatement, SlowPlan, TableReport,
-    TablesReport, Verdict, WorkloadReport,
+    ErrorCount, HostReport, HostRole, Interval, LagReport, LatencySummary, LoadShape, MeasuredPoint,
+    OfferedReport, PlanCounts, ResultCheck, RunReport, SearchPoint, SearchReport, ServerStatement, SlowPlan,
+    TableReport, TablesReport, Verdict, WorkloadReport,
 };
 
 use crate::cli::render::Report;
@@ -30,13 +32,8 @@ impl Report for RunReport {
         )];
         lines.extend(asked(&self.workloads));
         lines.extend(mix_note(&self.workloads, &self.load));
-        lines.push(format!("  errors   {}", errors(self)));
-        for (code, error) in &self.errors_by_sqlstate {
-            let first = error.first.replace('\n', &format!("\n{INDENT}"));
-            lines.push(format!("  {code:<8} {}; the first: {first}", counted(error.count, "time")));
-            lines.extend(error.help.iter().map(|help| format!("{INDENT}help: {help}")));
-        }
-        lines.extend(latencies(self));
+        lines.extend(errors((self.errors, self.retries, self.reconnections), &self.errors_by_sqlstate));
+        lines.extend(latencies([&self.response_us, &self.service_us, &self.waiting_us, &self.server_us]));
         lines.push(format!("  setup    {}", load(&self.load, (one, many))));
         lines.extend(self.offered.iter().map(|offered| format!("  rate     {}", sent(offered, many))));
         for connection in self.connections.iter().flatten() {
@@ -112,7 +109,7 @@ pub(super) fn unit(workloads: &[WorkloadReport]) -> (&'static str, &'static str)
 }
 
 /// The interval of a rate, after it: " (95 % confidence: 9,800–10,200)".
-fn confidence(interval: Option<Interval>) -> String {
+pub(super) fn confidence(interval: Option<Interval>) -> String {
     interval.map_or_else(String::new, |interval| format!(" (95 % confidence:{})", range(interval, rate)))
 }
 
@@ -170,21 +167,31 @@ pub(super) fn mix_note(workloads: &[WorkloadReport], load: &LoadShape) -> Option
     })
 }
 
-fn errors(report: &RunReport) -> String {
-    let mut text = count(report.errors);
-    if report.retries > 0 {
-        text += &format!(", {} retried", count(report.retries));
+/// The number of errors, of retries and of reconnections, and the errors `by_sqlstate`.
+pub(super) fn errors(
+    (errors, retries, reconnections): (u64, u64, u64),
+    by_sqlstate: &BTreeMap<String, ErrorCount>,
+) -> Vec<String> {
+    let mut text = format!("  errors   {}", count(errors));
+    if retries > 0 {
+        text += &format!(", {} retried", count(retries));
     }
-    if report.reconnections > 0 {
-        let replaced = counted(report.reconnections, "connection");
+    if reconnections > 0 {
+        let replaced = counted(reconnections, "connection");
         text += &format!(", {replaced} reopened");
     }
-    text
+    let mut lines = vec![text];
+    for (code, error) in by_sqlstate {
+        let first = error.first.replace('\n', &format!("\n{INDENT}"));
+        lines.push(format!("  {code:<8} {}; the first: {first}", counted(error.count, "time")));
+        lines.extend(error.help.iter().map(|help| format!("{INDENT}help: {help}")));
+    }
+    lines
 }
 
-/// The table of latencies.
-fn latencies(report: &RunReport) -> Vec<String> {
-    let Some(response) = &report.response_us else { return Vec::new() };
+/// The table of latencies: response, service, waiting and server times.
+pub(super) fn latencies([response, service, waiting, server]: [&Option<LatencySummary>; 4]) -> Vec<String> {
+    let Some(response) = response else { return Vec::new() };
     let row = |name: &str, latency: &LatencySummary| {
         let LatencySummary { mean, p50, p90, p95, p99, p999, max, .. } = *latency;
         let cells = [mean, p50, p90, p95, p99, p999, max].map(|value| format!("{:>9}", micros(value)));
@@ -192,8 +199,7 @@ fn latencies(report: &RunReport) -> Vec<String> {
     };
     let heads = ["mean", "p50", "p90", "p95", "p99", "p99.9", "max"].map(|head| format!("{head:>9}"));
     let mut lines = vec![format!("  latency  {}", heads.join(" ")), row("response", response)];
-    let parts =
-        [("service", &report.service_us), ("waiting", &report.waiting_us), ("server", &report.server_us)];
+    let parts = [("service", service), ("waiting", waiting), ("server", server)];
     lines.extend(parts.iter().filter_map(|(name, latency)| Some(row(name, latency.as_ref()?))));
     if let Some(mean) = response.mean_interval {
         lines.push(format!("{INDENT}mean, 95 % confidence interval:{}", range(mean, micros)));
@@ -201,8 +207,18 @@ fn latencies(report: &RunReport) -> Vec<String> {
     lines
 }
 
-/// The settings of a load of what is called this, `one` and `many`.
-pub(super) fn load(load: &LoadShape, (one, many): (&str, &str)) -> String {
+/// The settings of a load of what is called this, one and several.
+pub(super) fn load(load: &LoadShape, unit: (&str, &str)) -> String {
+    let mut parts = sending(load, unit);
+    parts.push(format!("seed {}", load.seed));
+    if load.warm_up_seconds > 0.0 {
+        parts.push(format!("after a warm-up of {}", seconds(load.warm_up_seconds)));
+    }
+    parts.join(", ")
+}
+
+/// How many queries, which are called `one` and `many`, were sent at once, and how.
+pub(super) fn sending(load: &LoadShape, (one, many): (&str, &str)) -> Vec<String> {
     let mut parts = vec![counted(load.connections as u64, "connection")];
     parts.push(match load.pipeline_depth {
         1 => format!("one {one} in flight on each"),
@@ -214,7 +230,7 @@ pub(super) fn load(load: &LoadShape, (one, many): (&str, &str)) -> String {
         (Protocol::Unnamed, _) => parts.push("parsed every time".to_owned()),
         (Protocol::Simple, _) => parts.push("sent as text".to_owned()),
     }
-    parts.extend(load.through_driver.map(|reason| format!("through the driver, as {reason}")));
+    parts.extend(load.through_driver.as_ref().map(|reason| format!("through the driver, as {reason}")));
     if let (Some(per_second), Some(arrivals)) = (load.rate, load.arrivals) {
         let spread = match arrivals {
             Arrivals::Poisson => "at random",
@@ -222,11 +238,7 @@ pub(super) fn load(load: &LoadShape, (one, many): (&str, &str)) -> String {
         };
         parts.push(format!("{}/s {spread}", rate(per_second)));
     }
-    parts.push(format!("seed {}", load.seed));
-    if load.warm_up_seconds > 0.0 {
-        parts.push(format!("after a warm-up of {}", seconds(load.warm_up_seconds)));
-    }
-    parts.join(", ")
+    parts
 }
 
 fn sent(offered: &OfferedReport, many: &str) -> String {
@@ -264,10 +276,7 @@ pub(super) fn answers(checked: &ResultCheck) -> String {
 }
 
 pub(super) fn bounded(bound: &Verdict) -> Vec<String> {
-    let mut lines = vec![match bound.sentence.strip_prefix("unknown: ") {
-        Some(why) => format!("  bottleneck unknown: {why}"),
-        None => format!("  bound by {}", bound.sentence),
-    }];
+    let mut lines = vec![format!("  {}", bound_by(&bound.sentence))];
     let (Some(running), Some(idle)) = (bound.activity.running, bound.activity.waiting_for_client) else {
         return lines;
     };
@@ -293,6 +302,14 @@ pub(super) fn bounded(bound: &Verdict) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// What bounded a run, from the `sentence` of its verdict.
+pub(super) fn bound_by(sentence: &str) -> String {
+    match sentence.strip_prefix("unknown: ") {
+        Some(why) => format!("bottleneck unknown: {why}"),
+        None => format!("bound by {sentence}"),
+    }
 }
 
 fn plan(plan: &SlowPlan) -> Vec<String> {

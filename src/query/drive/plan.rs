@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::Error;
 use crate::query::drive::expected::Expected;
@@ -52,6 +52,8 @@ pub(crate) struct RunResult {
     pub connections: Vec<RunStats>,
     /// The statistics of each host; empty if there is only one.
     pub hosts: Vec<RunStats>,
+    /// When the first query could be sent, by the clock of this machine.
+    pub started_at: SystemTime,
     /// From the start to the last result.
     pub elapsed: Duration,
     /// The run second by second.

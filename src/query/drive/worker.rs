@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio_postgres::Error as PgError;
@@ -75,7 +75,7 @@ pub(crate) async fn run(
     pids: &[Pids],
     progress: &Arc<Progress>,
 ) -> Result<(RunResult, Vec<Connection>)> {
-    let start = Instant::now();
+    let (start, started_at) = (Instant::now(), SystemTime::now());
     let (schedule, limits) = (plan.schedule.clone(), plan.limits);
     let state = Arc::new(RunState {
         next: AtomicU64::new(0),
@@ -141,7 +141,9 @@ pub(crate) async fn run(
         return Err(error);
     }
     let timeline = Arc::clone(timeline);
-    Ok((RunResult { total, connections: each, hosts, elapsed, timeline, offered, ended_by }, connections))
+    let result =
+        RunResult { total, connections: each, hosts, started_at, elapsed, timeline, offered, ended_by };
+    Ok((result, connections))
 }
 
 /// The result of one connection's worker.

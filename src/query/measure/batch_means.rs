@@ -11,6 +11,7 @@
 //! (Flegal and Jones, *Implementing MCMC: Estimating with Confidence*, in the *Handbook of Markov Chain Monte Carlo*).
 //! So each slice keeps a coarse histogram of its latencies.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -177,6 +178,33 @@ impl BatchMeans {
         }
     }
 
+    /// The results of `span`, a stretch of time in milliseconds since the start, as a run that began with it; the slices
+    /// that are only partly in it are left out. A span may begin before the run, and end after it.
+    pub(crate) fn within(&self, span: Range<i64>) -> BatchMeans {
+        let mut part = self.clone();
+        let ahead = span.start.min(0).unsigned_abs();
+        while ahead / part.slice_ms >= MOST_SLICES as u64 {
+            part.double();
+        }
+        let (first, end) = (span.start.max(0) as u64, span.end.max(0) as u64);
+        part.slices.truncate((end / part.slice_ms) as usize);
+        part.slices.drain(..part.slices.len().min(first.div_ceil(part.slice_ms) as usize));
+        let empty = std::iter::repeat_n(TimeSlice::default(), (ahead / part.slice_ms) as usize);
+        part.slices.splice(..0, empty);
+        part
+    }
+
+    /// The number of results in `span`, a stretch of time in milliseconds since the start of a run that lasted `end`. Those
+    /// of a slice that is only partly in it count in proportion.
+    pub(crate) fn count_within(&self, span: Range<f64>, end: f64) -> f64 {
+        let length = self.slice_ms as f64;
+        let part = |(index, slice): (usize, &TimeSlice)| {
+            let begin = index as f64 * length;
+            slice.count as f64 * share(begin..(begin + length).min(end), &span)
+        };
+        self.slices.iter().enumerate().map(part).sum()
+    }
+
     fn double(&mut self) {
         self.slice_ms *= 2;
         let mut slices = std::mem::take(&mut self.slices).into_iter();
@@ -283,6 +311,14 @@ impl BatchMeans {
         let bucket = usize::from(all.first) + buckets.count();
         Some([bucket, bucket + 1])
     }
+}
+
+/// The share of `part` that is in `span`.
+pub(crate) fn share(part: Range<f64>, span: &Range<f64>) -> f64 {
+    let common = part.end.min(span.end) - part.start.max(span.start);
+    // The last results may have arrived in no time after the last slice began.
+    let length = part.end - part.start;
+    if length > 0.0 { (common / length).clamp(0.0, 1.0) } else { f64::from(span.contains(&part.start)) }
 }
 
 /// The standard error of a mean with these `residuals`, and Student's t for it.
@@ -421,6 +457,26 @@ mod tests {
             assert!(groups.iter().max().unwrap() - groups.iter().min().unwrap() <= 1, "{groups:?}");
             assert!((FEWEST_GROUPS..=GROUPS).contains(&groups.len()));
         }
+    }
+
+    #[test]
+    fn a_part_of_a_run_has_the_results_of_its_time() {
+        // Two results in each of 300 ms.
+        let mut run = BatchMeans::default();
+        for at in 0..600 {
+            run.record(Duration::from_micros(at * 500), Duration::from_micros(1));
+        }
+        for (span, count) in
+            [(0.0..300.0, 600.0), (-5.0..400.0, 600.0), (10.5..20.0, 19.0), (400.0..500.0, 0.0)]
+        {
+            assert!((run.count_within(span.clone(), 300.0) - count).abs() < 1e-9, "{span:?}");
+        }
+        let counts = |span| run.within(span).slices.iter().map(|slice| slice.count).collect::<Vec<_>>();
+        assert_eq!(counts(298..1000), [2, 2]);
+        assert_eq!(counts(-2..1), [0, 0, 2]);
+        assert_eq!((counts(400..500), counts(-9..-3)), (vec![], vec![0; 9]));
+        let late = run.within(-1_000_000..300);
+        assert!(late.slices.len() < 2 * MOST_SLICES && late.slice_ms > 1, "{}", late.slices.len());
     }
 
     #[test]

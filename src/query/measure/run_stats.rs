@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Error as PgError;
 
 use crate::Error;
@@ -64,7 +64,7 @@ pub(crate) struct WorkloadStats {
 const UNANSWERED: &str = "silent";
 
 /// The errors with one SQLSTATE.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorCount {
     /// The number of errors.

@@ -8,6 +8,7 @@ mod explain;
 mod faults;
 mod latencies;
 mod live_view;
+mod merged_runs;
 mod open_loop;
 mod pgbench;
 mod refused_workloads;

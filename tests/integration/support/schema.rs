@@ -32,6 +32,7 @@ fn name(document: &Value) -> Option<&'static str> {
         Some("query") if has("search") => "search",
         Some("query") if has("runs") => "runs",
         Some("query") if has("init") => "init",
+        Some("report") if has("runs") => "merged",
         Some("bench") if !has("sections") => "contenders",
         Some(command) => {
             let known = ["load", "imports", "query", "bench", "check", "generate", "report", "server"];
