@@ -10,6 +10,7 @@ use crate::csv::decompress::ByteSource;
 use crate::csv::format::{FormatReader, InputFormat, Syntax, collect_keys};
 use crate::csv::input::Inputs;
 use crate::csv::layout::{Layout, OwnHeader, Relation};
+use crate::csv::piece::PiecePosition;
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::Record;
 use crate::csv::sniff::{Detect, HeaderVerdict, NUMBERS_MAY_BE_NAMES, SAMPLE_BYTES, Sniffed, sniff};
@@ -277,6 +278,43 @@ impl Files {
         let next = self.records.next_named()?;
         self.remaining -= u64::from(next.is_some());
         Ok(next.map(|(record, _)| record))
+    }
+
+    /// Cut off the next records of the file being read, for another thread to read; `None` if they have to be read here.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub(crate) fn cut_off(&mut self) -> Result<Option<Files>> {
+        let FormatReader::Csv(records) = &mut self.records else { return Ok(None) };
+        let Some(piece) = records.next_piece()? else { return Ok(None) };
+        Ok(Some(Files {
+            inputs: self.inputs.alone(self.current),
+            format: self.format.clone(),
+            current: 0,
+            records: FormatReader::Csv(Box::new(records.of_piece(piece))),
+            header: None,
+            own_header: Arc::clone(&self.own_header),
+            sniffed: None,
+            undecided: None,
+            json_fields: Vec::new(),
+            to_skip: 0,
+            remaining: u64::MAX,
+        }))
+    }
+
+    /// Of a piece that was cut off and of which nothing has been read, where it begins.
+    pub(crate) fn piece_position(&self) -> PiecePosition {
+        match &self.records {
+            FormatReader::Csv(records) => records.position(),
+            FormatReader::Ndjson(_) => PiecePosition::default(),
+        }
+    }
+
+    /// Read a piece that was cut off again, from its beginning at `position`.
+    pub(crate) fn rewind_piece(&mut self, position: PiecePosition) {
+        if let FormatReader::Csv(records) = &mut self.records {
+            records.rewind(position);
+        }
     }
 
     /// Return the JSON text of the values of `fields` from now on, where the format is JSON.

@@ -6,7 +6,7 @@ use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Serialize};
 
 use crate::csv::decompress::ByteSource;
-use crate::csv::dialect::Dialect;
+use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes};
 use crate::csv::layout::Layout;
 use crate::csv::limits::{DEFAULT_MAX_RECORD_BYTES, UTF_8_MARK};
 use crate::csv::names::NameStyle;
@@ -96,6 +96,22 @@ impl InputFormat {
                 FormatReader::Ndjson(Box::new(JsonRecords::new(source, name, keys, &self.dialect, max)))
             }
         }
+    }
+
+    /// Whether files can be cut into pieces of whole records by their quotes and line feeds alone: each line feed outside
+    /// quotes ends a record.
+    pub(crate) fn can_be_cut(&self) -> bool {
+        let Dialect { quote, escape, stray_quotes, comment, skip_lines, blank_lines, encoding, .. } =
+            &self.dialect;
+        self.syntax == Syntax::Csv
+            && quote.is_none_or(|quote| quote == *escape)
+            && *stray_quotes == StrayQuotes::Postgres
+            && comment.is_none()
+            && *skip_lines == 0
+            && *blank_lines != Some(BlankLines::Skip)
+            && *encoding == UTF_8
+            && self.skip_rows == 0
+            && self.limit.is_none()
     }
 
     /// Whether files of which the first has this `name` are NDJSON, as far as that tells.

@@ -207,6 +207,14 @@ impl Inputs {
         }
     }
 
+    /// Input `index` by itself, which has been opened and is not opened again.
+    ///
+    /// # Panics
+    /// When there is no such input.
+    pub(crate) fn alone(&self, index: usize) -> Self {
+        Inputs { list: vec![self.list[index].clone()], ..Inputs::default() }
+    }
+
     /// Check that input `index`, which has been read to its end, is a file that has not changed since
     /// [`Inputs::resolve`], or not a file.
     ///

@@ -26,6 +26,7 @@ pub(crate) mod layout;
 pub(crate) mod limits;
 pub(crate) mod names;
 mod ndjson;
+pub(crate) mod piece;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod records;

@@ -146,6 +146,8 @@ pub struct InputOptions {
     pub table: TableSpec,
     /// How to write.
     pub mode: Mode,
+    /// The number of threads that encode, at least 1.
+    pub threads: usize,
 }
 
 impl InputOptions {
@@ -167,6 +169,7 @@ impl InputOptions {
             date_style: None,
             table,
             mode: Mode::default(),
+            threads: 1,
         }
     }
 
@@ -434,6 +437,13 @@ impl LoadOptions {
     #[must_use]
     pub fn connections(mut self, connections: Connections) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// Encode with this many threads; at least 1.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.input.threads = threads;
         self
     }
 

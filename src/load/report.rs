@@ -197,9 +197,10 @@ pub struct Phases {
     pub prepare_seconds: f64,
     /// Reading, encoding and writing.
     pub write_seconds: f64,
-    /// The part of `write_seconds` that the thread of the encoder spent reading and decompressing.
+    /// The part of `write_seconds` that the thread of the encoder, or that which reads for several, spent reading and decompressing.
     pub read_seconds: f64,
-    /// The part of `write_seconds` that it spent splitting and encoding records. In the rest it waited for the server.
+    /// The part of `write_seconds` that it spent splitting and encoding records; with several threads, their mean. In the
+    /// rest it waited for the server.
     pub encode_seconds: f64,
     /// Rebuilding deferred indexes, checking deferred constraints, and replacing the old table by the new one.
     pub finish_seconds: f64,

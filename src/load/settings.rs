@@ -82,6 +82,7 @@ impl LoadSettings {
         let LoadOptions { input, create, dry_run, max_rejects, autocommit, .. } = options;
         let mode = input.mode;
         at_least_one("batch size", options.batch_size)?;
+        at_least_one("number of threads", input.threads)?;
         // One at a time, so that no row after a refused one is committed.
         let default_depth = if *autocommit { 1 } else { PIPELINE_DEPTH };
         let pipeline_depth = options.pipeline_depth.unwrap_or(default_depth);
@@ -117,6 +118,14 @@ impl LoadSettings {
                 *autocommit && create.is_some(),
                 "--create cannot be combined with --autocommit: it needs a transaction".into(),
                 leave_out,
+            ),
+            (
+                input.threads > 1 && (*autocommit || options.import.is_some()),
+                format!(
+                    "--threads {} needs a load in one piece, and this one is committed in parts",
+                    input.threads
+                ),
+                "leave it out, or --autocommit or --import-id",
             ),
             (
                 options.wait_for_replicas.is_some() && (*dry_run || mode == Mode::Null),

@@ -162,6 +162,10 @@ pub(crate) struct Load {
     /// own transaction, and all commit at the end; auto uses two where that is faster [default: 1]
     #[arg(long, value_name = "N|auto")]
     pub connections: Option<Connections>,
+    /// Threads that encode CSV, besides one that reads; more than one where encoding is what bounds the load: for several
+    /// connections, or many cores [default: 1]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
+    pub threads: Option<usize>,
     /// The server, part by part.
     #[command(flatten)]
     pub connect: Connect,

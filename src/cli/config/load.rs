@@ -132,6 +132,7 @@ impl Config {
             None if options.autocommit => Connections::Exactly(file.connections),
             None => Connections::default(),
         };
+        options.input.threads = flags.threads.unwrap_or(1);
         options.import = import(flags)?;
         options.wait_for_replicas = flags.wait_for_replicas;
         if !is_null {

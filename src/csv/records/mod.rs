@@ -18,6 +18,9 @@ use crate::csv::scan::{Scan, Specials, WIDTH};
 use crate::error::Location;
 use crate::{Error, Result};
 
+mod cut;
+mod errors;
+
 /// The line ending of a file, determined by its first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineEnd {
@@ -47,6 +50,8 @@ pub struct Records<R> {
     start: usize,
     filled: usize,
     at_end: bool,
+    /// Why reading failed after what is in the buffer; `None` if it has not.
+    failure: Option<io::Error>,
     scan: Scan,
     specials: Specials,
     /// Whether a quote inside an unquoted field is a part of its value.
@@ -103,6 +108,7 @@ impl<R: Read> Records<R> {
             start: 0,
             filled: 0,
             at_end: false,
+            failure: None,
             scan: Scan::default(),
             specials: Specials { delimiter, quote, escape },
             keeps_stray_quotes: dialect.stray_quotes != StrayQuotes::Postgres,
@@ -472,6 +478,9 @@ impl<R: Read> Records<R> {
         let room = self.buffer.len() - WIDTH;
         // The first read continues until it is long enough to contain a whole byte order mark.
         while !self.at_end && read < if first { LONGEST_BOM } else { 1 } {
+            if let Some(error) = self.failure.take() {
+                return Err(self.read_failed(&error));
+            }
             let space = &mut self.buffer[self.filled..room];
             let count = match &mut self.transcoder {
                 None => self.input.read(space),
@@ -484,7 +493,7 @@ impl<R: Read> Records<R> {
                     read += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::input(format!("failed to read {}: {error}", self.name))),
+                Err(error) => return Err(self.read_failed(&error)),
             }
         }
         match &self.transcoder {
@@ -521,72 +530,6 @@ impl<R: Read> Records<R> {
             }
             None => Ok(()),
         }
-    }
-
-    fn location(&self) -> String {
-        format!("{}, line {}", self.name, self.line)
-    }
-
-    /// The line on which the current record begins.
-    fn place(&self) -> Location {
-        Location::on_line(&self.name, self.line)
-    }
-
-    #[cold]
-    fn mixed_line_ends(&self, byte: u8, first: LineEnd) -> Error {
-        let found = if byte == b'\n' { "line feed" } else { "carriage return" };
-        let before = match first {
-            LineEnd::Lf => "a line feed",
-            LineEnd::CrLf => "carriage return and line feed",
-            LineEnd::Cr => "a carriage return",
-        };
-        Error::input(format!(
-            "{}: a {found} outside quotes, but the first line of the file ends with {before}",
-            self.location()
-        ))
-        .with_help("use the same line ending throughout, or quote the field that contains this one")
-        .at(self.place())
-    }
-
-    #[cold]
-    fn hidden_lines(&self, extent: Extent) -> Error {
-        let (place, field) = (self.location(), self.strays.first);
-        let lines = extent.line_feeds.max(extent.carriage_returns) + 1;
-        Error::input(format!(
-            "{place}, field {field}: a quote within the value joins {lines} lines to one record, unlike in the first MiB, by \
-             which the quote was detected"
-        ))
-        .with_help(
-            "if quotes are parts of values: --quote none; if they enclose only whole fields: --stray-quotes keep; if it is \
-             right as it is: --quote '\"'",
-        )
-        .at(self.place())
-    }
-
-    #[cold]
-    fn unclosed_quote(&self, is_stray: bool) -> Error {
-        let message = format!("{}: a quote opened in this record is never closed", self.location());
-        let help = if is_stray || self.strays.count > 0 {
-            "close it, and double every quote inside a value; if it is a part of its value, use --stray-quotes keep, or \
-             --quote none"
-        } else {
-            "close it, and double every quote inside a value"
-        };
-        Error::input(message).with_help(help).at(self.place())
-    }
-
-    #[cold]
-    fn too_long(&self, in_quotes: bool) -> Error {
-        let limit = self.max_record_bytes;
-        let open = if in_quotes { "; a quote in it is still open" } else { "" };
-        Error::input(format!(
-            "{}: the record that begins here is longer than {limit} bytes{open}",
-            self.location()
-        ))
-        .with_help(
-            "check for an unclosed quote, or a file that is not CSV; --max-record-bytes raises the limit",
-        )
-        .at(self.place())
     }
 }
 

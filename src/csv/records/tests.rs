@@ -2,9 +2,11 @@
 
 use encoding_rs::{BIG5, EUC_JP, GB18030, SHIFT_JIS, UTF_16BE, UTF_16LE, WINDOWS_1252, WINDOWS_1253};
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::csv::Field;
 use crate::csv::limits::DEFAULT_MAX_RECORD_BYTES;
+use crate::csv::{ByteSource, Field};
 
 /// Yields one byte per read, so that every record crosses every boundary.
 struct Trickle<'a>(&'a [u8]);
@@ -314,5 +316,91 @@ fn no_input_panics() {
                 assert_eq!(whole, message(read(&text, Trickle(&text), dialect)), "{text:?}");
             }
         }
+    }
+}
+
+/// Each record with its position, and the error after them; `None` if there is none.
+type Found = (Vec<(u64, u64, Vec<u8>, usize)>, Option<String>);
+
+/// Read the records of `records` to their end or to the first error.
+fn read_on(records: &mut Records<ByteSource>, (found, error): &mut Found) {
+    loop {
+        match records.next() {
+            Ok(Some(record)) => found.push((record.line, record.offset, record.raw().to_vec(), record.len())),
+            Ok(None) => return,
+            Err(failure) => {
+                // Whether a quote is open may not be known while a record is read in parts.
+                let failure = failure.to_string().replace("; a quote in it is still open", "");
+                return *error = Some(failure);
+            }
+        }
+    }
+}
+
+/// Read `text`, whose first record is a header if it `has_header`: whole, and in the pieces that can be cut off.
+fn whole_and_in_pieces(text: &[u8], has_header: bool, dialect: &Dialect) -> ([Found; 2], usize) {
+    const MAX: usize = 3000;
+    let open = || {
+        let source: ByteSource = Box::new(io::Cursor::new(text.to_vec()));
+        let mut records = Records::new(source, "x.csv", dialect.clone(), MAX);
+        let header = if has_header { records.header().map(drop) } else { Ok(()) };
+        (records, (Vec::new(), header.err().map(|error| error.to_string())))
+    };
+    let (mut records, mut whole) = open();
+    if whole.1.is_none() {
+        read_on(&mut records, &mut whole);
+    }
+    let ((mut records, mut pieces), mut count) = (open(), 0);
+    while pieces.1.is_none() {
+        match records.next_piece() {
+            Ok(Some(piece)) => {
+                let mut part = records.of_piece(piece);
+                let start = part.position();
+                read_on(&mut part, &mut (Vec::new(), None));
+                part.rewind(start);
+                read_on(&mut part, &mut pieces);
+                count += 1;
+            }
+            Ok(None) => {
+                read_on(&mut records, &mut pieces);
+                break;
+            }
+            Err(error) => pieces.1 = Some(error.to_string()),
+        }
+    }
+    ([whole, pieces], count)
+}
+
+#[test]
+fn a_long_file_is_cut_into_pieces() {
+    let row = "1,\"two\nlines\",\"a \"\" quote\"\n";
+    let text = row.repeat(1000);
+    let ([whole, pieces], count) = whole_and_in_pieces(text.as_bytes(), false, &Dialect::default());
+    assert!(whole == pieces && whole.0.len() == 1000 && count > 10, "{count}");
+    // A record of CR has no line feed where a piece could end.
+    let ([whole, pieces], count) =
+        whole_and_in_pieces("a,b\r".repeat(3000).as_bytes(), true, &Dialect::default());
+    assert!(whole == pieces && whole.0.len() == 2999 && count == 0, "{count}");
+}
+
+proptest! {
+    #[test]
+    fn pieces_have_the_records_of_the_whole(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "a", ",", "\"", "\n", "a,b\n", "1,\"x\ny\"\n", "\"\"", "\r\n", "\r", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\n",
+            ]),
+            0..1500,
+        ),
+        (ending, has_header, has_quote, has_mark) in
+            (prop::sample::select(vec!["\n", "\r\n", "\r"]), any::<bool>(), any::<bool>(), any::<bool>()),
+    ) {
+        let mark = if has_mark { "\u{feff}" } else { "" };
+        // Mixed line endings are an error at once: a file has those of one kind, and few of another.
+        let other = |part: &&str| !part.contains('\r') || part.len() == parts.len() % 7;
+        let text: String = parts.iter().filter(|part| other(part)).map(|part| part.replace('\n', ending)).collect();
+        let dialect = if has_quote { Dialect::default() } else { Dialect { quote: None, ..Dialect::default() } };
+        let ([whole, pieces], _) = whole_and_in_pieces((mark.to_owned() + &text).as_bytes(), has_header, &dialect);
+        prop_assert_eq!(whole, pieces);
     }
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 
 use crate::csv::layout::OwnHeader;
-use crate::csv::{BlankLines, Field, Files, Notation, Record, StrayQuotes, excerpt, shortened};
+use crate::csv::{BlankLines, Field, Files, Notation, Record, StrayQuotes, excerpt};
 use crate::encode::{Encoder, Refusal};
 use crate::load::chunk::findings::{Findings, TextFallback};
+use crate::load::chunk::reasons::{stray_quote, wrong_field_count, wrong_value};
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::section::{OpenSection, Section, SectionLimit};
 use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
-use crate::load::hints;
-use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, ValueSource, other_delimiter};
+use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, ValueSource};
 use crate::load::options::{DateStyle, InputOptions, Mode};
 use crate::load::spelling::Conversion;
 use crate::progress::Progress;
@@ -44,6 +44,8 @@ pub(crate) struct EncodePlan {
     pub stray_quotes: StrayQuotes,
     /// Whether the fields that a short record lacks at its end are NULL.
     pub pad: bool,
+    /// The number of threads that encode.
+    pub threads: usize,
 }
 
 impl EncodePlan {
@@ -59,6 +61,7 @@ impl EncodePlan {
             blank_lines: dialect.blank_lines,
             stray_quotes: dialect.stray_quotes,
             pad,
+            threads: input.threads,
         }
     }
 }
@@ -66,23 +69,23 @@ impl EncodePlan {
 /// Encodes the records of a load's files.
 #[derive(Debug)]
 pub(crate) struct ChunkEncoder {
-    files: Files,
-    mapping: Arc<ColumnMapping>,
-    plan: EncodePlan,
-    formats: Arc<[ValueFormat]>,
-    findings: Findings,
+    pub(super) files: Files,
+    pub(super) mapping: Arc<ColumnMapping>,
+    pub(super) plan: EncodePlan,
+    pub(super) formats: Arc<[ValueFormat]>,
+    pub(super) findings: Findings,
     /// Whether the server reads dates, in an order of day, month and year that nobody has chosen for this load.
     watches_dates: bool,
     carried: Option<CarriedTuple>,
     scratch: Scratch,
     /// Records in the unfinished chunk, including the bad one that ended it.
-    unsent: usize,
+    pub(super) unsent: usize,
     /// What is encoded next; `None` to encode everything.
-    section: Option<OpenSection>,
+    pub(super) section: Option<OpenSection>,
     /// Time spent reading and decompressing what was encoded.
-    read_time: Duration,
-    /// Time spent splitting and encoding records.
-    encode_time: Duration,
+    pub(super) read_time: Duration,
+    /// Time spent splitting and encoding records; of several threads, their mean.
+    pub(super) encode_time: Duration,
 }
 
 /// Values that are not in the record as the encoders need them.
@@ -116,6 +119,16 @@ impl ChunkEncoder {
     pub(crate) fn new(mut files: Files, mapping: Arc<ColumnMapping>, plan: EncodePlan) -> Self {
         files.keep_json(&mapping.json_fields());
         let formats = mapping.formats(plan.mode);
+        ChunkEncoder::with_formats(files, mapping, plan, formats)
+    }
+
+    /// As [`ChunkEncoder::new`], with these `formats` from the first record on.
+    pub(super) fn with_formats(
+        files: Files,
+        mapping: Arc<ColumnMapping>,
+        plan: EncodePlan,
+        formats: Arc<[ValueFormat]>,
+    ) -> Self {
         let watches_dates = watches_dates(&mapping, &formats, plan);
         ChunkEncoder {
             files,
@@ -131,6 +144,12 @@ impl ChunkEncoder {
             read_time: Duration::ZERO,
             encode_time: Duration::ZERO,
         }
+    }
+
+    /// Write the tuples in these `formats` from now on.
+    pub(super) fn use_formats(&mut self, formats: Arc<[ValueFormat]>) {
+        self.formats = formats;
+        self.watches_dates = watches_dates(&self.mapping, &self.formats, self.plan);
     }
 
     /// What it tells at its end.
@@ -189,6 +208,15 @@ impl ChunkEncoder {
     ///
     /// Also end when the receiver is dropped, which then knows the reason.
     pub(crate) fn run(mut self, progress: &Progress, chunks: &Sender<Result<Chunk>>) -> Self {
+        // What several threads cannot, one does.
+        if !self.is_parallel() || self.encode_in_parallel(progress, chunks) {
+            self.encode_alone(progress, chunks);
+        }
+        self
+    }
+
+    /// As [`ChunkEncoder::run`], on this thread.
+    fn encode_alone(&mut self, progress: &Progress, chunks: &Sender<Result<Chunk>>) {
         let (started, mut waited) = (Instant::now(), Duration::ZERO);
         let read_before = self.files.inputs().read_time();
         loop {
@@ -211,7 +239,6 @@ impl ChunkEncoder {
         let read = self.files.inputs().read_time().saturating_sub(read_before);
         self.read_time += read;
         self.encode_time += started.elapsed().saturating_sub(waited + read);
-        self
     }
 
     /// Encode the first record of each file; return the errors, and the columns that the server has to parse.
@@ -495,15 +522,6 @@ impl RecordRules<'_> {
     }
 }
 
-/// Why a record with a stray quote is refused.
-fn stray_quote(record: &Record<'_>) -> Reason {
-    let field = record.stray_fields().first;
-    Reason {
-        help: "put the value in quotes and double those inside, or choose --stray-quotes keep".into(),
-        ..Reason::new(format!("field {field} has a quote inside that does not enclose it"))
-    }
-}
-
 /// The value of a column that is not in the file, for `record` of `file`.
 #[cold]
 fn added_value<'a>(
@@ -563,70 +581,4 @@ fn encode_as_text(encoder: Option<&Encoder>, value: &[u8], tuples: &mut Vec<u8>)
         Err(Refusal::Invalid(expected)) => Err(Refusal::Invalid(expected)),
         _ => Ok(()),
     }
-}
-
-fn wrong_value(record: &Record<'_>, mapped: &MappedColumn, value: &[u8], expected: &str) -> Reason {
-    if record.encoding() != encoding_rs::UTF_8 && std::str::from_utf8(value).is_err() {
-        return wrong_bytes(record, mapped, value);
-    }
-    let type_name = &mapped.column.type_name;
-    let is_text =
-        matches!(mapped.source, ValueSource::Field(field) if record.notation(field) == Notation::Text);
-    Reason {
-        column: Some(mapped.column.name.clone()),
-        field: mapped.field_number().map(|number| record.position(number - 1)),
-        value: Some(shortened(value)),
-        help: if std::str::from_utf8(value).is_err() {
-            "give the file's encoding with --encoding, or let --sniff detect it".into()
-        } else if is_text && record.line == 1 && value.first().is_some_and(u8::is_ascii_alphabetic) {
-            "if the first line names the columns: leave --no-header out, or give --header yes".into()
-        } else {
-            let is_as_written = is_text && mapped.conversion.is_none();
-            let hint = is_as_written.then(|| hints::of_value(mapped.encoder.as_ref(), value)).flatten();
-            hint.unwrap_or_else(|| "correct the value, or leave it empty for NULL".into())
-        },
-        ..Reason::new(format!("cannot read {} as {type_name}: {expected}", excerpt(value)))
-    }
-}
-
-/// Why `value` is rejected: part of it could not be decoded.
-fn wrong_bytes(record: &Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reason {
-    let encoding = record.encoding().name();
-    Reason {
-        column: Some(mapped.column.name.clone()),
-        field: mapped.field_number().map(|number| record.position(number - 1)),
-        value: Some(shortened(value)),
-        help: "correct it, or give the file's encoding with --encoding".into(),
-        ..Reason::new(format!("{} has bytes that are not {encoding}", excerpt(value)))
-    }
-}
-
-/// Why a record without the `expected` number of fields is refused; `is_positional` as in [`ColumnMapping`].
-fn wrong_field_count(record: &Record<'_>, expected: usize, is_positional: bool) -> Reason {
-    if let Some(defect) = record.defect() {
-        return Reason { help: defect.help.into(), ..Reason::new(defect.message.clone()) };
-    }
-    let found = record.len();
-    let fields = if found == 1 { "field" } else { "fields" };
-    let raw = String::from_utf8_lossy(record.raw());
-    let (reason, help) = if record.is_empty() {
-        (
-            format!("the line is empty, where {expected} fields were expected"),
-            "remove the line, or skip all blank lines with --blank-lines skip".to_owned(),
-        )
-    } else {
-        let help = match other_delimiter(&[raw.into_owned()]).filter(|_| found == 1) {
-            Some(delimiter) => delimiter,
-            None if is_positional => {
-                "without a header, the fields are the table's columns in order: name those of the file with --columns"
-                    .to_owned()
-            }
-            None if found > expected => {
-                "put values that contain the delimiter in quotes: \"Washington, D.C.\"".to_owned()
-            }
-            None => "write every field, and leave a field empty for NULL, or let --pad add what is missing at the end".to_owned(),
-        };
-        (format!("{found} {fields}, where {expected} were expected"), help)
-    };
-    Reason { help, ..Reason::new(reason) }
 }

@@ -16,6 +16,21 @@ pub(crate) struct Findings {
     pub padded: u64,
 }
 
+impl Findings {
+    /// Add what was noticed in the records that follow.
+    pub(super) fn append(&mut self, later: Findings) {
+        let Findings { text_fallbacks, stray_quotes, ambiguous_dates, padded } = later;
+        self.text_fallbacks.extend(text_fallbacks);
+        self.stray_quotes.kept |= stray_quotes.kept;
+        self.stray_quotes.count += stray_quotes.count;
+        self.stray_quotes.first = self.stray_quotes.first.take().or(stray_quotes.first);
+        self.ambiguous_dates.count += ambiguous_dates.count;
+        self.ambiguous_dates.certain += ambiguous_dates.certain;
+        self.ambiguous_dates.first = self.ambiguous_dates.first.take().or(ambiguous_dates.first);
+        self.padded += padded;
+    }
+}
+
 /// Where the server took over parsing a column from this program, and the value that made it necessary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

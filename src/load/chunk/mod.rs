@@ -4,13 +4,15 @@
 //! the value. A Bind parameter and an array element have the same length and bytes, so every writer slices these
 //! chunks and none encodes anything.
 //!
-//! [`encoder`] fills the chunks, [`stream`] hands them to the writers, [`rejected`] describes records that are not
+//! [`encoder`] fills the chunks, on several threads by [`parallel`]; [`stream`] hands them to the writers, [`rejected`] describes records that are not
 //! among them, [`findings`] and [`dates`] what a reader of the report should know of the others; [`section`] is the part
 //! of the input that an import commits as one.
 
 pub(crate) mod dates;
 pub(crate) mod encoder;
 pub(crate) mod findings;
+mod parallel;
+mod reasons;
 pub(crate) mod rejected;
 pub(crate) mod section;
 pub(crate) mod stream;

@@ -26,4 +26,5 @@ mod rejects;
 mod sniffing;
 mod spelling;
 mod sync_batching;
+mod threads;
 mod types;
