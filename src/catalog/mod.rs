@@ -179,7 +179,9 @@ impl TableSpec {
 
 /// Selects the tables and views that users made, and whether each is found by its name alone.
 const USER_TABLES: &str = "
-    SELECT n.nspname, c.relname, pg_catalog.pg_table_is_visible(c.oid)
+    SELECT n.nspname, c.relname,
+           -- NULL for a table that was dropped meanwhile.
+           COALESCE(pg_catalog.pg_table_is_visible(c.oid), false)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'f', 'v') AND n.nspname !~ '^(pg_|information_schema$)'";
 
@@ -229,7 +231,7 @@ const RELATION: &str = "
 const COLUMNS: &str = "
     SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
            t.typarray, a.attgenerated <> '',
-           pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'),
+           COALESCE(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT'), false),
            pg_catalog.format_type(a.atttypid, -1), a.attidentity = 'a', a.atttypmod, t.typdelim
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped

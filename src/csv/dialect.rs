@@ -97,6 +97,20 @@ impl Dialect {
     pub fn check(&self) -> Result<()> {
         let refuse = |message: String, help: &str| Err(Error::usage(message).with_help(help));
         let shown = |byte| shell_word(&[byte]);
+        let bytes = [
+            ("delimiter", Some(self.delimiter)),
+            ("quote", self.quote),
+            ("escape", Some(self.escape)),
+            ("comment", self.comment),
+        ];
+        if let Some((flag, Some(byte))) =
+            bytes.into_iter().find(|(_, byte)| matches!(byte, Some(b'\n' | b'\r' | 0)))
+        {
+            return refuse(
+                format!("--{flag} is {}, which ends lines or is part of UTF-16", shown(byte)),
+                "choose a character that is printed",
+            );
+        }
         if self.quote == Some(self.delimiter) {
             return refuse(
                 format!("--delimiter and --quote are both {}", shown(self.delimiter)),

@@ -135,7 +135,8 @@ impl Inputs {
     pub fn resolve(names: &[PathBuf]) -> Result<Self> {
         let list = Inputs::expand(names)?;
         let snapshots = list.iter().map(Input::snapshot).collect::<Result<Vec<_>>>()?;
-        let size = snapshots.iter().map(|snapshot| Some(snapshot.as_ref()?.bytes)).sum();
+        let size =
+            snapshots.iter().try_fold(0_u64, |size, snapshot| size.checked_add(snapshot.as_ref()?.bytes));
         Ok(Inputs { list, size, snapshots: snapshots.into(), ..Inputs::default() })
     }
 

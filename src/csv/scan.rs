@@ -79,7 +79,8 @@ impl Scan {
     /// `None`.
     pub(super) fn shift(&mut self, count: usize) {
         debug_assert_eq!(self.mask, 0, "a special byte was found but not returned yet");
-        self.searched -= count;
+        // A mark that was passed over may end behind what was searched.
+        self.searched = self.searched.saturating_sub(count);
     }
 }
 

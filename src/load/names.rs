@@ -1,6 +1,6 @@
 //! The names of fields, made good as names of columns.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -27,13 +27,14 @@ pub(crate) fn column_names(fields: &[(usize, String)]) -> (Vec<String>, Vec<Made
     let mut taken: HashSet<String> = HashSet::with_capacity(fields.len());
     let mut is_first = |name: &str| !name.is_empty() && taken.insert(truncate(name).to_owned());
     let is_first: Vec<bool> = fields.iter().map(|(_, name)| is_first(name)).collect();
+    let mut numbers = HashMap::new();
     let mut made = Vec::new();
     let mut columns = Vec::with_capacity(fields.len());
     for ((field, name), is_first) in fields.iter().zip(is_first) {
         let (column, because) = match name.len() {
             // As the server calls the columns of VALUES.
-            0 => (free(&format!("column{}", field + 1), &mut taken, true), "empty"),
-            _ if !is_first => (free(name, &mut taken, false), "doubled"),
+            0 => (free(&format!("column{}", field + 1), &mut taken, &mut numbers, true), "empty"),
+            _ if !is_first => (free(name, &mut taken, &mut numbers, false), "doubled"),
             length if length > LONGEST_IDENTIFIER => (truncate(name).to_owned(), "long"),
             _ => {
                 columns.push(name.clone());
@@ -46,22 +47,31 @@ pub(crate) fn column_names(fields: &[(usize, String)]) -> (Vec<String>, Vec<Made
     (columns, made)
 }
 
-/// `name` itself if `may_be_plain` and it is free, otherwise with the first number that makes it so: `name_1`.
-fn free(name: &str, taken: &mut HashSet<String>, may_be_plain: bool) -> String {
-    let numbered = (1_u64..).map(|number| {
-        let suffix = format!("_{number}");
-        let room = LONGEST_IDENTIFIER - suffix.len();
-        let mut end = name.len().min(room);
-        while !name.is_char_boundary(end) {
-            end -= 1;
+/// `name` itself if `may_be_plain` and it is free, otherwise with the first number that makes it so: `name_1`. The beginnings
+/// of names have their last numbers in `numbers`: a file may have a million fields of one name.
+fn free(
+    name: &str,
+    taken: &mut HashSet<String>,
+    numbers: &mut HashMap<String, u64>,
+    may_be_plain: bool,
+) -> String {
+    if may_be_plain && taken.insert(name.to_owned()) {
+        return name.to_owned();
+    }
+    let last = numbers.entry(cut(name, LONGEST_IDENTIFIER - 2).to_owned()).or_default();
+    loop {
+        *last += 1;
+        let suffix = format!("_{last}");
+        let free = format!("{}{suffix}", cut(name, LONGEST_IDENTIFIER - suffix.len()));
+        if taken.insert(free.clone()) {
+            return free;
         }
-        format!("{}{suffix}", &name[..end])
-    });
-    let plain = may_be_plain.then(|| name.to_owned());
-    let free = plain.into_iter().chain(numbered).find(|name| !taken.contains(name));
-    let free = free.expect("there are more numbers than names");
-    taken.insert(free.clone());
-    free
+    }
+}
+
+/// The beginning of `name` that has at most `length` bytes.
+fn cut(name: &str, length: usize) -> &str {
+    &name[..name.floor_char_boundary(length)]
 }
 
 /// The column that the SQL identifier `name` stands for; `name` itself if it is none.
@@ -73,6 +83,13 @@ pub(crate) fn sql_name(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::csv::NameStyle;
+
+    #[test]
+    fn many_fields_of_one_name_are_named_in_time() {
+        let fields: Vec<_> = (0..100_000).map(|field| (field, "0".to_owned())).collect();
+        let (columns, made) = column_names(&fields);
+        assert_eq!((columns[99_999].as_str(), made.len()), ("0_99999", 99_999));
+    }
 
     #[test]
     fn names_are_made_good() {

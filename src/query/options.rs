@@ -31,6 +31,9 @@ pub(super) const SYNC_EVERY: usize = 256;
 /// How long each run of a search takes, unless [`MeterOptions::limits`] says otherwise.
 pub(super) const SEARCH_STEP: Duration = Duration::from_secs(5);
 
+/// The longest duration, warm-up or wait.
+const LONGEST_TIME: Duration = Duration::from_hours(366 * 24);
+
 /// How long to wait for the replay of the log, unless [`MeterOptions::wait_timeout`] says otherwise.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -352,6 +355,12 @@ impl MeterSettings {
         refuse_contradictions(&options, limits)?;
         refuse_several_runs(&options, runs)?;
         options.wait_for_lsn.as_deref().map_or(Ok(()), check_lsn)?;
+        let times = [limits.duration, Some(options.warm_up), Some(options.wait_timeout)];
+        if times.into_iter().flatten().any(|time| time > LONGEST_TIME) {
+            return Err(
+                Error::usage("a time is longer than a year").with_help("give a time of at most a year")
+            );
+        }
         if options.connections == 0 {
             return Err(Error::usage("the number of connections is 0").with_help("give a number from 1 up"));
         }

@@ -128,7 +128,8 @@ impl<R: Read> JsonRecords<R> {
         self.searched = self.start;
         loop {
             if let Some(at) = memchr(b'\n', &self.buffer[self.searched..self.filled]) {
-                return Ok(self.searched + at + 1 - self.start);
+                let length = self.searched + at + 1 - self.start;
+                return if length > self.max_record_bytes + 1 { Err(self.too_long()) } else { Ok(length) };
             }
             self.searched = self.filled;
             if self.filled - self.start > self.max_record_bytes {

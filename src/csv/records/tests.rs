@@ -256,6 +256,22 @@ fn characters_with_several_codes_keep_their_bytes() {
     assert_eq!(rows_of(bytes, &dialect)[0], row(1, &[Some("￢"), Some("￢")]));
 }
 
+/// A mark behind skipped lines is passed over without being searched, here where the first read ends.
+#[test]
+fn a_mark_may_end_what_was_read() {
+    let input = [&[b'x'; 63][..], b"\n\xef\xbb\xbf", b"id,name\n1,a\n"].concat();
+    let dialect = Dialect { skip_lines: 1, ..Dialect::default() };
+    for end in [67, input.len()] {
+        let (first, rest) = input[..end].split_at(67);
+        let mut records = Records::new(first.chain(rest), "x.csv", dialect.clone(), DEFAULT_MAX_RECORD_BYTES);
+        let mut lines = Vec::new();
+        while let Some(record) = records.next().unwrap() {
+            lines.push(record.line);
+        }
+        assert_eq!(lines, if end == 67 { vec![] } else { vec![2, 3] }, "{end}");
+    }
+}
+
 #[test]
 fn a_byte_order_mark_determines_the_byte_order() {
     let dialect = Dialect { encoding: UTF_16LE, ..Dialect::default() };

@@ -476,7 +476,10 @@ impl RecordRules<'_> {
             };
             match encoded {
                 Ok(()) => {
-                    let length = (tuples.len() - length_at - 4) as i32;
+                    // A long array may be several times as long when it is encoded.
+                    let Ok(length) = i32::try_from(tuples.len() - length_at - 4) else {
+                        return reject(wrong_value(record, mapped, value, "a value of less than 2 GiB"));
+                    };
                     tuples[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
                 }
                 Err(Refusal::NeedsServer) => return RecordOutcome::NeedsServer(index, excerpt(value)),

@@ -188,7 +188,8 @@ impl Import {
         let number = |column: usize| row.get::<_, i64>(column);
         Ok(Some(Import {
             number: number(0),
-            limit: SectionLimit { rows: number(1) as u64, bytes: number(2) as u64 },
+            // Somebody may have changed the ledger; a chunk without a row would never end the import.
+            limit: SectionLimit { rows: number(1).max(1) as u64, bytes: number(2).max(1) as u64 },
             finished: row.get(3),
             table_oid: row.get(4),
             options: serde_json::from_str(row.get(5)).unwrap_or_default(),

@@ -97,11 +97,12 @@ impl UniqueIndex {
         }
         let columns: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let columns = columns.join(", ");
-        let duplicate = |(ord, key)| DuplicateRow {
-            row: rows.start + ord as usize - 1,
-            detail: format!("Key ({columns})=({key}) already exists."),
+        let row = |ord: i64| usize::try_from(ord).ok().filter(|ord| (1..=rows.len()).contains(ord));
+        let duplicate = |(ord, key)| {
+            let row = rows.start + row(ord)? - 1;
+            Some(DuplicateRow { row, detail: format!("Key ({columns})=({key}) already exists.") })
         };
-        Ok(found.into_iter().map(duplicate).collect())
+        Ok(found.into_iter().filter_map(duplicate).collect())
     }
 }
 

@@ -102,13 +102,15 @@ impl RejectFiles {
         let (header, header_end) = marks.split_line_end(header);
         let (record, record_end) = marks.split_line_end(raw);
         let own_end = if header_end.is_empty() { record_end } else { header_end };
-        let head = self.head(header, if own_end.is_empty() { marks.line_feed } else { own_end });
-        let csv = self.under(header, &head)?;
+        let head_end = if own_end.is_empty() { marks.line_feed } else { own_end };
+        let index = self.index_under(header, head_end)?;
+        let head = self.csv[index].header.is_none().then(|| self.head(header, head_end));
+        let csv = &mut self.csv[index];
         if csv.line_end.is_none() && !own_end.is_empty() {
             csv.line_end = Some(own_end.to_owned());
         }
         let mut text = Vec::new();
-        if csv.header.is_none() {
+        if let Some(head) = head {
             text.extend(head);
             csv.header = Some(header.to_owned());
         }
@@ -128,21 +130,22 @@ impl RejectFiles {
         head
     }
 
-    /// The file for rows under `header`, which is created if there is none, and begins with `head`.
-    fn under(&mut self, header: &[u8], head: &[u8]) -> Result<&mut RejectCsv> {
+    /// The index of the file for rows under `header`, whose lines end with `line_end`; it is created if there is none.
+    fn index_under(&mut self, header: &[u8], line_end: &[u8]) -> Result<usize> {
         let is_same = |csv: &RejectCsv| csv.header.as_ref().is_none_or(|own| own == header);
         let known = self.csv.iter().position(is_same);
         let index = known.unwrap_or(self.csv.len());
         if known.is_none() {
             // The user chose only the name of the first one. What exists under the others is replaced if it holds rejects
             // under the same header, as after the first run of an import, and kept otherwise.
+            let head = self.head(header, line_end);
             let is_used = |path: &Path| self.csv.iter().any(|csv| csv.path == path);
             let mut numbered = (index + 1..).map(|number| numbered_path(&self.csv[0].path, number));
-            let is_same = |path: &Path| !header.is_empty() && begins_with(path, head);
+            let is_same = |path: &Path| !header.is_empty() && begins_with(path, &head);
             let path = numbered.find(|path| !is_used(path) && (!path.exists() || is_same(path)));
             self.csv.push(RejectCsv::create(path.expect("a number is free"))?);
         }
-        Ok(&mut self.csv[index])
+        Ok(index)
     }
 
     /// The path of the first one.

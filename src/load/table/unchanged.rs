@@ -22,9 +22,10 @@ pub(crate) async fn lock_unchanged(client: &impl GenericClient, prepared: &Prepa
     let sql = "SELECT pg_catalog.has_table_privilege(oid, 'INSERT') FROM pg_catalog.pg_class
                WHERE oid = $1 AND oid = pg_catalog.to_regclass($2)";
     let privileged = client.query_opt(sql, &[&table.oid, &name.sql()]).await.map_err(failed)?;
-    let privileged = privileged.ok_or_else(gone)?;
+    // NULL if it is dropped meanwhile.
+    let privileged: bool = privileged.and_then(|row| row.get(0)).ok_or_else(gone)?;
     // A role with privileges on columns only may not lock it, and a view would be locked together with its tables.
-    if table.is_stored && privileged.get(0) {
+    if table.is_stored && privileged {
         let lock = format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", name.sql());
         client.batch_execute(&lock).await.map_err(|error| match error.code() {
             Some(&SqlState::UNDEFINED_TABLE) => gone(),

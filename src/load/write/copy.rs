@@ -83,7 +83,8 @@ impl CopyWriter {
                 let copied_into =
                     if self.clause.is_some() { "postgres_etl_staging" } else { &self.table.table };
                 let row = error.as_db_error().and_then(|db| row_from_context(db.where_()?, copied_into));
-                let rows = row.map(|row| first_row + row - 1).map(|row| (row, row));
+                let rows =
+                    row.and_then(|row| first_row.checked_add(row)?.checked_sub(1)).map(|row| (row, row));
                 WriteFailure::Server { error, rows }
             };
             let format = chunk.formats[0];

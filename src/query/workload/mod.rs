@@ -247,8 +247,14 @@ impl Workload {
     ) -> Result<()> {
         const DRAWN: u64 = 100;
         const MOST_LINES: u64 = 10_000;
+        const LONGEST_MESSAGE: usize = 1 << 30;
         for (number, statement) in prepared.iter().enumerate() {
             let types = statement.params();
+            let sources = self.statements[number].args.iter().map(|&source| &arguments.sources[source]);
+            if sources.map(ValueSource::longest).sum::<usize>() > LONGEST_MESSAGE {
+                let message = format!("the arguments of {} may exceed 1 GiB", self.place);
+                return Err(Error::usage(message).with_help("the server takes no longer message"));
+            }
             for (at, type_) in types.iter().enumerate() {
                 // Some types, such as pseudo-types, cannot be selected; they are left to the run.
                 let Ok(reader) = client.prepare_typed("SELECT $1", std::slice::from_ref(type_)).await else {
@@ -368,13 +374,15 @@ fn only_reads(sql: &str) -> bool {
 
 /// `sql` without the whitespace and comments before its first word.
 fn without_comments(sql: &str) -> &str {
-    let sql = sql.trim_start();
-    let rest = match (sql.strip_prefix("--"), sql.strip_prefix("/*")) {
-        (Some(comment), _) => comment.split_once('\n').map_or("", |(_, rest)| rest),
-        (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, rest)| rest),
-        _ => return sql,
-    };
-    without_comments(rest)
+    let mut rest = sql.trim_start();
+    loop {
+        let after = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(comment), _) => comment.split_once('\n'),
+            (_, Some(comment)) => comment.split_once("*/"),
+            _ => return rest,
+        };
+        rest = after.map_or("", |(_, rest)| rest.trim_start());
+    }
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {

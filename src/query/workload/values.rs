@@ -40,6 +40,19 @@ pub(crate) enum ValueSource {
     Lines(Arc<[Option<String>]>),
 }
 
+impl ValueSource {
+    /// The length of its longest value, in bytes; 0 for numbers, which are short.
+    pub(crate) fn longest(&self) -> usize {
+        let longest = match self {
+            ValueSource::Constant(value) => Some(value.len()),
+            ValueSource::Choice(values) => values.iter().map(String::len).max(),
+            ValueSource::Lines(values) => values.iter().flatten().map(String::len).max(),
+            ValueSource::Whole { .. } | ValueSource::Real { .. } => None,
+        };
+        longest.unwrap_or(0)
+    }
+}
+
 /// How likely each of a range of whole numbers is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum RangeShape {
