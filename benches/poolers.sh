@@ -3,18 +3,23 @@
 #
 #   benches/poolers.sh [RUNS] [PGBOUNCER…]
 #
-# For each program named (by default the installed `pgbouncer`) and each pool mode it prints, first, whether two loads
-# at once, of different values into different tables, leave each table with its own rows and nothing else: "exact",
-# "MIXED UP", or the error with which the load was refused. Then it prints look-ups by key per second of `query`, which
-# keeps several in flight on each connection, and of `pgbench -M extended`, through the same pooler (median of RUNS).
+# For each program named (by default the installed `pgbouncer`) and each pool mode: whether two loads at once, of
+# different values into different tables, leave each table with its own rows and nothing else ("exact", "MIXED UP", or the
+# error with which the load was refused); and look-ups by key per second on 8 connections through the same pooler, of
+# `query`, which keeps several in flight on each, of `pgbench -M extended` with one, and of pgbench's pipeline of 100. The
+# contenders alternate in each of RUNS rounds (by default 7); the medians are printed, and their ratios to `pgbench -M
+# extended`, as a table in Markdown. ETL names a program to use instead of a new build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-runs=${1:-5}
+runs=${1:-7}
 shift || true
 [ $# -gt 0 ] || set -- pgbouncer
 
-cargo build --release --quiet
-etl=$PWD/target/release/postgres-etl
+etl=${ETL:-}
+if [ -z "$etl" ]; then
+    cargo build --release --quiet
+    etl=$PWD/target/release/postgres-etl
+fi
 work=$(mktemp -d)
 pooler=
 trap '[ -z "$pooler" ] || kill "$pooler"; rm -rf "$work"' EXIT
@@ -70,31 +75,67 @@ load() { # flags…
 
 etl_rate() { # flags…
     "$etl" query -q by-id --connections 8 -n 200000 --json --database-url "$through" "$@" 2>/dev/null |
-        awk -F'[:,]' '/"errors":/ { errors = $2 } /queries_per_second/ { print (errors > 0 ? 0 : $2) }'
+        awk -F'[:,]' '/"errors":/ { errors = $2 } /"queries_per_second"/ { print (errors > 0 ? 0 : $2); exit }'
 }
-pgbench_rate() {
-    pgbench -n -M extended -c 8 -j 2 -t 5000 -f "$work/by-id.sql" "$through" 2>/dev/null | awk '/^tps/ { print $3 }'
+pgbench_rate() { # script, transactions on each connection, statements in each
+    pgbench -n -M extended -c 8 -j 2 -t "$2" -f "$1" "$through" 2>/dev/null | awk -v n="$3" '/^tps/ { print $3 * n }'
 }
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%d\n", v[int((NR + 1) / 2)] }'; }
-printf '%s\n' '\set id random(1, 100000)' 'SELECT name FROM persons WHERE id = :id;' >"$work/by-id.sql"
+grouped() { printf '%d' "$1" | sed ':a;s/\B[0-9]\{3\}\>/,&/;ta'; }
+look_up=('\set id random(1, 100000)' 'SELECT name FROM persons WHERE id = :id;')
+printf '%s\n' "${look_up[@]}" >"$work/by-id.sql"
+{
+    echo '\startpipeline'
+    for _ in $(seq 100); do printf '%s\n' "${look_up[@]}"; done
+    echo '\endpipeline'
+} >"$work/pipeline.sql"
 
+contenders=('query --protocol prepared' 'query --protocol unnamed' 'query --protocol simple' 'pgbench -M extended'
+    'pgbench -M extended, pipeline of 100')
+rate_of() { # contender
+    case "$1" in
+        query*) etl_rate --protocol "${1##* }" ;;
+        *pipeline*) pgbench_rate "$work/pipeline.sql" 200 100 ;;
+        *) pgbench_rate "$work/by-id.sql" 5000 1 ;;
+    esac
+}
+
+# The table, column by column: what was found of each row.
+rows=() columns=()
+declare -A cells
+add() { # row, cell
+    [ -n "${cells[$1]+x}" ] || rows+=("$1")
+    cells[$1]+="${cells[$1]:+ | }$2"
+}
 for program in "$@"; do
+    version=$("$program" --version | awk 'NR == 1 { print $2 }')
     for mode in session transaction; do
         start "$program" "$mode"
-        printf '%s, pool_mode = %s\n' "$("$program" --version | head -n 1)" "$mode"
-        for prepare in auto always never; do
-            for way in '--mode rows' '--mode rows --autocommit --connections 4' '--mode batch' '--mode copy'; do
+        columns+=("$version, $mode")
+        for way in '--mode rows' '--mode rows --autocommit --connections 4' '--mode batch' '--mode copy'; do
+            for prepare in auto always never; do
                 # shellcheck disable=SC2086
-                printf '  load %-42s --prepare %-7s %s\n' "$way" "$prepare" "$(load $way --prepare "$prepare")"
+                add "\`load $way --prepare $prepare\`" "$(load $way --prepare "$prepare")"
             done
         done
-        for protocol in prepared unnamed simple; do
-            rate=$(for _ in $(seq "$runs"); do etl_rate --protocol "$protocol"; done | median)
-            printf '  query --protocol %-10s %9d look-ups/s\n' "$protocol" "$rate"
+        rm -f "$work"/rate.*
+        for _ in $(seq "$runs"); do
+            for index in "${!contenders[@]}"; do
+                rate_of "${contenders[$index]}" >>"$work/rate.$index"
+            done
         done
-        printf '  pgbench -M extended         %9d look-ups/s\n' "$(for _ in $(seq "$runs"); do pgbench_rate; done | median)"
+        base=$(median <"$work/rate.3")
+        for index in "${!contenders[@]}"; do
+            rate=$(median <"$work/rate.$index")
+            ratio=$(awk -v a="$rate" -v b="$base" 'BEGIN { printf "%.2f", a / b }')
+            add "\`${contenders[$index]}\`" "$(grouped "$rate")/s, $ratio ×"
+        done
         kill "$pooler" && wait "$pooler" 2>/dev/null || true
         pooler=
         rm -rf "$work/socket"
+        echo "done: PgBouncer $version, $mode" >&2
     done
 done
+printf '| PgBouncer |%s\n' "$(printf ' %s |' "${columns[@]}")"
+printf '| --- |%s\n' "$(for _ in "${columns[@]}"; do printf ' --- |'; done)"
+for row in "${rows[@]}"; do printf '| %s | %s |\n' "$row" "${cells[$row]}"; done
