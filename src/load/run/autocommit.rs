@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use deadpool_postgres::Object;
+use tokio_postgres::{Client, SimpleQueryMessage};
 use tokio_postgres_sync_batching::Lane;
 
 use crate::catalog::Table;
@@ -142,7 +143,11 @@ impl Worker {
         let mut feed = ChunkFeed::from_stream(stream);
         let writer =
             RowWriter::prepare(client, &table.name, mapping, clause.as_ref(), settings.pipeline_depth);
-        let (counts, outcome) = match writer.await {
+        let prepared = match writer.await {
+            Ok(writer) => check_commits(client).await.map(|()| writer),
+            Err(error) => Err(error),
+        };
+        let (counts, outcome) = match prepared {
             Ok(writer) => {
                 let mut writer = writer.committing(progress).over_lane(lane.clone(), NonZero::<usize>::MIN);
                 writer.insert(client, &mut feed).await
@@ -155,6 +160,33 @@ impl Worker {
         }
         WorkerResult { counts, rows: feed.rows(), outcome }
     }
+}
+
+/// Check that a statement of `client` commits by itself, once an INSERT is prepared.
+///
+/// Pgpool-II 4.3 in clustering mode `raw` begins a transaction there by itself, and never ends it. Every row would be
+/// reported as written, and all would be rolled back when the connection is closed.
+///
+/// # Errors
+/// When a transaction is open.
+async fn check_commits(client: &Client) -> Result<()> {
+    // Of a simple query by itself they are the same.
+    let query = "SELECT pg_catalog.transaction_timestamp() = pg_catalog.statement_timestamp()";
+    let found = client.simple_query(query).await;
+    let found = found.map_err(|error| Error::database("look for an open transaction", error))?;
+    let is_open = found.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("f"),
+        _ => false,
+    });
+    if !is_open {
+        return Ok(());
+    }
+    let message =
+        "rows would not be committed: what passes the connection on has begun a transaction of its own";
+    Err(Error::new(ErrorKind::Database, message).with_help(
+        "load without --autocommit, connect to the server itself, or, with Pgpool-II, use another backend_clustering_mode \
+         than raw",
+    ))
 }
 
 /// `error`, with the number of rows that stay, and, with `settings`, how to load the others.

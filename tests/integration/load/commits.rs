@@ -123,6 +123,19 @@ async fn rows_committed_one_by_one_are_counted_exactly_or_as_a_range() {
     }
 }
 
+/// As Pgpool-II does in clustering mode `raw`: every row would be reported as loaded, and none would be.
+#[tokio::test]
+async fn a_transaction_that_another_program_began_is_noticed_before_the_first_row() {
+    let is_insert =
+        |message: &[u8]| message[0] == b'P' && message.windows(11).any(|part| part == b"INSERT INTO");
+    let plan = Plan { trigger: is_insert, passing: 0, fate: Fate::Begin, then_closes: false };
+    let (_database, proxy, workplace) = behind(plan).await;
+    let error = workplace.fail(&[&LOAD[..], &["--mode", "rows", "--autocommit"]].concat(), 1);
+    assert!(proxy.seen() > 0 && error.contains("has begun a transaction of its own"), "{error}");
+    assert!(error.contains("backend_clustering_mode"), "{error}");
+    assert_eq!(workplace.count("t").await, 0);
+}
+
 /// The flags that load over two connections.
 const TWO: [&str; 4] = ["--mode", "copy", "--connections", "2"];
 

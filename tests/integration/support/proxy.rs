@@ -26,6 +26,9 @@ pub(crate) enum Fate {
     CutBefore,
     /// It stays open, and the client receives nothing more.
     Hold,
+    /// Before the message, the proxy begins a transaction of its own, of which the client learns nothing.
+    #[allow(dead_code, reason = "not of the long rounds")]
+    Begin,
 }
 
 /// What the proxy waits for, and what it does then.
@@ -99,7 +102,6 @@ impl Proxy {
     }
 
     /// The number of messages so far that are of the kind to wait for.
-    #[allow(dead_code, reason = "only the long rounds count them")]
     pub(crate) fn seen(&self) -> usize {
         self.state.seen.load(SeqCst)
     }
@@ -165,6 +167,9 @@ impl State {
                     return Ok(());
                 }
                 is_next.store(true, SeqCst);
+                if self.plan.fate == Fate::Begin {
+                    server.write_all(b"Q\0\0\0\x0aBEGIN\0")?;
+                }
             }
             server.write_all(&message)?;
         }
@@ -180,6 +185,17 @@ impl State {
         let mut bytes = vec![0; 1 << 16];
         loop {
             let read = server.read(&mut bytes)?;
+            if is_next.load(SeqCst) && self.plan.fate == Fate::Begin {
+                let answer = b"C\0\0\0\x0aBEGIN\0Z\0\0\0\x05T";
+                let Some(at) = bytes[..read].windows(answer.len()).position(|part| part == answer) else {
+                    client.write_all(&bytes[..read])?;
+                    continue;
+                };
+                is_next.store(false, SeqCst);
+                client.write_all(&bytes[..at])?;
+                client.write_all(&bytes[at + answer.len()..read])?;
+                continue;
+            }
             if is_next.load(SeqCst) {
                 self.strike(client);
                 return Ok(());
@@ -205,7 +221,7 @@ impl State {
                 // Linux resets a connection when its socket is disconnected, whatever copies of it there are.
                 rustix::net::connect_unspec(client).unwrap();
             }
-            Fate::Hold => {}
+            Fate::Hold | Fate::Begin => {}
         }
         *self.struck.lock().unwrap() = true;
         self.strikes.notify_all();
