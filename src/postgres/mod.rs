@@ -13,6 +13,7 @@ pub(crate) mod connect_raw;
 pub mod conninfo;
 pub mod embedded;
 pub(crate) mod endpoint;
+pub(crate) mod nodes;
 pub(crate) mod options;
 pub(crate) mod pipeline;
 pub(crate) mod pool;

@@ -14,13 +14,14 @@ use crate::blocking::blocking;
 use crate::postgres::connect_raw::{Opener, SharedRoute};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::endpoint::Endpoint;
+use crate::postgres::nodes::{find_nodes, problem_of};
 use crate::postgres::options::{
     DatabaseOptions, LARGEST_POOL, Prepare, ServerChoice, SessionOptions, Timeouts,
 };
 use crate::postgres::pool::{self, Reached};
 use crate::postgres::server_messages::ServerMessages;
 use crate::postgres::spread::{self, ReadFrom, UnusableHost};
-use crate::postgres::target_session::HostChoice;
+use crate::postgres::target_session::{HostChoice, TargetSession};
 use crate::postgres::{connect_error, embedded, pooler_console, tls};
 use crate::{Error, Result};
 
@@ -308,17 +309,61 @@ impl Database {
         session: SessionOptions,
         read_from: Option<ReadFrom>,
     ) -> Result<ReadPools> {
+        if read_from == Some(ReadFrom::Nodes) {
+            return self.node_pools(session).await;
+        }
         let Some(wanted) = spread::wanted(&self.conninfo, read_from) else {
             let primary = read_from == Some(ReadFrom::Primary);
             let host_choice = if primary { HostChoice::Primary } else { session.host_choice };
             let pool = self.session_pool(SessionOptions { host_choice, ..session })?;
             return Ok(ReadPools { pools: vec![pool], is_spread: false, unusable: Vec::new() });
         };
+        self.spread_pools(&self.conninfo, wanted, session).await
+    }
+
+    /// Create a pool for each host of `conninfo` that is of kind `wanted`, configured as in `session`.
+    ///
+    /// # Errors
+    /// When there is no such host that can be reached, or one refuses the login.
+    async fn spread_pools(
+        &self,
+        conninfo: &Conninfo,
+        wanted: TargetSession,
+        session: SessionOptions,
+    ) -> Result<ReadPools> {
         let probe = SessionOptions { prepare: self.prepare, ..session };
-        let found = spread::find_hosts(&self.conninfo, wanted, probe).await?;
+        let found = spread::find_hosts(conninfo, wanted, probe).await?;
         let pool = |(conninfo, reached)| self.pool_of(conninfo, session, reached);
         let pools = found.usable.into_iter().map(pool).collect::<Result<_>>()?;
         Ok(ReadPools { pools, is_spread: true, unusable: found.unusable })
+    }
+
+    /// Create a pool for each node of the Citus cluster that holds shards, configured as in `session`.
+    ///
+    /// # Errors
+    /// When there is no such node that can be reached, or one refuses the login.
+    async fn node_pools(&self, session: SessionOptions) -> Result<ReadPools> {
+        let named = self.session_pool(session)?;
+        let client = named.open_extra().await?;
+        let endpoint = named.endpoint().expect("it has been reached");
+        let (nodes, mut unusable) = find_nodes(&client, &self.conninfo, &endpoint).await?;
+        let spread = self.spread_pools(&nodes, TargetSession::Any, session).await?;
+        unusable.extend(spread.unusable);
+        let mut pools = Vec::new();
+        for pool in spread.pools {
+            let endpoint = pool.endpoint().expect("it has been reached");
+            match problem_of(&pool.open_extra().await?, &endpoint).await {
+                Some(problem) => unusable.push(UnusableHost { endpoint, problem }),
+                None => pools.push(pool),
+            }
+        }
+        match unusable.first() {
+            Some(UnusableHost { endpoint, problem }) if pools.is_empty() => Err(Error::connect(format!(
+                "no node of Citus can be used; {endpoint}: {problem}"
+            ))
+            .with_help("leave --nodes out, or run this on a machine that reaches the nodes by these names")),
+            _ => Ok(ReadPools { pools, is_spread: true, unusable }),
+        }
     }
 
     /// Take a connection with the default [`SessionOptions`] from a new pool, to which it returns when dropped.

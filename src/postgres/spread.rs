@@ -23,6 +23,8 @@ pub enum ReadFrom {
     Replicas,
     /// All hosts, standbys or not.
     All,
+    /// The nodes of the Citus cluster that hold shards, under the names that they have in `pg_dist_node`.
+    Nodes,
 }
 
 /// A host that cannot be used.
@@ -49,7 +51,7 @@ pub(super) fn wanted(conninfo: &Conninfo, read_from: Option<ReadFrom>) -> Option
         None if conninfo.hosts().len() > 1 && (conninfo.balances_load() || wants_standbys) => {
             Some(target.unwrap_or_default())
         }
-        Some(ReadFrom::Primary) | None => None,
+        Some(ReadFrom::Primary | ReadFrom::Nodes) | None => None,
     }
 }
 

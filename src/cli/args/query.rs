@@ -108,14 +108,18 @@ pub(crate) struct Query {
     /// Hosts of the URL to send queries to, spread evenly over the connections: the report has the figures, the lag and the
     /// bottleneck of each [default: one host; all that fit with `load_balance_hosts=random`, or with
     /// `target_session_attrs` standby or prefer-standby]
-    #[arg(long, value_name = "HOSTS", help_heading = "Replicas")]
+    #[arg(long, value_name = "HOSTS", help_heading = "Replicas and nodes")]
     pub read_from: Option<ReadFrom>,
+    /// Spread the connections over the nodes of a Citus cluster, of which the URL names one, and report the figures of each:
+    /// auto takes the nodes that hold shards, by their names in `pg_dist_node` and with the login of the URL
+    #[arg(long, value_name = "NODES", conflicts_with = "read_from", help_heading = "Replicas and nodes")]
+    pub nodes: Option<Nodes>,
     /// Before anything else, wait until every host has replayed the write-ahead log up to LSN, such as the `lsn` in the
     /// report of a load
-    #[arg(long, value_name = "LSN", help_heading = "Replicas")]
+    #[arg(long, value_name = "LSN", help_heading = "Replicas and nodes")]
     pub wait_for_lsn: Option<String>,
     /// How long to wait for that [default: 1m]
-    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "wait_for_lsn", help_heading = "Replicas")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "wait_for_lsn", help_heading = "Replicas and nodes")]
     pub wait_timeout: Option<Duration>,
 
     /// Compare the rows of every result, in any order, with those of the same query run once beforehand; differences
@@ -241,6 +245,21 @@ impl From<ReadFrom> for postgres::ReadFrom {
             ReadFrom::Primary => Self::Primary,
             ReadFrom::Replicas => Self::Replicas,
             ReadFrom::All => Self::All,
+        }
+    }
+}
+
+/// Which nodes of a Citus cluster the connections are spread over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Nodes {
+    /// those that hold shards
+    Auto,
+}
+
+impl From<Nodes> for postgres::ReadFrom {
+    fn from(nodes: Nodes) -> Self {
+        match nodes {
+            Nodes::Auto => Self::Nodes,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Config {
         options.takes_times = !flags.no_latency;
         options.per_connection = flags.per_connection;
         options.runs = flags.runs;
-        options.read_from = flags.read_from.map(Into::into);
+        options.read_from = flags.nodes.map(Into::into).or(flags.read_from.map(Into::into));
         options.wait_for_lsn.clone_from(&flags.wait_for_lsn);
         options.wait_timeout = flags.wait_timeout.unwrap_or(options.wait_timeout);
         options.baseline.clone_from(&flags.baseline);

@@ -26,7 +26,7 @@ use tokio_postgres::config::ChannelBinding;
 use tokio_postgres_sync_batching::AuthMethod;
 
 use crate::postgres::conninfo::parameters::{PARAMETERS, UNSUPPORTED, check_key, refuse};
-use crate::postgres::endpoint::{HostEntry, HostName};
+use crate::postgres::endpoint::{Endpoint, HostEntry, HostName};
 use crate::postgres::target_session::{HostChoice, TargetSession};
 use crate::postgres::tls::{TlsMode, TlsSettings};
 use crate::{Error, Result};
@@ -114,6 +114,19 @@ impl Conninfo {
     pub(crate) fn with_dbname(mut self, database: &str) -> Conninfo {
         self.config.dbname(database);
         self
+    }
+
+    /// The same login to `hosts`, with the password for `reached`, which is one of the hosts of these settings.
+    pub(crate) fn with_hosts(&self, hosts: impl Iterator<Item = Endpoint>, reached: &Endpoint) -> Conninfo {
+        let is_reached = |host: &&HostEntry| (host.name(), host.port) == (reached.host.clone(), reached.port);
+        let like = self.hosts.iter().find(is_reached).unwrap_or(&self.hosts[0]);
+        let host = |Endpoint { host, port, .. }| HostEntry {
+            host: HostName::Tcp(host),
+            address: None,
+            port,
+            ..like.clone()
+        };
+        Conninfo { hosts: hosts.map(host).collect(), ..self.clone() }
     }
 
     /// What `target_session_attrs` is set to.

@@ -121,8 +121,8 @@ async fn has_nodes(client: &Client) -> bool {
     true
 }
 
-/// What runs on other nodes of Citus for the backends `$1`, whose process IDs end the global ones. Processes of other
-/// machines have no process ID here.
+/// What runs on other nodes of Citus for the backends `$1`. A global ID, which on another node is that of the backend here,
+/// is the number of a node, and in ten digits the process ID. Processes of other machines have no process ID here.
 const PROCESSES_OF_NODES: &str = "
     UNION ALL
     SELECT CASE WHEN nodename IN ('localhost', '127.0.0.1', '::1') THEN (process->>0)::int END, false,
@@ -132,7 +132,8 @@ const PROCESSES_OF_NODES: &str = "
                         pid, substring(application_name, '=([0-9]+)')::int8 % 10000000000, state, wait_event_type,
                         wait_event)), '[]')
              FROM pg_catalog.pg_stat_activity
-             WHERE application_name LIKE 'citus_internal gpid=%' AND datname = current_database() $$),
+             WHERE application_name LIKE 'citus_internal gpid=%' AND datname = current_database()
+                 AND substring(application_name, '=([0-9]+)')::int8 / 10000000000 = citus_backend_gpid() / 10000000000 $$),
          json_array_elements(CASE WHEN success THEN result ELSE '[]' END::json) process
     WHERE (process->>1)::int = ANY ($1)";
 

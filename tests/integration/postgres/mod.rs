@@ -3,6 +3,7 @@
 mod conninfo;
 mod embedded;
 mod lane;
+mod nodes;
 mod poolers;
 mod replicas;
 mod server_messages;
