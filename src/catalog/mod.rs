@@ -1,6 +1,7 @@
 //! Tables: their names, how to create one, and how the server's catalog describes one.
 
 pub(crate) mod distribution;
+mod foreign;
 mod sql_type;
 pub(crate) mod unique_key;
 
@@ -16,6 +17,7 @@ use crate::suggest::nearest;
 use crate::{Error, Result};
 
 pub use crate::catalog::distribution::{DistributionKind, DistributionSpec, TableDistribution};
+pub use crate::catalog::foreign::ForeignTables;
 
 /// The name of a table, folded to lower case as in SQL; displayed in quotes only where SQL requires them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Table {
     pub is_partition: bool,
     /// How Citus keeps its rows; `None` if it does not.
     pub distribution: Option<TableDistribution>,
+    /// The foreign tables that its rows go to; `None` if there is none.
+    pub foreign_tables: Option<ForeignTables>,
     /// Whether it has rules for INSERT, which COPY ignores.
     pub has_insert_rules: bool,
     /// Whether it has a foreign key that references the table itself.
@@ -313,6 +317,9 @@ impl Table {
         let distribution =
             if has_citus { TableDistribution::find(client, oid).await.map_err(failed)? } else { None };
         let kind = relation.get::<_, i8>(3).cast_unsigned();
+        let may_be_foreign = matches!(kind, b'p' | b'f');
+        let foreign_tables =
+            if may_be_foreign { ForeignTables::find(client, oid).await.map_err(failed)? } else { None };
         let other_kind = match kind {
             b'r' | b'p' | b'f' => None,
             b'v' if relation.get(14) => None,
@@ -340,6 +347,7 @@ impl Table {
             is_partitioned: kind == b'p',
             is_partition: relation.get(15),
             distribution,
+            foreign_tables,
             has_insert_rules: relation.get(4),
             before_insert_triggers: relation.get(12),
             references_itself: relation.get(13),
@@ -387,6 +395,7 @@ impl Table {
             is_partitioned: false,
             is_partition: false,
             distribution: None,
+            foreign_tables: None,
             has_insert_rules: false,
             before_insert_triggers: Vec::new(),
             references_itself: false,

@@ -64,8 +64,7 @@ pub(crate) async fn is_faster(settings: &LoadSettings, pool: &SessionPool, input
         Err(_) => return Ok(false),
     };
     let table = match Table::find(&**client, &settings.input.table.name).await? {
-        // A row may refer to one that is written over the other connection, and a foreign server does not prepare
-        // transactions.
+        // A row may refer to one that is written over the other connection.
         Some(table) if !table.references_itself && table.is_stored => table,
         _ => return Ok(false),
     };

@@ -42,6 +42,9 @@ pub(super) async fn obstacle(client: &Client, table: &Table, count: usize) -> Re
     if table.distribution.is_some() {
         return Ok(Some("Citus does not let transactions that write to its tables be prepared"));
     }
+    if table.foreign_tables.is_some() {
+        return Ok(Some("transactions that write to foreign tables cannot be prepared"));
+    }
     let limit = "SELECT pg_catalog.current_setting('max_prepared_transactions')::int8";
     let limit = client.query_one(limit, &[]).await;
     let limit = limit.map_err(|error| Error::database("read max_prepared_transactions", error))?;

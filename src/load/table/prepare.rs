@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, GenericClient};
 
-use crate::catalog::{Column, Table, TableDistribution};
+use crate::catalog::{Column, ForeignTables, Table, TableDistribution};
 use crate::csv::{Files, Inputs, Syntax};
 use crate::load::mapping::{ColumnMapping, ValueFormat, ValueSource};
 use crate::load::options::{DateStyle, DeferIndexes, Mode};
@@ -32,7 +32,8 @@ pub(crate) struct PreparedTable {
 }
 
 impl PreparedTable {
-    /// Note in `progress` that another mode does better, where Citus passes each row of mode rows on by itself.
+    /// Note in `progress` what makes `mode` faster, where each row is sent on to another server by itself: by Citus in mode
+    /// rows, and to foreign tables.
     pub(crate) fn note_slow_mode(&self, mode: Mode, progress: &Progress) {
         let is_remote = self.table.distribution.as_ref().is_some_and(TableDistribution::is_remote);
         if mode == Mode::Rows && is_remote {
@@ -41,6 +42,9 @@ impl PreparedTable {
                  which load the same rows, send many at a time",
                 self.table.name
             ));
+        }
+        if let Some(foreign) = &self.table.foreign_tables {
+            slow_foreign_tables(&self.table, foreign, mode).iter().for_each(|note| progress.note(note));
         }
     }
 
@@ -73,6 +77,33 @@ impl PreparedTable {
             }
         })
     }
+}
+
+/// What sends many rows of `table` at a time to its `foreign` tables, if `mode` sends each by itself; otherwise `None`.
+fn slow_foreign_tables(table: &Table, foreign: &ForeignTables, mode: Mode) -> Option<String> {
+    let (name, version) = (&table.name, table.session.version_num);
+    let (how, remedy) = match mode {
+        // Earlier versions send every row by itself.
+        _ if foreign.of_postgres == 0 || version < 140_000 => return None,
+        Mode::Rows => ("in mode rows, ", "mode batch sends many at a time"),
+        Mode::Copy if version < 160_000 => {
+            ("in a COPY before PostgreSQL 16, ", "mode batch sends many at a time")
+        }
+        _ if foreign.without_batch_size.is_empty() => return None,
+        _ => ("", "many are sent at a time"),
+    };
+    let once = foreign.without_batch_size.split_first().map(|(first, others)| {
+        let others = match others.len() {
+            0 => String::new(),
+            1 => ", and the same for the other foreign table".to_owned(),
+            others => format!(", and the same for the {others} other foreign tables"),
+        };
+        format!(" after ALTER FOREIGN TABLE {first} OPTIONS (ADD batch_size '1000'){others}")
+    });
+    let once = once.unwrap_or_default();
+    Some(format!(
+        "{how}each row of {name} is sent to a foreign server by itself, and waited for; {remedy}{once}"
+    ))
 }
 
 /// Find or create the table, and check that the columns of the files can be loaded into it.

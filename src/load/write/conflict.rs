@@ -54,7 +54,9 @@ impl ConflictClause {
         } else {
             key_columns(named, table)?
         };
-        if key.is_empty() && table.is_stored && !has_unique_index(client, table).await? {
+        // A foreign table's unique indexes are known to its server only.
+        let is_stored = table.is_stored && table.foreign_tables.is_none();
+        if key.is_empty() && is_stored && !has_unique_index(client, table).await? {
             let message = format!("--on-conflict skip: {} has no primary key or unique index", table.name);
             return Err(Error::usage(message).with_help("create one, or leave --on-conflict out"));
         }
