@@ -40,7 +40,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
     let transaction = client.transaction().await.map_err(failed("begin a transaction"))?;
     let prepared = prepare_table(&*transaction, settings, &files, new_table).await?;
     transaction.commit().await.map_err(failed("commit the new table"))?;
-    prepared.note_slow_mode(settings.input.mode, progress);
+    prepared.note_slow_mode(settings, progress);
     phases.prepare_seconds = started.elapsed().as_secs_f64();
     // A pool of one connection would otherwise wait for it forever.
     drop(client);

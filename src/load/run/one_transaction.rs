@@ -74,7 +74,7 @@ async fn write(
     let client = transaction.client();
     match checks {
         RowChecks::AtTheEnd => {
-            prepared.note_slow_mode(settings.input.mode, progress);
+            prepared.note_slow_mode(settings, progress);
             prepared.indexes = defer_indexes(client, settings, &prepared, files.inputs()).await?;
         }
         // In a table that references itself, a row may refer to a later one, which is not an error.

@@ -32,9 +32,14 @@ pub(crate) struct PreparedTable {
 }
 
 impl PreparedTable {
-    /// Note in `progress` what makes `mode` faster, where each row is sent on to another server by itself: by Citus in mode
-    /// rows, and to foreign tables.
-    pub(crate) fn note_slow_mode(&self, mode: Mode, progress: &Progress) {
+    /// Note in `progress` what makes the mode of `settings` faster, where each row is sent on to another server by itself: by
+    /// Citus in mode rows, and to foreign tables.
+    pub(crate) fn note_slow_mode(&self, settings: &LoadSettings, progress: &Progress) {
+        let mode = match settings.input.mode {
+            // What is copied is a temporary table, from which one statement inserts all rows.
+            Mode::Copy if settings.on_conflict.is_some() => Mode::Batch,
+            mode => mode,
+        };
         let is_remote = self.table.distribution.as_ref().is_some_and(TableDistribution::is_remote);
         if mode == Mode::Rows && is_remote {
             progress.note(&format!(

@@ -176,6 +176,9 @@ async fn rows_are_sharded_over_foreign_servers() {
             workplace.execute("DELETE FROM t WHERE id > 200").await;
             let skipped = load("more.csv", &["--on-conflict", "skip"]);
             assert_eq!(counts(&skipped.json(), ["rows_inserted", "rows_skipped"]), [30, 1], "{way}");
+            // Mode copy inserts them from a temporary table.
+            let is_slow = version >= 140_000 && (mode == "rows" || !batches);
+            assert_eq!(!slow_note(&skipped.stderr).is_empty(), is_slow, "{way}: {skipped:#?}");
             let kept = workplace.csv_of("SELECT count(*), sum(id), min(name) FROM t").await;
             assert_eq!(kept, "230,26565,name 1\n", "{way}");
         }

@@ -102,7 +102,7 @@ async fn begin<'a>(
         match begun.await {
             Ok(plan) => {
                 retries.succeed();
-                plan.prepared.note_slow_mode(settings.input.mode, progress);
+                plan.prepared.note_slow_mode(settings, progress);
                 return Ok(plan);
             }
             Err(error) => retries.pause(error, progress).await?,
