@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::{BorrowToSql, Format, IsNull, Type};
 
-use crate::wire::frontend_tag::{BIND, CLOSE, PARSE};
-use crate::wire::{put_header, put_message};
+use crate::wire::frontend_tag::{CLOSE, PARSE};
+use crate::wire::put_message;
 
-/// Execute all rows of the unnamed portal.
-const EXECUTE: &[u8] = b"E\0\0\0\x09\0\0\0\0\0";
+/// The end of a Bind message, which asks for one format for all columns: binary, as the driver does.
+const END_OF_BIND: &[u8] = b"\0\x01\0\x01";
+
+/// The end of a Bind message, and the message that executes all rows of the unnamed portal.
+const EXECUTE: &[u8] = b"\0\x01\0\x01E\0\0\0\x09\0\0\0\0\0";
 
 /// A statement that was prepared by a [`Pipeline`](crate::Pipeline), for pipelines of the same connection.
 ///
@@ -21,13 +24,25 @@ pub struct LaneStatement {
     /// Unique in this process, so that no other connection has it.
     name: String,
     parameters: Vec<Type>,
+    /// A Bind message up to the values, whose length is still to be written, with all values in text format.
+    bind: Vec<u8>,
+    /// Where in it the formats of the values are.
+    formats: usize,
 }
 
 impl LaneStatement {
     /// A statement with a new name, and parameters of these types.
     pub(super) fn new(parameters: &[Type]) -> LaneStatement {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        LaneStatement { name: format!("lane{}", NEXT.fetch_add(1, Relaxed)), parameters: parameters.to_vec() }
+        let name = format!("lane{}", NEXT.fetch_add(1, Relaxed));
+        // Preparing it refuses more parameters than that.
+        let count = (parameters.len() as u16).to_be_bytes();
+        // The portal has no name.
+        let mut bind = [b"B\0\0\0\0\0", name.as_bytes(), b"\0", &count].concat();
+        let formats = bind.len();
+        bind.resize(formats + 2 * parameters.len(), 0);
+        bind.extend_from_slice(&count);
+        LaneStatement { name, parameters: parameters.to_vec(), bind, formats }
     }
 
     /// The types of its parameters.
@@ -76,7 +91,7 @@ impl LaneStatement {
             out.truncate(start);
             return put;
         }
-        let length = out.len() - start - 1;
+        let length = out.len() - start - 1 + END_OF_BIND.len();
         if i32::try_from(length).is_err() {
             out.truncate(start);
             return Err(invalid("the values exceed 2 GiB"));
@@ -86,22 +101,14 @@ impl LaneStatement {
         Ok(())
     }
 
-    /// Appends a Bind message, whose length is still 4.
+    /// Appends a Bind message up to its end, without its length.
     fn put_bind<P: BorrowToSql>(
         &self,
         values: impl IntoIterator<Item = P>,
         out: &mut BytesMut,
     ) -> io::Result<()> {
-        let count = self.parameters.len();
-        put_header(out, BIND, 0);
-        // The portal has no name.
-        out.put_u8(0);
-        out.extend_from_slice(self.name.as_bytes());
-        out.put_u8(0);
-        out.put_u16(count as u16);
-        let formats = out.len();
-        out.put_bytes(0, 2 * count);
-        out.put_u16(count as u16);
+        let formats = out.len() + self.formats;
+        out.extend_from_slice(&self.bind);
         let mut values = values.into_iter();
         for (index, type_) in self.parameters.iter().enumerate() {
             let value = values.next().ok_or_else(|| invalid("there are fewer values than parameters"))?;
@@ -114,8 +121,6 @@ impl LaneStatement {
         if values.next().is_some() {
             return Err(invalid("there are more values than parameters"));
         }
-        // One format for all columns: binary, as the driver asks for it.
-        out.extend_from_slice(&[0, 1, 0, 1]);
         Ok(())
     }
 }
