@@ -362,7 +362,7 @@ mod tests {
             let took = micros / 1e6 * (0.8 + 0.4 * random.fraction());
             at += took;
             count += 1;
-            batch_means.record(Duration::from_secs_f64(at), Duration::from_secs_f64(took));
+            batch_means.record_n(Duration::from_secs_f64(at), Duration::from_secs_f64(took), 1);
             response.record(Duration::from_secs_f64(took));
         }
         let report = serde_json::json!({
@@ -492,7 +492,7 @@ mod tests {
             let is_outlier = random.fraction() < 0.002;
             let micros = if is_outlier { 50_000.0 * random.fraction() } else { usual };
             let took = Duration::from_secs_f64(micros / 1e6);
-            batch_means.record(Duration::from_millis(at), took);
+            batch_means.record_n(Duration::from_millis(at), took, 1);
             response.record(took);
         }
         let report = serde_json::json!({ "response_us": response.summary(), "load": { "rate": 1000 } });

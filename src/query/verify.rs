@@ -102,7 +102,7 @@ impl OpenMeter<'_> {
             let Some(completion) = pipeline.pop().await else { return Ok(results) };
             let key = keys.pop_front().expect("one for each query in flight");
             let query = completion.query;
-            second.record(start.elapsed(), Some(completion.done - query.sent), &timeline);
+            second.record_n(start.elapsed(), completion.done - query.sent, 1, &timeline);
             match completion.result {
                 Ok(digest) => {
                     results.insert(key, Some(digest));

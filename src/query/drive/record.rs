@@ -17,11 +17,22 @@ use crate::query::measure::response_split::ResponseGroup;
 use crate::query::measure::run_stats::{RunStats, WorkloadStats};
 use crate::query::measure::timeline::CurrentSecond;
 
+/// Results in a row that arrived together, of queries that were sent together, so that one look at the histograms does for
+/// all of them.
+#[derive(Debug, Default)]
+pub(super) struct AlikeResults {
+    /// When they arrived, since the start.
+    at: Duration,
+    response: Duration,
+    /// How many there are that are not yet in the histograms.
+    count: u64,
+}
+
 impl RunState {
     /// Record the result of a query. Returns why no further queries should be sent; `None` to go on.
     pub(super) fn record(&self, completion: Completion, worker: &mut Worker) -> Option<End> {
         let Completion { query, done, mut statements, result } = completion;
-        let Worker { host, stats, second, group, has_waited, .. } = worker;
+        let Worker { host, stats, second, group, has_waited, alike, .. } = worker;
         let was_skipped = self.plan.shares_syncs && result.as_ref().is_err_and(is_skipped);
         // When the server can have begun to work on the query; it never did on one that it skipped.
         let begun = if was_skipped {
@@ -36,7 +47,7 @@ impl RunState {
         let is_apart = workloads.len() > 1 || workloads[0].begin.is_some();
         match result {
             Ok(digest) => {
-                self.record_success(query, done, stats, second, group);
+                self.record_success(query, done, stats, second, group, alike);
                 if let Some(begin) = statements.first_mut() {
                     // Time spent queued behind earlier queries is waiting, not part of BEGIN.
                     *begin = begin.saturating_sub(begun - query.tried);
@@ -95,7 +106,7 @@ impl RunState {
                 let doing = format!("run query {}", workloads[query.workload].name);
                 let messages = self.pools[*host].messages();
                 stats.failed(&doing, &error, messages.last_words_of(*worker_pid).as_ref());
-                second.record(done - self.start, None, &self.timeline);
+                second.failed(done - self.start, &self.timeline);
                 if is_apart {
                     stats.workloads.resize_with(workloads.len(), WorkloadStats::default);
                     stats.workloads[query.workload].errors += 1;
@@ -109,7 +120,7 @@ impl RunState {
         }
     }
 
-    /// Count a query that succeeded, and record its latencies.
+    /// Count a query that succeeded, and record its latencies; the last of its response times waits in `alike`.
     #[inline]
     fn record_success(
         &self,
@@ -118,16 +129,20 @@ impl RunState {
         stats: &mut RunStats,
         second: &mut CurrentSecond,
         group: &mut ResponseGroup,
+        alike: &mut AlikeResults,
     ) {
         stats.answered += 1;
         let at = done - self.start;
         if !self.plan.takes_times {
-            second.count(at, &self.timeline);
+            second.count(at, 1, &self.timeline);
             return;
         }
         let response = done - query.due;
-        stats.response.record(response);
-        stats.batch_means.record(at, response);
+        if (alike.at, alike.response) != (at, response) {
+            self.settle(alike, stats, second);
+            (alike.at, alike.response) = (at, response);
+        }
+        alike.count += 1;
         if self.pacer.is_some() {
             stats.service.record(done - query.sent);
             stats.late.record(query.sent - query.due);
@@ -135,7 +150,16 @@ impl RunState {
         if self.plan.depth > 1 || self.pacer.is_some() {
             group.succeeded(response, query.earlier_tries);
         }
-        second.record(at, Some(response), &self.timeline);
+    }
+
+    /// Record the response times that wait in `alike`.
+    pub(super) fn settle(&self, alike: &mut AlikeResults, stats: &mut RunStats, second: &mut CurrentSecond) {
+        let AlikeResults { at, response, count } = std::mem::take(alike);
+        if count > 0 {
+            stats.response.record_n(response, count);
+            stats.batch_means.record_n(at, response, count);
+            second.record_n(at, response, count, &self.timeline);
+        }
     }
 
     /// Record a query that succeeded in the statistics of its workload.
@@ -153,7 +177,7 @@ impl RunState {
         }
         let response = done - query.due;
         stats.response.record(response);
-        stats.batch_means.record(done - self.start, response);
+        stats.batch_means.record_n(done - self.start, response, 1);
         stats.statements.resize_with(statements.len(), Latencies::default);
         for (latencies, took) in stats.statements.iter_mut().zip(statements) {
             latencies.record(*took);

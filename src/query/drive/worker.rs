@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use crate::progress::Progress;
 use crate::query::drive::connection::{Connection, ConnectionLane};
 use crate::query::drive::lane::LaneQueries;
 use crate::query::drive::plan::{Offered, RunPlan, RunResult};
+use crate::query::drive::record::AlikeResults;
 use crate::query::drive::schedule::{Limits, Pacer};
 use crate::query::drive::sender::{Completion, PendingQuery};
 use crate::query::drive::shards::Shards;
@@ -53,6 +55,9 @@ pub(super) enum End {
     /// The server has not answered this many queries in time.
     Silent(usize),
 }
+
+/// The most queries that a worker claims at once: others wait for the last ones of a run.
+const MOST_CLAIMED: usize = 256;
 
 /// How long to wait for the last results after an interruption.
 const GRACE: Duration = Duration::from_secs(1);
@@ -174,9 +179,27 @@ pub(super) struct Worker {
     pub(super) group: ResponseGroup,
     /// Whether the next result had to be waited for; otherwise it arrived together with the last one.
     pub(super) has_waited: bool,
+    /// The last results that succeeded.
+    pub(super) alike: AlikeResults,
+    /// Queries of a closed loop that are this worker's to send next.
+    claimed: ClaimedQueries,
+}
+
+/// Queries of a closed loop that one worker is to send at once.
+#[derive(Debug)]
+struct ClaimedQueries {
+    /// Their numbers.
+    numbers: Range<u64>,
+    /// When they are sent: one look at the clock does for all of them.
+    at: Instant,
 }
 
 impl Worker {
+    /// Whether there are queries that only this worker can send.
+    fn has_more(&self) -> bool {
+        !self.retry_queue.is_empty() || !self.claimed.numbers.is_empty()
+    }
+
     /// Go on over a new connection, to the backend `pid` on `host`.
     fn go_on(&mut self, host: usize, pid: i32) {
         if host != self.host {
@@ -239,6 +262,8 @@ impl RunState {
             retry_queue: VecDeque::new(),
             group: ResponseGroup::new(self.start),
             has_waited: true,
+            alike: AlikeResults::default(),
+            claimed: ClaimedQueries { numbers: 0..0, at: self.start },
         };
         let sender = &*self.plan.sender;
         // Since when the connection has been lost or awaited in vain: that time is not part of the run.
@@ -261,7 +286,7 @@ impl RunState {
                     break Err(silent(queries, patience));
                 }
                 // A connection that was lost with the last query need not be replaced.
-                End::Lost if self.is_stopped() || (worker.retry_queue.is_empty() && self.has_none_left()) => {
+                End::Lost if self.is_stopped() || (!worker.has_more() && self.has_none_left()) => {
                     break Ok(connection);
                 }
                 End::Lost => {
@@ -299,7 +324,7 @@ impl RunState {
         let mut overdue = pin!(self.overdue());
         loop {
             while !self.sends_no_more(end.as_ref(), worker) && !pipeline.is_full() {
-                match self.next(worker, pipeline.is_empty()).await {
+                match self.next(worker, pipeline.is_empty(), 1).await {
                     NextQuery::Query(query) => pipeline.push_with(|| send(query), 0).await,
                     NextQuery::Later => break,
                     NextQuery::End => end = Some(End::Over),
@@ -326,6 +351,7 @@ impl RunState {
             };
             let Some(completion) = completion else { break };
             self.record_and_end(completion, worker, &mut end);
+            self.settle(&mut worker.alike, &mut worker.stats, &mut worker.second);
         }
         end.unwrap_or(End::Over)
     }
@@ -352,12 +378,21 @@ impl RunState {
     async fn send_over_lane(&self, worker: &mut Worker, lane: &ConnectionLane) -> End {
         let RunPlan { sender, depth, sync_every, shares_syncs, .. } = &self.plan;
         let Ok(mut queries) = LaneQueries::begin(lane, sender, *sync_every).await else { return End::Lost };
+        let has_groups = *shares_syncs && self.pacer.is_none();
+        let group = if has_groups { sync_every.get().min(depth / 2).max(1) } else { 1 };
         let mut end = None;
         let mut grace_over = pin!(grace_over(&self.progress));
         let mut overdue = pin!(self.overdue());
         loop {
-            while !self.sends_no_more(end.as_ref(), worker) && queries.have_room(*depth) {
-                match self.next(worker, queries.is_empty()).await {
+            if !worker.claimed.numbers.is_empty() {
+                // What was left over is sent only now.
+                worker.claimed.at = Instant::now();
+            }
+            // In whole groups: the server works on one while the next is made, and each Sync and each wake-up costs both.
+            let may_fill = queries.len() + group <= *depth;
+            while may_fill && !self.sends_no_more(end.as_ref(), worker) && queries.have_room(*depth) {
+                let at_once = if has_groups { (depth - queries.len()).min(MOST_CLAIMED) } else { 1 };
+                match self.next(worker, queries.is_empty(), at_once).await {
                     NextQuery::Query(query) => queries.send(query),
                     NextQuery::Later => break,
                     NextQuery::End => end = Some(End::Over),
@@ -390,16 +425,17 @@ impl RunState {
                 let done = if *shares_syncs { read_at } else { Instant::now() };
                 arrived = queries.next_arrived(done);
             }
+            self.settle(&mut worker.alike, &mut worker.stats, &mut worker.second);
         }
         end.unwrap_or(End::Over)
     }
 
-    /// The next query; if it `may_wait`, wait until one is due.
-    async fn next(&self, worker: &mut Worker, may_wait: bool) -> NextQuery {
+    /// The next query, of up to `at_once` that will be sent together; if it `may_wait`, wait until one is due.
+    async fn next(&self, worker: &mut Worker, may_wait: bool, at_once: usize) -> NextQuery {
         if let Some(query) = worker.retry_queue.pop_front() {
             return NextQuery::Query(PendingQuery { tried: Instant::now(), ..query });
         }
-        let Some(pacer) = &self.pacer else { return self.next_at_once() };
+        let Some(pacer) = &self.pacer else { return self.next_at_once(&mut worker.claimed, at_once) };
         let due = if may_wait { pacer.next().await } else { pacer.try_next() };
         match due {
             Some((index, due)) if !self.is_stopped() => {
@@ -410,18 +446,23 @@ impl RunState {
         }
     }
 
-    /// The next query of a closed loop.
-    fn next_at_once(&self) -> NextQuery {
-        let index = self.next.fetch_add(1, Relaxed);
+    /// The next query of a closed loop: of those `claimed`, or of as many more as are sent `at_once`.
+    fn next_at_once(&self, claimed: &mut ClaimedQueries, at_once: usize) -> NextQuery {
         let Limits { queries, duration } = self.plan.limits;
-        if queries.is_some_and(|queries| index >= queries) || self.is_stopped() {
-            return NextQuery::End;
+        if claimed.numbers.is_empty() {
+            let first = self.next.fetch_add(at_once as u64, Relaxed);
+            let end = (first + at_once as u64).min(queries.unwrap_or(u64::MAX));
+            *claimed = ClaimedQueries { numbers: first..end, at: Instant::now() };
         }
-        let now = Instant::now();
-        if duration.is_some_and(|duration| now - self.start >= duration) {
-            return NextQuery::End;
+        let at = claimed.at;
+        match claimed.numbers.next() {
+            Some(number)
+                if !self.is_stopped() && duration.is_none_or(|duration| at - self.start < duration) =>
+            {
+                NextQuery::Query(self.query(number, at, at))
+            }
+            _ => NextQuery::End,
         }
-        NextQuery::Query(self.query(index, now, now))
     }
 
     fn query(&self, index: u64, due: Instant, sent: Instant) -> PendingQuery {

@@ -92,13 +92,13 @@ impl Default for BatchMeans {
 
 impl CoarseHistogram {
     #[inline]
-    fn record(&mut self, latency: Duration) {
+    fn record_n(&mut self, latency: Duration, times: u32) {
         let nanoseconds = (latency.as_nanos() as u64).max(1 << SHORTEST_BITS);
         let bits = nanoseconds.ilog2();
         let within = (nanoseconds >> (bits - BUCKET_BITS)) - (1 << BUCKET_BITS);
         let bucket = (u64::from(bits - SHORTEST_BITS) << BUCKET_BITS) + within;
         let count = &mut self.room(bucket as usize, 1)[0];
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(times);
     }
 
     fn add(&mut self, other: &CoarseHistogram) {
@@ -145,8 +145,8 @@ impl TimeSlice {
 }
 
 impl BatchMeans {
-    /// Record a result that arrived at time `at` since the start.
-    pub(crate) fn record(&mut self, at: Duration, latency: Duration) {
+    /// Record `count` results with the same latency, which arrived at time `at` since the start.
+    pub(crate) fn record_n(&mut self, at: Duration, latency: Duration, count: u64) {
         let mut index = (at.as_millis() as u64 / self.slice_ms) as usize;
         while index >= MOST_SLICES {
             self.double();
@@ -156,9 +156,9 @@ impl BatchMeans {
             self.slices.resize_with(index + 1, TimeSlice::default);
         }
         let slice = &mut self.slices[index];
-        slice.count += 1;
-        slice.sum += latency.as_nanos() as f64 / 1e3;
-        slice.histogram.record(latency);
+        slice.count += count;
+        slice.sum += latency.as_nanos() as f64 / 1e3 * count as f64;
+        slice.histogram.record_n(latency, u32::try_from(count).unwrap_or(u32::MAX));
     }
 
     /// Add the results of `other`, which began at the same time.
@@ -345,7 +345,11 @@ mod tests {
     fn batch_means(noise: impl Fn(u64) -> f64) -> BatchMeans {
         let mut batch_means = BatchMeans::default();
         for at in 0..64_000 {
-            batch_means.record(Duration::from_millis(at), Duration::from_nanos((1e5 + noise(at)) as u64));
+            batch_means.record_n(
+                Duration::from_millis(at),
+                Duration::from_nanos((1e5 + noise(at)) as u64),
+                1,
+            );
         }
         batch_means
     }
@@ -398,7 +402,7 @@ mod tests {
         let (mut short, mut long) = (BatchMeans::default(), BatchMeans::default());
         for at in 0..64_000 {
             let part = if at < 100 { &mut short } else { &mut long };
-            part.record(Duration::from_millis(at), Duration::from_micros(100));
+            part.record_n(Duration::from_millis(at), Duration::from_micros(100), 1);
         }
         short.add(&long);
         assert_eq!(short, all);
@@ -408,7 +412,7 @@ mod tests {
     fn the_latencies_of_a_bucket_differ_by_3_percent_at_most() {
         let bucket = |nanoseconds| {
             let mut histogram = CoarseHistogram::default();
-            histogram.record(Duration::from_nanos(nanoseconds));
+            histogram.record_n(Duration::from_nanos(nanoseconds), 1);
             assert_eq!(histogram.counts, [1]);
             u64::from(histogram.first)
         };
@@ -421,10 +425,10 @@ mod tests {
     fn a_histogram_grows_on_either_side() {
         let (mut histogram, mut other) = (CoarseHistogram::default(), CoarseHistogram::default());
         for micros in [100, 3000, 2, 100] {
-            histogram.record(Duration::from_micros(micros));
+            histogram.record_n(Duration::from_micros(micros), 1);
         }
         let [two, hundred, end] = [30, 208, 365];
-        other.record(Duration::from_micros(1));
+        other.record_n(Duration::from_micros(1), 1);
         other.add(&histogram);
         histogram.add(&CoarseHistogram::default());
         assert_eq!(usize::from(histogram.first), two);
@@ -450,7 +454,7 @@ mod tests {
         for length in [11, 30, 40, 500] {
             let mut batch_means = BatchMeans::default();
             for at in 0..length * 10 {
-                batch_means.record(Duration::from_millis(at / 10), Duration::from_micros(1));
+                batch_means.record_n(Duration::from_millis(at / 10), Duration::from_micros(1), 1);
             }
             let groups: Vec<usize> = batch_means.groups().unwrap().map(<[_]>::len).collect();
             assert_eq!(groups.iter().sum::<usize>() as u64, length - 1);
@@ -482,7 +486,7 @@ mod tests {
     #[test]
     fn too_few_results_give_no_interval() {
         let mut batch_means = BatchMeans::default();
-        batch_means.record(Duration::from_millis(3), Duration::from_millis(1));
+        batch_means.record_n(Duration::from_millis(3), Duration::from_millis(1), 1);
         assert_eq!(batch_means.mean_interval(1.0), None);
     }
 }

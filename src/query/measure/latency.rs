@@ -53,8 +53,13 @@ impl Latencies {
 
     /// Record one latency.
     pub(crate) fn record(&mut self, latency: Duration) {
+        self.record_n(latency, 1);
+    }
+
+    /// Record a latency `count` times.
+    pub(crate) fn record_n(&mut self, latency: Duration, count: u64) {
         let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.0.record(nanoseconds).expect("a histogram that grows takes every value");
+        self.0.record_n(nanoseconds, count).expect("a histogram that grows takes every value");
     }
 
     /// Add the latencies of `other`.

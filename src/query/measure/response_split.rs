@@ -15,8 +15,9 @@ pub(crate) struct ResponseGroup {
     begun: Instant,
     /// When the last of them was read.
     last: Instant,
-    /// The results that have a latency: the response time, and how long the server worked on earlier tries.
-    succeeded: Vec<(Duration, Duration)>,
+    /// The results that have a latency: the response time, how long the server worked on earlier tries, and how many
+    /// results in a row have the same.
+    succeeded: Vec<(Duration, Duration, u64)>,
     /// The number of queries that the server worked on.
     count: u32,
 }
@@ -47,16 +48,19 @@ impl ResponseGroup {
 
     /// Note that the result just added has a latency, because the query succeeded.
     pub(crate) fn succeeded(&mut self, response: Duration, earlier_tries: Duration) {
-        self.succeeded.push((response, earlier_tries));
+        match self.succeeded.last_mut() {
+            Some(last) if (last.0, last.1) == (response, earlier_tries) => last.2 += 1,
+            _ => self.succeeded.push((response, earlier_tries, 1)),
+        }
     }
 
     /// Record the group in `split`, now that it is complete, and begin a new one.
     pub(crate) fn settle(&mut self, split: &mut ResponseSplit) {
         let share = self.last.saturating_duration_since(self.begun) / self.count.max(1);
-        for (response, earlier_tries) in self.succeeded.drain(..) {
+        for (response, earlier_tries, count) in self.succeeded.drain(..) {
             let server = (earlier_tries + share).min(response);
-            split.server.record(server);
-            split.waiting.record(response.saturating_sub(server));
+            split.server.record_n(server, count);
+            split.waiting.record_n(response.saturating_sub(server), count);
         }
         self.count = 0;
     }

@@ -73,28 +73,25 @@ pub(crate) struct CurrentSecond {
 }
 
 impl CurrentSecond {
-    /// Record a result that arrived at time `at` since the start: a success with its latency, or a failure without.
-    pub(crate) fn record(&mut self, at: Duration, latency: Option<Duration>, timeline: &Timeline) {
-        if at.as_secs() != self.second {
-            self.hand_over(timeline);
-            self.second = at.as_secs();
-        }
-        match latency {
-            Some(latency) => {
-                self.stats.answered += 1;
-                self.stats.latencies.record(latency);
-            }
-            None => self.stats.errors += 1,
-        }
+    /// Record `count` successes with the same latency, which arrived at time `at` since the start.
+    pub(crate) fn record_n(&mut self, at: Duration, latency: Duration, count: u64, timeline: &Timeline) {
+        self.count(at, count, timeline);
+        self.stats.latencies.record_n(latency, count);
     }
 
-    /// Count a success without a latency, at time `at` since the start.
-    pub(crate) fn count(&mut self, at: Duration, timeline: &Timeline) {
+    /// Record a failure at time `at` since the start.
+    pub(crate) fn failed(&mut self, at: Duration, timeline: &Timeline) {
+        self.count(at, 0, timeline);
+        self.stats.errors += 1;
+    }
+
+    /// Count `count` successes without a latency, at time `at` since the start.
+    pub(crate) fn count(&mut self, at: Duration, count: u64, timeline: &Timeline) {
         if at.as_secs() != self.second {
             self.hand_over(timeline);
             self.second = at.as_secs();
         }
-        self.stats.answered += 1;
+        self.stats.answered += count;
     }
 
     /// Add the current second to the timeline, and begin a new one.
@@ -164,9 +161,9 @@ mod tests {
         let timeline = Timeline::default();
         let (mut one, mut other) = (CurrentSecond::default(), CurrentSecond::default());
         let ms = Duration::from_millis;
-        one.record(ms(100), Some(ms(5)), &timeline);
-        one.record(ms(2100), Some(ms(7)), &timeline);
-        other.record(ms(900), None, &timeline);
+        one.record_n(ms(100), ms(5), 1, &timeline);
+        one.record_n(ms(2100), ms(7), 1, &timeline);
+        other.failed(ms(900), &timeline);
         one.hand_over(&timeline);
         other.hand_over(&timeline);
         let seconds = timeline.seconds();
