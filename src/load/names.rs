@@ -71,7 +71,11 @@ fn free(
 
 /// The beginning of `name` that has at most `length` bytes.
 fn cut(name: &str, length: usize) -> &str {
-    &name[..name.floor_char_boundary(length)]
+    let mut end = name.len().min(length);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
 }
 
 /// The column that the SQL identifier `name` stands for; `name` itself if it is none.

@@ -71,8 +71,8 @@ pub(crate) fn refused_columns<'a>(db: &DbError, table: &'a Table) -> Vec<&'a str
             return vec![name];
         }
     }
-    let named = refused_type(db.message(), db.detail().unwrap_or_default());
-    let Some(type_name) = db.datatype().or(named.as_deref()) else { return Vec::new() };
+    let in_message = refused_type(db.message(), db.detail().unwrap_or_default());
+    let Some(type_name) = db.datatype().or(in_message.as_deref()) else { return Vec::new() };
     let is_of_type = |column: &&Column| {
         let own = &column.type_name;
         let bare = own.split('(').next().unwrap_or_default();

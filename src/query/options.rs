@@ -32,7 +32,7 @@ pub(super) const SYNC_EVERY: usize = 256;
 pub(super) const SEARCH_STEP: Duration = Duration::from_secs(5);
 
 /// The longest duration, warm-up or wait.
-const LONGEST_TIME: Duration = Duration::from_hours(366 * 24);
+const LONGEST_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How long to wait for the replay of the log, unless [`MeterOptions::wait_timeout`] says otherwise.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);

@@ -335,7 +335,7 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
     let unknown = unknown_name(error.message());
     let place = match error.span() {
         Some(span) => {
-            let start = text.floor_char_boundary(span.start);
+            let start = text.get(..span.start).map_or(0, str::len);
             // Inside a workload the span is that of the whole table.
             let name = unknown.as_ref().and_then(|unknown| text[start..].find(unknown.name)).unwrap_or(0);
             let line = text[..start + name].matches('\n').count() + 1;
