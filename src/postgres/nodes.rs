@@ -4,7 +4,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::error::ErrorKind;
 use crate::postgres::conninfo::Conninfo;
-use crate::postgres::endpoint::Endpoint;
+use crate::postgres::endpoint::{Endpoint, HostEntry};
 use crate::postgres::spread::UnusableHost;
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ pub(super) async fn find_nodes(
         return Err(refused("this database does not have the extension citus")
             .with_help("leave --nodes out, or name a database of a Citus cluster"));
     }
-    if conninfo.hosts().iter().all(|host| host.is_unix()) {
+    if conninfo.hosts().iter().all(HostEntry::is_unix) {
         return Err(refused("the nodes of Citus are reached through TCP, with the sslmode of the URL")
             .with_help("name this server by its host name or address instead of a Unix socket"));
     }

@@ -90,18 +90,11 @@ async fn rows_go_into_a_foreign_table() {
     }
 }
 
-/// PostgreSQL's own sharding: hash partitions that are foreign tables, in two other databases of the server, which
-/// `postgres_fdw` reaches as it would reach other servers.
-#[tokio::test]
-async fn rows_are_sharded_over_foreign_servers() {
+/// A table `t` whose hash partitions are foreign tables in two other databases of the server, which `postgres_fdw` reaches as
+/// it would reach other servers; and these databases.
+async fn sharded() -> (Workplace, [Workplace; 2]) {
     const STORED: &str = "CREATE TABLE stored (id int PRIMARY KEY, name text NOT NULL)";
     let workplace = Workplace::new().await;
-    let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'";
-    if workplace.value::<i64>(available).await == 0 {
-        eprintln!("skipped: postgres_fdw is not installed");
-        return;
-    }
-    let version = workplace.value::<i32>("SELECT current_setting('server_version_num')::int").await;
     let shards = [Workplace::with_sql(STORED).await, Workplace::with_sql(STORED).await];
     workplace
         .execute(
@@ -122,6 +115,18 @@ async fn rows_are_sharded_over_foreign_servers() {
             ))
             .await;
     }
+    (workplace, shards)
+}
+
+#[tokio::test]
+async fn rows_are_sharded_over_foreign_servers() {
+    let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'";
+    if Workplace::new().await.value::<i64>(available).await == 0 {
+        eprintln!("skipped: postgres_fdw is not installed");
+        return;
+    }
+    let (workplace, shards) = sharded().await;
+    let version = workplace.value::<i32>("SELECT current_setting('server_version_num')::int").await;
     let lines =
         |ids: std::ops::RangeInclusive<u32>| ids.map(|id| format!("{id},name {id}\n")).collect::<String>();
     workplace.write("data.csv", format!("id,name\n{}", lines(1..=200)));
