@@ -53,6 +53,11 @@ results:
 bench-poolers *arguments:
     bash benches/poolers.sh {{arguments}}
 
+# `query` and mode rows against other programs that pipeline, on the server of this URL.
+bench-lane url *flags:
+    cargo build --release
+    benches/lane.py {{flags}} {{url}}
+
 # The book, in target/book.
 book:
     "$(scripts/tool mdbook)" build
