@@ -212,6 +212,49 @@ async fn allow_and_prefer_try_again_as_the_server_demands() {
 }
 
 #[tokio::test]
+async fn the_lane_is_used_over_tls() {
+    let server = Server::with_tls();
+    server.execute("CREATE TABLE tls_lane (id int PRIMARY KEY, v text)").await;
+    // Some values are longer than a TLS record.
+    let value =
+        |id: usize| format!("{id} ü{}", "x".repeat(if id.is_multiple_of(500) { 20_000 } else { id % 50 }));
+    let rows: String = (1..=2000)
+        .map(|id| if id % 7 == 0 { format!("{id},\n") } else { format!("{id},{}\n", value(id)) })
+        .collect();
+    let workplace = Workplace::without_database().csv("rows.csv", format!("id,v\n{rows}"));
+    let url = server.settings("sslmode=require");
+    let flags = ["--json", "--database-url", &url];
+    let load = ["load", "rows.csv", "-t", "tls_lane", "--append", "--mode", "rows"];
+    let report = workplace.succeed(&[&load[..], &flags].concat()).json();
+    assert_eq!((&report["through_driver"], &report["rows_loaded"]), (&serde_json::Value::Null, &2000.into()));
+    let query = [
+        "query",
+        "--sql",
+        "SELECT v FROM tls_lane WHERE id = $1",
+        "--arg",
+        "sequence:1:2000",
+        "-n",
+        "4000",
+        "--verify",
+    ];
+    let report = workplace.succeed(&[&query[..], &flags].concat()).json();
+    let expected = serde_json::json!([null, 4000, 4000, 0]);
+    assert_eq!(
+        serde_json::json!([
+            report["load"]["through_driver"],
+            report["queries"],
+            report["checked"]["compared"],
+            report["checked"]["different"]
+        ]),
+        expected
+    );
+    let exact = "SELECT count(*) = 2000 AND bool_and(v IS NOT DISTINCT FROM CASE WHEN id % 7 > 0 THEN
+        id || ' ü' || repeat('x', CASE WHEN id % 500 = 0 THEN 20000 ELSE id % 50 END) END) FROM tls_lane";
+    let pool = pool(&conninfo(&url, &[]), 1, Timeouts::default(), SessionOptions::default()).unwrap();
+    assert!(pool.get().await.unwrap().query_one(exact, &[]).await.unwrap().get::<_, bool>(0));
+}
+
+#[tokio::test]
 async fn channel_binding_is_used_over_tls() {
     let server = Server::with_tls();
     assert_eq!(outcome(&server.settings("sslmode=require channel_binding=require")).await, "tls");
