@@ -49,7 +49,9 @@ impl PreparedTable {
             ));
         }
         if let Some(foreign) = &self.table.foreign_tables {
-            slow_foreign_tables(&self.table, foreign, mode).iter().for_each(|note| progress.note(note));
+            for note in slow_foreign_tables(&self.table, foreign, mode) {
+                progress.note(&note);
+            }
         }
     }
 
