@@ -90,11 +90,12 @@ printf '%s\n' "${look_up[@]}" >"$work/by-id.sql"
     echo '\endpipeline'
 } >"$work/pipeline.sql"
 
-contenders=('query --protocol prepared' 'query --protocol unnamed' 'query --protocol simple' 'pgbench -M extended'
+contenders=('query --protocol prepared' 'query --pipeline-depth 100' 'query --protocol unnamed' 'query --protocol simple' 'pgbench -M extended'
     'pgbench -M extended, pipeline of 100')
 rate_of() { # contender
     case "$1" in
-        query*) etl_rate --protocol "${1##* }" ;;
+        # shellcheck disable=SC2086
+        query*) etl_rate ${1#query } ;;
         *pipeline*) pgbench_rate "$work/pipeline.sql" 200 100 ;;
         *) pgbench_rate "$work/by-id.sql" 5000 1 ;;
     esac
@@ -124,7 +125,7 @@ for program in "$@"; do
                 rate_of "${contenders[$index]}" >>"$work/rate.$index"
             done
         done
-        base=$(median <"$work/rate.3")
+        base=$(median <"$work/rate.4")
         for index in "${!contenders[@]}"; do
             rate=$(median <"$work/rate.$index")
             ratio=$(awk -v a="$rate" -v b="$base" 'BEGIN { printf "%.2f", a / b }')

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error as PgError, SimpleQueryMessage, SimpleQueryRow};
 
-use crate::postgres::connect_raw::Opener;
+use crate::postgres::connect_raw::{Opened, Opener};
 
 /// The database that PgBouncer, and poolers after its model, answer themselves.
 const CONSOLE: &str = "pgbouncer";
@@ -25,8 +25,7 @@ pub(super) struct PoolerFacts {
 pub(super) async fn ask(opener: &Opener) -> PoolerFacts {
     let (database, user) = (opener.conninfo.dbname(), opener.conninfo.user());
     let asking = async {
-        let opened = opener.open_database(CONSOLE).await?;
-        let (client, connection) = (opened.client, opened.connection);
+        let Opened { client, connection, .. } = opener.open_database(CONSOLE).await?;
         // It ends with the client, whatever it says.
         let driving = tokio::spawn(connection);
         let facts = PoolerFacts {

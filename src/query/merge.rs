@@ -196,7 +196,7 @@ impl MergedReport {
             reconnections: sum(|report| report.reconnections),
             queries_per_second: rate,
             rate_interval: slices(&parts, &common).rate_interval(rate),
-            response_us: response(&parts, added(samples.iter().map(|samples| &samples.response_ns))),
+            response_us: response(&parts, &added(samples.iter().map(|samples| &samples.response_ns))),
             service_us: time(|samples| &samples.service_ns, &samples),
             waiting_us: time(|samples| &samples.waiting_ns, &samples),
             server_us: time(|samples| &samples.server_ns, &samples),
@@ -371,10 +371,10 @@ fn slices(parts: &[Part<'_>], span: &Range<SystemTime>) -> BatchMeans {
 }
 
 /// The summary of the response times of `parts`.
-fn response(parts: &[Part<'_>], latencies: Latencies) -> Option<LatencySummary> {
+fn response(parts: &[Part<'_>], latencies: &Latencies) -> Option<LatencySummary> {
     let start = parts.iter().map(|part| part.time.start).min()?;
     let end = parts.iter().map(|part| part.time.end).max()?;
-    let summary = summary(&latencies)?;
+    let summary = summary(latencies)?;
     Some(LatencySummary {
         mean_interval: slices(parts, &(start..end)).mean_interval(summary.mean),
         ..summary
