@@ -48,10 +48,10 @@ impl PreparedTable {
                 self.table.name
             ));
         }
-        if let Some(foreign) = &self.table.foreign_tables {
-            for note in slow_foreign_tables(&self.table, foreign, mode) {
-                progress.note(&note);
-            }
+        if let Some(foreign) = &self.table.foreign_tables
+            && let Some(note) = slow_foreign_tables(&self.table, foreign, mode)
+        {
+            progress.note(&note);
         }
     }
 

@@ -468,7 +468,7 @@ mod tests {
         // Two results in each of 300 ms.
         let mut run = BatchMeans::default();
         for at in 0..600 {
-            run.record(Duration::from_micros(at * 500), Duration::from_micros(1));
+            run.record_n(Duration::from_micros(at * 500), Duration::from_micros(1), 1);
         }
         for (span, count) in
             [(0.0..300.0, 600.0), (-5.0..400.0, 600.0), (10.5..20.0, 19.0), (400.0..500.0, 0.0)]
