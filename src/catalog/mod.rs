@@ -2,6 +2,7 @@
 
 pub(crate) mod distribution;
 mod foreign;
+pub(crate) mod partition_hash;
 mod sql_type;
 pub(crate) mod unique_key;
 

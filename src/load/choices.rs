@@ -48,6 +48,18 @@ pub enum DeferIndexes {
     Never,
 }
 
+/// How the rows of a partitioned table reach its partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartitionRouting {
+    /// Each row is sent to its partition, where that was measured to be faster: by a load over several connections, into a
+    /// table that is partitioned by hash.
+    #[default]
+    Auto,
+    /// All rows are sent to the partitioned table, whose server finds the partition of each.
+    Root,
+}
+
 /// The number of connections that a load writes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {

@@ -54,7 +54,7 @@ pub use crate::load::loader::{CommittedLoad, Loader, OpenLoad};
 pub use crate::load::names::MadeName;
 pub use crate::load::options::{
     AddedValue, Connections, CreateOptions, DateStyle, DeferIndexes, ImportOptions, Infer, InputOptions,
-    LoadOptions, Mode, Naming, OnConflict, RejectLimit,
+    LoadOptions, Mode, Naming, OnConflict, PartitionRouting, RejectLimit,
 };
 pub use crate::load::reject::files::log_path;
 pub use crate::load::replication::{ReplicationReport, StandbyReport};

@@ -12,7 +12,9 @@ use crate::csv::input::InputReader;
 use crate::load::spelling::Spelling;
 use crate::{Error, Result};
 
-pub use crate::load::choices::{Connections, DateStyle, DeferIndexes, Infer, Mode, OnConflict, RejectLimit};
+pub use crate::load::choices::{
+    Connections, DateStyle, DeferIndexes, Infer, Mode, OnConflict, PartitionRouting, RejectLimit,
+};
 pub use crate::load::naming::{AddedValue, Naming};
 
 /// Rows in each INSERT of [`Mode::Batch`], unless [`LoadOptions::batch_size`] says otherwise.
@@ -224,6 +226,8 @@ pub struct LoadOptions {
     pub truncate: bool,
     /// When to drop the table's indexes and rebuild them after loading.
     pub defer_indexes: DeferIndexes,
+    /// How rows reach the partitions of a partitioned table.
+    pub partitions: PartitionRouting,
     /// ANALYZE the table afterwards, if the load changed more than a tenth of it.
     pub analyze: bool,
     /// Rows in each INSERT of [`Mode::Batch`]; at least 1.
@@ -281,6 +285,7 @@ impl LoadOptions {
             on_conflict: None,
             truncate: false,
             defer_indexes: DeferIndexes::default(),
+            partitions: PartitionRouting::default(),
             analyze: true,
             batch_size: BATCH_SIZE,
             pipeline_depth: None,
@@ -395,6 +400,13 @@ impl LoadOptions {
     #[must_use]
     pub fn defer_indexes(mut self, when: DeferIndexes) -> Self {
         self.defer_indexes = when;
+        self
+    }
+
+    /// How rows reach the partitions of a partitioned table.
+    #[must_use]
+    pub fn partitions(mut self, routing: PartitionRouting) -> Self {
+        self.partitions = routing;
         self
     }
 

@@ -103,6 +103,12 @@ pub struct LoadReport {
     pub indexes_deferred: Vec<String>,
     /// Why the indexes of an empty table stayed in place; `None` if they were deferred, or were meant to stay.
     pub indexes_kept_because: Option<String>,
+    /// Number of partitions that rows were sent to directly; `None` if the server found the partition of each row, or the table
+    /// is not partitioned.
+    pub partitions_written: Option<usize>,
+    /// Why a load over several connections into a partitioned table left it to the server to find the partition of each row;
+    /// `None` if it did not, or was to do so.
+    pub partitions_not_written_because: Option<String>,
     /// Format of the files.
     pub format: Syntax,
     /// Character encoding of the files, by its name in the WHATWG Encoding Standard, where `latin1` is windows-1252.
@@ -316,6 +322,8 @@ pub(crate) fn build(
         distribution: table.distribution.clone(),
         indexes_deferred: indexes.deferred.clone(),
         indexes_kept_because: indexes.kept_because.clone(),
+        partitions_written: totals.partitions.directly,
+        partitions_not_written_because: totals.partitions.not_because,
         format: *format,
         encoding,
         files: files(inputs),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::load::options::{
     Connections, CreateOptions, DeferIndexes, ImportOptions, InputOptions, LoadOptions, Mode, OnConflict,
-    PIPELINE_DEPTH, RejectLimit, SYNC_EVERY, at_least_one,
+    PIPELINE_DEPTH, PartitionRouting, RejectLimit, SYNC_EVERY, at_least_one,
 };
 use crate::postgres::options::{SessionOptions, check_depth};
 use crate::postgres::target_session::HostChoice;
@@ -23,6 +23,7 @@ pub(crate) struct LoadSettings {
     pub(crate) on_conflict: Option<OnConflict>,
     pub(crate) truncate: bool,
     pub(crate) defer_indexes: DeferIndexes,
+    pub(crate) partitions: PartitionRouting,
     pub(crate) analyze: bool,
     pub(crate) batch_size: usize,
     pub(crate) pipeline_depth: usize,
@@ -147,6 +148,7 @@ impl LoadSettings {
             on_conflict: options.on_conflict.clone(),
             truncate: options.truncate && mode != Mode::Null,
             defer_indexes: defer_indexes(options)?,
+            partitions: options.partitions,
             analyze: options.analyze,
             batch_size: options.batch_size,
             pipeline_depth,

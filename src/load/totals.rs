@@ -2,6 +2,7 @@
 
 use crate::load::chunk::encoder::EncoderSummary;
 use crate::load::settings::LoadSettings;
+use crate::load::table::partitions::PartitionsWritten;
 use crate::load::write::outcome::RowCounts;
 
 /// The totals of a load so far, in rows unless noted.
@@ -21,6 +22,8 @@ pub(crate) struct LoadTotals {
     pub encoder: EncoderSummary,
     /// Paths of the files with the rejected rows, one for each order of fields; empty if no row was rejected.
     pub rejects: Vec<String>,
+    /// How rows reached the partitions of the table.
+    pub partitions: PartitionsWritten,
 }
 
 /// The message about totals that do not add up; `None` if they do.

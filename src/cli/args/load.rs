@@ -47,6 +47,9 @@ pub(crate) struct Load {
     /// Drop the table's indexes and rebuild them after loading, in the same transaction [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub defer_indexes: Option<DeferIndexes>,
+    /// How rows reach the partitions of a partitioned table [default: auto]
+    #[arg(long, value_name = "HOW")]
+    pub partitions: Option<PartitionRouting>,
     /// Skip the ANALYZE that follows a load of more than a tenth of the table
     #[arg(long)]
     pub no_analyze: bool,
@@ -452,6 +455,24 @@ impl From<NameStyle> for postgres_etl::load::NameStyle {
         match style {
             NameStyle::AsIs => Self::AsIs,
             NameStyle::SnakeCase => Self::SnakeCase,
+        }
+    }
+}
+
+/// [`postgres_etl::load::PartitionRouting`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PartitionRouting {
+    /// with several connections into a table partitioned by hash, send each row to its partition directly
+    Auto,
+    /// send all rows to the partitioned table; the server finds their partitions
+    Root,
+}
+
+impl From<PartitionRouting> for postgres_etl::load::PartitionRouting {
+    fn from(routing: PartitionRouting) -> Self {
+        match routing {
+            PartitionRouting::Auto => Self::Auto,
+            PartitionRouting::Root => Self::Root,
         }
     }
 }

@@ -8,7 +8,7 @@ use postgres_etl::csv::{self, Detect, Dialect, dialect};
 use postgres_etl::escape::escape_path;
 use postgres_etl::load::{
     Connections, CreateOptions, DeferIndexes, ImportOptions, Infer, InputOptions, LoadOptions, Mode,
-    NameStyle, Naming, Spelling,
+    NameStyle, Naming, PartitionRouting, Spelling,
 };
 use postgres_etl::postgres::check_pool;
 use postgres_etl::sql::is_plain;
@@ -121,6 +121,7 @@ impl Config {
             (None, DeferIndexes::Always) if options.needs_indexes() => DeferIndexes::Never,
             (None, when) => when,
         };
+        options.partitions = flags.partitions.map_or(file.partitions, PartitionRouting::from);
         options.analyze = file.analyze && !flags.no_analyze;
         options.batch_size = flags.batch_size.unwrap_or(file.batch_size);
         options.pipeline_depth =
@@ -162,6 +163,7 @@ impl Config {
             ("--append", flags.append),
             ("--truncate", flags.truncate),
             ("--defer-indexes", flags.defer_indexes.is_some()),
+            ("--partitions", flags.partitions.is_some()),
             ("--on-conflict", flags.on_conflict.is_some()),
             ("--max-rejects", flags.max_rejects.allows_any()),
             ("--dry-run", flags.dry_run),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use postgres_etl::csv::{BlankLines, NameStyle, StrayQuotes, Syntax};
-use postgres_etl::load::{DateStyle, DeferIndexes, Infer, Mode};
+use postgres_etl::load::{DateStyle, DeferIndexes, Infer, Mode, PartitionRouting};
 use serde::Deserialize;
 use serde::de;
 
@@ -80,6 +80,8 @@ pub(crate) struct Load {
     pub truncate: bool,
     /// When to drop the indexes and rebuild them after loading.
     pub defer_indexes: DeferIndexes,
+    /// How rows reach the partitions of a partitioned table.
+    pub partitions: PartitionRouting,
     /// ANALYZE the table after the load.
     pub analyze: bool,
     /// Rows in each INSERT of mode `batch`.
@@ -129,6 +131,7 @@ impl Default for Load {
             mode: Mode::Copy,
             truncate: false,
             defer_indexes: DeferIndexes::Auto,
+            partitions: PartitionRouting::Auto,
             analyze: true,
             batch_size: 1000,
             pipeline_depth: 256,

@@ -309,12 +309,17 @@ fn writing(report: &LoadReport) -> Vec<String> {
     let analyzed = if report.phases.analyze_seconds > 0.0 { ", analyzed afterwards" } else { "" };
     let distribution = report.distribution.as_ref();
     let distribution = distribution.map_or_else(String::new, |distribution| format!(", {distribution}"));
+    let partitions = match (report.partitions_written, &report.partitions_not_written_because) {
+        (Some(count), _) => format!(", rows sent to its {count} partitions directly"),
+        (None, Some(reason)) => format!(", rows sent to the partitioned table: {reason}"),
+        (None, None) => String::new(),
+    };
     let undone = if report.dry_run { "; then rolled back" } else { "" };
     let driver = report.through_driver.map(|reason| format!(", through the driver, as {reason}"));
     let driver = driver.unwrap_or_default();
     let mut lines = vec![
         format!("  mode    {}, {transactions}, {connections}{syncs}{driver}", report.mode),
-        format!("  table   {table}{distribution}{analyzed}{undone}"),
+        format!("  table   {table}{distribution}{partitions}{analyzed}{undone}"),
     ];
     if !report.indexes_deferred.is_empty() {
         lines.push(format!("  indexes {}: rebuilt after loading", report.indexes_deferred.join(", ")));

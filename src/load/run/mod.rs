@@ -7,6 +7,7 @@ pub(crate) mod import;
 pub(crate) mod insertion;
 pub(crate) mod one_transaction;
 pub(crate) mod parallel_copy;
+pub(crate) mod routed_copy;
 pub(crate) mod stop;
 pub(crate) mod two_phase;
 

@@ -26,11 +26,13 @@ use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
 use crate::load::options::{DeferIndexes, Mode};
 use crate::load::report::Phases;
 use crate::load::run::commit::{CommittedTransaction, Committer, transaction_id};
+use crate::load::run::routed_copy::RoutedCopy;
 use crate::load::run::stop::{Stopped, explain, interrupted};
 use crate::load::run::two_phase::{self, Part};
 use crate::load::run::{LoadRun, RunResult};
 use crate::load::settings::LoadSettings;
 use crate::load::table::constraints::check_constraints;
+use crate::load::table::partitions::PartitionsWritten;
 use crate::load::table::prepare::{PreparedTable, has_rows, prepare_table, set_date_style};
 use crate::load::table::unchanged::lock_unchanged;
 use crate::load::totals::{LoadTotals, discrepancy};
@@ -135,11 +137,15 @@ async fn copy(
     for _ in 0..settings.connections {
         connections.push(committer.pool().get().await?);
     }
+    let can_be_read_again = files.inputs().can_be_read_again();
     let plan = EncodePlan::new(&settings.input, CHUNK_ROWS, false);
     let stream = ChunkStream::start(ChunkEncoder::new(files, Arc::clone(&prepared.mapping), plan), progress);
-    let written = write(settings, &connections, watcher, prepared, &stream).await;
+    let written = write(settings, &connections, watcher, prepared, (&stream, can_be_read_again)).await;
     let summed = match written {
-        Ok(written) => add_up(settings, &written, &stream).await.map(|totals| (totals, written)),
+        Ok((written, partitions)) => {
+            let totals = add_up(settings, &written, &stream).await;
+            totals.map(|totals| (LoadTotals { partitions, ..totals }, written))
+        }
         Err(stopped) => Err(stopped),
     };
     let (totals, written) = match summed {
@@ -170,14 +176,18 @@ async fn write(
     connections: &[Object],
     watcher: &Client,
     prepared: &PreparedTable,
-    stream: &ChunkStream,
-) -> Result<Vec<CopiedRows>, Stopped> {
-    let copies = connections.iter().map(|client| copy_one(settings, client, prepared, stream));
+    (stream, can_be_read_again): (&ChunkStream, bool),
+) -> Result<(Vec<CopiedRows>, PartitionsWritten), Stopped> {
+    try_join_all(connections.iter().map(|client| begin(settings, client, prepared))).await?;
+    let first = connections.first().expect("there are several");
+    let (routed, partitions) = RoutedCopy::plan(first, settings, prepared, can_be_read_again).await?;
+    let routed = routed.as_ref();
+    let copies = connections.iter().map(|client| copy_one(settings, client, prepared, (stream, routed)));
     let mut copies = pin!(try_join_all(copies));
     let pids = backend_pids(connections).await?;
     loop {
         tokio::select! {
-            written = &mut copies => return written.map_err(Stopped::Error),
+            written = &mut copies => return written.map(|written| (written, partitions)),
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
         check_for_deadlock(watcher, &pids).await?;
@@ -215,18 +225,27 @@ async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<C
 /// The server's counts for one connection, and the number of rows sent over it.
 type CopiedRows = (RowCounts, u64);
 
-/// Copy chunks of `stream` over one connection, in a transaction that stays open.
+/// Begin the transaction of a connection, which stays open, and lock the table.
+async fn begin(settings: &LoadSettings, client: &Client, prepared: &PreparedTable) -> Result<()> {
+    let begun = client.batch_execute("BEGIN").await;
+    begun.map_err(|error| Error::database("begin the transaction", error))?;
+    set_date_style(client, settings).await?;
+    lock_unchanged(client, prepared).await
+}
+
+/// Copy chunks of `stream` over one connection, or send their rows to the partitions, if they are `routed`.
 async fn copy_one(
     settings: &LoadSettings,
     client: &Client,
     prepared: &PreparedTable,
-    stream: &ChunkStream,
-) -> Result<CopiedRows> {
+    (stream, routed): (&ChunkStream, Option<&RoutedCopy>),
+) -> Result<CopiedRows, Stopped> {
+    if let Some(routed) = routed {
+        let copied = routed.copy(client, settings, prepared, stream).await?;
+        check_constraints(client).await?;
+        return Ok(copied);
+    }
     let PreparedTable { table, mapping, .. } = prepared;
-    let begun = client.batch_execute("BEGIN").await;
-    begun.map_err(|error| Error::database("begin the transaction", error))?;
-    set_date_style(client, settings).await?;
-    lock_unchanged(client, prepared).await?;
     let writer = CopyWriter::prepare(client, &table.name, mapping, None, false).await?;
     let mut feed = ChunkFeed::from_stream(stream);
     let counts =

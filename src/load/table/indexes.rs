@@ -46,7 +46,7 @@ const BYTES_PER_INDEX: u64 = 8 * 1024;
 
 /// The table `$1` and, if it is partitioned, all its partitions, with their distance from it. Unlike `pg_partition_tree()`,
 /// this locks none of them.
-const TREE: &str = "
+pub(super) const TREE: &str = "
     WITH RECURSIVE tree (relid, level) AS (
         SELECT $1::pg_catalog.oid, 0
         UNION ALL

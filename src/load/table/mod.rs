@@ -9,6 +9,7 @@ mod index_progress;
 pub(crate) mod indexes;
 pub(crate) mod infer;
 mod kinds;
+pub(crate) mod partitions;
 pub(crate) mod prepare;
 pub(crate) mod self_references;
 pub(crate) mod unchanged;

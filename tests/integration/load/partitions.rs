@@ -294,6 +294,146 @@ async fn rows_of_partitioned_tables_are_skipped_and_rejected() {
     }
 }
 
+/// The server would refuse a row in a partition to which it does not belong, and the load would be repeated.
+#[tokio::test]
+async fn several_connections_send_rows_to_their_partitions() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (n int, b bigint, s smallint, txt text, v varchar(40), u uuid, ok boolean, d date,
+                         at timestamp, tz timestamptz) PARTITION BY HASH (tz, b, txt, u, ok, d, at, s, n, v);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 1) PARTITION BY LIST (ok);
+         CREATE TABLE t_1_true PARTITION OF t_1 FOR VALUES IN (true);
+         CREATE TABLE t_1_others PARTITION OF t_1 DEFAULT;
+         CREATE SCHEMA \"Odd one\";
+         CREATE TABLE \"Odd one\".t_3 PARTITION OF t FOR VALUES WITH (MODULUS 8, REMAINDER 3);
+         CREATE TABLE t_7 (tz timestamptz, gone int, at timestamp, d date, ok boolean, u uuid, v varchar(40), txt text,
+                           s smallint, b bigint, n int);
+         ALTER TABLE t_7 DROP COLUMN gone;
+         ALTER TABLE t ATTACH PARTITION t_7 FOR VALUES WITH (MODULUS 8, REMAINDER 7);
+         CREATE INDEX ON t (n)",
+    )
+    .await;
+    let rows = "SELECT g * 7919 - 100000000, g * 99999999989::bigint - 1000000000000000, g % 60000 - 30000,
+                       repeat(md5(g::text), g % 3) || substr('é, \"x\"', 1, g % 7), substr(md5(g::text), 1, g % 14),
+                       md5(g::text)::uuid, (ARRAY[true, false, NULL])[g % 3 + 1], date '1970-01-01' + g,
+                       timestamp '1999-12-31' + g * interval '7 minutes', CASE WHEN g % 5 > 0 THEN to_timestamp(g * 1e5) END
+                FROM generate_series(1, 30000) g";
+    let csv = workplace.csv_of(rows).await;
+    workplace.write("data.csv", format!("n,b,s,txt,v,u,ok,d,at,tz\n{csv}"));
+    let load = ["load", "data.csv", "-t", "t", "--append", "--connections", "3"];
+    let content = async || workplace.csv_of("SELECT tableoid::regclass, * FROM t ORDER BY n").await;
+    let through_root = workplace.succeed(&[&load[..], &["--partitions", "root", "--json"]].concat()).json();
+    assert_eq!(through_root["partitions_written"], Value::Null);
+    assert_eq!(through_root["partitions_not_written_because"], Value::Null);
+    let expected = content().await;
+    workplace.execute("TRUNCATE t").await;
+    let ran = workplace.succeed(&load);
+    assert!(ran.stdout.contains("added to, rows sent to its 4 partitions directly"), "{ran:#?}");
+    assert!(!ran.stderr.contains("second attempt"), "{ran:#?}");
+    assert!(content().await == expected, "the rows differ, or are in other partitions");
+
+    workplace.config("[load]\npartitions = \"root\"\n").succeed(&load);
+}
+
+#[tokio::test]
+async fn rows_that_partitions_refuse_are_named() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int PRIMARY KEY, day date) PARTITION BY HASH (id);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+    )
+    .await;
+    let csv = (0..30_000).fold("id,day\n".to_owned(), |csv, id| {
+        // From here on, the server parses the rows, and finds their partitions.
+        csv + &format!("{id},{}\n", if id == 15_000 { "12/31/2021" } else { "2021-01-02" })
+    });
+    workplace.write("data.csv", &csv);
+    workplace.write("twice.csv", csv + "7,2021-01-02\n");
+    let load =
+        |file: &str| workplace.run(&["load", file, "-t", "t", "--append", "--connections", "2", "--json"]);
+    let error = load("twice.csv").stderr;
+    assert!(error.contains("twice.csv, line 30002 into t: duplicate key"), "{error}");
+    assert_eq!(workplace.count("t").await, 0);
+    let report = load("data.csv").json();
+    assert_eq!(
+        (&report["rows_loaded"], &report["partitions_written"]),
+        (&30_000.into(), &2.into()),
+        "{report}"
+    );
+    let counts = "SELECT count(*), count(DISTINCT id), max(day) FROM t";
+    assert_eq!(workplace.csv_of(counts).await, "30000,30000,2021-12-31\n");
+    let error = load("data.csv").stderr;
+    assert!(error.contains("data.csv, line 2 into t: duplicate key"), "{error}");
+
+    workplace.execute("TRUNCATE t; DROP TABLE t_1; CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 1)").await;
+    let error = load("data.csv").stderr;
+    assert!(error.contains("into t: no partition of relation \"t\" found for row"), "{error}");
+    assert!(error.contains("data.csv, line "), "{error}");
+    assert_eq!(workplace.count("t").await, 0);
+}
+
+#[tokio::test]
+async fn rows_are_sent_to_the_partitioned_table_where_partitions_may_differ() {
+    let two = "CREATE TABLE p_0 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+               CREATE TABLE p_1 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 1);";
+    let hash = |rest: &str| format!("PARTITION BY HASH (id); {two} {rest}");
+    let cases = [
+        (
+            "CREATE TABLE p (id int, v text) PARTITION BY LIST (id); CREATE TABLE p_0 PARTITION OF p DEFAULT"
+                .to_owned(),
+            "it is not partitioned by hash",
+        ),
+        (
+            format!("CREATE TABLE p (id int, v text) PARTITION BY HASH ((id + 1)); {two}"),
+            "its partition key has an expression",
+        ),
+        (
+            format!("CREATE TABLE p (id numeric, v text) {}", hash("")),
+            "the type of its partition key is not one whose hash is known here",
+        ),
+        (
+            format!("CREATE TABLE p (id int, v int4range) {}", hash("")),
+            "the server reads the values of a column",
+        ),
+        (
+            format!("CREATE TABLE p (id int, v text, w int DEFAULT 1) {}", hash("")),
+            "the files do not fill all columns",
+        ),
+        (
+            format!(
+                "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+                     CREATE TABLE p (id int, v text) {}",
+                hash("CREATE TRIGGER g AFTER INSERT ON p EXECUTE FUNCTION f()")
+            ),
+            "it or a partition has triggers",
+        ),
+        (
+            "CREATE TABLE p (id int, v text) PARTITION BY HASH (id);
+             CREATE TABLE p_0 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+                .to_owned(),
+            "it has fewer than two partitions",
+        ),
+        (
+            format!(
+                "CREATE COLLATION c (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+                     CREATE TABLE p (id text COLLATE c, v text) {}",
+                hash("")
+            ),
+            "its partition key has its own operator class, or a collation for which different texts are equal",
+        ),
+    ];
+    let workplace = Workplace::with_sql("").await.csv("data.csv", "id,v\n1,\n2,\n3,\n4,\n");
+    for (sql, reason) in cases {
+        workplace.execute(&sql).await;
+        let load = ["load", "data.csv", "-t", "p", "--append", "--connections", "2", "--json"];
+        let report = workplace.succeed(&load).json();
+        assert_eq!(report["partitions_not_written_because"], reason, "{sql}");
+        assert_eq!(report["partitions_written"], Value::Null, "{sql}");
+        assert_eq!(workplace.count("p").await, 4, "{sql}");
+        workplace.execute("DROP TABLE p").await;
+    }
+}
+
 #[tokio::test]
 async fn only_an_ordinary_table_is_replaced() {
     let workplace = Workplace::with_sql(
