@@ -127,8 +127,9 @@ async fn rows_are_sharded_over_foreign_servers() {
     }
     let (workplace, shards) = sharded().await;
     let version = workplace.value::<i32>("SELECT current_setting('server_version_num')::int").await;
-    let lines =
-        |ids: std::ops::RangeInclusive<u32>| ids.map(|id| format!("{id},name {id}\n")).collect::<String>();
+    let lines = |ids: std::ops::RangeInclusive<u32>| {
+        ids.fold(String::new(), |lines, id| lines + &format!("{id},name {id}\n"))
+    };
     workplace.write("data.csv", format!("id,name\n{}", lines(1..=200)));
     workplace.write("more.csv", format!("id,name\n{}5,again\n{}", lines(201..=220), lines(221..=230)));
     workplace.write("bad.csv", format!("id,name\n{}5,again\n231,\n{}", lines(201..=220), lines(221..=230)));

@@ -85,7 +85,7 @@ async fn every_node_that_can_be_used_gets_connections() {
 #[tokio::test]
 async fn the_nodes_of_a_cluster_answer_alike() {
     let Some(workplace) = citus::workplace("etl_spread").await else { return };
-    let rows: String = (1..=1000).map(|id| format!("{id},name {id}\n")).collect();
+    let rows = (1..=1000).fold(String::new(), |rows, id| rows + &format!("{id},name {id}\n"));
     workplace.write("people.csv", format!("id,name\n{rows}"));
     workplace.succeed(&["load", "people.csv", "-t", "people", "--create", "--distribute-by", "id"]);
     let sql = ["query", "--sql", "SELECT name FROM people WHERE id = $1", "--arg", "uniform:1:1000"];

@@ -21,6 +21,7 @@ fn number(value: &Value) -> f64 {
 }
 
 #[tokio::test]
+#[expect(clippy::float_cmp, reason = "counts are whole, and the times are of one form")]
 async fn two_runs_at_the_same_time_are_merged_to_one() {
     // Until the test opens the gate, every query waits: both runs have begun then.
     let workplace = Workplace::with_sql(
