@@ -23,9 +23,9 @@ const OBSTACLE: &str = "
     SELECT CASE
         WHEN p.partstrat <> 'h' THEN 'it is not partitioned by hash'
         WHEN p.partexprs IS NOT NULL THEN 'its partition key has an expression'
-        WHEN EXISTS (SELECT FROM unnest(p.partclass::pg_catalog.oid[], p.partcollation::pg_catalog.oid[]) k (class, collation)
+        WHEN EXISTS (SELECT FROM unnest(p.partclass::pg_catalog.oid[], p.partcollation::pg_catalog.oid[]) k (class, own_collation)
                                  JOIN pg_catalog.pg_opclass o ON o.oid = class
-                                 LEFT JOIN pg_catalog.pg_collation c ON c.oid = k.collation
+                                 LEFT JOIN pg_catalog.pg_collation c ON c.oid = own_collation
                      WHERE NOT o.opcdefault OR NOT COALESCE(c.collisdeterministic, true))
             THEN 'its partition key has its own operator class, or a collation for which different texts are equal'
         WHEN pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN 'the encoding of the database is not UTF-8'

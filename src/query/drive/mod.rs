@@ -1,5 +1,6 @@
 //! Driving the load: when each query is due, which connection sends it, and what its result was.
 
+mod alike;
 pub(crate) mod connection;
 pub(crate) mod digest;
 pub(crate) mod expected;

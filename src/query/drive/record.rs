@@ -7,6 +7,7 @@ use tokio_postgres::Error as PgError;
 use tokio_postgres::error::SqlState;
 use tokio_postgres_sync_batching::is_skipped;
 
+use crate::query::drive::alike::AlikeResults;
 use crate::query::drive::connection::is_lost;
 use crate::query::drive::digest::ResultDigest;
 use crate::query::drive::expected::Compared;
@@ -16,17 +17,6 @@ use crate::query::measure::latency::Latencies;
 use crate::query::measure::response_split::ResponseGroup;
 use crate::query::measure::run_stats::{RunStats, WorkloadStats};
 use crate::query::measure::timeline::CurrentSecond;
-
-/// Results in a row that arrived together, of queries that were sent together, so that one look at the histograms does for
-/// all of them.
-#[derive(Debug, Default)]
-pub(super) struct AlikeResults {
-    /// When they arrived, since the start.
-    at: Duration,
-    response: Duration,
-    /// How many there are that are not yet in the histograms.
-    count: u64,
-}
 
 impl RunState {
     /// Record the result of a query. Returns why no further queries should be sent; `None` to go on.
@@ -138,27 +128,16 @@ impl RunState {
             return;
         }
         let response = done - query.due;
-        if (alike.at, alike.response) != (at, response) {
-            self.settle(alike, stats, second);
-            (alike.at, alike.response) = (at, response);
+        if !alike.add(at, response) {
+            alike.settle(stats, second, &self.timeline);
+            alike.add(at, response);
         }
-        alike.count += 1;
         if self.pacer.is_some() {
             stats.service.record(done - query.sent);
             stats.late.record(query.sent - query.due);
         }
         if self.plan.depth > 1 || self.pacer.is_some() {
             group.succeeded(response, query.earlier_tries);
-        }
-    }
-
-    /// Record the response times that wait in `alike`.
-    pub(super) fn settle(&self, alike: &mut AlikeResults, stats: &mut RunStats, second: &mut CurrentSecond) {
-        let AlikeResults { at, response, count } = std::mem::take(alike);
-        if count > 0 {
-            stats.response.record_n(response, count);
-            stats.batch_means.record_n(at, response, count);
-            second.record_n(at, response, count, &self.timeline);
         }
     }
 

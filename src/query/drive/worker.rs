@@ -14,10 +14,10 @@ use tokio_postgres::Error as PgError;
 use crate::postgres::pipeline::Pipeline;
 use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
+use crate::query::drive::alike::AlikeResults;
 use crate::query::drive::connection::{Connection, ConnectionLane};
 use crate::query::drive::lane::LaneQueries;
 use crate::query::drive::plan::{Offered, RunPlan, RunResult};
-use crate::query::drive::record::AlikeResults;
 use crate::query::drive::schedule::{Limits, Pacer};
 use crate::query::drive::sender::{Completion, PendingQuery};
 use crate::query::drive::shards::Shards;
@@ -351,7 +351,7 @@ impl RunState {
             };
             let Some(completion) = completion else { break };
             self.record_and_end(completion, worker, &mut end);
-            self.settle(&mut worker.alike, &mut worker.stats, &mut worker.second);
+            worker.alike.settle(&mut worker.stats, &mut worker.second, &self.timeline);
         }
         end.unwrap_or(End::Over)
     }
@@ -425,7 +425,7 @@ impl RunState {
                 let done = if *shares_syncs { read_at } else { Instant::now() };
                 arrived = queries.next_arrived(done);
             }
-            self.settle(&mut worker.alike, &mut worker.stats, &mut worker.second);
+            worker.alike.settle(&mut worker.stats, &mut worker.second, &self.timeline);
         }
         end.unwrap_or(End::Over)
     }

@@ -48,7 +48,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
     let workplace = Workplace::without_database().config("[load]\nbatchsize = 5\n");
     insta::assert_snapshot!(workplace.fail(&["load"], 2), @r"
     error: config.toml, line 2: unknown key `batchsize`
-      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, format, trim, decimal, thousands, true, false, stray_quotes, skip_lines, blank_lines, pad, union_by_name, skip_rows, limit, date_style, names, infer, types, select, add_column, max_record_bytes, mode, truncate, defer_indexes, analyze, batch_size, pipeline_depth, sync_every, autocommit, connections
+      help: did you mean `batch_size`? Valid here: input, delimiter, quote, escape, null, header, comment, encoding, sniff, format, trim, decimal, thousands, true, false, stray_quotes, skip_lines, blank_lines, pad, union_by_name, skip_rows, limit, date_style, names, infer, types, select, add_column, max_record_bytes, mode, truncate, defer_indexes, partitions, analyze, batch_size, pipeline_depth, sync_every, autocommit, connections
     ");
     insta::assert_snapshot!(workplace.fail(&["load", "--config", "none.toml"], 2), @r"
     error: there is no configuration file none.toml
