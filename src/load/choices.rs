@@ -52,11 +52,10 @@ pub enum DeferIndexes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartitionRouting {
-    /// Each row is sent to its partition, where that was measured to be faster: by a load over several connections, into a
-    /// table that is partitioned by hash.
-    #[default]
+    /// A load over several connections into a table that is partitioned by hash sends each row to its partition.
     Auto,
     /// All rows are sent to the partitioned table, whose server finds the partition of each.
+    #[default]
     Root,
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Load {
     /// Drop the table's indexes and rebuild them after loading, in the same transaction [default: auto]
     #[arg(long, value_name = "WHEN")]
     pub defer_indexes: Option<DeferIndexes>,
-    /// How rows reach the partitions of a partitioned table [default: auto]
+    /// How rows reach the partitions of a partitioned table [default: root]
     #[arg(long, value_name = "HOW")]
     pub partitions: Option<PartitionRouting>,
     /// Skip the ANALYZE that follows a load of more than a tenth of the table

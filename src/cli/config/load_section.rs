@@ -131,7 +131,7 @@ impl Default for Load {
             mode: Mode::Copy,
             truncate: false,
             defer_indexes: DeferIndexes::Auto,
-            partitions: PartitionRouting::Auto,
+            partitions: PartitionRouting::Root,
             analyze: true,
             batch_size: 1000,
             pipeline_depth: 256,

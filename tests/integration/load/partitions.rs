@@ -321,18 +321,21 @@ async fn several_connections_send_rows_to_their_partitions() {
     let csv = workplace.csv_of(rows).await;
     workplace.write("data.csv", format!("n,b,s,txt,v,u,ok,d,at,tz\n{csv}"));
     let load = ["load", "data.csv", "-t", "t", "--append", "--connections", "3"];
+    let directly = [&load[..], &["--partitions", "auto"]].concat();
     let content = async || workplace.csv_of("SELECT tableoid::regclass, * FROM t ORDER BY n").await;
-    let through_root = workplace.succeed(&[&load[..], &["--partitions", "root", "--json"]].concat()).json();
+    let through_root = workplace.succeed(&[&load[..], &["--json"]].concat()).json();
     assert_eq!(through_root["partitions_written"], Value::Null);
     assert_eq!(through_root["partitions_not_written_because"], Value::Null);
     let expected = content().await;
     workplace.execute("TRUNCATE t").await;
-    let ran = workplace.succeed(&load);
+    let ran = workplace.succeed(&directly);
     assert!(ran.stdout.contains("added to, rows sent to its 4 partitions directly"), "{ran:#?}");
     assert!(!ran.stderr.contains("second attempt"), "{ran:#?}");
     assert!(content().await == expected, "the rows differ, or are in other partitions");
 
-    workplace.config("[load]\npartitions = \"root\"\n").succeed(&load);
+    workplace.execute("TRUNCATE t").await;
+    let ran = workplace.config("[load]\npartitions = \"auto\"\n").succeed(&load);
+    assert!(ran.stdout.contains("rows sent to its 4 partitions directly"), "{ran:#?}");
 }
 
 #[tokio::test]
@@ -349,8 +352,8 @@ async fn rows_that_partitions_refuse_are_named() {
     });
     workplace.write("data.csv", &csv);
     workplace.write("twice.csv", csv + "7,2021-01-02\n");
-    let load =
-        |file: &str| workplace.run(&["load", file, "-t", "t", "--append", "--connections", "2", "--json"]);
+    let flags = ["-t", "t", "--append", "--connections", "2", "--partitions", "auto", "--json"];
+    let load = |file: &str| workplace.run(&[&["load", file], &flags[..]].concat());
     let error = load("twice.csv").stderr;
     assert!(error.contains("twice.csv, line 30002 into t: duplicate key"), "{error}");
     assert_eq!(workplace.count("t").await, 0);
@@ -425,8 +428,8 @@ async fn rows_are_sent_to_the_partitioned_table_where_partitions_may_differ() {
     let workplace = Workplace::with_sql("").await.csv("data.csv", "id,v\n1,\n2,\n3,\n4,\n");
     for (sql, reason) in cases {
         workplace.execute(&sql).await;
-        let load = ["load", "data.csv", "-t", "p", "--append", "--connections", "2", "--json"];
-        let report = workplace.succeed(&load).json();
+        let flags = ["-t", "p", "--append", "--connections", "2", "--partitions", "auto", "--json"];
+        let report = workplace.succeed(&[&["load", "data.csv"], &flags[..]].concat()).json();
         assert_eq!(report["partitions_not_written_because"], reason, "{sql}");
         assert_eq!(report["partitions_written"], Value::Null, "{sql}");
         assert_eq!(workplace.count("p").await, 4, "{sql}");
