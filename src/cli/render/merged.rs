@@ -5,17 +5,15 @@ use std::collections::BTreeSet;
 use postgres_etl::query::{LoadShape, MergedReport, MergedRun};
 
 use crate::cli::render::Report;
-use crate::cli::render::query::{answers, asked, bound_by, confidence, errors, latencies, sending, unit};
+use crate::cli::render::query::{
+    answered, answers, asked, bound_by, confidence, errors, latencies, sending, unit,
+};
 use crate::cli::render::units::{INDENT, count, counted, rate, seconds, server};
 
 impl Report for MergedReport {
     fn text(&self) -> String {
         let (one, many) = unit(&self.workloads);
-        let queries = counted(self.queries, one);
-        let answered = match self.errors {
-            0 => queries,
-            errors => format!("{} of {queries} answered", count(self.queries - errors)),
-        };
+        let answered = answered(self.queries, self.errors, one);
         let mut lines = vec![format!(
             "{answered} in {} runs; {} {many}/s{} while all of them ran, {}",
             self.runs.len(),

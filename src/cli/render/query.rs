@@ -16,14 +16,16 @@ use crate::cli::render::units::{
 };
 use crate::cli::terminal::left;
 
+/// "5,000 queries", or how many of them were answered if not all were; `unit` is one of them.
+pub(super) fn answered(queries: u64, errors: u64, unit: &str) -> String {
+    let all = counted(queries, unit);
+    if errors == 0 { all } else { format!("{} of {all} answered", count(queries - errors)) }
+}
+
 impl Report for RunReport {
     fn text(&self) -> String {
         let (one, many) = unit(&self.workloads);
-        let queries = counted(self.queries, one);
-        let answered = match self.errors {
-            0 => queries,
-            errors => format!("{} of {queries} answered", count(self.queries - errors)),
-        };
+        let answered = answered(self.queries, self.errors, one);
         let mut lines = vec![format!(
             "{answered} in {}: {} {many}/s{}",
             seconds(self.seconds),

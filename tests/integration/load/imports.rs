@@ -15,13 +15,13 @@ use crate::support::workplace::{ProgramOutput, Workplace};
 use crate::support::{self, TestDb};
 
 /// The exit code of a load with rejected rows.
-const WITH_REJECTS: i32 = 3;
+pub(super) const WITH_REJECTS: i32 = 3;
 
 /// The exit code of a run of an import on which another one works.
 const IN_USE: i32 = 7;
 
 /// A proxy that does `fate` to the connection of the COMMIT after `passing` others, of which the first begins the import.
-fn at_commit(passing: usize, fate: Fate) -> Plan {
+pub(super) fn at_commit(passing: usize, fate: Fate) -> Plan {
     Plan { trigger: |message| is_query(message, "COMMIT"), passing, fate, then_closes: false }
 }
 
@@ -31,7 +31,7 @@ fn at_message(passing: usize, fate: Fate) -> Plan {
 }
 
 /// A workplace behind a proxy that carries out `plan`, with the table `t` and the file of [`dirty_csv`].
-async fn behind(plan: Plan) -> (TestDb, Proxy, Workplace) {
+pub(super) async fn behind(plan: Plan) -> (TestDb, Proxy, Workplace) {
     let database = support::database().await;
     database.connect().await.batch_execute(KEYS).await.unwrap();
     let proxy = Proxy::start(&database, plan);
@@ -185,81 +185,6 @@ async fn wait_for_chunks(workplace: &Workplace, chunks: i64) {
         }
         tokio::task::yield_now().await;
     }
-}
-
-#[tokio::test]
-async fn compressed_files_and_several_files_are_continued() {
-    let (database, proxy, workplace) = behind(at_commit(4, Fate::Hold)).await;
-    let csv = dirty_csv();
-    let (first, rest) = csv.split_at(first_lines(&csv, 700).len());
-    let header = first_lines(&csv, 0);
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(first.as_bytes()).unwrap();
-    workplace.write("a.csv.gz", encoder.finish().unwrap());
-    workplace.write("b.csv.zst", zstd::encode_all(format!("{header}{rest}").as_bytes(), 1).unwrap());
-    let load = import_into_t("?.csv.*", "copy");
-    let mut child = workplace.start(&load);
-    proxy.wait_for_strike();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let workplace = workplace.at(database.url());
-    let ran = workplace.run(&load);
-    assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{ran:#?}");
-    assert!(ran.stdout.contains("nightly, 8 chunks, 4 of them by other runs"), "{ran:#?}");
-    Expected::in_mode("copy").await.check_rows(&workplace, "two files").await;
-}
-
-/// What the first run has found out or was told is not found out anew: the time of the load, and the order of dates.
-#[tokio::test]
-async fn a_part_of_the_input_is_continued_with_what_the_first_run_knew() {
-    let (database, proxy, workplace) = behind(at_commit(4, Fate::Hold)).await;
-    let row = |id: u32| format!("{id},{:02}.{:02}.2026\n", id % 28 + 1, id % 12 + 1);
-    for (name, ids) in [("a.csv", 0..1000), ("b.csv", 1000..2000)] {
-        workplace.write(name, format!("id,day\n{}", ids.map(row).collect::<String>()));
-    }
-    let import =
-        ["load", "a.csv", "b.csv", "-t", "made", "--create", "--import-id", "i", "--chunk-rows", "100"];
-    let part = ["--skip-rows", "350", "--limit", "1100"];
-    let added = ["--add-column", "source=@file", "--add-column", "line=@line", "--add-column", "at=now()"];
-    let load = [&import[..], &part, &added].concat();
-    let mut child = workplace.start(&load);
-    proxy.wait_for_strike();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let workplace = workplace.at(database.url());
-    let report = workplace.succeed(&[&load[..], &["--json"]].concat()).json();
-    assert_eq!(counts(&report["import"], ["chunks", "rows_read", "rows_loaded"]), [12, 1100, 1100]);
-    let found = "SELECT count(*), min(id), max(id), count(DISTINCT id), count(DISTINCT at),
-                        bool_and(day = make_date(2026, id % 12 + 1, id % 28 + 1)),
-                        bool_and(source = CASE WHEN id < 1000 THEN 'a.csv' ELSE 'b.csv' END),
-                        bool_and(line = id % 1000 + 2)
-                 FROM made";
-    assert_eq!(workplace.csv_of(found).await, "1100,350,1449,1100,1,t,t,t\n");
-    let error = workplace.fail(&[&import[..], &part, &added[..4]].concat(), 2);
-    assert!(error.contains("\"@line line\",\"now() at\"] and is ["), "{error}");
-}
-
-#[tokio::test]
-async fn lines_of_json_are_continued() {
-    let (database, proxy, workplace) = behind(at_commit(3, Fate::Hold)).await;
-    let row = |id: u32| match id % 50 {
-        7 => format!("{{\"id\": {id}, \"v\": \n"),
-        9 => format!("{{\"id\": {id}, \"v\": \"bad\"}}\n"),
-        _ => format!("{{\"v\": \"v{id}\", \"id\": {id}}}\n"),
-    };
-    workplace.write("data.ndjson", (0..1000).map(row).collect::<String>());
-    let load = import_into_t("data.ndjson", "copy");
-    let mut child = workplace.start(&load);
-    proxy.wait_for_strike();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let workplace = workplace.at(database.url());
-    let ran = workplace.run(&load);
-    assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{ran:#?}");
-    let good = "SELECT count(*), bool_and(v = 'v' || id) FROM t";
-    assert_eq!(workplace.csv_of(good).await, "960,t\n");
-    let rejected = (0..1000).filter(|id| matches!(id % 50, 7 | 9)).map(row).collect::<String>();
-    assert_eq!(workplace.read("rejects.ndjson"), rejected);
 }
 
 /// Between two chunks the table is not locked.

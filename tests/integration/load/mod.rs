@@ -9,6 +9,7 @@ mod create;
 mod dates;
 mod errors;
 mod files;
+mod import_inputs;
 mod imports;
 mod indexes;
 mod interruptions;
