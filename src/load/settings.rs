@@ -84,6 +84,10 @@ impl LoadSettings {
         let mode = input.mode;
         at_least_one("batch size", options.batch_size)?;
         at_least_one("number of threads", input.threads)?;
+        if input.threads > MOST_THREADS {
+            let message = format!("{} threads are too many", input.threads);
+            return Err(Error::usage(message).with_help(format!("give a number up to {MOST_THREADS}")));
+        }
         // One at a time, so that no row after a refused one is committed.
         let default_depth = if *autocommit { 1 } else { PIPELINE_DEPTH };
         let pipeline_depth = options.pipeline_depth.unwrap_or(default_depth);
@@ -176,6 +180,9 @@ impl LoadSettings {
 
 /// The longest ID of an import, in bytes.
 const LONGEST_ID: usize = 200;
+
+/// The most threads that encode, of which each holds some megabytes.
+const MOST_THREADS: usize = 1024;
 
 /// The longest name of a ledger, in bytes: the server cuts names off after 63, and two tables add an ending to it.
 const LONGEST_LEDGER: usize = 55;

@@ -161,8 +161,8 @@ impl MergedReport {
     /// Merge `runs`, each with the name of its file.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for fewer than two, or when they are not of the same work and
-    /// settings; [`ErrorKind::Input`](crate::ErrorKind::Input) when one lacks what is needed, or there is no time at which
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) for fewer than two, for one that is there twice, or when they are not of
+    /// the same work and settings; [`ErrorKind::Input`](crate::ErrorKind::Input) when one lacks what is needed, or there is no time at which
     /// all of them ran.
     pub fn new(runs: &[(String, SavedRun)]) -> Result<MergedReport> {
         let [first, others @ ..] = runs else { return Err(too_few()) };
@@ -173,6 +173,7 @@ impl MergedReport {
         for other in others {
             check_same_settings(first, other)?;
         }
+        check_distinct(runs)?;
         let common = common_time(&parts)?;
         let seconds = seconds(common.end.duration_since(common.start));
         let rates: Vec<f64> = parts.iter().map(|part| part.answered_within(&common) / seconds).collect();
@@ -278,6 +279,17 @@ impl<'a> Part<'a> {
 
 fn too_few() -> Error {
     Error::usage("--merge needs two runs or more").with_help("name the file that each machine saved")
+}
+
+/// Check that no run of `runs` is there twice, as it would be counted twice.
+fn check_distinct(runs: &[(String, SavedRun)]) -> Result<()> {
+    for (index, (file, run)) in runs.iter().enumerate() {
+        if let Some((twin, _)) = runs[..index].iter().find(|(_, earlier)| earlier.report == run.report) {
+            return Err(Error::usage(format!("{twin} and {file} hold the same run"))
+                .with_help("name the file of each machine once"));
+        }
+    }
+    Ok(())
 }
 
 /// Check that both runs, each with the name of its file, sent the same statements in the same way, to servers that are set

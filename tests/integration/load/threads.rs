@@ -67,6 +67,11 @@ async fn several_threads_load_what_one_loads() {
     let [one, three] = ["1", "3"].map(|threads| load(threads, &[]));
     assert_eq!((one.status.code(), &one.stderr), (Some(1), &three.stderr), "{three:#?}");
     assert!(one.stderr.contains("data.csv, line 9019"), "{one:#?}");
+    let error = load("1025", &[]);
+    assert!(
+        error.stderr.contains("1025 threads are too many\n  help: give a number up to 1024"),
+        "{error:#?}"
+    );
     for contradiction in [&["--autocommit", "--mode", "rows", "--append"][..], &["--import-id", "i"]] {
         let refused = ["load", "data.csv", "-t", "t", "--threads", "2"];
         let error = workplace.fail(&[&refused[..], contradiction].concat(), 2);

@@ -92,8 +92,11 @@ async fn two_runs_at_the_same_time_are_merged_to_one() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let same = workplace.succeed(&["report", "a.json", "a.json", "--merge"]).stdout;
-    assert!(same.contains("a.json and a.json sent the same arguments in the same order"), "{same}");
+    let mut twin = workplace.read_json("a.json");
+    twin["report"]["reconnections"] = 1.into();
+    workplace.write("twin.json", twin.to_string());
+    let same = workplace.succeed(&["report", "a.json", "twin.json", "--merge"]).stdout;
+    assert!(same.contains("a.json and twin.json sent the same arguments in the same order"), "{same}");
 
     refusals(&workplace, &query);
 }
@@ -129,6 +132,7 @@ fn refusals(workplace: &Workplace, query: &[&str]) {
         ("other.json", 2, "a workload is {"),
         ("several.json", 2, "several.json has 2 runs"),
         ("old.json", 1, "did not save when a run began"),
+        ("a.json", 2, "a.json and a.json hold the same run"),
     ] {
         let error = workplace.fail(&["report", "a.json", file, "--merge"], code);
         assert!(error.contains(message), "{file}: {error}");
