@@ -167,8 +167,10 @@ async fn every_value_is_read_by_the_types_own_input_function() {
         .chain(["interval year", "interval year[]", "interval(2)", "timestamp(0)"].map(str::to_owned))
         .chain(built_in)
         .collect();
-    for sql_type in types {
-        check_literals(&workplace, &sql_type).await;
+    for (index, sql_type) in types.iter().enumerate() {
+        // All arrays are read in the same way, whatever their elements are: each in one of the modes.
+        let modes = if sql_type.ends_with("[]") { &MODES[index % 3..][..1] } else { &MODES };
+        check_literals(&workplace, sql_type, modes).await;
     }
 }
 
@@ -213,7 +215,7 @@ const LITERALS: &[&str] = &[
 ];
 
 /// Load every literal into a table with a column of `sql_type`, with each mode and with COPY.
-async fn check_literals(workplace: &Workplace, sql_type: &str) {
+async fn check_literals(workplace: &Workplace, sql_type: &str, modes: &[&str]) {
     workplace.execute(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (id int, v {sql_type})")).await;
     let header = "id,v\n";
     // With a NULL among the values.
@@ -231,9 +233,9 @@ async fn check_literals(workplace: &Workplace, sql_type: &str) {
     let reference = workplace.csv_of(stored).await;
     workplace.write("all.csv", &all);
     workplace.write("accepted.csv", &accepted);
-    for mode in MODES {
+    for mode in modes {
         // Without a refused row in it, a batch is not repeated row by row.
-        let load = ["-t", "t", "--truncate", "--mode", mode];
+        let load = ["-t", "t", "--truncate", "--no-analyze", "--mode", mode];
         workplace.succeed(&[&["load", "accepted.csv"], &load[..]].concat());
         assert_eq!(workplace.csv_of(stored).await, reference, "{mode}, {sql_type}: {accepted}");
         let rejecting = ["--max-rejects", "100%", "--rejects", "bad.csv"];
