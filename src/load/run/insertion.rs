@@ -15,7 +15,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::can_load::check_can_load;
 use crate::load::table::constraints::check_constraints;
 use crate::load::table::prepare::PreparedTable;
-use crate::load::table::unchanged::lock_unchanged;
+use crate::load::table::unchanged::{OthersLock, lock_unchanged};
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::Writer;
 use crate::load::write::conflict::resolve_clause;
@@ -61,7 +61,7 @@ impl<'a> Insertion<'a> {
         is_new: bool,
     ) -> Result<Insertion<'a>> {
         let PreparedTable { table, mapping, .. } = prepared;
-        lock_unchanged(client, prepared).await?;
+        lock_unchanged(client, prepared, OthersLock::Await).await?;
         let clause = resolve_clause(client, settings, prepared).await?;
         let skips = clause.as_ref().is_some_and(|clause| !clause.updates);
         // A COPY under one of the savepoints of rejecting could not freeze its rows, nor can one into the temporary table

@@ -7,7 +7,8 @@
 //!
 //! If a key occurs twice in the file, its rows may be in two of the transactions. The second one then waits in the
 //! server for the first one to end, and the first one waits in this program for the second one's rows. The server
-//! cannot detect that deadlock, so another connection watches for it.
+//! cannot detect that deadlock, so another connection watches for it. The same may happen with a session of somebody else
+//! in between, which waits for one of the transactions while another one waits for it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use futures::future::{join_all, try_join_all};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::catalog::Table;
 use crate::csv::{Files, Inputs};
@@ -34,7 +36,7 @@ use crate::load::settings::LoadSettings;
 use crate::load::table::constraints::check_constraints;
 use crate::load::table::partitions::PartitionsWritten;
 use crate::load::table::prepare::{PreparedTable, has_rows, prepare_table, set_date_style};
-use crate::load::table::unchanged::lock_unchanged;
+use crate::load::table::unchanged::{OthersLock, lock_unchanged};
 use crate::load::totals::{LoadTotals, discrepancy};
 use crate::load::write::copy::CopyWriter;
 use crate::load::write::outcome::RowCounts;
@@ -178,8 +180,7 @@ async fn write(
     prepared: &PreparedTable,
     (stream, can_be_read_again): (&ChunkStream, bool),
 ) -> Result<(Vec<CopiedRows>, PartitionsWritten), Stopped> {
-    try_join_all(connections.iter().map(|client| begin(settings, client, prepared))).await?;
-    let first = connections.first().expect("there are several");
+    let first = begin_all(settings, connections, prepared).await?;
     let (routed, partitions) = RoutedCopy::plan(first, settings, prepared, can_be_read_again).await?;
     let routed = routed.as_ref();
     let copies = connections.iter().map(|client| copy_one(settings, client, prepared, (stream, routed)));
@@ -225,12 +226,42 @@ async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<C
 /// The server's counts for one connection, and the number of rows sent over it.
 type CopiedRows = (RowCounts, u64);
 
+/// Begin the transactions of all `connections`, which stay open, and lock the table in each; return the first connection.
+///
+/// A session that waits for the table behind the first of them would make the others wait for itself, and itself for ever:
+/// it is let through first.
+async fn begin_all<'a>(
+    settings: &LoadSettings,
+    connections: &'a [Object],
+    prepared: &PreparedTable,
+) -> Result<&'a Client> {
+    let (first, others) = connections.split_first().expect("there are several");
+    loop {
+        begin(settings, first, prepared, OthersLock::Await).await?;
+        let begun = others.iter().map(|client| begin(settings, client, prepared, OthersLock::Refuse));
+        match try_join_all(begun).await {
+            Ok(_) => return Ok(first),
+            Err(error) if error.sqlstate() == Some(SqlState::LOCK_NOT_AVAILABLE.code()) => {
+                tracing::info!("another session waits for {}, and goes first", prepared.table.name);
+            }
+            Err(error) => return Err(error),
+        }
+        let undone = try_join_all(connections.iter().map(|client| client.batch_execute("ROLLBACK"))).await;
+        undone.map_err(|error| Error::database("release the table", error))?;
+    }
+}
+
 /// Begin the transaction of a connection, which stays open, and lock the table.
-async fn begin(settings: &LoadSettings, client: &Client, prepared: &PreparedTable) -> Result<()> {
+async fn begin(
+    settings: &LoadSettings,
+    client: &Client,
+    prepared: &PreparedTable,
+    others_lock: OthersLock,
+) -> Result<()> {
     let begun = client.batch_execute("BEGIN").await;
     begun.map_err(|error| Error::database("begin the transaction", error))?;
     set_date_style(client, settings).await?;
-    lock_unchanged(client, prepared).await
+    lock_unchanged(client, prepared, others_lock).await
 }
 
 /// Copy chunks of `stream` over one connection, or send their rows to the partitions, if they are `routed`.
@@ -282,22 +313,51 @@ async fn backend_pids(connections: &[Object]) -> Result<Vec<i32>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Finds one of the backends `$1` that waits, itself or by way of others, for one of them; the column is the first of the
+/// others in between, or NULL.
+///
+/// Of waits for one of them only those count that end with its transaction: the lock to extend a table ends before, and an
+/// advisory lock may be the session's.
+const DEADLOCK: &str = "
+    WITH RECURSIVE waits (awaited, by_way_of) AS (
+        SELECT awaited, CASE WHEN awaited <> ALL ($1) THEN awaited END
+        FROM pg_catalog.pg_locks, LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) AS awaited
+        WHERE pid = ANY ($1) AND NOT granted
+          AND (locktype IN ('transactionid', 'relation', 'tuple')
+               OR locktype = 'advisory' AND awaited <> ALL ($1))
+        UNION
+        SELECT next, by_way_of
+        FROM waits JOIN pg_catalog.pg_locks ON pid = awaited,
+             LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) AS next
+        WHERE awaited <> ALL ($1) AND NOT granted
+          AND locktype IN ('transactionid', 'virtualxid', 'relation', 'tuple', 'advisory')
+    )
+    SELECT by_way_of FROM waits WHERE awaited = ANY ($1) ORDER BY by_way_of NULLS FIRST LIMIT 1";
+
 /// Check that none of the backends `pids` waits for the transaction of another one to end.
 async fn check_for_deadlock(watcher: &Client, pids: &[i32]) -> Result<(), Stopped> {
-    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
-                              WHERE pid = ANY ($1) AND NOT granted AND locktype = 'transactionid'
-                                AND pg_catalog.pg_blocking_pids(pid) && $1)";
-    let waits = watcher.query_one(sql, &[&pids]).await;
-    let waits = waits.map_err(|error| Error::database("watch the connections", error))?.get(0);
-    if waits {
-        return Err(Stopped::RetryRowByRow(
+    let found = watcher.query_opt(DEADLOCK, &[&pids]).await;
+    let found = found.map_err(|error| Error::database("watch the connections", error))?;
+    match found.map(|row| row.get(0)) {
+        None => Ok(()),
+        Some(None::<i32>) => Err(Stopped::RetryRowByRow(
             Error::new(
                 ErrorKind::Database,
                 "two rows with the same key were sent over different connections",
             )
             .with_help("load over one connection: the error then names the row"),
             Mode::Copy,
-        ));
+        )),
+        Some(Some(pid)) => {
+            // What waits for that session would not be undone before it ends.
+            let cancel = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS pid";
+            let cancelled = watcher.query(cancel, &[&pids]).await;
+            cancelled.map_err(|error| Error::database("cancel the copies", error))?;
+            let message = format!(
+                "deadlock: one connection of the load waits for the session with process ID {pid}, which waits for another one"
+            );
+            let help = "run the load again, or over one connection; nothing was loaded";
+            Err(Error::new(ErrorKind::Database, message).with_help(help).into())
+        }
     }
-    Ok(())
 }

@@ -8,13 +8,26 @@ use crate::error::ErrorKind;
 use crate::load::table::prepare::PreparedTable;
 use crate::{Error, Result};
 
+/// What to do about a session that holds or awaits a lock that conflicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OthersLock {
+    /// Wait until it is released.
+    Await,
+    /// Fail, with the SQLSTATE `lock_not_available`.
+    Refuse,
+}
+
 /// Lock the table as its rows will lock it, in the open transaction of `client`, and check that its columns are what they
 /// were when `prepared` was made. Until then another session could alter them; and what was encoded for an integer is also
 /// a binary `real`, of another value.
 ///
 /// # Errors
 /// When the table was dropped or altered, and when the server refuses the lock.
-pub(crate) async fn lock_unchanged(client: &impl GenericClient, prepared: &PreparedTable) -> Result<()> {
+pub(crate) async fn lock_unchanged(
+    client: &impl GenericClient,
+    prepared: &PreparedTable,
+    others_lock: OthersLock,
+) -> Result<()> {
     let PreparedTable { table, mapping, .. } = prepared;
     let name = &table.name;
     let failed = |error| Error::database(&format!("lock {name}"), error);
@@ -26,7 +39,8 @@ pub(crate) async fn lock_unchanged(client: &impl GenericClient, prepared: &Prepa
     let privileged: bool = privileged.and_then(|row| row.get(0)).ok_or_else(gone)?;
     // A role with privileges on columns only may not lock it, and a view would be locked together with its tables.
     if table.is_stored && privileged {
-        let lock = format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", name.sql());
+        let nowait = if others_lock == OthersLock::Refuse { " NOWAIT" } else { "" };
+        let lock = format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE{nowait}", name.sql());
         client.batch_execute(&lock).await.map_err(|error| match error.code() {
             Some(&SqlState::UNDEFINED_TABLE) => gone(),
             _ => failed(error),

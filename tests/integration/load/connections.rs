@@ -1,6 +1,7 @@
 //! `load --connections`: one file through several connections.
 
-use crate::support::workplace::Workplace;
+use crate::support;
+use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Each connection has its own transaction, and none commits before all of them have sent their rows.
 #[tokio::test]
@@ -77,4 +78,61 @@ async fn auto_takes_two_connections_where_that_is_faster() {
     assert_eq!(workplace.csv_of("SELECT count(*), max(id) FROM t").await, "2001,3000\n");
     let wrong = workplace.fail(&["load", "more.csv", "-t", "t", "--connections", "many"], 2);
     assert!(wrong.contains("expected a number, or auto"), "{wrong}");
+}
+
+/// A session waits for one connection of a load and makes another one wait. The server sees no deadlock, because the first
+/// one waits in the program, for the second one.
+#[tokio::test]
+async fn a_deadlock_by_way_of_a_stranger_ends_a_load() {
+    let sql = "CREATE TABLE t (id int PRIMARY KEY, name text);
+               CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN IF NEW.id = 9 THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN NEW; END $$;
+               CREATE TRIGGER pauses BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION pause()";
+    let long = "x".repeat(100);
+    let csv = (0..60_000).fold("id,name\n".to_owned(), |csv, id| csv + &format!("{id},{long}\n"));
+    let database = support::database().await;
+    let workplace = Workplace::on(&database).await.csv("data.csv", csv);
+    workplace.execute(sql).await;
+    let (stranger, holder) = (database.connect().await, database.connect().await);
+    holder.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+    stranger.batch_execute("SET deadlock_timeout = '1h'; BEGIN; INSERT INTO t VALUES (59999)").await.unwrap();
+    let load = workplace.start(&["load", "data.csv", "-t", "t", "--append", "--connections", "2"]);
+    let ended = tokio::task::spawn_blocking(|| ProgramOutput::from_child(load));
+    // The connection with row 0 stops at row 9, and the other one takes the rows up to that of the stranger.
+    let waiting = "SELECT count(DISTINCT locktype) FROM pg_locks
+                   WHERE NOT granted AND locktype IN ('advisory', 'transactionid')
+                     AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    while workplace.value::<i64>(waiting).await < 2 {}
+    holder.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    stranger.batch_execute("INSERT INTO t VALUES (0)").await.unwrap();
+    let ran = ended.await.unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("deadlock: one connection of the load waits for the session"), "{ran:#?}");
+    assert!(ran.stderr.contains("nothing was loaded"), "{ran:#?}");
+    stranger.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(workplace.count("t").await, 2);
+}
+
+/// A session that locks the table behind one connection of a load, which would wait for the others, is let through.
+#[tokio::test]
+async fn who_waits_for_the_table_goes_before_a_load() {
+    let database = support::database().await;
+    let workplace = Workplace::on(&database).await.csv("data.csv", "id\n1\n");
+    workplace.execute("CREATE TABLE t (id int)").await;
+    let (holder, stranger) = (database.connect().await, database.connect().await);
+    holder.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
+    let load = workplace.start(&["load", "data.csv", "-t", "t", "--append", "--connections", "2"]);
+    let waiting = |mode: &str| {
+        format!(
+            "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted AND mode = '{mode}'"
+        )
+    };
+    while workplace.value::<i64>(&waiting("RowExclusiveLock")).await == 0 {}
+    let locking = tokio::spawn(async move { stranger.batch_execute("BEGIN; LOCK TABLE t; COMMIT").await });
+    while workplace.value::<i64>(&waiting("AccessExclusiveLock")).await == 0 {}
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    locking.await.unwrap().unwrap();
+    let ran = ProgramOutput::from_child(load);
+    assert!(ran.status.success(), "{ran:#?}");
+    assert_eq!(workplace.count("t").await, 1);
 }
