@@ -151,13 +151,14 @@ impl HalfLoad {
     }
 }
 
-/// Wait until `child`, a load of `kind` that was given [`BEFORE`] records, has locked the table `t`; an import has then
-/// committed two chunks.
+/// Wait until `child`, a load of `kind` that was given [`BEFORE`] records, has locked the table `t` in all its sessions; an
+/// import has then committed two chunks.
 pub(crate) async fn wait_until_half_loaded(workplace: &Workplace, kind: Kind, child: &mut Child) {
     loop {
         // The third chunk locks the table only after the second one is committed.
         let is_half = !kind.is_import || workplace.count("t").await == 2001;
-        if is_half && !sessions_in_t(workplace.client()).await.is_empty() {
+        let sessions = if kind.flags.contains(&"--connections") { 2 } else { 1 };
+        if is_half && sessions_in_t(workplace.client()).await.len() == sessions {
             return;
         }
         assert!(child.try_wait().unwrap().is_none(), "{kind:?} has ended: {:#?}", rest_of(child));
