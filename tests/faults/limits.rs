@@ -50,7 +50,7 @@ async fn a_time_out_of_the_server_ends_a_load_that_can_be_run_again() {
     ] {
         for kind in KINDS {
             let workplace = workplace_that(&database, action, setting).await;
-            let load = HalfLoad::start(&workplace, kind).await;
+            let load = HalfLoad::begin(&workplace, kind, &[]);
             check_failed(&workplace, kind, load.finish(), sqlstate).await;
         }
     }
@@ -63,7 +63,7 @@ async fn a_session_that_was_idle_in_its_transaction_for_too_long_ends_a_load() {
     for kind in KINDS.into_iter().filter(|kind| !kind.flags.contains(&"copy")) {
         let setting = "idle_in_transaction_session_timeout = '1s'";
         let workplace = workplace_that(&database, "NULL", setting).await;
-        let load = HalfLoad::start(&workplace, kind).await;
+        let load = HalfLoad::begin(&workplace, kind, &[]);
         check_failed(&workplace, kind, load.wait(), "25P03").await;
     }
 }

@@ -120,12 +120,18 @@ impl HalfLoad {
 
     /// As [`HalfLoad::start`], with more `flags`.
     pub(crate) async fn start_with(workplace: &Workplace, kind: Kind, flags: &[&str]) -> HalfLoad {
+        let mut load = HalfLoad::begin(workplace, kind, flags);
+        wait_until_half_loaded(workplace, kind, &mut load.child).await;
+        load
+    }
+
+    /// As [`HalfLoad::start_with`], without waiting for the lock: the server may end the load before anybody sees that.
+    pub(crate) fn begin(workplace: &Workplace, kind: Kind, flags: &[&str]) -> HalfLoad {
         let mut command = workplace.command(&[&kind.arguments()[..], flags].concat());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(csv(0, BEFORE).as_bytes()).unwrap();
-        wait_until_half_loaded(workplace, kind, &mut child).await;
         HalfLoad { child, stdin }
     }
 
