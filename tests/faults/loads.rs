@@ -161,14 +161,22 @@ impl HalfLoad {
 /// import has then committed two chunks.
 pub(crate) async fn wait_until_half_loaded(workplace: &Workplace, kind: Kind, child: &mut Child) {
     loop {
-        // The third chunk locks the table only after the second one is committed.
-        let is_half = !kind.is_import || workplace.count("t").await == 2001;
+        // The third chunk locks the table only after the second one is committed, whose lock is seen until its COMMIT ends.
+        let is_half =
+            !kind.is_import || workplace.count("t").await == 2001 && !is_committing(workplace).await;
         let sessions = if kind.flags.contains(&"--connections") { 2 } else { 1 };
         if is_half && sessions_in_t(workplace.client()).await.len() == sessions {
             return;
         }
         assert!(child.try_wait().unwrap().is_none(), "{kind:?} has ended: {:#?}", rest_of(child));
     }
+}
+
+/// Whether a session of the database is executing a COMMIT.
+async fn is_committing(workplace: &Workplace) -> bool {
+    let sql = "SELECT count(*) > 0 FROM pg_stat_activity
+               WHERE datname = current_database() AND state = 'active' AND query = 'COMMIT'";
+    workplace.value(sql).await
 }
 
 /// What a program that has ended has printed.
