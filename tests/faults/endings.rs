@@ -44,6 +44,10 @@ impl Ending {
             }
             Ending::BackendKilled => {
                 kill_process(Pid::from_raw(backends[0]).unwrap(), Signal::KILL).unwrap();
+                // Until the server has noticed, it accepts connections that it then ends.
+                while !workplace.client().is_closed() {
+                    tokio::task::yield_now().await;
+                }
             }
             Ending::BackendTerminated => {
                 workplace.execute(&format!("SELECT pg_terminate_backend({})", backends[0])).await;
