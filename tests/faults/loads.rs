@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Client;
 
@@ -221,9 +222,10 @@ pub(crate) async fn wait_for_no_session(client: &Client) {
     tokio::time::timeout(PATIENCE, none).await.expect("no session is left behind");
 }
 
-/// Send `signal` to the processes `pids`.
+/// Send `signal` to those of the processes `pids` that have not ended by themselves.
 pub(crate) fn signal_all(pids: &[i32], signal: Signal) {
     for pid in pids {
-        kill_process(Pid::from_raw(*pid).unwrap(), signal).unwrap();
+        let sent = kill_process(Pid::from_raw(*pid).unwrap(), signal);
+        assert!(matches!(sent, Ok(()) | Err(Errno::SRCH)), "{signal:?} to {pid}: {sent:?}");
     }
 }
