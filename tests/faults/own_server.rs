@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use postgres_etl::postgres::embedded::{self, Options, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::TestDb;
+use crate::support::{self, TestDb};
 
 /// The server, in a directory of its own; it is stopped when it is dropped.
 pub(crate) struct OwnServer {
@@ -28,9 +28,9 @@ impl OwnServer {
         // If root runs the tests, the server's user must be able to enter the directory.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = support::test_settings().into_iter().chain(settings).collect();
         let directory = Some(dir.path().join("server"));
-        let options =
-            Options { dir: directory, keep: false, settings: settings.collect(), ..Options::default() };
+        let options = Options { dir: directory, keep: false, settings, ..Options::default() };
         let mut server = OwnServer { options, server: None, dir };
         server.start_again();
         server

@@ -4,6 +4,7 @@
 //! another test process, and waits for the end of its standard input, which comes however this process ends. Then it
 //! stops the server unless others use it, and removes its directory.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufReader, Read as _, Write as _};
@@ -114,7 +115,8 @@ fn guardian() {
     // affected.
     let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("test-server.lock")).unwrap();
     flock(&lock, FlockOperation::LockShared).unwrap();
-    let options = Options { dir: Some(directory()), keep: false, ..Options::default() };
+    let options =
+        Options { dir: Some(directory()), keep: false, settings: test_settings(), ..Options::default() };
     let server = embedded::start(&options, &mut |_| ()).unwrap_or_else(|e| panic!("{e}; {:?}", e.help()));
     if let Ok(wanted) = std::env::var(VERSION) {
         // The search passes over programs that the server's user cannot run, and may end at another version.
@@ -129,6 +131,13 @@ fn guardian() {
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
         std::fs::remove_dir_all(directory()).unwrap();
     }
+}
+
+/// Settings of servers for tests: no work of the server's own comes between a test and its tables, and every thread of a
+/// large machine may run a test that prepares transactions.
+pub(crate) fn test_settings() -> BTreeMap<String, String> {
+    let settings = [("autovacuum", "off"), ("max_prepared_transactions", "200")];
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The server's directory, one per clone and version. It is in a directory open to all users, as the server's user
