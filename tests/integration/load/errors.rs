@@ -117,17 +117,18 @@ async fn views_and_missing_privileges_are_refused_before_anything_is_sent() {
     workplace.execute("CREATE VIEW persons AS SELECT 1 AS id").await;
     let message = workplace.fail(&["load", "people.csv"], 1);
     assert!(message.starts_with("error: persons is a view"), "{message}");
+    let role: String = workplace.value("SELECT 'reader_of_' || current_database()").await;
     workplace
         .execute(&format!(
-            "DROP VIEW persons; {PERSONS}; DROP ROLE IF EXISTS load_reader; CREATE ROLE load_reader;
-             GRANT SELECT ON persons TO load_reader"
+            "DROP VIEW persons; {PERSONS}; CREATE ROLE {role}; GRANT SELECT ON persons TO {role}"
         ))
         .await;
     let mut command = workplace.command(&["load", "people.csv"]);
-    command.env("PGOPTIONS", "-c role=load_reader");
+    command.env("PGOPTIONS", format!("-c role={role}"));
     let ran = ProgramOutput::from_command(command);
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     assert!(ran.stderr.contains("the session's role may not insert into column id of persons"), "{ran:#?}");
+    workplace.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
 /// The message names the line of any refused row, even where a COPY or a batch does not tell it.
