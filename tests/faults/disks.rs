@@ -7,8 +7,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::loads::{HalfLoad, KINDS, RECORDS, TABLE, check_complete, wait_for_no_session};
+use crate::loads::{HalfLoad, KINDS, RECORDS, TABLE, check_complete};
 use crate::own_server::OwnServer;
+use crate::support::load::wait_for_no_session;
 use crate::support::workplace::Workplace;
 
 /// A file system that is unmounted when this is dropped.

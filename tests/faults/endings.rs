@@ -4,10 +4,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::limits::{SLOW_ROW, workplace_that};
 use crate::loads::{
-    HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all,
-    wait_for_no_session, within_patience,
+    HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all, within_patience,
 };
 use crate::own_server::OwnServer;
+use crate::support::load::wait_for_no_session;
 use crate::support::workplace::Workplace;
 
 /// Records that are in the table before.

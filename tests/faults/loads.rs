@@ -4,16 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Client;
 
+use crate::support::load::{PATIENCE, wait_for_no_session};
 use crate::support::workplace::{ProgramOutput, Workplace};
-
-/// The longest that a load may take to end after a fault.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The records of the whole input, and of the part that is written before the fault.
 pub(crate) const RECORDS: u32 = 4000;
@@ -208,18 +205,6 @@ pub(crate) async fn sessions_in_t(client: &Client) -> Vec<i32> {
                WHERE relation = to_regclass('t') AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
-}
-
-/// Wait until no session of a load is connected to the database of `client`, for as long as a load may take to end.
-pub(crate) async fn wait_for_no_session(client: &Client) {
-    let sql = "SELECT count(*) FROM pg_stat_activity
-               WHERE datname = current_database() AND application_name = 'postgres-etl'";
-    let none = async {
-        while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, none).await.expect("no session is left behind");
 }
 
 /// Send `signal` to those of the processes `pids` that have not ended by themselves.

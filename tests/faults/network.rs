@@ -5,9 +5,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::byte_proxy::ByteProxy;
-use crate::loads::{HalfLoad, KINDS, TABLE, sessions_in_t, signal_all, wait_for_no_session, within_patience};
+use crate::loads::{HalfLoad, KINDS, TABLE, sessions_in_t, signal_all, within_patience};
 use crate::own_server::OwnServer;
 use crate::support;
+use crate::support::load::wait_for_no_session;
 use crate::support::workplace::Workplace;
 
 /// Settings with which a lost connection is noticed within seconds.

@@ -2,8 +2,9 @@
 
 use rustix::process::Signal;
 
-use crate::loads::{KINDS, RECORDS, TABLE, csv, wait_for_no_session};
+use crate::loads::{KINDS, RECORDS, TABLE, csv};
 use crate::own_server::OwnServer;
+use crate::support::load::wait_for_no_session;
 use crate::support::workplace::Workplace;
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::load::{MODES, counts};
+use crate::support::load::{MODES, counts, wait_for_no_session};
 use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
 use crate::support::proxy::{Fate, Plan, Proxy, is_query};
 use crate::support::workplace::{ProgramOutput, Workplace};
@@ -184,8 +184,9 @@ async fn prepared_transactions_of_a_lost_server_are_named() {
     let ran = ProgramOutput::from_child(load);
     assert_eq!(ran.status.code(), Some(UNKNOWN), "{ran:#?}");
     let question = ran.stderr.split_once("ask the server: ").unwrap().1.split_once(" (and run").unwrap().0;
+    // The other transaction may have been committed before the server was lost, and its session may still be at it.
+    wait_for_no_session(workplace.client()).await;
     let left: Vec<String> = workplace.values(question).await;
-    // The other transaction may have been committed before the server was lost.
     assert!(!left.is_empty() && left == left_prepared(&workplace).await, "{left:?}");
     for name in left {
         workplace.execute(&format!("COMMIT PREPARED '{name}'")).await;
@@ -233,6 +234,8 @@ async fn transactions_that_an_impatient_user_leaves_prepared_are_to_be_rolled_ba
     let receipt = workplace.read_json("receipt.json");
     assert_eq!(receipt["outcome"], "rolled back", "{receipt:#}");
     assert_eq!(counts(&receipt, ["rows_loaded", "rows_loaded_at_most"]), [0, 0], "{receipt:#}");
+    // Its sessions may still be preparing them.
+    wait_for_no_session(workplace.client()).await;
     for name in left_prepared(&workplace).await {
         workplace.execute(&format!("ROLLBACK PREPARED '{name}'")).await;
     }
