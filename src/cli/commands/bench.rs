@@ -57,7 +57,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
     let is_interrupted = report.ended_by.as_deref() == Some(INTERRUPTED);
     if results(&report).all(|result| result.runs.is_empty()) {
         // The files of an earlier comparison are worth more.
-        return Ok(if is_interrupted { exit::INTERRUPTED } else { exit::FAILED });
+        return Ok(if is_interrupted { context.interrupt.exit_code() } else { exit::FAILED });
     }
     if let Some(save) = save {
         save.write_json(&JsonDocument::new(&report))?;
@@ -69,7 +69,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Bench) -> Result<u8
         write_csv(csv, &report)?;
     }
     if is_interrupted {
-        return Ok(exit::INTERRUPTED);
+        return Ok(context.interrupt.exit_code());
     }
     let is_complete = !failed && lacks.is_empty() && !report.lost_server;
     Ok(if is_complete { exit::DONE } else { exit::FAILED })

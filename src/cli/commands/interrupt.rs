@@ -94,18 +94,21 @@ type Stopping = [(Arc<Progress>, Option<Canceller>)];
 
 /// Wait for [`PATIENCE`], and on for as long as the outcome of a COMMIT is being found out, which takes its own time.
 async fn out_of_patience(stopping: &Stopping) {
-    loop {
+    tokio::time::sleep(PATIENCE).await;
+    while stopping.iter().any(|(progress, _)| progress.is_ending()) {
         tokio::time::sleep(PATIENCE).await;
-        if !stopping.iter().any(|(progress, _)| progress.is_ending()) {
-            return;
-        }
     }
+    report(stopping).await;
 }
 
-/// Wait for a signal after the one that came at `first`. Where everything is committed, only the report is left to
-/// wait for, which comes soon.
+/// Wait for a signal after the one that came at `first`.
 async fn second_signal(signals: &mut Signals, first: Instant, stopping: &Stopping) {
     signals.next_after(first).await;
+    report(stopping).await;
+}
+
+/// Where everything is committed, wait for the report, which is all that is left and comes soon.
+async fn report(stopping: &Stopping) {
     if stopping.iter().any(|(progress, _)| progress.is_concluded()) {
         tokio::time::sleep(PATIENCE).await;
     }
@@ -153,9 +156,11 @@ impl Signals {
     }
 
     async fn next(&mut self) -> SignalKind {
+        // Which one of two came first is not known.
         tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            biased;
             _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
         }
     }
 }

@@ -69,7 +69,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Query) -> Result<u8
             (true, _) => "interrupted: the report covers the results until then",
             (false, _) => "interrupted: the run is complete, its plans are not",
         });
-        return Ok(exit::INTERRUPTED);
+        return Ok(context.interrupt.exit_code());
     }
     for failure in &failures {
         say(&format!("error: {failure}"));

@@ -2,6 +2,7 @@
 
 pub(crate) mod autocommit;
 pub(crate) mod commit;
+pub(crate) mod deadlock;
 pub(crate) mod encode_only;
 pub(crate) mod import;
 pub(crate) mod insertion;

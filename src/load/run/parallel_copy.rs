@@ -4,11 +4,6 @@
 //! commit, or one after another where the server's `max_prepared_transactions` does not allow that. Since a
 //! table that was truncated or created is locked until its transaction ends, the rows are added to an existing table,
 //! with its indexes in place.
-//!
-//! If a key occurs twice in the file, its rows may be in two of the transactions. The second one then waits in the
-//! server for the first one to end, and the first one waits in this program for the second one's rows. The server
-//! cannot detect that deadlock, so another connection watches for it. The same may happen with a session of somebody else
-//! in between, which waits for one of the transactions while another one waits for it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,9 +20,10 @@ use crate::error::ErrorKind;
 use crate::load::chunk::CHUNK_ROWS;
 use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
-use crate::load::options::{DeferIndexes, Mode};
+use crate::load::options::DeferIndexes;
 use crate::load::report::Phases;
 use crate::load::run::commit::{CommittedTransaction, Committer, transaction_id};
+use crate::load::run::deadlock::{backend_pids, find_deadlock};
 use crate::load::run::routed_copy::RoutedCopy;
 use crate::load::run::stop::{Stopped, explain, interrupted};
 use crate::load::run::two_phase::{self, Part};
@@ -146,24 +142,26 @@ async fn copy(
     let summed = match written {
         Ok((written, partitions)) => {
             let totals = add_up(settings, &written, &stream).await;
-            totals.map(|totals| (LoadTotals { partitions, ..totals }, written))
+            let totals = totals.map(|totals| LoadTotals { partitions, ..totals });
+            let ids = try_join_all(connections.iter().map(|client| transaction_id(&***client))).await;
+            totals.and_then(|totals| Ok((totals, written, ids?)))
         }
         Err(stopped) => Err(stopped),
     };
-    let (totals, written) = match summed {
+    let (totals, written, ids) = match summed {
         Ok(summed) if !settings.dry_run => summed,
         other => {
             // Concurrently, because one may wait for another.
             join_all(connections.iter().map(|client| client.batch_execute("ROLLBACK"))).await;
             return match other {
-                Ok((totals, _)) => Ok((totals, Vec::new())),
+                Ok((totals, ..)) => Ok((totals, Vec::new())),
                 Err(stopped) => Err(interrupted(progress, stopped)),
             };
         }
     };
     let rows = written.iter().map(|(counts, _)| counts.inserted + counts.updated);
-    let parts: Vec<Part> =
-        connections.into_iter().zip(rows).map(|(client, rows)| Part { client, rows }).collect();
+    let parts = connections.into_iter().zip(ids).zip(rows);
+    let parts: Vec<Part> = parts.map(|((client, id), rows)| Part { client, id, rows }).collect();
     let transactions = if is_atomic {
         two_phase::commit(committer, parts).await?
     } else {
@@ -186,38 +184,49 @@ async fn write(
     let copies = connections.iter().map(|client| copy_one(settings, client, prepared, (stream, routed)));
     let mut copies = pin!(try_join_all(copies));
     let pids = backend_pids(connections).await?;
+    // The waits of a cycle are not all looked at in the same instant, so only what stays is one.
+    let mut before = None;
     loop {
         tokio::select! {
             written = &mut copies => return written.map(|written| (written, partitions)),
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
-        check_for_deadlock(watcher, &pids).await?;
+        let now = find_deadlock(watcher, &pids).await?;
+        if now == before
+            && let Some(deadlock) = now
+        {
+            return Err(deadlock.end(watcher, &pids).await?);
+        }
+        before = now;
     }
 }
 
 /// Commit the transactions one after another.
 ///
 /// # Errors
-/// When one is not committed; those before it stay, and the error says how many rows they have.
+/// When one is not committed; those before it stay, and the error says how many rows they have. Those after it are rolled
+/// back.
 async fn commit_all(committer: &Committer<'_>, parts: Vec<Part>) -> Result<Vec<CommittedTransaction>> {
     let mut transactions = Vec::with_capacity(parts.len());
     let all = parts.len();
-    for Part { client, rows } in parts {
-        let commit = async {
-            let id = transaction_id(&**client).await?;
-            committer.commit(id, rows, client.batch_execute("COMMIT")).await
-        };
-        match commit.await {
-            Ok(transaction) => transactions.push(transaction.timed(client).await),
-            Err(error) if transactions.is_empty() => return Err(error),
-            Err(error) => {
-                let (done, rows) = (transactions.len(), committer.progress().committed());
-                let stays = format!(
-                    "{done} of {all} transactions were committed; their {rows} rows stay in the table"
-                );
-                return Err(error.and(&stays));
+    let mut parts = parts.into_iter();
+    while let Some(Part { client, id, rows }) = parts.next() {
+        let error = match committer.commit(id, rows, client.batch_execute("COMMIT")).await {
+            Ok(transaction) => {
+                transactions.push(transaction.timed(client).await);
+                continue;
             }
+            Err(error) => error,
+        };
+        let rest: Vec<Part> = parts.collect();
+        join_all(rest.iter().map(|part| part.client.batch_execute("ROLLBACK"))).await;
+        if transactions.is_empty() {
+            return Err(error);
         }
+        let (done, rows) = (transactions.len(), committer.progress().committed());
+        let stays =
+            format!("{done} of {all} transactions were committed; their {rows} rows stay in the table");
+        return Err(error.and(&stays));
     }
     committer.progress().conclude();
     Ok(transactions)
@@ -302,62 +311,5 @@ async fn add_up(
             .with_help("nothing was committed; check the table's triggers")
             .into()),
         None => Ok(totals),
-    }
-}
-
-/// The process IDs of the connections' backends.
-async fn backend_pids(connections: &[Object]) -> Result<Vec<i32>> {
-    let pid = async |client: &Client| client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await;
-    let rows = try_join_all(connections.iter().map(|client| pid(client))).await;
-    let rows = rows.map_err(|error| Error::database("query the process IDs of the connections", error))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-/// Finds one of the backends `$1` that waits, itself or by way of others, for one of them; the column is the first of the
-/// others in between, or NULL.
-///
-/// Of waits for one of them only those count that end with its transaction: the lock to extend a table ends before, and an
-/// advisory lock may be the session's.
-const DEADLOCK: &str = "
-    WITH RECURSIVE waits (awaited, by_way_of) AS (
-        SELECT awaited, CASE WHEN awaited <> ALL ($1) THEN awaited END
-        FROM pg_catalog.pg_locks, LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) AS awaited
-        WHERE pid = ANY ($1) AND NOT granted
-          AND (locktype IN ('transactionid', 'relation', 'tuple')
-               OR locktype = 'advisory' AND awaited <> ALL ($1))
-        UNION
-        SELECT next, by_way_of
-        FROM waits JOIN pg_catalog.pg_locks ON pid = awaited,
-             LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) AS next
-        WHERE awaited <> ALL ($1) AND NOT granted
-          AND locktype IN ('transactionid', 'virtualxid', 'relation', 'tuple', 'advisory')
-    )
-    SELECT by_way_of FROM waits WHERE awaited = ANY ($1) ORDER BY by_way_of NULLS FIRST LIMIT 1";
-
-/// Check that none of the backends `pids` waits for the transaction of another one to end.
-async fn check_for_deadlock(watcher: &Client, pids: &[i32]) -> Result<(), Stopped> {
-    let found = watcher.query_opt(DEADLOCK, &[&pids]).await;
-    let found = found.map_err(|error| Error::database("watch the connections", error))?;
-    match found.map(|row| row.get(0)) {
-        None => Ok(()),
-        Some(None::<i32>) => Err(Stopped::RetryRowByRow(
-            Error::new(
-                ErrorKind::Database,
-                "two rows with the same key were sent over different connections",
-            )
-            .with_help("load over one connection: the error then names the row"),
-            Mode::Copy,
-        )),
-        Some(Some(pid)) => {
-            // What waits for that session would not be undone before it ends.
-            let cancel = "SELECT pg_catalog.pg_cancel_backend(pid) FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS pid";
-            let cancelled = watcher.query(cancel, &[&pids]).await;
-            cancelled.map_err(|error| Error::database("cancel the copies", error))?;
-            let message = format!(
-                "deadlock: one connection of the load waits for the session with process ID {pid}, which waits for another one"
-            );
-            let help = "run the load again, or over one connection; nothing was loaded";
-            Err(Error::new(ErrorKind::Database, message).with_help(help).into())
-        }
     }
 }

@@ -11,9 +11,7 @@ use tokio_postgres::{Client, Error as PgError};
 
 use crate::catalog::Table;
 use crate::load::refusal::refusal_error;
-use crate::load::run::commit::{
-    CommittedTransaction, Committer, Confirmation, NotFound, status, transaction_id,
-};
+use crate::load::run::commit::{CommittedTransaction, Committer, Confirmation, NotFound, status};
 use crate::postgres::connect_error::is_answer_lost;
 use crate::progress::Phase;
 use crate::sql::literal;
@@ -22,6 +20,8 @@ use crate::{Error, Result};
 /// A connection with an open transaction, and the rows that it has written.
 pub(super) struct Part {
     pub(super) client: Object,
+    /// The ID of the transaction.
+    pub(super) id: String,
     pub(super) rows: u64,
 }
 
@@ -62,8 +62,7 @@ pub(super) async fn commit(committer: &Committer<'_>, parts: Vec<Part>) -> Resul
     let (progress, load) = (committer.progress(), RandomState::new().hash_one(std::process::id()));
     let rows = parts.iter().map(|part| part.rows).sum();
     let mut prepared = Vec::with_capacity(parts.len());
-    for (number, Part { client, .. }) in parts.into_iter().enumerate() {
-        let id = transaction_id(&**client).await?;
+    for (number, Part { client, id, .. }) in parts.into_iter().enumerate() {
         prepared.push(PreparedPart { client, id, name: format!("postgres_etl_{load:016x}_{number}") });
     }
     progress.begin(Phase::Committing, None);

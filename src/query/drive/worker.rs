@@ -427,6 +427,9 @@ impl RunState {
             }
             worker.alike.settle(&mut worker.stats, &mut worker.second, &self.timeline);
         }
+        drop(queries);
+        // Until the driver has taken the last warnings of the server, so that the report has them.
+        let _ = LaneQueries::begin(lane, sender, *sync_every).await;
         end.unwrap_or(End::Over)
     }
 
