@@ -3,8 +3,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 
-use super::server::unused_port;
-
 /// What a listener does with a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fake {
@@ -20,14 +18,13 @@ pub(super) enum Fake {
 
 /// Start a listener, which ends with the process; returns its port.
 pub(super) fn listen(fake: Fake) -> u16 {
-    let port = unused_port();
-    listen_at(port, fake);
-    port
+    listen_at(0, fake)
 }
 
-/// Start a listener on `port`.
-pub(super) fn listen_at(port: u16, fake: Fake) {
+/// Start a listener on `port`, or on any if it is 0; returns its port.
+pub(super) fn listen_at(port: u16, fake: Fake) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         let mut kept = Vec::new();
         for mut socket in listener.incoming().flatten() {
@@ -48,4 +45,5 @@ pub(super) fn listen_at(port: u16, fake: Fake) {
             }
         }
     });
+    port
 }

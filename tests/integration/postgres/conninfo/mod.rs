@@ -16,7 +16,7 @@ use postgres_etl::postgres::conninfo::{Conninfo, resolve};
 use postgres_etl::postgres::{SessionOptions, Timeouts, connect_error, pool};
 use postgres_etl::{Error, ErrorKind};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
-use server::{PASSWORD, Server, unused_port, write_private};
+use server::{PASSWORD, Server, UnusedPort, write_private};
 
 use crate::support::workplace::Workplace;
 
@@ -366,7 +366,8 @@ async fn a_refused_login_ends_a_load_before_anything_is_loaded() {
 
 #[tokio::test]
 async fn a_refused_connection_names_the_source_of_its_address() {
-    let (port, env) = (unused_port().to_string(), [("PGUSER", "ann"), ("PGHOST", "127.0.0.1")]);
+    let unused = UnusedPort::new();
+    let (port, env) = (unused.number.to_string(), [("PGUSER", "ann"), ("PGHOST", "127.0.0.1")]);
     let lookup = |name: &str| {
         let found = env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         found.or_else(|| (name == "PGPORT").then(|| port.clone()))
@@ -413,19 +414,18 @@ async fn password_files_and_services_are_used() {
 
 #[tokio::test]
 async fn the_next_host_of_several_is_tried() {
-    let server = Server::without_tls();
+    let (unused, server) = (UnusedPort::new(), Server::without_tls());
     let text = format!(
         "postgresql://ann:{PASSWORD}@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable",
-        unused_port(),
-        server.port
+        unused.number, server.port
     );
     assert_eq!(outcome(&text).await, "plain");
 }
 
 #[tokio::test]
 async fn all_connections_of_a_pool_go_to_the_server_of_the_first() {
-    let server = Server::without_tls();
-    let first = unused_port();
+    let (unused, server) = (UnusedPort::new(), Server::without_tls());
+    let first = unused.number;
     let text = format!("host=127.0.0.1,127.0.0.1 port={first},{} user=ann password={PASSWORD}", server.port);
     let conninfo = conninfo(&format!("{text} dbname=postgres sslmode=disable"), &[]);
     let pool = pool(&conninfo, 2, Timeouts::default(), SessionOptions::default()).unwrap();
@@ -472,7 +472,8 @@ async fn a_login_refused_by_the_first_host_loads_nothing_into_the_second() {
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     assert!(refused.stderr.contains("password authentication failed"), "{}", refused.stderr);
 
-    let loaded = load(unused_port());
+    let unused = UnusedPort::new();
+    let loaded = load(unused.number);
     assert_eq!(loaded.status.code(), Some(0), "{loaded:?}");
     for document in [loaded.json(), workplace.read_json("receipt.json")] {
         let server = &document["server"];

@@ -13,7 +13,7 @@ use postgres_etl::postgres::conninfo::resolve;
 
 use super::certificates::self_signed;
 use super::fake::{Fake, listen};
-use super::server::{PASSWORD, Server, unused_port};
+use super::server::{PASSWORD, Server, UnusedPort};
 use super::{log_in_and_ask, write_encrypted_keys};
 use crate::support::programs::bin_dir;
 
@@ -52,12 +52,14 @@ impl Case {
     }
 }
 
-/// The servers: with a certificate of an authority, with a self-signed one, without TLS, and a standby without TLS.
+/// The servers: with a certificate of an authority, with a self-signed one, without TLS, and a standby without TLS; and a
+/// port without any.
 struct Servers {
     with: Arc<Server>,
     own: Server,
     none: Arc<Server>,
     standby: Server,
+    closed: UnusedPort,
 }
 
 impl Servers {
@@ -68,6 +70,7 @@ impl Servers {
             own: Server::prepare(true, self_signed),
             none: Server::without_tls(),
             standby: Server::prepare(false, standby),
+            closed: UnusedPort::new(),
         }
     }
 
@@ -78,7 +81,7 @@ impl Servers {
             ("own", self.own.port.to_string()),
             ("none", self.none.port.to_string()),
             ("standby", self.standby.port.to_string()),
-            ("closed", unused_port().to_string()),
+            ("closed", self.closed.number.to_string()),
             ("silent", listen(Fake::Silent).to_string()),
             ("closing", listen(Fake::Closing).to_string()),
             ("garbage", listen(Fake::Garbage).to_string()),

@@ -1,13 +1,14 @@
 //! Servers with TLS and without, which listen on a TCP port and ask for passwords.
 
 use std::fs::{self, Permissions};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 use postgres_etl::postgres::{SessionOptions, Timeouts, pool};
+use socket2::{Domain, Socket, Type};
 
 use super::certificates::authority_and_certificates;
 use super::conninfo;
@@ -30,6 +31,7 @@ host      postgres,absent all 127.0.0.1/32 scram-sha-256
 pub(super) struct Server {
     _postmaster: Postmaster,
     pub(super) port: u16,
+    _reserved: UnusedPort,
     dir: tempfile::TempDir,
     /// Whether the role `cert` exists.
     cert: tokio::sync::OnceCell<()>,
@@ -79,7 +81,8 @@ impl Server {
         fs::write(data.join("pg_hba.conf"), HBA).unwrap();
         change(dir.path());
         give_away(dir.path());
-        let port = unused_port();
+        let reserved = UnusedPort::new();
+        let port = reserved.number;
         let setting = |name: &str, file: &str| format!("{name}={}", dir.path().join(file).display());
         let settings = [
             format!("port={port}"),
@@ -91,7 +94,7 @@ impl Server {
             setting("ssl_ca_file", "ca.crt"),
         ];
         let cert = tokio::sync::OnceCell::new();
-        Server { _postmaster: Postmaster::start(&data, &settings), port, dir, cert }
+        Server { _postmaster: Postmaster::start(&data, &settings), port, _reserved: reserved, dir, cert }
     }
 
     pub(super) fn path(&self, file: &str) -> String {
@@ -122,8 +125,22 @@ impl Server {
     }
 }
 
-pub(super) fn unused_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// A port at which connections are refused until a test has something listen there. As long as this value lives, no other
+/// socket of the machine is given its number.
+pub(super) struct UnusedPort {
+    pub(super) number: u16,
+    /// Bound, but not listening; with SO_REUSEADDR, Linux lets another socket listen there.
+    _bound: Socket,
+}
+
+impl UnusedPort {
+    pub(super) fn new() -> UnusedPort {
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.set_reuse_address(true).unwrap();
+        bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let address = bound.local_addr().unwrap().as_socket().unwrap();
+        UnusedPort { number: address.port(), _bound: bound }
+    }
 }
 
 pub(super) fn write_private(path: &Path, content: impl AsRef<[u8]>) {
