@@ -336,7 +336,8 @@ async fn a_refused_login_ends_a_load_before_anything_is_loaded() {
     server
         .execute(
             "CREATE ROLE lonely LOGIN PASSWORD 'lonely' CONNECTION LIMIT 1;
-             CREATE TABLE refused_login (a int PRIMARY KEY); GRANT ALL ON refused_login TO lonely",
+             CREATE ROLE alone LOGIN PASSWORD 'alone' CONNECTION LIMIT 1;
+             CREATE TABLE refused_login (a int PRIMARY KEY); GRANT ALL ON refused_login TO lonely, alone",
         )
         .await;
     let rows = (0..500).map(|row| row.to_string()).collect::<Vec<_>>().join("\n");
@@ -358,10 +359,10 @@ async fn a_refused_login_ends_a_load_before_anything_is_loaded() {
         assert_eq!(ran.status.code(), Some(4), "{settings}: {ran:#?}");
         assert!(ran.stderr.contains(says) && ran.stderr.contains("help: "), "{settings}: {ran:#?}");
     }
-    // No key is there already.
-    let ran = load(&server.settings("user=lonely password=lonely"), one);
+    // No key is there already. The session of a load that has ended counts until its backend has noticed; so another role.
+    let ran = load(&server.settings("user=alone password=alone"), one);
     assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
-    server.execute("DROP TABLE refused_login; DROP ROLE lonely").await;
+    server.execute("DROP TABLE refused_login; DROP ROLE lonely, alone").await;
 }
 
 #[tokio::test]
