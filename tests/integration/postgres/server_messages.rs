@@ -79,8 +79,9 @@ async fn a_table_that_analyze_skipped_is_not_called_analyzed() {
 #[tokio::test]
 async fn a_run_whose_server_falls_silent_ends_and_counts_what_is_outstanding() {
     let database = support::database().await;
-    let plan =
-        Plan { trigger: |message| message[0] == b'E', passing: 200, fate: Fate::Hold, then_closes: false };
+    // A Bind of the run's own statement: if the connection that samples the server fell silent, the run would not notice.
+    let trigger = |message: &[u8]| message[0] == b'B' && message[5..].starts_with(b"\0lane");
+    let plan = Plan { trigger, passing: 200, fate: Fate::Hold, then_closes: false };
     let proxy = Proxy::start(&database, plan);
     let workplace = proxy.workplace(&database).await;
     let query = ["query", "--sql", "SELECT 1", "--connections", "1", "--duration", "1s", "--json"];
