@@ -17,13 +17,10 @@ const DEFINITION: &str = "
         UNION ALL SELECT indexdef FROM pg_indexes WHERE tablename = 'pgbench_TABLE') lines";
 
 async fn sums(workplace: &Workplace) -> [i64; 4] {
-    let mut sums = [0; 4];
-    let columns =
-        [("abalance", "accounts"), ("tbalance", "tellers"), ("bbalance", "branches"), ("delta", "history")];
-    for (sum, (column, table)) in sums.iter_mut().zip(columns) {
-        *sum = workplace.value(&format!("SELECT sum({column})::bigint FROM pgbench_{table}")).await;
-    }
-    sums
+    // In one snapshot: what an interrupted run has sent may be committed while the sums are read.
+    let sums = "SELECT ARRAY[(SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(tbalance) FROM pgbench_tellers),
+                             (SELECT sum(bbalance) FROM pgbench_branches), (SELECT sum(delta) FROM pgbench_history)]::bigint[]";
+    workplace.value::<Vec<i64>>(sums).await.try_into().unwrap()
 }
 
 #[tokio::test]
