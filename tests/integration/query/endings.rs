@@ -199,8 +199,10 @@ async fn a_run_that_cannot_be_saved_is_reported_nonetheless() {
 /// Ctrl-C during EXPLAIN loses the plans, but neither the figures nor the saved run.
 #[tokio::test]
 async fn an_interrupted_explain_loses_only_the_plans() {
-    let workplace = Workplace::new().await;
-    let sleep = ["query", "--sql", "SELECT pg_sleep(1)", "-n", "1", "-c", "1", "--explain", "--json"];
+    let workplace = Workplace::with_sql("CREATE SEQUENCE asked").await;
+    // The query of the run is fast, and EXPLAIN, which runs it once more, takes until it is interrupted.
+    let sql = "SELECT pg_sleep(CASE nextval('asked') WHEN 1 THEN 0 ELSE 3600 END)";
+    let sleep = ["query", "--sql", sql, "--sync-every", "1", "-n", "1", "-c", "1", "--explain", "--json"];
     let child = workplace.start(&[&sleep[..], &["--save", "saved.json"]].concat());
     let explained = "SELECT count(*) FROM pg_stat_activity
                      WHERE datname = current_database() AND state = 'active' AND query LIKE 'EXPLAIN%'";
