@@ -11,9 +11,10 @@ async fn the_slowest_arguments_are_explained() {
     let explain = ["-n", "20", "-c", "1", "--explain", "--json"];
     // The server's time decides: the queries queued after the slow one waited longer for their answers.
     let sleep = ["query", "--sql", "SELECT pg_sleep($1)", "--arg", "csv:pauses.csv:pause"];
-    workplace.write("pauses.csv", "pause\n0\n0\n0\n0.1\n0\n0\n0\n0\n");
+    // So slow that no other query takes longer on a busy machine.
+    workplace.write("pauses.csv", format!("pause\n0\n0\n0\n0.5\n{}", "0\n".repeat(16)));
     let report = workplace.succeed(&[&sleep[..], &explain[..], &["-d", "8"]].concat()).json();
-    assert_eq!(report["plans"][0]["arguments"], "0.1", "{report:#}");
+    assert_eq!(report["plans"][0]["arguments"], "0.5", "{report:#}");
     let read = ["query", "--sql", "SELECT n FROM numbers WHERE id = $1", "--arg", "uniform:1:1000"];
     let report = workplace.succeed(&[&read[..], &explain[..]].concat()).json();
     let plan = &report["plans"][0];
