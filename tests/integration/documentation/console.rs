@@ -138,9 +138,23 @@ fn agrees(expected: &[String], actual: &[String]) -> bool {
 
 /// Whether `line` tells the progress of something that takes long, which depends on the machine.
 fn is_progress(line: &str) -> bool {
-    const PHASES: [&str; 5] = ["reading", "inferring types", "building index", "committing", "analyzing"];
+    const PHASES: [&str; 12] = [
+        "generating",
+        "creating accounts",
+        "opening the input",
+        "reaching the server",
+        "inferring types",
+        "preparing the table",
+        "reading",
+        "building index",
+        "checking constraints",
+        "committing",
+        "waiting for the standbys",
+        "analyzing",
+    ];
+    let ends_in_time = [" left", " s", " min"].iter().any(|end| line.trim_end().ends_with(end));
     line.contains("; in the last ")
-        || PHASES.iter().any(|phase| line.starts_with(phase) && line.contains(": ") && line.contains(" left"))
+        || PHASES.iter().any(|phase| line.starts_with(phase) && line.contains(": ") && ends_in_time)
 }
 
 /// An embedded server for the documents, which ends with this value.
