@@ -89,7 +89,8 @@ async fn the_nodes_of_a_cluster_answer_alike() {
     workplace.write("people.csv", format!("id,name\n{rows}"));
     workplace.succeed(&["load", "people.csv", "-t", "people", "--create", "--distribute-by", "id"]);
     let sql = ["query", "--sql", "SELECT name FROM people WHERE id = $1", "--arg", "uniform:1:1000"];
-    let run = ["-n", "1000", "-c", "4", "--nodes", "auto", "--verify", "--json"];
+    // One at a time on each connection, so that none answers all of them before another one has begun.
+    let run = ["-n", "1000", "-c", "4", "-d", "1", "--nodes", "auto", "--verify", "--json"];
     let report = workplace.succeed(&[&sql[..], &run].concat()).json();
     let holding = "SELECT nodeport FROM pg_dist_node WHERE shouldhaveshards ORDER BY nodeid";
     assert_eq!(of_hosts(&report, "port"), workplace.values::<i32>(holding).await, "{report:#}");

@@ -184,6 +184,11 @@ async fn loads_wait_for_standbys(cluster: &Cluster, workplace: Workplace) -> Wor
 /// A query that says which server answered it.
 const PORT: [&str; 3] = ["query", "--sql", "SELECT current_setting('port')"];
 
+/// The same, one at a time on each connection, and so slow that no connection can answer all queries of a run before another
+/// one has begun.
+const SLOW_PORT: [&str; 5] =
+    ["query", "--sql", "SELECT current_setting('port') FROM pg_sleep(0.01)", "-d", "1"];
+
 /// What the report `key`s of every host have.
 fn of_hosts(report: &Value, key: &str) -> Vec<Value> {
     report["hosts"].as_array().unwrap().iter().map(|host| host[key].clone()).collect()
@@ -199,15 +204,15 @@ fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) -> Wor
         ("", &["--read-from", "all"], &all),
     ] {
         let url = cluster.url(&[0, 1, 2]) + parameters;
-        let run = ["-n", "1200", "-c", "6", "--json", "--database-url", &url];
-        let report = workplace.succeed(&[&PORT[..], &run, flags].concat()).json();
+        let run = ["-n", "120", "-c", "6", "--json", "--database-url", &url];
+        let report = workplace.succeed(&[&SLOW_PORT[..], &run, flags].concat()).json();
         assert_eq!(&of_hosts(&report, "port"), ports, "{parameters} {flags:?}");
         let connections = 6 / ports.len();
         assert_eq!(of_hosts(&report, "connections"), vec![connections; ports.len()], "{report:#}");
         let queries: Vec<u64> =
             of_hosts(&report, "queries").iter().map(|queries| queries.as_u64().unwrap()).collect();
         assert!(queries.iter().all(|queries| *queries > 0), "{report:#}");
-        assert_eq!(queries.iter().sum::<u64>(), 1200, "{report:#}");
+        assert_eq!(queries.iter().sum::<u64>(), 120, "{report:#}");
         assert_eq!(report["load"]["hosts"], ports.len());
         for host in report["hosts"].as_array().unwrap() {
             let role = if host["port"] == 5501 { "primary" } else { "standby" };
@@ -235,8 +240,8 @@ fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) -> Wor
 
 fn the_host_that_differs_is_named(cluster: &Cluster, workplace: Workplace) -> Workplace {
     let url = cluster.url(&[1, 2]);
-    let run = ["-n", "400", "-c", "2", "--read-from", "replicas", "--verify", "--database-url", &url];
-    let ran = workplace.run(&[&PORT[..], &run].concat());
+    let run = ["-n", "60", "-c", "2", "--read-from", "replicas", "--verify", "--database-url", &url];
+    let ran = workplace.run(&[&SLOW_PORT[..], &run].concat());
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     let two = cluster.endpoint(2);
     assert!(
@@ -246,7 +251,7 @@ fn the_host_that_differs_is_named(cluster: &Cluster, workplace: Workplace) -> Wo
     let lines: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("  host ")).collect();
     assert!(lines[0].starts_with(&format!("  host     {}, a standby: 1 connection, ", cluster.endpoint(1))));
     assert!(!lines[0].contains("DO NOT MATCH") && lines[1].contains(" RESULTS DO NOT MATCH"), "{ran:#?}");
-    let report = workplace.run(&[&PORT[..], &run, &["--json"]].concat()).json();
+    let report = workplace.run(&[&SLOW_PORT[..], &run, &["--json"]].concat()).json();
     let [one, two] = &report["hosts"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!((&one["checked"]["different"], &one["checked"]["compared"]), (&0.into(), &one["queries"]));
     assert_eq!(
