@@ -204,7 +204,7 @@ mod tests {
         let task = tokio::spawn(printing);
         assert_eq!(lines.recv().await.unwrap(), "committing: 0 s");
         progress.begin(Phase::Analyzing, None);
-        while lines.recv().await.unwrap() != "analyzing: 0 s" {}
+        while !lines.recv().await.unwrap().starts_with("analyzing: ") {}
         task.abort();
     }
 }
