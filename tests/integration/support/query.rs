@@ -35,7 +35,9 @@ pub(crate) async fn wait_until_asked(client: &tokio_postgres::Client, least: i64
 /// Wait until then, and return the backend that runs [`ASK`].
 pub(crate) async fn backend_asked(workplace: &Workplace, least: i64) -> Pid {
     wait_until_asked(workplace.client(), least).await;
-    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = $1";
+    // The newest: the one that the run was prepared on may not have ended yet.
+    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query = $1
+               ORDER BY backend_start DESC LIMIT 1";
     let row = workplace.client().query_one(sql, &[&ASK]).await.unwrap();
     Pid::from_raw(row.get(0)).unwrap()
 }
