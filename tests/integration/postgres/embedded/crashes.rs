@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres_etl::postgres::embedded::{self, Origin, StopOutcome};
 use rustix::fs::{FlockOperation, flock};
@@ -13,6 +13,16 @@ use rustix::process::{Pid, Signal, geteuid, getsid, kill_process, kill_process_g
 
 use super::{Fixture, ask, finish, spawn};
 use crate::support;
+
+/// Wait until the process `pid` is gone, also as a zombie: a thread of this process waits for the postmasters that it has
+/// started.
+fn wait_until_gone(pid: Pid) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while test_kill_process(pid).is_ok() {
+        assert!(Instant::now() < deadline, "process {pid:?} does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 #[test]
 fn two_processes_race_to_one_server() {
@@ -100,7 +110,7 @@ fn recovers_from_a_damaged_lock_file() {
         ask(&fixture.start(), "CREATE TABLE kept AS SELECT 7 AS seven");
         let postmaster = fixture.postmaster();
         kill_process(postmaster, Signal::QUIT).unwrap();
-        while test_kill_process(postmaster).is_ok() {}
+        wait_until_gone(postmaster);
         fs::write(fixture.dir.join("data/postmaster.pid"), content).unwrap();
         assert_eq!(ask(&fixture.start(), "SELECT seven FROM kept"), "7", "{content:?}");
     }
@@ -116,7 +126,7 @@ fn a_server_whose_lock_file_is_damaged_is_found_and_stopped() {
     let status = embedded::status(&fixture.options()).unwrap();
     assert_eq!((status.running, status.pid), (true, Some(postmaster.as_raw_nonzero().get())));
     assert_eq!(embedded::stop(&fixture.options()).unwrap(), StopOutcome::Stopped);
-    assert!(test_kill_process(postmaster).is_err());
+    wait_until_gone(postmaster);
 }
 
 #[test]
@@ -141,7 +151,10 @@ fn starts_while_the_killed_postmaster_is_a_zombie() {
 fn a_recycled_pid_is_neither_believed_nor_killed() {
     let fixture = Fixture::new();
     drop(fixture.start());
-    kill_process(fixture.postmaster(), Signal::KILL).unwrap();
+    let postmaster = fixture.postmaster();
+    kill_process(postmaster, Signal::KILL).unwrap();
+    // Until then it would be found by its arguments.
+    wait_until_gone(postmaster);
     let data = fs::metadata(fixture.dir.join("data")).unwrap();
     let mut bystander = Command::new("cat");
     bystander.stdin(Stdio::piped());
