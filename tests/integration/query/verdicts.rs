@@ -82,9 +82,10 @@ async fn commits_that_wait_for_the_flush_bound_a_run_by_the_wal() {
 #[tokio::test]
 async fn queries_that_sleep_are_reported_as_waiting() {
     let workplace = Workplace::new().await;
+    // So long that the time to get a core on a busy machine is short compared with it.
     check_waiting(
         &workplace,
-        &["--sql", "SELECT pg_sleep(0.01)"],
+        &["--sql", "SELECT pg_sleep(0.1)"],
         "sleep",
         "pg_sleep in the queries",
         &["Timeout:PgSleep"],
