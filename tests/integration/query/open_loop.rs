@@ -111,7 +111,9 @@ async fn queries_late_at_the_end_are_measured_too() {
     workplace.write("pauses.csv", format!("pause\n{}\n", pauses.join("\n")));
     let sleep =
         ["query", "--sql", "SELECT pg_sleep($1)", "--arg", "csv:pauses.csv:pause", "-c", "1", "--json"];
-    let load = ["--rate", "300", "--arrivals", "constant", "--duration", "1s", "--sync-every", "1"];
+    // At most 2 % may be left at the end, or none of them is sent. That is 100 ms of this run, more than a busy machine
+    // keeps a query from being sent.
+    let load = ["--rate", "60", "--arrivals", "constant", "--duration", "5s", "--sync-every", "1"];
     let report = workplace.succeed(&[&sleep[..], &load].concat()).json();
     assert_eq!((&report["queries"], &report["offered"]["unsent"]), (&300.into(), &0.into()), "{report:#}");
     assert!(report["response_us"]["p99"].as_f64().unwrap() > 0.2e6, "{report:#}");
