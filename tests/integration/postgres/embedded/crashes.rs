@@ -102,7 +102,6 @@ fn recovers_from_a_killed_postmaster() {
     assert_eq!(ask(&again, "SELECT answer FROM kept"), "42");
 }
 
-/// As in a container without an init process, where zombies are never reaped.
 #[test]
 fn recovers_from_a_damaged_lock_file() {
     for content in [&b""[..], b"\n", b"not a number\n", b"\xff\xfe\0\0"] {
@@ -129,6 +128,7 @@ fn a_server_whose_lock_file_is_damaged_is_found_and_stopped() {
     wait_until_gone(postmaster);
 }
 
+/// As in a container without an init process, where zombies are never reaped.
 #[test]
 fn starts_while_the_killed_postmaster_is_a_zombie() {
     let fixture = Fixture::new();
