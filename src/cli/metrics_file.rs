@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use postgres_etl::output_file::{AtomicFile, check_regular};
-use postgres_etl::query::{LatencySummary, RunInProgress, RunMonitor, RunReport};
+use postgres_etl::query::{HostReport, LatencySummary, RunInProgress, RunMonitor, RunReport};
 use postgres_etl::{Error, ErrorKind, Result};
 use tokio::task::JoinHandle;
 
@@ -202,6 +202,35 @@ impl MetricsText<'_> {
             &format!("{initial} that failed, by SQLSTATE."),
             &samples,
         );
+        self.hosts(report.hosts.as_deref().unwrap_or_default(), initial);
+    }
+
+    /// Add what is known of each of the `hosts` that were used.
+    fn hosts(&mut self, hosts: &[HostReport], initial: &str) {
+        let used = || hosts.iter().filter(|host| host.problem.is_none());
+        let labels: Vec<[(&str, String); 1]> = used().map(|host| [("host", host.endpoint())]).collect();
+        let labels: Vec<[(&str, &str); 1]> =
+            labels.iter().map(|[(name, host)]| [(*name, host.as_str())]).collect();
+        let mut metric = |name: &str, kind: &str, help: &str, value: &dyn Fn(&HostReport) -> Option<f64>| {
+            let samples = labels.iter().zip(used());
+            let samples = samples.filter_map(|(label, host)| Some((&label[..], value(host)?)));
+            self.metric(name, kind, help, &samples.collect::<Vec<_>>());
+        };
+        metric("host_answered_total", "counter", &format!("{initial} that succeeded, by host."), &|host| {
+            Some((host.queries - host.errors) as f64)
+        });
+        metric("host_errors_total", "counter", &format!("{initial} that failed, by host."), &|host| {
+            Some(host.errors as f64)
+        });
+        metric(
+            "host_response_seconds_p99",
+            "gauge",
+            "99th percentile of the response times, by host.",
+            &|host| Some(host.response_us?.p99 / 1e6),
+        );
+        metric("host_lag_seconds_max", "gauge", "How far a standby was behind at most.", &|host| {
+            Some(host.lag?.max_seconds)
+        });
     }
 
     /// Add a metric of a kind and its samples; nothing if there are none.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const DEFAULT_PORT: u16 = 5432;
 
@@ -71,7 +71,7 @@ impl HostEntry {
 }
 
 /// The server, or the pooler before it, that a connection goes to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Endpoint {
     /// The host as the settings name it: a name, an IP address, or the directory of the Unix socket.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use postgres_etl::csv::Inputs;
 use postgres_etl::document::check_schema;
 use postgres_etl::escape::escape;
+use postgres_etl::postgres::Endpoint;
 use postgres_etl::query::{RunReport, SavedRun};
 use postgres_etl::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
@@ -55,6 +56,8 @@ pub(super) struct QueryDocument {
     pub load: BTreeMap<String, Value>,
     pub bound: Option<BoundPart>,
     pub table: Option<TablePart>,
+    /// The hosts over which connections were spread; `None` if all went to one host.
+    pub hosts: Option<Vec<HostPart>>,
     #[serde(default)]
     pub server: BTreeMap<String, Value>,
     pub comparison: Option<ComparisonPart>,
@@ -90,6 +93,29 @@ pub(super) struct WorkloadPart {
     #[serde(default)]
     pub errors: u64,
     pub response_us: Option<Percentiles>,
+}
+
+/// One of several hosts.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct HostPart {
+    #[serde(flatten)]
+    pub endpoint: Endpoint,
+    pub role: Option<String>,
+    pub queries: u64,
+    pub errors: u64,
+    pub queries_per_second: f64,
+    pub response_us: Option<Percentiles>,
+    pub lag: Option<LagPart>,
+    pub bound: Option<BoundPart>,
+    /// Why it was not used; `None` if it was.
+    pub problem: Option<String>,
+}
+
+/// How far a standby was behind.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct LagPart {
+    pub mean_seconds: f64,
+    pub max_seconds: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

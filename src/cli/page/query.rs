@@ -10,8 +10,8 @@ use crate::cli::page::charts::ratio::{RatioBar, RatioChart, RatioGroup};
 use crate::cli::page::charts::runs::RunsChart;
 use crate::cli::page::charts::timeline::{Second, TimelineChart};
 use crate::cli::page::document::{
-    Basis, ComparisonPart, Content, Document, Percentiles, QueryDocument, Range, RatioPart, RunsPart,
-    TablePart, WorkloadPart, middle_run,
+    Basis, ComparisonPart, Content, Document, HostPart, Percentiles, QueryDocument, Range, RatioPart,
+    RunsPart, TablePart, WorkloadPart, middle_run,
 };
 use crate::cli::page::html::Page;
 use crate::cli::page::table::{NOTHING, Table};
@@ -107,6 +107,9 @@ pub(super) fn add(page: &mut Page, run: &QueryDocument) {
         add_comparison(page, run);
     }
     page.table(&workloads(&run.workloads), None);
+    if let Some(parts) = &run.hosts {
+        page.table(&hosts(parts), None);
+    }
     page.table(&server(&run.server), Some("The server and its settings"));
 }
 
@@ -297,6 +300,38 @@ fn workloads(workloads: &[WorkloadPart]) -> Table {
             time(|latency| latency.p99),
             time(|latency| latency.max),
             statements.join("; "),
+        ]);
+    }
+    table
+}
+
+/// The hosts over which the connections were spread.
+fn hosts(hosts: &[HostPart]) -> Table {
+    let mut table = Table::new(
+        "Each host",
+        ["host", "role", "answered", "failed", "queries/s", "mean", "p50", "p99", "behind by", "bounded by"],
+    );
+    for host in hosts {
+        let time = |of: fn(&Percentiles) -> f64| {
+            host.response_us.as_ref().map_or_else(|| NOTHING.to_owned(), |latency| micros(of(latency)))
+        };
+        let lag = host.lag.as_ref().map_or_else(
+            || NOTHING.to_owned(),
+            |lag| format!("{}, at most {}", seconds(lag.mean_seconds), seconds(lag.max_seconds)),
+        );
+        let bound = host.bound.as_ref().map(|bound| bound.sentence.clone());
+        let unused = host.problem.as_ref().map(|problem| format!("not used: {problem}"));
+        table.row([
+            host.endpoint.to_string(),
+            host.role.clone().unwrap_or_else(|| NOTHING.to_owned()),
+            count(host.queries - host.errors.min(host.queries)),
+            count(host.errors),
+            rate(host.queries_per_second),
+            time(|latency| latency.mean),
+            time(|latency| latency.p50),
+            time(|latency| latency.p99),
+            lag,
+            unused.or(bound).unwrap_or_else(|| NOTHING.to_owned()),
         ]);
     }
     table

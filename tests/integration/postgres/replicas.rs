@@ -210,7 +210,8 @@ fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) -> Wor
     ] {
         let url = cluster.url(&[0, 1, 2]) + parameters;
         let run = ["-n", "120", "-c", "6", "--json", "--database-url", &url];
-        let report = workplace.succeed(&[&SLOW_PORT[..], &run, flags].concat()).json();
+        let files = ["--metrics-file", "run.prom", "--html", "run.html"];
+        let report = workplace.succeed(&[&SLOW_PORT[..], &run, &files, flags].concat()).json();
         assert_eq!(&of_hosts(&report, "port"), ports, "{parameters} {flags:?}");
         let connections = 6 / ports.len();
         assert_eq!(of_hosts(&report, "connections"), vec![connections; ports.len()], "{report:#}");
@@ -224,6 +225,18 @@ fn queries_are_spread_over_hosts(cluster: &Cluster, workplace: Workplace) -> Wor
             assert_eq!((&host["role"], &host["role_at_end"]), (&role.into(), &role.into()), "{host:#}");
             assert_eq!(host["lag"].is_object(), role == "standby", "{host:#}");
             assert!(host["response_us"].is_object() && host["bound"]["by"].is_string(), "{host:#}");
+        }
+        let (metrics, page) = (workplace.read("run.prom"), workplace.read("run.html"));
+        for (port, queries) in ports.iter().zip(queries) {
+            let endpoint = cluster.endpoint(usize::try_from(port - 5501).unwrap());
+            let answered = format!("host=\"{endpoint}\"}} {queries}");
+            let mut lines =
+                metrics.lines().filter(|line| line.starts_with("postgres_etl_query_host_answered"));
+            assert!(lines.any(|line| line.ends_with(&answered)), "{answered}: {metrics}");
+            assert!(
+                page.contains(&format!("<th scope=\"row\">{endpoint}</th>")),
+                "{endpoint} is not on the page"
+            );
         }
     }
     // Without a reason to spread them, all connections go to one host.

@@ -129,7 +129,7 @@ impl Server {
 /// socket of the machine is given its number.
 pub(super) struct UnusedPort {
     pub(super) number: u16,
-    /// Bound, but not listening; with SO_REUSEADDR, Linux lets another socket listen there.
+    /// Bound, but not listening; with `SO_REUSEADDR`, Linux lets another socket listen there.
     _bound: Socket,
 }
 
