@@ -129,9 +129,8 @@ async fn a_full_disk_of_the_server_undoes_a_load_and_an_import_goes_on_when_ther
         assert_eq!(ran.status.code(), Some(1), "{when}: {ran:#?}");
         assert!(ran.stderr.contains(NO_SPACE) && ran.stderr.contains("53100"), "{when}: {ran:#?}");
         wait_for_no_session(workplace.client()).await;
-        if !kind.is_import {
-            assert_eq!(workplace.count("t").await, 1, "{when}");
-        }
+        let rows = workplace.count("t").await - 1;
+        assert!(rows == 0 || kind.is_import && rows % 1000 == 0, "{when}: {rows} rows");
         disk.resize("64m");
         kind.complete(&workplace, &when).await;
     }

@@ -7,6 +7,7 @@ use crate::loads::{
     HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all, within_patience,
 };
 use crate::own_server::OwnServer;
+use crate::support;
 use crate::support::load::wait_for_no_session;
 use crate::support::workplace::Workplace;
 
@@ -123,6 +124,29 @@ async fn of_rows_committed_one_by_one_a_server_that_ends_leaves_those_that_are_s
         workplace.execute("DROP TRIGGER waits ON t").await;
         workplace.succeed(&[&flags[..], &["--on-conflict", "skip"]].concat());
         check_complete(&workplace, &format!("{ending:?}")).await;
+    }
+}
+
+/// A signal cancels what runs on the server: the session would otherwise end only with the statement.
+#[tokio::test]
+async fn a_signal_cancels_what_the_server_is_doing() {
+    let database = support::database().await;
+    for (kind, (signal, code)) in
+        KINDS.into_iter().zip([(Signal::INT, 130), (Signal::TERM, 143)].into_iter().cycle())
+    {
+        let when = format!("{signal:?}, {:?}", kind.flags);
+        let workplace = workplace_that(&database, "PERFORM pg_sleep(3600)", DEFAULTS).await;
+        workplace.write("data.csv", csv(0, RECORDS));
+        let mut flags = kind.arguments();
+        flags[1] = "data.csv";
+        let load = workplace.start(&flags);
+        let sleeps = "SELECT count(*) FROM pg_stat_activity
+                      WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        while workplace.value::<i64>(sleeps).await == 0 {}
+        kill_process(Pid::from_child(&load), signal).unwrap();
+        let ran = within_patience(load);
+        assert_eq!(ran.status.code(), Some(code), "{when}: {ran:#?}");
+        kind.check_undone(&workplace, &when).await;
     }
 }
 

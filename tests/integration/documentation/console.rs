@@ -80,19 +80,21 @@ const UNITS: [&str; 17] = [
 ];
 
 /// Lines of a report that say in words what was measured, or are only there if there are data enough.
-const MEASURED: [&str; 6] = [
+const MEASURED: [&str; 7] = [
     "  bound by ",
     "  bottleneck ",
     "           sampled ",
     "           so in ",
     "  rate     ",
     "           mean, 95 % confidence interval: ",
+    "           make more runs on both sides: ",
 ];
 
 /// `line` with every figure and its unit replaced.
 fn without_figures(line: &str) -> String {
-    // Whether a difference is significant follows from the figures.
-    let line = line.split_once(" × (").map_or(line, |(figures, _)| figures);
+    // Whether a difference is significant, or can be told at all, follows from the figures.
+    let verdict = [" × (", " ×, "].iter().find_map(|verdict| line.find(verdict));
+    let line = verdict.map_or(line, |verdict| &line[..verdict]);
     let mut text = String::new();
     let mut characters = line.chars().peekable();
     while let Some(character) = characters.next() {
@@ -298,6 +300,11 @@ fn blocks_are_read_and_compared_up_to_figures() {
         ("  server  ...", "  server  PostgreSQL 18.1", true),
         ("a\n...\nz", "a\nb\nc\nz", true),
         ("a\n...", "b", false),
+        (
+            "p50 9 ms was 8 ms: 1.1 × (0.9 to 1.2), may be noise",
+            "p50 9 s was 1 ms: 90 ×, too few runs to tell",
+            true,
+        ),
         ("rows 3", "row 3", false),
         ("", "a", false),
     ] {

@@ -69,6 +69,15 @@ async fn a_duplicate_key_is_named_with_its_line_and_nothing_is_loaded() {
         insta::assert_snapshot!(format!("duplicate_key_{mode}"), message);
         assert!(workplace.content("persons").await == before, "{mode} changed the table");
     }
+    workplace.write("people.csv", format!("{HEADER}4999,a,22,true,b,c,d\n5000,again,22,true,b,c,d\n"));
+    for mode in MODES {
+        let message = workplace.fail(&["load", "people.csv", "--mode", mode], 1);
+        assert!(
+            message.contains("people.csv, line 3") && message.contains("(5000) already exists"),
+            "{message}"
+        );
+        assert!(workplace.content("persons").await == before, "{mode} changed the table");
+    }
 }
 
 #[tokio::test]

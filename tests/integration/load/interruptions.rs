@@ -171,6 +171,8 @@ async fn a_table_that_is_altered_before_it_is_locked_ends_the_load() {
         let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(1), "{flags:?}, {alteration}: {ran:#?}");
         assert!(ran.stderr.contains(says), "{flags:?}, {alteration}: {ran:#?}");
+        let is_noticed = ran.stderr.contains("the table was altered while it was loaded: ");
+        assert_eq!(is_noticed, !says.ends_with("does not exist"), "{flags:?}, {alteration}: {ran:#?}");
         if alteration == dropped.0 {
             workplace.execute("CREATE TABLE t (id int, n int)").await;
         }

@@ -32,3 +32,23 @@ async fn queries_that_share_a_sync_cannot_write_and_failed_ones_are_counted_once
     assert_eq!((&shared["errors"], &shared["queries"]), (&alone["errors"], &2000.into()));
     assert_eq!(shared["load"]["sync_every"], 32);
 }
+
+/// Queries go over the lane beside the driver, unless the report says why they do not.
+#[tokio::test]
+async fn why_queries_go_through_the_driver_is_reported() {
+    let move_sql = "[query.move]\ntransaction = [{ sql = \"SELECT 1\" }, { sql = \"SELECT 2\" }]";
+    let workplace = Workplace::new().await.config(move_sql);
+    let sql = ["--sql", "SELECT 1"];
+    for (flags, reason) in [
+        (&sql[..], None),
+        (
+            &[&sql[..], &["--protocol", "unnamed"]].concat(),
+            Some("the protocol is not that of prepared statements"),
+        ),
+        (&[&sql[..], &["--explain"]].concat(), Some("--explain looks at the plans of its statements")),
+        (&["move"], Some("there are transactions")),
+    ] {
+        let report = workplace.succeed(&[&["query", "-n", "20", "--json"], flags].concat()).json();
+        assert_eq!(report["load"]["through_driver"].as_str(), reason, "{flags:?}: {report:#}");
+    }
+}

@@ -203,3 +203,24 @@ fn is_transient(error: &Error) -> bool {
         None => error.kind() == ErrorKind::Connect,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_are_never_alike() {
+        let mut retries = Retries::new(100);
+        let mut pauses = Vec::new();
+        for number in 0..40 {
+            (retries.in_a_row, retries.total) = (number + 1, number + 1);
+            let longest = FIRST_PAUSE.saturating_mul(1 << number.min(16)).min(LONGEST_PAUSE);
+            let pause = retries.backoff();
+            assert!(pause >= longest / 2 && pause <= longest, "{number}: {pause:?}");
+            pauses.push(pause);
+        }
+        pauses.sort_unstable();
+        pauses.dedup();
+        assert_eq!(pauses.len(), 40);
+    }
+}
