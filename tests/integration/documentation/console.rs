@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::{documents, is_updating, read, root};
 use crate::support;
+use crate::support::terminal::PHASES;
 use crate::support::workplace::Workplace;
 
 /// A command of a document, and what it prints there.
@@ -140,20 +141,6 @@ fn agrees(expected: &[String], actual: &[String]) -> bool {
 
 /// Whether `line` tells the progress of something that takes long, which depends on the machine.
 fn is_progress(line: &str) -> bool {
-    const PHASES: [&str; 12] = [
-        "generating",
-        "creating accounts",
-        "opening the input",
-        "reaching the server",
-        "inferring types",
-        "preparing the table",
-        "reading",
-        "building index",
-        "checking constraints",
-        "committing",
-        "waiting for the standbys",
-        "analyzing",
-    ];
     let ends_in_time = [" left", " s", " min"].iter().any(|end| line.trim_end().ends_with(end));
     line.contains("; in the last ")
         || PHASES.iter().any(|phase| line.starts_with(phase) && line.contains(": ") && ends_in_time)

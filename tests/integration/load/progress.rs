@@ -6,20 +6,8 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::terminal::{Screen, Terminal};
+use crate::support::terminal::{PHASES, Screen, Terminal};
 use crate::support::workplace::Workplace;
-
-/// What begins the line of each phase.
-const PHASES: [&str; 8] = [
-    "opening the input",
-    "reaching the server",
-    "inferring types",
-    "preparing the table",
-    "reading",
-    "building index",
-    "checking constraints",
-    "committing",
-];
 
 /// Start the program with `args` on `line`, where its output and its errors go.
 fn start(workplace: &Workplace, args: &[&str], line: File) -> Child {

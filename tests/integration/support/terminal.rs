@@ -30,6 +30,22 @@ pub(crate) struct Screen {
     sequence: Option<String>,
 }
 
+/// What begins the line of each phase of the program's progress.
+pub(crate) const PHASES: [&str; 12] = [
+    "generating",
+    "creating accounts",
+    "opening the input",
+    "reaching the server",
+    "inferring types",
+    "preparing the table",
+    "reading",
+    "building index",
+    "checking constraints",
+    "committing",
+    "waiting for the standbys",
+    "analyzing",
+];
+
 /// Characters per line, unless a test says otherwise.
 const WIDTH: usize = 100;
 
