@@ -130,7 +130,8 @@ async fn a_run_interrupted_while_the_server_is_frozen_is_reported() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ran = ProgramOutput::from_child(child);
     kill_process(backend, Signal::CONT).unwrap();
-    assert_eq!(ran.status.code(), Some(143), "{ran:#?}");
+    // Of two signals that are pending, the kernel may deliver either first.
+    assert!(matches!(ran.status.code(), Some(130 | 143)), "{ran:#?}");
     let report = ran.json();
     assert_eq!((&report["interrupted"], &report["errors"]), (&true.into(), &0.into()));
     assert!(report["queries"].as_u64().unwrap() >= 99, "{report:#}");
