@@ -110,9 +110,9 @@ async fn an_interrupted_run_is_reported() {
         "--json",
     ]);
     backend_asked(&workplace, 100).await;
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let ran = ProgramOutput::from_child(child);
-    assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
+    assert_eq!(ran.status.code(), Some(143), "{ran:#?}");
     let report = ran.json();
     assert_eq!((&report["interrupted"], &report["errors"]), (&true.into(), &0.into()), "{report:#}");
 }
