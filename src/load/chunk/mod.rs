@@ -172,11 +172,6 @@ impl Chunk {
         kept
     }
 
-    /// Iterate over the tuples.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Tuple> + '_ {
-        (0..self.rows()).map(|row| self.tuple(row))
-    }
-
     /// The rejection of record `row`, from 0, for `reason`.
     pub(super) fn reject(&self, row: usize, reason: Reason) -> Reject {
         let first_line = self.lines.get(row);

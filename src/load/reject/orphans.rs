@@ -5,14 +5,13 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use postgres_types::{FromSql, Type};
 use tokio_postgres::Client;
 
 use crate::catalog::Table;
 use crate::error::ErrorKind;
+use crate::load::chunk::Chunk;
 use crate::load::chunk::rejected::Reason;
-use crate::load::chunk::{Chunk, Tuple};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
 use crate::sql::quote;
 use crate::{Error, Result};
@@ -75,16 +74,16 @@ impl Orphans {
             return Vec::new();
         }
         (0..chunk.rows())
-            .filter(|&row| self.key(chunk.tuple(row)).is_some_and(|key| self.keys.contains(&key)))
+            .filter(|&row| self.key(chunk.fields(row)).is_some_and(|key| self.keys.contains(&key)))
             .collect()
     }
 
     /// The key of a row; `None` if it contains a NULL.
-    fn key(&self, tuple: Tuple) -> Option<Vec<u8>> {
-        let fields: Vec<Option<Bytes>> = tuple.collect();
+    fn key<'v>(&self, fields: impl Iterator<Item = Option<&'v [u8]>>) -> Option<Vec<u8>> {
+        let fields: Vec<_> = fields.collect();
         let mut key = Vec::new();
         for &column in &self.columns {
-            push_value(&mut key, fields[column].as_deref()?);
+            push_value(&mut key, fields[column]?);
         }
         Some(key)
     }

@@ -11,7 +11,6 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
 use crate::catalog::{Column, TableName};
-use crate::load::chunk::Tuple;
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::mapping::{ColumnMapping, ValueFormat};
 use crate::load::write::array::{ArrayBuilder, TextArrayBuilder, array_type};
@@ -97,8 +96,8 @@ impl BatchWriter {
                 counts += self.send(client, &mut batch, &mut pipeline).await?;
                 batch = Batch::new(rows, Arc::clone(&chunk.formats), &self.mapping);
             }
-            for tuple in chunk.iter() {
-                batch.push(tuple);
+            for row in 0..chunk.rows() {
+                batch.push(chunk.fields(row));
                 rows += 1;
                 if batch.rows() >= self.batch_size as u64 || batch.is_large() {
                     counts += self.send(client, &mut batch, &mut pipeline).await?;
@@ -233,9 +232,9 @@ impl Batch {
         self.end - self.first
     }
 
-    fn push(&mut self, tuple: Tuple) {
-        for (column, field) in self.columns.iter_mut().zip(tuple) {
-            column.push(field.as_deref());
+    fn push<'v>(&mut self, fields: impl Iterator<Item = Option<&'v [u8]>>) {
+        for (column, field) in self.columns.iter_mut().zip(fields) {
+            column.push(field);
         }
         self.end += 1;
     }

@@ -167,8 +167,8 @@ async fn send_all(
 /// The tuples in COPY's text format, with exactly one line per row, so that the server's line numbers count rows.
 fn text_rows(chunk: &Chunk) -> Bytes {
     let mut out = BytesMut::with_capacity(chunk.tuples.len());
-    for tuple in chunk.iter() {
-        for (index, value) in tuple.enumerate() {
+    for row in 0..chunk.rows() {
+        for (index, value) in chunk.fields(row).enumerate() {
             if index > 0 {
                 out.put_u8(b'\t');
             }
@@ -176,7 +176,7 @@ fn text_rows(chunk: &Chunk) -> Bytes {
                 out.put_slice(b"\\N");
                 continue;
             };
-            for &byte in &value[..] {
+            for &byte in value {
                 match byte {
                     b'\\' => out.put_slice(b"\\\\"),
                     b'\n' => out.put_slice(b"\\n"),
