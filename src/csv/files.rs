@@ -5,6 +5,7 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
+use memchr::{memchr_iter, memrchr};
 
 use crate::csv::decompress::ByteSource;
 use crate::csv::format::{FormatReader, InputFormat, Syntax, collect_keys};
@@ -139,18 +140,26 @@ impl Files {
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn doubt_of_header(&self) -> Result<Option<&'static str>> {
-        const DOUBT_BYTES: u64 = 64 * 1024;
+        // The second part is for long records.
+        const SAMPLE_PARTS: [u64; 2] = [16 * 1024, 48 * 1024];
+        const SAMPLE_RECORDS: usize = 20;
         let InputFormat { dialect, syntax, detect, .. } = &self.format;
         let is_taken = *syntax == Syntax::Csv && dialect.header && !detect.header && self.sniffed.is_none();
         if !is_taken || self.inputs.iter().len() == 0 || !self.inputs.can_be_read_again() {
             return Ok(None);
         }
         let (inputs, name, mut sample) = (self.inputs.reopened(), self.inputs.name(0), Vec::new());
-        let read = inputs.open(0)?.take(DOUBT_BYTES).read_to_end(&mut sample);
-        read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
+        let mut input = inputs.open(0)?;
+        for bytes in SAMPLE_PARTS {
+            let read = input.by_ref().take(bytes).read_to_end(&mut sample);
+            let read = read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
+            if (read as u64) < bytes || memchr_iter(b'\n', &sample).count() > SAMPLE_RECORDS {
+                break;
+            }
+        }
         // What is cut off would be a short record.
-        if sample.len() as u64 == DOUBT_BYTES
-            && let Some(end) = sample.iter().rposition(|byte| *byte == b'\n')
+        if sample.len() as u64 >= SAMPLE_PARTS[0]
+            && let Some(end) = memrchr(b'\n', &sample)
         {
             sample.truncate(end + 1);
         }
