@@ -20,8 +20,9 @@ pub use crate::load::naming::{AddedValue, Naming};
 /// Rows in each INSERT of [`Mode::Batch`], unless [`LoadOptions::batch_size`] says otherwise.
 pub(super) const BATCH_SIZE: usize = 1000;
 
-/// Statements in flight on each connection, unless [`LoadOptions::pipeline_depth`] says otherwise.
-pub(super) const PIPELINE_DEPTH: usize = 256;
+/// Statements in flight on each connection, unless [`LoadOptions::pipeline_depth`] says otherwise: four groups of
+/// [`SYNC_EVERY`].
+pub(super) const PIPELINE_DEPTH: usize = 1024;
 
 /// INSERTs that share a Sync, unless [`LoadOptions::sync_every`] says otherwise.
 pub(super) const SYNC_EVERY: NonZero<usize> = NonZero::new(256).expect("256 is not 0");
@@ -232,7 +233,7 @@ pub struct LoadOptions {
     pub analyze: bool,
     /// Rows in each INSERT of [`Mode::Batch`]; at least 1.
     pub batch_size: usize,
-    /// Statements in flight on each connection, from 1 to 65,536; `None` for 256, or 1 with
+    /// Statements in flight on each connection, from 1 to 65,536; `None` for 1,024, or 1 with
     /// `autocommit`.
     pub pipeline_depth: Option<usize>,
     /// INSERTs that share a Sync in [`Mode::Rows`]; `None` for 256 where rows can share one, otherwise 1.

@@ -57,7 +57,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "ROWS", value_parser = count::<usize>)]
     pub batch_size: Option<usize>,
     /// Statements in flight on each connection: one per row in mode rows, one per batch (at most 4) in mode batch
-    /// [default: 256; 1 with --autocommit]
+    /// [default: 1024; 1 with --autocommit]
     #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub pipeline_depth: Option<usize>,
     /// What to do with a row whose key is already in the table: skip it, or update the table's row; the key is the
