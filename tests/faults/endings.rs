@@ -3,13 +3,11 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::limits::{SLOW_ROW, workplace_that};
-use crate::loads::{
-    HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all, within_patience,
-};
+use crate::loads::{HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all};
 use crate::own_server::OwnServer;
 use crate::support;
-use crate::support::load::wait_for_no_session;
-use crate::support::workplace::Workplace;
+use crate::support::load::{wait_for_no_session, wait_until};
+use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Records that are in the table before.
 const OTHERS: u32 = SLOW_ROW - 300;
@@ -46,9 +44,8 @@ impl Ending {
             Ending::BackendKilled => {
                 kill_process(Pid::from_raw(backends[0]).unwrap(), Signal::KILL).unwrap();
                 // Until the server has noticed, it accepts connections that it then ends.
-                while !workplace.client().is_closed() {
-                    tokio::task::yield_now().await;
-                }
+                let is_noticed = async || workplace.client().is_closed();
+                wait_until("that the server ends all sessions", is_noticed).await;
             }
             Ending::BackendTerminated => {
                 workplace.execute(&format!("SELECT pg_terminate_backend({})", backends[0])).await;
@@ -60,9 +57,8 @@ impl Ending {
 /// A workplace on `server`, once that accepts connections again.
 async fn workplace_on(server: &OwnServer) -> Workplace {
     let database = server.database();
-    while tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    let is_up = async || tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.is_ok();
+    wait_until("that the server accepts connections", is_up).await;
     Workplace::on(&database).await
 }
 
@@ -100,11 +96,13 @@ async fn of_rows_committed_one_by_one_a_server_that_ends_leaves_those_that_are_s
         let flags = ["load", "data.csv", "-t", "t", "--append", "--mode", "rows", "--autocommit"];
         let load = workplace.start(&flags);
         // All before it are committed, and so the session that is seen then is the one that waits.
-        while workplace.count("t").await <= i64::from(SLOW_ROW)
-            || sessions_in_t(workplace.client()).await.is_empty()
-        {}
+        let is_waiting = async || {
+            workplace.count("t").await > i64::from(SLOW_ROW)
+                && !sessions_in_t(workplace.client()).await.is_empty()
+        };
+        wait_until("that the slow row waits", is_waiting).await;
         ending.happen(&mut server, &workplace).await;
-        let ran = within_patience(load);
+        let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(6), "{ending:?}: {ran:#?}");
         let (_, said) = ran.stderr.split_once("between ").expect("it says how many rows stay");
         let (said, _) =
@@ -142,9 +140,9 @@ async fn a_signal_cancels_what_the_server_is_doing() {
         let load = workplace.start(&flags);
         let sleeps = "SELECT count(*) FROM pg_stat_activity
                       WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        while workplace.value::<i64>(sleeps).await == 0 {}
+        wait_until("that the slow row waits", async || workplace.value::<i64>(sleeps).await > 0).await;
         kill_process(Pid::from_child(&load), signal).unwrap();
-        let ran = within_patience(load);
+        let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(code), "{when}: {ran:#?}");
         kind.check_undone(&workplace, &when).await;
     }

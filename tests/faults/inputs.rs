@@ -9,9 +9,8 @@ use std::process::Stdio;
 
 use crate::loads::{
     BEFORE, HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, wait_until_half_loaded,
-    within_patience,
 };
-use crate::support::workplace::Workplace;
+use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// What happens to a file before it is opened to be loaded.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +100,7 @@ async fn an_input_that_breaks_off_with_an_error_ends_a_load() {
         input.write_all(csv(0, BEFORE).as_bytes()).unwrap();
         wait_until_half_loaded(&workplace, kind, &mut load).await;
         rustix::net::connect_unspec(&input).unwrap();
-        let ran = within_patience(load);
+        let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(1), "{when}: {ran:#?}");
         assert!(
             ran.stderr.contains("failed to read standard input: Connection reset by peer"),

@@ -3,6 +3,7 @@
 use crate::loads::{HalfLoad, KINDS, Kind, TABLE, check_complete};
 use crate::support;
 use crate::support::TestDb;
+use crate::support::load::wait_until;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// A row at which the server waits, among those that are read after the table is locked; of an import, in the third chunk.
@@ -92,7 +93,7 @@ async fn a_deadlock_ends_a_load_and_an_import_tries_its_chunk_again() {
         let locking = tokio::spawn(async move { other.batch_execute("LOCK TABLE t; ROLLBACK").await });
         let waits = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted
                        AND mode = 'AccessExclusiveLock'";
-        while workplace.value::<i64>(waits).await == 0 {}
+        wait_until("that the other session waits", async || workplace.value::<i64>(waits).await > 0).await;
         let ran = load.finish();
         locking.await.unwrap().unwrap();
         if kind.is_import {

@@ -2,14 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc;
-use std::thread;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Client;
 
-use crate::support::load::{PATIENCE, wait_for_no_session};
+use crate::support::load::{wait_for_no_session, wait_until};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// The records of the whole input, and of the part that is written before the fault.
@@ -78,12 +76,12 @@ impl Kind {
     }
 }
 
-/// Wait until nobody else has a lock on the table `t`, for as long as a load may take to end.
+/// Wait until nobody else has a lock on the table `t`.
 async fn wait_for_no_lock(workplace: &Workplace, when: &str) {
     // A prepared transaction belongs to no session.
     let locks = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND pid IS DISTINCT FROM pg_backend_pid()";
-    let released = async { while workplace.value::<i64>(locks).await > 0 {} };
-    assert!(tokio::time::timeout(PATIENCE, released).await.is_ok(), "{when}: a lock is left behind");
+    let are_released = async || workplace.value::<i64>(locks).await == 0;
+    wait_until(&format!("{when}: that no lock is left behind"), are_released).await;
 }
 
 /// Run `round` for all `items` at the same time.
@@ -146,18 +144,18 @@ impl HalfLoad {
         let HalfLoad { child, mut stdin } = self;
         let _ = stdin.write_all(csv(BEFORE, RECORDS).as_bytes());
         drop(stdin);
-        within_patience(child)
+        ProgramOutput::from_child(child)
     }
 
     /// End its input here, and wait for its end.
     pub(crate) fn end_input(self) -> ProgramOutput {
         drop(self.stdin);
-        within_patience(self.child)
+        ProgramOutput::from_child(self.child)
     }
 
     /// Wait for its end, while its input stays silent.
     pub(crate) fn wait(self) -> ProgramOutput {
-        let ended = within_patience(self.child);
+        let ended = ProgramOutput::from_child(self.child);
         drop(self.stdin);
         ended
     }
@@ -166,16 +164,15 @@ impl HalfLoad {
 /// Wait until `child`, a load of `kind` that was given [`BEFORE`] records, has locked the table `t` in all its sessions; an
 /// import has then committed two chunks.
 pub(crate) async fn wait_until_half_loaded(workplace: &Workplace, kind: Kind, child: &mut Child) {
-    loop {
+    let sessions = if kind.flags.contains(&"--connections") { 2 } else { 1 };
+    let is_half_loaded = async || {
+        assert!(child.try_wait().unwrap().is_none(), "{kind:?} has ended: {:#?}", rest_of(child));
         // The third chunk locks the table only after the second one is committed, whose lock is seen until its COMMIT ends.
         let is_half =
             !kind.is_import || workplace.count("t").await == 2001 && !is_committing(workplace).await;
-        let sessions = if kind.flags.contains(&"--connections") { 2 } else { 1 };
-        if is_half && sessions_in_t(workplace.client()).await.len() == sessions {
-            return;
-        }
-        assert!(child.try_wait().unwrap().is_none(), "{kind:?} has ended: {:#?}", rest_of(child));
-    }
+        is_half && sessions_in_t(workplace.client()).await.len() == sessions
+    };
+    wait_until(&format!("that {kind:?} is half done"), is_half_loaded).await;
 }
 
 /// Whether a session of the database is executing a COMMIT.
@@ -191,20 +188,6 @@ fn rest_of(child: &mut Child) -> String {
     child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     text
-}
-
-/// Wait for the end of `child`.
-///
-/// # Panics
-/// When that does not come in time.
-pub(crate) fn within_patience(child: Child) -> ProgramOutput {
-    let pid = Pid::from_child(&child);
-    let (sender, ended) = mpsc::channel();
-    thread::spawn(move || sender.send(ProgramOutput::from_child(child)));
-    ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-        let _ = kill_process(pid, Signal::KILL);
-        panic!("it hangs: {:#?}", ended.recv());
-    })
 }
 
 /// The backends of the database, other than that of `client`, which hold or await a lock on the table `t`.

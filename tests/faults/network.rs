@@ -5,11 +5,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::byte_proxy::ByteProxy;
-use crate::loads::{HalfLoad, KINDS, TABLE, sessions_in_t, signal_all, within_patience};
+use crate::loads::{HalfLoad, KINDS, TABLE, sessions_in_t, signal_all};
 use crate::own_server::OwnServer;
 use crate::support;
-use crate::support::load::wait_for_no_session;
-use crate::support::workplace::Workplace;
+use crate::support::load::{wait_for_no_session, wait_until};
+use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Settings with which a lost connection is noticed within seconds.
 const IMPATIENT: &str = "tcp_user_timeout=2000&keepalives_idle=1&keepalives_interval=1&keepalives_count=2";
@@ -63,7 +63,8 @@ async fn a_server_that_stands_still_for_40_seconds_loses_nothing() {
         Workplace::on(&server.database()).await.at(proxy.url()).csv("data.csv", format!("id,v\n{rows}"));
     workplace.execute(TABLE).await;
     let load = workplace.start(&["load", "data.csv", "-t", "t", "--append"]);
-    while sessions_in_t(workplace.client()).await.is_empty() {}
+    let has_begun = async || !sessions_in_t(workplace.client()).await.is_empty();
+    wait_until("that the load has begun", has_begun).await;
     let mut frozen = workplace.values::<i32>("SELECT pid FROM pg_stat_activity").await;
     frozen.push(server.postmaster().as_raw_pid());
     signal_all(&frozen, Signal::STOP);
@@ -72,7 +73,7 @@ async fn a_server_that_stands_still_for_40_seconds_loses_nothing() {
     std::thread::sleep(Duration::from_secs(40));
     let did_stop = passed() < at_first + rows.len() / 2;
     signal_all(&frozen, Signal::CONT);
-    let ran = within_patience(load);
+    let ran = ProgramOutput::from_child(load);
     assert!(did_stop, "the server read on");
     assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
     assert_eq!(workplace.count("t").await, 60_001);

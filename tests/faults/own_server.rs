@@ -2,10 +2,12 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
 
 use postgres_etl::postgres::embedded::{self, Options, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::PATIENCE;
 use crate::support::{self, TestDb};
 
 /// The server, in a directory of its own; it is stopped when it is dropped.
@@ -62,7 +64,9 @@ impl OwnServer {
     /// Send `signal` to its postmaster, and wait until that has ended.
     pub(crate) fn end_with(&self, signal: Signal) {
         kill_process(self.postmaster(), signal).unwrap();
+        let sent = Instant::now();
         while embedded::status(&self.options).unwrap().pid.is_some() {
+            assert!(sent.elapsed() < PATIENCE, "the server has not ended after {signal:?}");
             std::thread::yield_now();
         }
     }

@@ -1,5 +1,7 @@
 //! `generate`: output that cannot be written, and arguments out of range.
 
+use std::process::Stdio;
+
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 #[test]
@@ -14,7 +16,7 @@ fn unwritable_output_fails_at_once() {
     // Standard output on a full device.
     let mut command = workplace.command(&["generate", "-n", "1000", "-o", "-"]);
     command.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
-    let ran = ProgramOutput::from_command(command);
+    let ran = ProgramOutput::from_child(command.stderr(Stdio::piped()).spawn().unwrap());
     assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
     assert!(ran.stderr.contains("No space left on device"), "{ran:#?}");
 }

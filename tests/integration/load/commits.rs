@@ -1,6 +1,6 @@
 //! What a load reports when the answer to COMMIT is lost: what the server did, and never a guess.
 
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -306,8 +306,8 @@ async fn what_fails_after_the_commit_has_its_own_exit_code_and_a_receipt() {
 
     workplace.write("receipt.json", "{}");
     let mut command = workplace.command(&[&LOAD[..], &["--no-analyze"]].concat());
-    command.stdout(std::fs::File::create("/dev/full").unwrap());
-    let ran = ProgramOutput::from_command(command);
+    command.stdout(std::fs::File::create("/dev/full").unwrap()).stderr(Stdio::piped());
+    let ran = ProgramOutput::from_child(command.spawn().unwrap());
     assert_eq!(ran.status.code(), Some(LOADED_BUT), "{ran:#?}");
     assert!(ran.stderr.contains("No space left on device"), "{ran:#?}");
     assert_eq!(workplace.read_json("receipt.json")["rows_loaded"], 2);

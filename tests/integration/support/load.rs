@@ -1,16 +1,13 @@
 //! What the tests of `load` share.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::SinkExt as _;
 use tokio_postgres::Client;
 
 use super::workplace::Workplace;
-
-/// The longest that a load may take to end after a fault.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::PATIENCE;
 
 /// The modes that write to a server.
 pub(crate) const MODES: [&str; 3] = ["rows", "batch", "copy"];
@@ -39,16 +36,34 @@ pub(crate) async fn try_copy_csv(
     sink.finish().await.map(|_| ())
 }
 
-/// Wait until no session of a load is connected to the database of `client`, for as long as a load may take to end.
-pub(crate) async fn wait_for_no_session(client: &Client) {
-    let sql = "SELECT count(*) FROM pg_stat_activity
-               WHERE datname = current_database() AND application_name = 'postgres-etl'";
-    let none = async {
-        while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+/// Await `work`.
+///
+/// # Panics
+/// When it has not ended after [`PATIENCE`].
+pub(crate) async fn within_patience<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(PATIENCE, work).await;
+    ended.unwrap_or_else(|_| panic!("still awaited after {PATIENCE:?}: {what}"))
+}
+
+/// Wait until `condition` holds; `what` is awaited.
+///
+/// # Panics
+/// When it does not hold after [`PATIENCE`].
+pub(crate) async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let holds = async {
+        while !condition().await {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, none).await.expect("no session is left behind");
+    within_patience(what, holds).await;
+}
+
+/// Wait until no session of a load is connected to the database of `client`.
+pub(crate) async fn wait_for_no_session(client: &Client) {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'postgres-etl'";
+    let is_none = async || client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0;
+    wait_until("that no session is left behind", is_none).await;
 }
 
 /// The counts of a report under `keys`.

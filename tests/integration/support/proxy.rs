@@ -7,13 +7,14 @@ use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::TestDb;
 use super::workplace::Workplace;
+use crate::PATIENCE;
 
 /// What becomes of the connection on which the message was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,18 +110,18 @@ impl Proxy {
     /// Wait until the plan has been carried out, or `child` has ended.
     #[allow(dead_code, reason = "only the long rounds do not know whether it will be")]
     pub(crate) fn wait_for_strike_or_end(&self, child: &mut Child) {
-        let mut struck = self.state.struck.lock().unwrap();
+        let (started, mut struck) = (Instant::now(), self.state.struck.lock().unwrap());
         while !*struck && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "the program neither sends the message nor ends");
             (struck, _) = self.state.strikes.wait_timeout(struck, Duration::from_millis(5)).unwrap();
         }
     }
 
     /// Wait until the plan has been carried out.
     pub(crate) fn wait_for_strike(&self) {
-        let mut struck = self.state.struck.lock().unwrap();
-        while !*struck {
-            struck = self.state.strikes.wait(struck).unwrap();
-        }
+        let struck = self.state.struck.lock().unwrap();
+        let waited = self.state.strikes.wait_timeout_while(struck, PATIENCE, |struck| !*struck);
+        assert!(!waited.unwrap().1.timed_out(), "the program does not send the message");
     }
 }
 

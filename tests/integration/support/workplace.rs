@@ -6,12 +6,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use futures::TryStreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Client;
 use tokio_postgres::types::FromSqlOwned;
 
 use super::TestDb;
+use super::load::within_patience;
+use crate::PATIENCE;
 
 /// A temporary working directory, and the database that the program is pointed at.
 ///
@@ -133,12 +138,12 @@ impl Workplace {
 
     /// Execute the statements `sql`.
     pub(crate) async fn execute(&self, sql: &str) {
-        self.client().batch_execute(sql).await.unwrap();
+        within_patience(sql, self.client().batch_execute(sql)).await.unwrap();
     }
 
     /// The first column of the only row that `query` returns.
     pub(crate) async fn value<T: FromSqlOwned>(&self, query: &str) -> T {
-        self.client().query_one(query, &[]).await.unwrap().get(0)
+        within_patience(query, self.client().query_one(query, &[])).await.unwrap().get(0)
     }
 
     /// The number of rows in `table`.
@@ -148,7 +153,8 @@ impl Workplace {
 
     /// The first column of every row that `query` returns.
     pub(crate) async fn values<T: FromSqlOwned>(&self, query: &str) -> Vec<T> {
-        self.client().query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+        let rows = within_patience(query, self.client().query(query, &[])).await;
+        rows.unwrap().iter().map(|row| row.get(0)).collect()
     }
 
     /// The rows that `query` returns, as CSV in which only values that need quotes have them.
@@ -163,12 +169,15 @@ impl Workplace {
 
     async fn copy_out(&self, query: &str, format: &str) -> Vec<u8> {
         let copy = format!("COPY ({query}) TO STDOUT (FORMAT {format})");
-        let mut chunks = pin!(self.client().copy_out(&copy).await.unwrap());
-        let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.try_next().await.unwrap() {
-            bytes.extend_from_slice(&chunk);
-        }
-        bytes
+        let copied = async {
+            let mut chunks = pin!(self.client().copy_out(&copy).await.unwrap());
+            let mut bytes = Vec::new();
+            while let Some(chunk) = chunks.try_next().await.unwrap() {
+                bytes.extend_from_slice(&chunk);
+            }
+            bytes
+        };
+        within_patience(&copy, copied).await
     }
 }
 
@@ -200,9 +209,12 @@ impl Workplace {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // The program may end without reading all of it.
-        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
-        child.wait_with_output().unwrap().into()
+        let (mut stdin, input) = (child.stdin.take().unwrap(), input.as_ref());
+        thread::scope(|scope| {
+            // The program may end without reading all of it.
+            scope.spawn(move || stdin.write_all(input));
+            ProgramOutput::from_child(child)
+        })
     }
 
     /// Run the program with `args`, and check that it succeeds.
@@ -229,14 +241,26 @@ impl Workplace {
 }
 
 impl ProgramOutput {
-    /// Run `command` to its end.
+    /// Run `command` to its end, and keep what it prints.
     pub(crate) fn from_command(mut command: Command) -> ProgramOutput {
-        command.output().unwrap().into()
+        ProgramOutput::from_child(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Wait for the end of `child`.
+    ///
+    /// # Panics
+    /// When it has not ended after [`PATIENCE`].
     pub(crate) fn from_child(child: Child) -> ProgramOutput {
-        child.wait_with_output().unwrap().into()
+        let pid = Pid::from_child(&child);
+        let (sender, ended) = mpsc::channel();
+        thread::spawn(move || sender.send(child.wait_with_output()));
+        let output = ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            let _ = kill_process(pid, Signal::KILL);
+            panic!("{command}has not ended after {PATIENCE:?}: {:#?}", ended.recv_timeout(PATIENCE));
+        });
+        output.unwrap().into()
     }
 
     /// Standard output, which must be a JSON document.
