@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::load::{MODES, counts, wait_for_no_session};
+use crate::support::load::{MODES, counts, signal_until_it_ends, wait_for_no_session};
 use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
 use crate::support::proxy::{Fate, Plan, Proxy, is_query};
 use crate::support::workplace::{ProgramOutput, Workplace};
@@ -69,7 +69,7 @@ async fn a_commit_whose_server_is_gone_has_an_unknown_outcome() {
     // A second signal ends the search for the outcome.
     let load = workplace.start(&LOAD);
     proxy.wait_for_strike();
-    interrupt_until_it_ends(&load);
+    signal_until_it_ends(&load, Signal::INT);
     let ran = ProgramOutput::from_child(load);
     assert_eq!(ran.status.code(), Some(UNKNOWN), "{ran:#?}");
     check_unknown(&workplace, &ran.stderr).await;
@@ -93,7 +93,7 @@ async fn a_second_signal_while_the_answer_is_outstanding_says_that_the_outcome_i
     let (_database, proxy, workplace) = behind(losing(Fate::Hold)).await;
     let load = workplace.start(&LOAD);
     proxy.wait_for_strike();
-    interrupt_until_it_ends(&load);
+    signal_until_it_ends(&load, Signal::INT);
     let ran = ProgramOutput::from_child(load);
     assert_eq!(ran.status.code(), Some(UNKNOWN), "{ran:#?}");
     check_unknown(&workplace, &ran.stderr).await;
@@ -108,7 +108,7 @@ async fn rows_committed_one_by_one_are_counted_exactly_or_as_a_range() {
         let load = workplace.start(&autocommit);
         proxy.wait_for_strike();
         if fate == Fate::Hold {
-            interrupt_until_it_ends(&load);
+            signal_until_it_ends(&load, Signal::INT);
         }
         let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(UNKNOWN), "{fate:?}: {ran:#?}");
@@ -180,7 +180,7 @@ async fn prepared_transactions_of_a_lost_server_are_named() {
     let (_database, proxy, workplace) = behind(plan).await;
     let load = workplace.start(&[&LOAD[..], &TWO].concat());
     proxy.wait_for_strike();
-    interrupt_until_it_ends(&load);
+    signal_until_it_ends(&load, Signal::INT);
     let ran = ProgramOutput::from_child(load);
     assert_eq!(ran.status.code(), Some(UNKNOWN), "{ran:#?}");
     let question = ran.stderr.split_once("ask the server: ").unwrap().1.split_once(" (and run").unwrap().0;
@@ -227,7 +227,7 @@ async fn transactions_that_an_impatient_user_leaves_prepared_are_to_be_rolled_ba
     let (_database, proxy, workplace) = behind(plan).await;
     let load = workplace.start(&[&LOAD[..], &TWO].concat());
     proxy.wait_for_strike();
-    interrupt_until_it_ends(&load);
+    signal_until_it_ends(&load, Signal::INT);
     let ran = ProgramOutput::from_child(load);
     assert_eq!(ran.status.code(), Some(130), "{ran:#?}");
     assert!(ran.stderr.contains("ROLLBACK PREPARED") && !ran.stderr.contains("COMMIT PREPARED"), "{ran:#?}");
@@ -257,7 +257,7 @@ async fn an_interruption_after_the_commit_is_not_one_of_the_load() {
         match signals {
             0 => {}
             1 => interrupt(&load),
-            _ => interrupt_until_it_ends(&load),
+            _ => signal_until_it_ends(&load, Signal::INT),
         }
         let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(code), "{signals} signals: {ran:#?}");
@@ -347,21 +347,6 @@ async fn check_unknown(workplace: &Workplace, stderr: &str) {
 
 fn interrupt(load: &Child) {
     kill_process(Pid::from_child(load), Signal::INT).unwrap();
-}
-
-/// Signals that arrive together may count as one.
-fn interrupt_until_it_ends(load: &Child) {
-    let pid = Pid::from_child(load);
-    while !has_ended(pid) {
-        interrupt(load);
-        std::thread::yield_now();
-    }
-}
-
-/// Whether the process has ended, although its parent has yet to take note of it.
-fn has_ended(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap();
-    stat.rsplit_once(") ").unwrap().1.starts_with('Z')
 }
 
 #[tokio::test]

@@ -17,16 +17,13 @@ use crate::support::{self, TestDb};
 /// The exit code of a load with rejected rows.
 pub(super) const WITH_REJECTS: i32 = 3;
 
-/// The exit code of a run of an import on which another one works.
-const IN_USE: i32 = 7;
-
 /// A proxy that does `fate` to the connection of the COMMIT after `passing` others, of which the first begins the import.
 pub(super) fn at_commit(passing: usize, fate: Fate) -> Plan {
     Plan { trigger: |message| is_query(message, "COMMIT"), passing, fate, then_closes: false }
 }
 
 /// As [`at_commit`], for messages that carry rows or statements.
-fn at_message(passing: usize, fate: Fate) -> Plan {
+pub(super) fn at_message(passing: usize, fate: Fate) -> Plan {
     Plan { trigger: |message| matches!(message[0], b'd' | b'B'), passing, fate, then_closes: false }
 }
 
@@ -39,14 +36,8 @@ pub(super) async fn behind(plan: Plan) -> (TestDb, Proxy, Workplace) {
     (database, proxy, workplace)
 }
 
-/// Whether `message` prepares the statement that records a chunk.
-fn is_record(message: &[u8]) -> bool {
-    let sql = b"INSERT INTO \"postgres_etl\".\"ledger\" (";
-    message[0] == b'P' && message.windows(sql.len()).any(|part| part == sql)
-}
-
 /// The advisory locks in the database.
-const ADVISORY: &str = "FROM pg_locks WHERE locktype = 'advisory' AND database =
+pub(super) const ADVISORY: &str = "FROM pg_locks WHERE locktype = 'advisory' AND database =
     (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 fn signal(child: &Child, signal: Signal) {
@@ -177,7 +168,7 @@ async fn signals_end_a_run_after_the_last_whole_chunk() {
 }
 
 /// Wait until `chunks` chunks are committed.
-async fn wait_for_chunks(workplace: &Workplace, chunks: i64) {
+pub(super) async fn wait_for_chunks(workplace: &Workplace, chunks: i64) {
     loop {
         let exists = "SELECT to_regclass('postgres_etl.ledger') IS NOT NULL";
         if workplace.value::<bool>(exists).await && workplace.count("postgres_etl.ledger").await >= chunks {
@@ -371,58 +362,6 @@ async fn conflicts_are_resolved_in_the_order_of_the_file() {
             assert_eq!(counts(&report["import"], ["rows_loaded", "rows_skipped"]), [4 - skipped, skipped]);
         }
     }
-}
-
-#[tokio::test]
-async fn of_two_runs_one_works_and_the_other_says_who() {
-    let workplace = Workplace::with_sql(KEYS).await;
-    let load = import_into_t("-", "copy");
-    let mut command = workplace.command(&load);
-    let mut first = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdin = first.stdin.take().unwrap();
-    let csv = dirty_csv();
-    stdin.write_all(first_lines(&csv, 700).as_bytes()).unwrap();
-    wait_for_chunks(&workplace, 2).await;
-    let backend: i32 = workplace.value(&format!("SELECT pid {ADVISORY} LIMIT 1")).await;
-    for other in [&load[..], &["imports", "--forget", "nightly"]] {
-        let error = workplace.fail(other, IN_USE);
-        assert!(
-            error.contains(&format!("another run is working on import nightly: session {backend}")),
-            "{error}"
-        );
-    }
-    let running = workplace.succeed(&["imports"]);
-    assert!(running.stdout.starts_with("nightly into t: running"), "{running:#?}");
-    assert!(running.stdout.contains(&format!("worker  session {backend}")), "{running:#?}");
-    stdin.write_all(&csv.as_bytes()[first_lines(&csv, 700).len()..]).unwrap();
-    drop(stdin);
-    assert_eq!(ProgramOutput::from_child(first).status.code(), Some(WITH_REJECTS));
-    Expected::in_mode("copy").await.check(&workplace, "two runs").await;
-}
-
-#[tokio::test]
-async fn processes_share_an_import_and_take_over_the_chunk_of_a_dead_one() {
-    let (database, proxy, workplace) = behind(Plan { trigger: is_record, ..at_commit(1, Fate::Hold) }).await;
-    // With keys that occur once, so that the order of the chunks does not matter.
-    let rows = (0..3000).map(|id| format!("{id},v{id}\n")).collect::<Vec<_>>().concat();
-    workplace.write("data.csv", format!("id,v\n{rows}"));
-    let share = ["load", "data.csv", "-t", "t", "--import-id", "i", "--chunk-rows", "100", "--share"];
-    let mut dead = workplace.start(&share);
-    proxy.wait_for_strike();
-    let workplace = workplace.at(database.url());
-    let others = [workplace.start(&share), workplace.start(&share)];
-    // All chunks but the one that is written and not committed.
-    wait_for_chunks(&workplace, 29).await;
-    dead.kill().unwrap();
-    dead.wait().unwrap();
-    for other in others {
-        let ran = ProgramOutput::from_child(other);
-        assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
-    }
-    assert_eq!(workplace.count("t").await, 3000);
-    let listed = workplace.succeed(&["imports", "--json"]).json();
-    assert_eq!(listed["imports"][0]["state"], "finished", "{listed:#}");
-    assert_eq!(counts(&listed["imports"][0], ["chunks", "rows_loaded"]), [30, 3000]);
 }
 
 #[tokio::test]

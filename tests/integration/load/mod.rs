@@ -10,6 +10,7 @@ mod dates;
 mod errors;
 mod files;
 mod import_inputs;
+mod import_runs;
 mod imports;
 mod indexes;
 mod interruptions;

@@ -1,9 +1,11 @@
 //! What the tests of `load` share.
 
 use std::pin::pin;
+use std::process::Child;
 
 use bytes::Bytes;
 use futures::SinkExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Client;
 
 use super::workplace::Workplace;
@@ -64,6 +66,21 @@ pub(crate) async fn wait_for_no_session(client: &Client) {
                WHERE datname = current_database() AND application_name = 'postgres-etl'";
     let is_none = async || client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0;
     wait_until("that no session is left behind", is_none).await;
+}
+
+/// Send `signal` to `child` until it has ended; signals that arrive together may count as one.
+pub(crate) fn signal_until_it_ends(child: &Child, signal: Signal) {
+    let pid = Pid::from_child(child);
+    while !has_ended(pid) {
+        kill_process(pid, signal).unwrap();
+        std::thread::yield_now();
+    }
+}
+
+/// Whether the process has ended, although its parent has yet to take note of it.
+fn has_ended(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('Z')
 }
 
 /// The counts of a report under `keys`.
