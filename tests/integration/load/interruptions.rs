@@ -1,10 +1,12 @@
 //! `load`: Ctrl-C and lost connections.
 
-use std::io::Write as _;
+use std::io::{BufWriter, ErrorKind, Write as _};
+use std::process::Stdio;
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::load::{HEADER, MODES, PERSONS};
+use crate::support::load::{HEADER, MODES, PERSONS, wait_for_no_session};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Ctrl-C, or SIGTERM, in the middle of a load: exit code 130 or 143, and nothing is loaded.
@@ -35,6 +37,35 @@ async fn an_interrupted_load_leaves_the_table_as_it_was() {
         assert!(ran.stderr.starts_with("error: interrupted"), "{mode}: {ran:#?}");
         assert!(workplace.content("persons").await == before, "{mode} changed the table");
         drop(writer);
+    }
+}
+
+/// The input has no end, so that the signal comes while rows are in flight.
+#[tokio::test]
+async fn an_interrupted_load_that_commits_row_by_row_says_how_many_rows_stay() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for connections in ["1", "3"] {
+            let when = format!("{signal:?}, {connections} connections");
+            let workplace = Workplace::with_sql("CREATE TABLE t (id bigint PRIMARY KEY)").await;
+            let load =
+                ["load", "-", "-t", "t", "--mode", "rows", "--autocommit", "--connections", connections];
+            let mut command = workplace.command(&load);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut stdin = BufWriter::new(child.stdin.take().unwrap());
+            let writer = thread::spawn(move || {
+                writeln!(stdin, "id")?;
+                (0_u64..).try_for_each(|id| writeln!(stdin, "{id}"))
+            });
+            while workplace.count("t").await < 500 {}
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            let ran = ProgramOutput::from_child(child);
+            assert_eq!(writer.join().unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
+            assert_eq!(ran.status.code(), Some(code), "{when}: {ran:#?}");
+            wait_for_no_session(workplace.client()).await;
+            let says = format!("interrupted; {} rows were committed, and stay", workplace.count("t").await);
+            assert!(ran.stderr.contains(&says), "{when}: {says}: {ran:#?}");
+        }
     }
 }
 
