@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::loads::{HalfLoad, KINDS, RECORDS, TABLE, check_complete};
-use crate::own_server::OwnServer;
 use crate::support::load::wait_for_no_session;
+use crate::support::own_server::OwnServer;
 use crate::support::workplace::Workplace;
 
 /// A file system that is unmounted when this is dropped.

@@ -4,9 +4,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::limits::{SLOW_ROW, workplace_that};
 use crate::loads::{HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all};
-use crate::own_server::OwnServer;
 use crate::support;
 use crate::support::load::{wait_for_no_session, wait_until};
+use crate::support::own_server::OwnServer;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Records that are in the table before.

@@ -19,6 +19,5 @@ mod inputs;
 mod limits;
 mod loads;
 mod network;
-mod own_server;
 mod poolers;
 mod standby;

@@ -6,9 +6,9 @@ use rustix::process::Signal;
 
 use crate::byte_proxy::ByteProxy;
 use crate::loads::{HalfLoad, KINDS, TABLE, sessions_in_t, signal_all};
-use crate::own_server::OwnServer;
 use crate::support;
 use crate::support::load::{wait_for_no_session, wait_until};
+use crate::support::own_server::OwnServer;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Settings with which a lost connection is noticed within seconds.

@@ -3,8 +3,8 @@
 use rustix::process::Signal;
 
 use crate::loads::{KINDS, RECORDS, TABLE, csv};
-use crate::own_server::OwnServer;
 use crate::support::load::wait_for_no_session;
+use crate::support::own_server::OwnServer;
 use crate::support::workplace::Workplace;
 
 #[tokio::test]

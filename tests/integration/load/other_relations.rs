@@ -1,6 +1,10 @@
 //! `load`: into what is not an ordinary table, but takes rows from COPY.
 
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
 use crate::support::load::{MODES, counts};
+use crate::support::own_server::OwnServer;
 use crate::support::workplace::Workplace;
 
 #[tokio::test]
@@ -90,12 +94,11 @@ async fn rows_go_into_a_foreign_table() {
     }
 }
 
-/// A table `t` whose hash partitions are foreign tables in two other databases of the server, which `postgres_fdw` reaches as
-/// it would reach other servers; and these databases.
-async fn sharded() -> (Workplace, [Workplace; 2]) {
+/// A table `t` whose hash partitions are foreign tables on `servers`, and the databases of these.
+async fn sharded_over(servers: &[OwnServer; 2]) -> (Workplace, [Workplace; 2]) {
     const STORED: &str = "CREATE TABLE stored (id int PRIMARY KEY, name text NOT NULL)";
     let workplace = Workplace::new().await;
-    let shards = [Workplace::with_sql(STORED).await, Workplace::with_sql(STORED).await];
+    let shards = [Workplace::on(&servers[0].database()).await, Workplace::on(&servers[1].database()).await];
     workplace
         .execute(
             "CREATE EXTENSION postgres_fdw; CREATE TABLE t (id int NOT NULL, name text NOT NULL) PARTITION BY HASH (id);
@@ -103,15 +106,20 @@ async fn sharded() -> (Workplace, [Workplace; 2]) {
         )
         .await;
     for (number, shard) in shards.iter().enumerate() {
-        let database: String = shard.value("SELECT current_database()::text").await;
+        shard.execute(STORED).await;
+        let server: Config = shard.database_url().parse().unwrap();
+        let [Host::Unix(directory)] = server.get_hosts() else { panic!("the server has one socket") };
         workplace
             .execute(&format!(
-                "DO $$ BEGIN EXECUTE format('CREATE SERVER s_{number} FOREIGN DATA WRAPPER postgres_fdw
-                     OPTIONS (host %L, port %L, dbname ''{database}'')',
-                     trim('\"' FROM current_setting('unix_socket_directories')), current_setting('port')); END $$;
-                 CREATE USER MAPPING FOR CURRENT_USER SERVER s_{number};
+                "CREATE SERVER s_{number} FOREIGN DATA WRAPPER postgres_fdw
+                     OPTIONS (host '{}', port '{}', dbname '{}');
+                 CREATE USER MAPPING FOR CURRENT_USER SERVER s_{number} OPTIONS (user '{}');
                  CREATE FOREIGN TABLE t_{number} PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER {number})
-                     SERVER s_{number} OPTIONS (table_name 'stored')"
+                     SERVER s_{number} OPTIONS (table_name 'stored')",
+                directory.display(),
+                server.get_ports()[0],
+                server.get_dbname().unwrap(),
+                server.get_user().unwrap()
             ))
             .await;
     }
@@ -125,7 +133,8 @@ async fn rows_are_sharded_over_foreign_servers() {
         eprintln!("skipped: postgres_fdw is not installed");
         return;
     }
-    let (workplace, shards) = sharded().await;
+    let servers = [OwnServer::start(), OwnServer::start()];
+    let (workplace, shards) = sharded_over(&servers).await;
     let version = workplace.value::<i32>("SELECT current_setting('server_version_num')::int").await;
     let lines = |ids: std::ops::RangeInclusive<u32>| {
         ids.fold(String::new(), |lines, id| lines + &format!("{id},name {id}\n"))

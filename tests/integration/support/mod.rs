@@ -22,6 +22,7 @@ pub(crate) mod chromium;
 pub(crate) mod citus;
 pub(crate) mod import;
 pub(crate) mod load;
+pub(crate) mod own_server;
 pub(crate) mod pgbouncer;
 pub(crate) mod programs;
 pub(crate) mod proxy;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use postgres_etl::postgres::embedded::{self, Options, Server};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::TestDb;
 use crate::PATIENCE;
-use crate::support::{self, TestDb};
 
 /// The server, in a directory of its own; it is stopped when it is dropped.
 pub(crate) struct OwnServer {
@@ -30,7 +30,7 @@ impl OwnServer {
         // If root runs the tests, the server's user must be able to enter the directory.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let settings = support::test_settings().into_iter().chain(settings).collect();
+        let settings = super::test_settings().into_iter().chain(settings).collect();
         let directory = Some(dir.path().join("server"));
         let options = Options { dir: directory, keep: false, settings, ..Options::default() };
         let mut server = OwnServer { options, server: None, dir };
@@ -51,6 +51,7 @@ impl OwnServer {
     }
 
     /// A directory that its user can enter.
+    #[allow(dead_code, reason = "only the long rounds put something into it")]
     pub(crate) fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
