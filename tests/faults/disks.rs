@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::loads::{HalfLoad, KINDS, RECORDS, TABLE, check_complete};
+use crate::loads::{DROP, HalfLoad, KINDS, RECORDS, TABLE, check_complete};
 use crate::support::load::wait_for_no_session;
 use crate::support::own_server::OwnServer;
 use crate::support::workplace::Workplace;
@@ -118,9 +118,7 @@ async fn a_full_disk_of_the_server_undoes_a_load_and_an_import_goes_on_when_ther
     workplace.execute("SET default_tablespace = small").await;
     for kind in KINDS {
         let when = format!("{:?}", kind.flags);
-        workplace
-            .execute(&format!("DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t; {TABLE}"))
-            .await;
+        workplace.execute(&format!("{DROP}; {TABLE}")).await;
         // What was dropped is removed from the disk.
         workplace.execute("CHECKPOINT").await;
         disk.resize("64k");

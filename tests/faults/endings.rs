@@ -3,7 +3,9 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::limits::{SLOW_ROW, workplace_that};
-use crate::loads::{HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all};
+use crate::loads::{
+    DROP, HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all,
+};
 use crate::support;
 use crate::support::load::{wait_for_no_session, wait_until};
 use crate::support::own_server::OwnServer;
@@ -14,8 +16,6 @@ const OTHERS: u32 = SLOW_ROW - 300;
 
 /// A setting that changes nothing.
 const DEFAULTS: &str = "lock_timeout = 0";
-
-const DROP: &str = "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t";
 
 /// What happens to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Imports that are killed, or lose their connections, at points spread over all that they send.
 
-use crate::loads::all_at_once;
+use crate::loads::{DROP, all_at_once};
 use crate::support;
 use crate::support::TestDb;
 use crate::support::import::{Expected, KEYS, dirty_csv, import_into_t};
@@ -25,9 +25,7 @@ fn at_message(passing: usize, fate: Fate) -> Plan {
 async fn behind(database: &TestDb, plan: Plan) -> (Proxy, Workplace) {
     let proxy = Proxy::start(database, plan);
     let workplace = proxy.workplace(database).await.csv("data.csv", dirty_csv());
-    workplace
-        .execute(&format!("DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t; {KEYS}"))
-        .await;
+    workplace.execute(&format!("{DROP}; {KEYS}")).await;
     (proxy, workplace)
 }
 

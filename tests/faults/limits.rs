@@ -1,9 +1,13 @@
-//! Limits of the server that end a load in the middle: time-outs, and a deadlock.
+//! Limits of the server that end a load in the middle: time-outs, a deadlock, connections, and privileges.
 
-use crate::loads::{HalfLoad, KINDS, Kind, TABLE, check_complete};
+use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
+
+use crate::loads::{DROP, HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv};
 use crate::support;
 use crate::support::TestDb;
 use crate::support::load::wait_until;
+use crate::support::own_server::OwnServer;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// A row at which the server waits, among those that are read after the table is locked; of an import, in the third chunk.
@@ -15,7 +19,7 @@ pub(crate) async fn workplace_that(database: &TestDb, action: &str, setting: &st
     let name: String = workplace.value("SELECT current_database()::text").await;
     workplace
         .execute(&format!(
-            "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t; {TABLE};
+            "{DROP}; {TABLE};
              CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
              BEGIN IF NEW.id = {SLOW_ROW} THEN {action}; END IF; RETURN NEW; END $$;
              CREATE TRIGGER waits BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wait();
@@ -103,5 +107,64 @@ async fn a_deadlock_ends_a_load_and_an_import_tries_its_chunk_again() {
         } else {
             check_failed(&workplace, kind, ran, says).await;
         }
+    }
+}
+
+/// Those that are reserved for superusers, as the tests are, are taken as well.
+#[tokio::test]
+async fn a_server_without_a_free_connection_loads_nothing_until_it_has_one() {
+    let server = OwnServer::start_with(&[("max_connections", "8"), ("superuser_reserved_connections", "0")]);
+    let database = server.database();
+    let workplace = Workplace::on(&database).await;
+    for kind in KINDS {
+        let when = format!("{:?}", kind.flags);
+        workplace.execute(&format!("{DROP}; {TABLE}")).await;
+        let mut others = Vec::new();
+        let full = loop {
+            match tokio_postgres::connect(database.url(), NoTls).await {
+                Ok((other, connection)) => {
+                    tokio::spawn(connection);
+                    others.push(other);
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.code(), Some(&SqlState::TOO_MANY_CONNECTIONS), "{when}: {full}");
+        let ran = workplace.run_with_input(&kind.arguments(), csv(0, RECORDS));
+        assert_eq!(ran.status.code(), Some(4), "{when}: {ran:#?}");
+        assert!(ran.stderr.contains("too many clients already (SQLSTATE 53300)"), "{when}: {ran:#?}");
+        assert_eq!(workplace.count("t").await, 1, "{when}");
+        drop(others);
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+        let are_free = async || workplace.value::<i64>(sessions).await == 1;
+        wait_until("that the other sessions end", are_free).await;
+        kind.complete(&workplace, &when).await;
+    }
+}
+
+/// The trigger reads another table, which the role that loads may not read at first.
+#[tokio::test]
+async fn a_privilege_that_is_missing_in_the_middle_of_a_load_ends_it_until_it_is_granted() {
+    let database = support::database().await;
+    for kind in KINDS {
+        let when = format!("{:?}", kind.flags);
+        let workplace = workplace_that(&database, "PERFORM FROM secret", "lock_timeout = 0").await;
+        let name: String = workplace.value("SELECT current_database()::text").await;
+        let role = format!("loader_of_{name}");
+        workplace
+            .execute(&format!(
+                "CREATE TABLE secret (); CREATE ROLE {role}; GRANT CREATE ON DATABASE {name} TO {role};
+                 GRANT INSERT ON t TO {role}"
+            ))
+            .await;
+        let url = format!("{}&options=-c%20role%3D{role}", database.url());
+        let workplace = workplace.at(&url);
+        let ran = workplace.run_with_input(&kind.arguments(), csv(0, RECORDS));
+        assert_eq!(ran.status.code(), Some(1), "{when}: {ran:#?}");
+        assert!(ran.stderr.contains("permission denied for table secret"), "{when}: {ran:#?}");
+        kind.check_undone(&workplace, &when).await;
+        workplace.execute(&format!("GRANT SELECT ON secret TO {role}")).await;
+        kind.complete(&workplace, &when).await;
+        workplace.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}; DROP TABLE secret")).await;
     }
 }

@@ -18,6 +18,9 @@ pub(crate) const BEFORE: u32 = 2500;
 pub(crate) const TABLE: &str =
     "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (-1, 'before')";
 
+/// What removes the table, and the ledger of an import into it.
+pub(crate) const DROP: &str = "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t";
+
 /// A way to load, and what it leaves of an input that it could not load to its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
