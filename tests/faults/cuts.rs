@@ -9,7 +9,7 @@ use crate::support::load::MODES;
 use crate::support::workplace::Workplace;
 
 /// The rows of a load.
-const ROWS: i64 = 12;
+const ROWS: i32 = 12;
 
 /// The number of bytes of the server, up to the end of its answer to COMMIT, after each of which the connection is cut.
 const ANSWERS: usize = 250;
@@ -50,26 +50,35 @@ fn message_starts(bytes: &[u8]) -> Vec<usize> {
     starts
 }
 
+/// What puts the table into the state that it has before each load.
+const AS_BEFORE: &str = "TRUNCATE t; INSERT INTO t VALUES (-1)";
+
 /// The table, the file for it, and a proxy.
 async fn behind_byte_proxy() -> (ByteProxy, Workplace) {
     let database = support::database().await;
     let proxy = ByteProxy::start(&database);
     let rows = (0..ROWS).map(|id| id.to_string()).collect::<Vec<_>>().join("\n");
     let workplace = Workplace::on(&database).await.at(proxy.url()).csv("data.csv", format!("id\n{rows}\n"));
-    workplace.execute("CREATE TABLE t (id int)").await;
+    workplace.execute(&format!("CREATE TABLE t (id int); {AS_BEFORE}")).await;
     (proxy, workplace)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_load_that_is_cut_off_after_any_byte_says_what_is_in_the_table() {
-    all_at_once(MODES, cut_off_a_load).await;
+/// What is in the table.
+async fn ids(workplace: &Workplace) -> Vec<i32> {
+    workplace.values("SELECT id FROM t ORDER BY id").await
 }
 
-async fn cut_off_a_load(mode: &'static str) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn a_load_that_is_cut_off_after_any_byte_says_what_is_in_the_table() {
+    let loads =
+        MODES.into_iter().flat_map(|mode| [("--append", -1), ("--truncate", 0)].map(|way| (mode, way)));
+    all_at_once(loads, |(mode, way)| cut_off_a_load(mode, way)).await;
+}
+
+/// Cut off a load in `mode` with the flag `emptying`, which leaves the IDs from `first` on in the table.
+async fn cut_off_a_load(mode: &'static str, (emptying, first): (&'static str, i32)) {
     let (proxy, workplace) = behind_byte_proxy().await;
-    let load = ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--mode", mode];
-    // What is sent depends on whether the table has rows.
-    workplace.execute("TRUNCATE t").await;
+    let load = ["load", "data.csv", "-t", "t", emptying, "--no-analyze", "--mode", mode];
     proxy.plan(None);
     workplace.succeed(&load);
     let undisturbed = proxy.passed();
@@ -77,48 +86,51 @@ async fn cut_off_a_load(mode: &'static str) {
     for sender in [Sender::Client, Sender::Server] {
         let (connection, bytes) = cuts(&undisturbed, sender);
         for passing in bytes {
-            workplace.execute("TRUNCATE t").await;
+            workplace.execute(AS_BEFORE).await;
             proxy.plan(Some(Cut { connection, sender, passing }));
             let ran = workplace.run(&load);
-            let when = format!("{mode}, cut after {passing} bytes of the {sender:?}");
+            let when = format!("{mode}, {emptying}, cut after {passing} bytes of the {sender:?}");
             // The server can be reached again, so that the outcome is never unknown.
-            let rows = match ran.status.code() {
-                Some(0) => ROWS,
-                Some(1 | 4) if ran.stderr.contains("nothing was loaded") => 0,
+            let is_loaded = match ran.status.code() {
+                Some(0) => true,
+                Some(1 | 4) if ran.stderr.contains("nothing was loaded") => false,
                 _ => panic!("{when}: {ran:#?}"),
             };
-            assert_eq!(workplace.count("t").await, rows, "{when}: {ran:#?}");
-            outcomes[usize::from(rows > 0)] += 1;
+            let left = if is_loaded { first..ROWS } else { -1..0 };
+            assert_eq!(ids(&workplace).await, left.collect::<Vec<_>>(), "{when}: {ran:#?}");
+            outcomes[usize::from(is_loaded)] += 1;
         }
     }
-    assert!(outcomes.iter().all(|outcome| *outcome > 5), "{mode}: {outcomes:?}");
+    assert!(outcomes.iter().all(|outcome| *outcome > 5), "{mode}, {emptying}: {outcomes:?}");
 }
 
 /// Most of the time of a run goes by waiting: until it tries again, and until the server notices the cut.
-#[tokio::test(flavor = "multi_thread", worker_threads = 7)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 11)]
 async fn an_import_that_is_cut_off_after_any_byte_completes_itself() {
-    const PARTS: usize = 3;
-    let parts = [Sender::Client, Sender::Server]
-        .into_iter()
-        .flat_map(|sender| (0..PARTS).map(move |part| (sender, part)));
-    all_at_once(parts, |(sender, part)| cut_off_an_import(sender, (part, PARTS))).await;
+    // In the other modes, only the last rows differ: every sixth byte is enough.
+    let of_copy = (0..3).map(|part| ("copy", (part, 3)));
+    let of_others = [("rows", (0, 6)), ("batch", (3, 6))];
+    let parts = of_copy
+        .chain(of_others)
+        .flat_map(|(mode, part)| [Sender::Client, Sender::Server].map(|sender| (mode, sender, part)));
+    all_at_once(parts, |(mode, sender, part)| cut_off_an_import(mode, sender, part)).await;
 }
 
 /// Cut off what `sender` sends, after every byte of part `part` of `parts`, which take turns.
-async fn cut_off_an_import(sender: Sender, (part, parts): (usize, usize)) {
+async fn cut_off_an_import(mode: &'static str, sender: Sender, (part, parts): (usize, usize)) {
     let (proxy, workplace) = behind_byte_proxy().await;
-    let load = ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--import-id", "i"];
-    let begin_anew = "DROP SCHEMA postgres_etl CASCADE; TRUNCATE t";
+    let load =
+        ["load", "data.csv", "-t", "t", "--append", "--no-analyze", "--import-id", "i", "--mode", mode];
     proxy.plan(None);
     workplace.succeed(&load);
     let (connection, bytes) = cuts(&proxy.passed(), sender);
     for passing in bytes.skip(part).step_by(parts) {
-        workplace.execute(begin_anew).await;
+        workplace.execute(&format!("DROP SCHEMA postgres_etl CASCADE; {AS_BEFORE}")).await;
         proxy.plan(Some(Cut { connection, sender, passing }));
         let ran = workplace.run(&load);
-        let when = format!("cut after {passing} bytes of the {sender:?}");
+        let when = format!("{mode}, cut after {passing} bytes of the {sender:?}");
         assert_eq!(ran.status.code(), Some(0), "{when}: {ran:#?}");
         assert!(ran.stdout.contains("loaded 12 rows into t"), "{when}: {ran:#?}");
-        assert_eq!(workplace.count("t").await, ROWS, "{when}");
+        assert_eq!(ids(&workplace).await, (-1..ROWS).collect::<Vec<_>>(), "{when}");
     }
 }
