@@ -1,4 +1,9 @@
-//! Imports that are killed, or lose their connections, at points spread over all that they send.
+//! Imports that are killed at random points of all that they send, or lose their connections at points spread over it.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 use crate::loads::{DROP, all_at_once};
 use crate::support;
@@ -7,6 +12,9 @@ use crate::support::import::{Expected, KEYS, dirty_csv, import_into_t};
 use crate::support::load::MODES;
 use crate::support::proxy::{Fate, Plan, Proxy};
 use crate::support::workplace::Workplace;
+
+/// The variable that sets the seed of the random points, to repeat a failure.
+const SEED: &str = "POSTGRES_ETL_TEST_SEED";
 
 /// Points in each mode at which the program is killed.
 const KILLS: usize = 50;
@@ -45,14 +53,20 @@ fn points(count: usize, messages: usize) -> impl Iterator<Item = usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn killed_at_any_message_the_next_run_completes_it() {
-    all_at_once(MODES, kill_at_any_message).await;
+    let seed =
+        std::env::var(SEED).map_or_else(|_| RandomState::new().hash_one(()), |seed| seed.parse().unwrap());
+    eprintln!("to repeat it, set {SEED}={seed}");
+    all_at_once(MODES, |mode| kill_at_any_message(mode, seed)).await;
 }
 
-async fn kill_at_any_message(mode: &'static str) {
+async fn kill_at_any_message(mode: &'static str, seed: u64) {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
     let database = support::database().await;
     let expected = Expected::in_mode(mode).await;
-    for point in points(KILLS, messages(&database, mode).await) {
-        let fate = if point % 2 == 0 { Fate::Hold } else { Fate::CutBefore };
+    let messages = messages(&database, mode).await;
+    for _ in 0..KILLS {
+        let point = random.random_range(0..messages);
+        let fate = [Fate::Hold, Fate::CutBefore, Fate::CutWithin][random.random_range(0..3)];
         let (proxy, workplace) = behind(&database, at_message(point, fate)).await;
         let mut load = workplace.start(&import_into_t("data.csv", mode));
         // How many messages there are varies a little with what can share a Sync.

@@ -25,6 +25,9 @@ pub(crate) enum Fate {
     Reset,
     /// It is closed before the server receives the message.
     CutBefore,
+    /// As [`Fate::CutBefore`], but the server receives a half of the message.
+    #[allow(dead_code, reason = "only of the long rounds")]
+    CutWithin,
     /// It stays open, and the client receives nothing more.
     Hold,
     /// Before the message, the proxy begins a transaction of its own, of which the client learns nothing.
@@ -163,7 +166,10 @@ impl State {
                 && (self.plan.trigger)(&message)
                 && self.seen.fetch_add(1, SeqCst) == self.plan.passing
             {
-                if self.plan.fate == Fate::CutBefore {
+                if matches!(self.plan.fate, Fate::CutBefore | Fate::CutWithin) {
+                    if self.plan.fate == Fate::CutWithin {
+                        server.write_all(&message[..message.len() / 2])?;
+                    }
                     self.strike(client);
                     return Ok(());
                 }
@@ -217,7 +223,7 @@ impl State {
             }
         }
         match self.plan.fate {
-            Fate::Cut | Fate::CutBefore => drop(client.shutdown(Shutdown::Both)),
+            Fate::Cut | Fate::CutBefore | Fate::CutWithin => drop(client.shutdown(Shutdown::Both)),
             Fate::Reset => {
                 // Linux resets a connection when its socket is disconnected, whatever copies of it there are.
                 rustix::net::connect_unspec(client).unwrap();
