@@ -116,7 +116,7 @@ pub(crate) fn csv(first: u32, end: u32) -> String {
 /// A load that has read [`BEFORE`] records, and waits for the others.
 pub(crate) struct HalfLoad {
     pub child: Child,
-    stdin: ChildStdin,
+    pub stdin: ChildStdin,
 }
 
 impl HalfLoad {

@@ -1,13 +1,17 @@
 //! Networks that are unplugged or slow, and a server that stands still for longer than any of them should.
 
+use std::io::Write as _;
+use std::process::ChildStdin;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::byte_proxy::ByteProxy;
-use crate::loads::{HalfLoad, KINDS, TABLE, sessions_in_t, signal_all};
+use crate::loads::{BEFORE, HalfLoad, KINDS, TABLE, signal_all};
 use crate::support;
-use crate::support::load::{wait_for_no_session, wait_until};
+use crate::support::load::wait_for_no_session;
 use crate::support::own_server::OwnServer;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
@@ -52,29 +56,41 @@ async fn a_slow_network_is_waited_for() {
     }
 }
 
-/// All buffers between the program and the server are full meanwhile.
+/// All buffers between the programs and the server are full meanwhile.
 #[tokio::test]
 async fn a_server_that_stands_still_for_40_seconds_loses_nothing() {
+    const ROWS: u32 = 60_000;
     let server = OwnServer::start();
-    let proxy = ByteProxy::start(&server.database());
     let filler = "x".repeat(500);
-    let rows = (0..60_000).fold(String::new(), |rows, id| rows + &format!("{id},{filler}\n"));
-    let workplace =
-        Workplace::on(&server.database()).await.at(proxy.url()).csv("data.csv", format!("id,v\n{rows}"));
-    workplace.execute(TABLE).await;
-    let load = workplace.start(&["load", "data.csv", "-t", "t", "--append"]);
-    let has_begun = async || !sessions_in_t(workplace.client()).await.is_empty();
-    wait_until("that the load has begun", has_begun).await;
-    let mut frozen = workplace.values::<i32>("SELECT pid FROM pg_stat_activity").await;
+    let rest = (BEFORE..ROWS).fold(String::new(), |rows, id| rows + &format!("{id},{filler}\n"));
+    let rest = Arc::new(rest);
+    let mut loads = Vec::new();
+    for (name, kind) in [("rows", KINDS[0]), ("copy", KINDS[2]), ("import", KINDS[4])] {
+        let database = server.new_database(name).await;
+        let proxy = ByteProxy::start(&database);
+        let workplace = Workplace::on(&database).await.at(proxy.url());
+        workplace.execute(TABLE).await;
+        let HalfLoad { child, stdin } = HalfLoad::start(&workplace, kind).await;
+        loads.push((name, proxy, workplace, child, stdin));
+    }
+    let mut frozen = loads[0].2.values::<i32>("SELECT pid FROM pg_stat_activity").await;
     frozen.push(server.postmaster().as_raw_pid());
     signal_all(&frozen, Signal::STOP);
-    let passed = || proxy.passed().iter().map(|passed| passed.from_client.len()).sum::<usize>();
-    let at_first = passed();
-    std::thread::sleep(Duration::from_secs(40));
-    let did_stop = passed() < at_first + rows.len() / 2;
+    let start_writing = |(name, proxy, workplace, child, mut stdin): (_, _, _, _, ChildStdin)| {
+        let rest = Arc::clone(&rest);
+        thread::spawn(move || stdin.write_all(rest.as_bytes()));
+        (name, proxy, workplace, child)
+    };
+    let loads: Vec<_> = loads.into_iter().map(start_writing).collect();
+    thread::sleep(Duration::from_secs(40));
+    let sent =
+        |proxy: &ByteProxy| proxy.passed().iter().map(|passed| passed.from_client.len()).sum::<usize>();
+    let did_stop = loads.iter().all(|(_, proxy, ..)| sent(proxy) < rest.len() / 2);
     signal_all(&frozen, Signal::CONT);
-    let ran = ProgramOutput::from_child(load);
+    for (name, _, workplace, child) in loads {
+        let ran = ProgramOutput::from_child(child);
+        assert_eq!(ran.status.code(), Some(0), "{name}: {ran:#?}");
+        assert_eq!(workplace.count("t").await, i64::from(ROWS) + 1, "{name}");
+    }
     assert!(did_stop, "the server read on");
-    assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
-    assert_eq!(workplace.count("t").await, 60_001);
 }

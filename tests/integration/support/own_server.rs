@@ -50,6 +50,14 @@ impl OwnServer {
         TestDb::at(self.server.as_ref().unwrap().url())
     }
 
+    /// A new database of it.
+    #[allow(dead_code, reason = "only the long rounds have several")]
+    pub(crate) async fn new_database(&self, name: &str) -> TestDb {
+        let database = self.database();
+        database.connect().await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        TestDb::at(database.url().replacen("/postgres?", &format!("/{name}?"), 1))
+    }
+
     /// A directory that its user can enter.
     #[allow(dead_code, reason = "only the long rounds put something into it")]
     pub(crate) fn dir(&self) -> &std::path::Path {
