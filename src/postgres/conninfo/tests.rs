@@ -1,5 +1,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
 use crate::error::ErrorKind;
 use crate::postgres::conninfo::hosts::default_host;
@@ -291,4 +296,64 @@ fn errors_name_the_origin_and_a_remedy() {
 fn settings_without_effect_are_accepted() {
     let text = "host=h gssencmode=prefer sslsni=1 client_encoding=auto max_protocol_version=latest sslcrl=''";
     some(text, &[("PGGSSENCMODE", "disable")]);
+}
+
+/// What both notations are made of: what separates their parts, names, and what is anything at all.
+fn fragments() -> impl Strategy<Value = String> {
+    let known = r"postgresql:// postgres:// jdbc: host= port= user= password= dbname= hostaddr= options= connect_timeout= sslmode=
+                  target_session_attrs= = ' \ / // ? & @ : , [ ] ::1 % %2 %00 %40 ann h 5432 70000 -1 require é";
+    let known = known.split_whitespace().chain([" ", "\0"]).collect::<Vec<_>>();
+    prop_oneof![4 => select(known).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+/// `value` as it may stand anywhere in a URL.
+fn in_url(value: &str) -> String {
+    percent_encode(value.as_bytes(), NON_ALPHANUMERIC).to_string()
+}
+
+/// `value` as it may stand anywhere among words.
+fn in_words(value: &str) -> String {
+    format!("'{}'", value.replace('\\', r"\\").replace('\'', r"\'"))
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_and_none_shows_the_password(fragments in vec(fragments(), 0..20)) {
+        let text = fragments.concat();
+        // Neither files are what is tried here, nor that the password is also, say, the host.
+        prop_assume!(!["s3cret", "passfile", "service", "ssl"].iter().any(|part| text.contains(part)));
+        match from(&text, &[("PGUSER", "ann"), ("PGPASSWORD", "s3cret")]) {
+            Ok(Some(conninfo)) => {
+                let shown = format!("{conninfo:?} {}", conninfo.describe());
+                prop_assert!(!shown.contains("s3cret"), "{}", shown);
+            }
+            Ok(None) => {}
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn url_and_words_say_the_same(
+        values in ["[^\u{0}]{1,9}", "[^\u{0}]{1,9}", "[^\u{0}]{1,9}", "[^\u{0}]{1,9}"],
+        host in "[a-z][a-z0-9.-]{0,9}",
+        port in 1_u16..,
+    ) {
+        let [user, secret, dbname, application] = &values;
+        let [url, words] = [in_url as fn(&str) -> String, in_words].map(|quoted| {
+            [user, secret, dbname, application].map(|value| quoted(value))
+        });
+        let url = format!("postgres://{}:{}@{host}:{port}/{}?application_name={}", url[0], url[1], url[2], url[3]);
+        let words = format!(
+            "user={} password={} host={host} port={port} dbname = {}\tapplication_name={}",
+            words[0], words[1], words[2], words[3]
+        );
+        for text in [url, words] {
+            let found = some(&text, &[]);
+            let host = HostName::Tcp(host.clone());
+            prop_assert_eq!((&found.hosts()[0].host, found.hosts()[0].port), (&host, port), "{}", text);
+            prop_assert_eq!((found.user(), found.dbname()), (user.as_str(), dbname.as_str()), "{}", text);
+            prop_assert_eq!(password(&found), Some(secret.as_str()), "{}", text);
+            prop_assert_eq!(found.config().get_application_name(), Some(application.as_str()), "{}", text);
+        }
+    }
 }
