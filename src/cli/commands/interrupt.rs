@@ -19,6 +19,9 @@ const REPEATED: Duration = Duration::from_millis(200);
 /// Queries of a pipeline run one after another, and each has to be cancelled separately.
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
+/// How an import is continued, whose ledger has what is committed.
+const RESUME: &str = "to load the rest, run the same command again";
+
 /// What a signal stops.
 #[derive(Debug, Default)]
 pub(super) struct Interrupt {
@@ -116,17 +119,18 @@ async fn report(stopping: &Stopping) {
 
 /// The error that reports what is known when the work did not stop in time.
 fn given_up(stopping: &Stopping) -> Error {
+    let is_resumable = stopping.iter().any(|(progress, _)| progress.is_resumable());
     let unknown = stopping.iter().find_map(|(progress, _)| progress.unknown_outcome("interrupted"));
-    unknown.unwrap_or_else(|| {
-        let is_resumable = stopping.iter().any(|(progress, _)| progress.is_resumable());
-        let rest = if is_resumable { "; to load the rest, run the same command again" } else { "" };
-        let help = format!("the connections were dropped; nothing more is committed{rest}");
-        let error = Error::interrupted().with_help(help);
-        match stopping.iter().map(|(progress, _)| progress.committed()).sum::<u64>() {
-            0 => error,
-            rows => error.and(&format!("rows committed before: {rows}")),
-        }
-    })
+    if let Some(error) = unknown {
+        return if is_resumable { error.with_help(RESUME) } else { error };
+    }
+    let rest = if is_resumable { format!("; {RESUME}") } else { String::new() };
+    let error = Error::interrupted()
+        .with_help(format!("the connections were dropped; nothing more is committed{rest}"));
+    match stopping.iter().map(|(progress, _)| progress.committed()).sum::<u64>() {
+        0 => error,
+        rows => error.and(&format!("rows committed before: {rows}")),
+    }
 }
 
 struct Signals {
