@@ -39,10 +39,10 @@ impl fmt::Display for Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeferIndexes {
-    /// When the table is empty, or emptied by this load, and they can be restored exactly.
+    /// When the table is empty, or emptied by this load, and they can be restored exactly; not in an import.
     #[default]
     Auto,
-    /// Also when the table has rows; an error if they cannot be restored exactly.
+    /// Also when the table has rows, and in an import; an error if they cannot be restored exactly.
     Always,
     /// Never: the indexes stay in place.
     Never,

@@ -101,7 +101,8 @@ pub struct LoadReport {
     pub distribution: Option<TableDistribution>,
     /// Indexes dropped first and rebuilt after loading.
     pub indexes_deferred: Vec<String>,
-    /// Why the indexes of an empty table stayed in place; `None` if they were deferred, or were meant to stay.
+    /// Why the indexes stayed in place, of an empty table or during an import; `None` if they were deferred, or were meant to
+    /// stay.
     pub indexes_kept_because: Option<String>,
     /// Number of partitions that rows were sent to directly; `None` if the server found the partition of each row, or the table
     /// is not partitioned.

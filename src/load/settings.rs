@@ -69,7 +69,6 @@ pub(crate) fn needing_indexes(options: &LoadOptions) -> Option<&'static str> {
         ("--autocommit", options.autocommit),
         ("--max-rejects", options.max_rejects.allows_any()),
         ("--on-conflict", options.on_conflict.is_some()),
-        ("--import-id", options.import.is_some()),
     ];
     needs.into_iter().find(|(_, is_set)| *is_set).map(|(option, _)| option)
 }

@@ -100,3 +100,53 @@ async fn cut_off_at_any_message(mode: &'static str) {
         expected.check(&workplace, &when).await;
     }
 }
+
+/// An empty table with two indexes, and no ledger.
+const INDEXED: &str = "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF EXISTS t;
+    CREATE TABLE t (id int PRIMARY KEY, v text); CREATE INDEX by_v ON t (v) WHERE id > 7;
+    COMMENT ON INDEX by_v IS 'kept'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn killed_at_any_message_the_next_run_rebuilds_the_indexes() {
+    all_at_once(MODES, kill_with_deferred_indexes).await;
+}
+
+async fn kill_with_deferred_indexes(mode: &'static str) {
+    let database = support::database().await;
+    let load = ["load", "data.csv", "-t", "t", "--import-id", "i", "--chunk-rows", "50", "--mode", mode];
+    let load = [&load[..], &["--defer-indexes", "always"]].concat();
+    let (proxy, workplace) = indexed_behind(&database, at_message(usize::MAX, Fate::Hold)).await;
+    let before: Vec<String> = workplace.values(DEFINITIONS).await;
+    workplace.succeed(&load);
+    for point in points(KILLS, proxy.seen()) {
+        let fate = if point % 2 == 0 { Fate::Hold } else { Fate::CutBefore };
+        let (proxy, workplace) = indexed_behind(&database, at_message(point, fate)).await;
+        let mut killed = workplace.start(&load);
+        proxy.wait_for_strike_or_end(&mut killed);
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let workplace = workplace.at(database.url());
+        let when = format!("{mode}, {fate:?} at message {point}");
+        let ran = workplace.run(&load);
+        assert!(ran.status.success(), "{when}: {ran:#?}");
+        let found = "SELECT count(*), count(DISTINCT id), bool_and(v = 'v' || id) FROM t";
+        assert_eq!(workplace.csv_of(found).await, "200,200,t\n", "{when}");
+        let after: Vec<String> = workplace.values(DEFINITIONS).await;
+        assert_eq!(after, before, "{when}");
+    }
+}
+
+/// As [`behind`], with 200 records and an empty table with two indexes.
+async fn indexed_behind(database: &TestDb, plan: Plan) -> (Proxy, Workplace) {
+    let proxy = Proxy::start(database, plan);
+    let rows = (0..200).map(|id| format!("{id},v{id}\n")).collect::<String>();
+    let workplace = proxy.workplace(database).await.csv("data.csv", format!("id,v\n{rows}"));
+    workplace.execute(INDEXED).await;
+    (proxy, workplace)
+}
+
+/// The indexes of `t`, whether they are valid, and their comments.
+const DEFINITIONS: &str = "
+    SELECT pg_get_indexdef(indexrelid) || indisvalid || indisprimary
+           || COALESCE(obj_description(indexrelid, 'pg_class'), '')
+    FROM pg_index WHERE indrelid = 't'::regclass ORDER BY 1";

@@ -480,9 +480,10 @@ impl From<PartitionRouting> for postgres_etl::load::PartitionRouting {
 /// [`postgres_etl::load::DeferIndexes`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DeferIndexes {
-    /// when the table is empty, or emptied by this load, and the indexes can be restored exactly
+    /// when the table is empty, or emptied by this load, and the indexes can be restored exactly; not with --import-id
     Auto,
-    /// also when the table has rows; an error if the indexes cannot be restored exactly
+    /// also when the table has rows, or, with --import-id, until the import is finished; an error if the indexes cannot be
+    /// restored exactly
     Always,
     /// leave the indexes in place
     Never,

@@ -1,5 +1,7 @@
 //! `imports`: what the ledger knows of imports.
 
+use std::sync::Arc;
+
 use postgres_etl::Result;
 use postgres_etl::catalog::TableName;
 use postgres_etl::escape::escape;
@@ -20,6 +22,8 @@ pub(super) struct ImportsReport {
     command: &'static str,
     /// The import that was forgotten; `None` if none was to be.
     forgotten: Option<String>,
+    /// Indexes that the forgotten import had dropped, and that were rebuilt first.
+    indexes_rebuilt: Vec<String>,
     /// All imports, the latest first.
     imports: Vec<ImportStatus>,
 }
@@ -32,12 +36,16 @@ pub(super) async fn run(context: &Context<'_>, flags: &args::Imports) -> Result<
     let name = flags.ledger.as_deref().map(TableName::parse).transpose()?;
     let ledger = name.as_ref().map_or_else(Ledger::default, Ledger::new);
     let database = context.database().await?;
+    let mut indexes_rebuilt = Vec::new();
     if let Some(id) = &flags.forget {
-        ledger.forget(&database, id).await?;
+        // Rebuilding indexes may take long.
+        context.interrupt.cancels(&Arc::default(), Some(&database));
+        indexes_rebuilt = ledger.forget(&database, id).await?;
     }
     let imports = ledger.imports(&database).await?;
     database.close().await?;
-    let report = ImportsReport { command: "imports", forgotten: flags.forget.clone(), imports };
+    let forgotten = flags.forget.clone();
+    let report = ImportsReport { command: "imports", forgotten, indexes_rebuilt, imports };
     // A list was asked for, and is to be seen; what was done is good.
     context.print(&report, report.forgotten.is_some())?;
     Ok(exit::DONE)
@@ -46,7 +54,11 @@ pub(super) async fn run(context: &Context<'_>, flags: &args::Imports) -> Result<
 impl Report for ImportsReport {
     fn text(&self) -> String {
         if let Some(id) = &self.forgotten {
-            return format!("forgot import {}; the rows that it loaded stay", escape(id));
+            let rebuilt = match &self.indexes_rebuilt[..] {
+                [] => String::new(),
+                names => format!("; rebuilt its indexes: {}", names.join(", ")),
+            };
+            return format!("forgot import {}; the rows that it loaded stay{rebuilt}", escape(id));
         }
         if self.imports.is_empty() {
             return "no imports".to_owned();
@@ -85,6 +97,9 @@ fn import(status: &ImportStatus) -> String {
         ),
         format!("  time    begun {}, {} ago{ended}", status.started, age(status.age_seconds)),
     ];
+    if !status.indexes_to_rebuild.is_empty() {
+        lines.push(format!("  indexes {}: to be rebuilt", status.indexes_to_rebuild.join(", ")));
+    }
     lines.extend(status.sessions.iter().map(|session| format!("  worker  {}", escape(session))));
     lines.join("\n")
 }

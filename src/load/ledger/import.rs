@@ -14,8 +14,9 @@ use crate::load::mapping::{ColumnMapping, MappedColumn, ValueSource};
 use crate::load::options::ImportOptions;
 use crate::load::settings::LoadSettings;
 use crate::load::spelling::Conversion;
+use crate::load::table::indexes::DeferredIndexes;
 use crate::load::table::prepare::PreparedTable;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Rows in a chunk, unless the user says otherwise: as many as its size allows.
 const CHUNK_ROWS: u64 = 10_000_000;
@@ -42,6 +43,8 @@ pub(crate) struct Import {
     pub limit: SectionLimit,
     /// When it was finished, by the server's clock; `None` if it was not.
     pub finished: Option<String>,
+    /// The indexes that it dropped when it began, and has not rebuilt.
+    pub indexes: DeferredIndexes,
     table_oid: u32,
     options: Value,
 }
@@ -180,8 +183,10 @@ impl Import {
             return Ok(None);
         }
         let sql = format!(
-            "SELECT import, chunk_rows, chunk_bytes, finished::text, table_oid, options::text
-             FROM {} WHERE id = $1",
+            "SELECT import, chunk_rows, chunk_bytes, finished::text, table_oid, options::text,
+                    -- A ledger of an earlier version has no such column.
+                    pg_catalog.to_jsonb(i) ->> 'indexes'
+             FROM {} AS i WHERE id = $1",
             tables.imports
         );
         let Some(row) = client.query_opt(&sql, &[&id]).await.map_err(failed)? else { return Ok(None) };
@@ -191,12 +196,13 @@ impl Import {
             // Somebody may have changed the ledger; a chunk without a row would never end the import.
             limit: SectionLimit { rows: number(1).max(1) as u64, bytes: number(2).max(1) as u64 },
             finished: row.get(3),
+            indexes: parse_indexes(tables, row.get(6))?,
             table_oid: row.get(4),
             options: serde_json::from_str(row.get(5)).unwrap_or_default(),
         }))
     }
 
-    /// Add an import for `request`, in the open transaction of `client`.
+    /// Add an import for `request` that has dropped `indexes`, in the open transaction of `client`.
     ///
     /// # Errors
     /// When the server refuses.
@@ -205,6 +211,7 @@ impl Import {
         tables: &LedgerTables,
         options: &ImportOptions,
         request: ImportRequest,
+        indexes: DeferredIndexes,
     ) -> Result<Import> {
         let bytes = if options.chunk_rows.is_some() { LARGEST_CHUNK_BYTES } else { CHUNK_BYTES };
         let limit = SectionLimit { rows: options.chunk_rows.unwrap_or(CHUNK_ROWS), bytes };
@@ -217,6 +224,7 @@ impl Import {
         let (rows, bytes) = (limit.rows as i64, limit.bytes as i64);
         let files_text = serde_json::to_string(&files).expect("it has only text and numbers");
         let version = env!("CARGO_PKG_VERSION");
+        let failed = |error| Error::database(&format!("add import {} to {}", options.id, tables.name), error);
         let row = client
             .query_one(
                 &sql,
@@ -232,10 +240,52 @@ impl Import {
                 ],
             )
             .await
-            .map_err(|error| {
-                Error::database(&format!("add import {} to {}", options.id, tables.name), error)
-            })?;
-        Ok(Import { number: row.get(0), limit, finished: None, table_oid, options: row_options })
+            .map_err(failed)?;
+        let import =
+            Import { number: row.get(0), limit, finished: None, indexes, table_oid, options: row_options };
+        if !import.indexes.is_empty() {
+            tables.add_indexes_column(client).await?;
+            let keep = format!("UPDATE {} SET indexes = $2::text::jsonb WHERE import = $1", tables.imports);
+            let indexes = serde_json::to_string(&import.indexes).expect("it has only text");
+            client.execute(&keep, &[&import.number, &indexes]).await.map_err(failed)?;
+        }
+        Ok(import)
+    }
+
+    /// Lock the indexes that are still to be rebuilt, in the open transaction of `client`, and return them; none if another
+    /// session has rebuilt them. If another session has locked them, call `wait` and wait for it.
+    ///
+    /// # Errors
+    /// When the server refuses, or the import was forgotten.
+    pub(crate) async fn lock_indexes(
+        &self,
+        client: &Client,
+        tables: &LedgerTables,
+        wait: impl FnOnce(),
+    ) -> Result<DeferredIndexes> {
+        let failed =
+            |error| Error::database(&format!("look up indexes to rebuild in {}", tables.name), error);
+        let lock =
+            format!("SELECT indexes::text FROM {} WHERE import = $1 FOR NO KEY UPDATE", tables.imports);
+        let free = client.query_opt(&format!("{lock} SKIP LOCKED"), &[&self.number]).await.map_err(failed)?;
+        let row = if free.is_some() {
+            free
+        } else {
+            wait();
+            client.query_opt(&lock, &[&self.number]).await.map_err(failed)?
+        };
+        let forgotten = || Error::new(ErrorKind::Database, "the import was forgotten while it was loaded");
+        parse_indexes(tables, row.ok_or_else(forgotten)?.get(0))
+    }
+
+    /// Record that no index is left to be rebuilt, in the transaction of `client` that has rebuilt them.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn clear_indexes(&self, client: &Client, tables: &LedgerTables) -> Result<()> {
+        let sql = format!("UPDATE {} SET indexes = NULL WHERE import = $1", tables.imports);
+        let cleared = client.execute(&sql, &[&self.number]).await;
+        cleared.map(drop).map_err(|error| Error::database(&format!("write {}", tables.imports), error))
     }
 
     /// Give the columns of `mapping` what only the first run could find out: the time of the load, and the order of dates.
@@ -275,7 +325,7 @@ impl Import {
         Ok(())
     }
 
-    /// Record that all chunks are committed.
+    /// Record that all chunks are committed, and all indexes rebuilt.
     ///
     /// # Errors
     /// When the server refuses.
@@ -288,6 +338,16 @@ impl Import {
         updated.map_err(|error| Error::database(&format!("finish the import in {}", tables.name), error))?;
         Ok(())
     }
+}
+
+/// The indexes that a ledger keeps as `text`; none without it.
+fn parse_indexes(tables: &LedgerTables, text: Option<&str>) -> Result<DeferredIndexes> {
+    let Some(text) = text else { return Ok(DeferredIndexes::default()) };
+    serde_json::from_str(text).map_err(|error| {
+        let message = format!("the column indexes of {} was changed: {error}", tables.imports);
+        Error::new(ErrorKind::Database, message)
+            .with_help("create the indexes that it describes by hand, and set it to NULL")
+    })
 }
 
 /// What differs between the options `then` and `now`.

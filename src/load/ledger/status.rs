@@ -1,14 +1,17 @@
 //! What a ledger tells of its imports, and how one is forgotten.
 
 use serde::Serialize;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Error as PgError, Row};
 
 use crate::catalog::TableName;
+use crate::load::ledger::import::Import;
 use crate::load::ledger::locks::{LockName, in_use};
 use crate::load::ledger::tables::LedgerTables;
 use crate::load::options::ImportOptions;
+use crate::load::table::indexes::DeferredIndexes;
 use crate::postgres::server::Database;
 use crate::postgres::target_session::HostChoice;
+use crate::sql::literal;
 use crate::{Error, Result};
 
 /// The ledger of the imports into the tables of a database; see [`ImportOptions`].
@@ -51,6 +54,8 @@ pub struct ImportStatus {
     pub last_commit: Option<String>,
     /// When it was finished; `None` if it was not.
     pub finished: Option<String>,
+    /// Indexes of the table that it dropped when it began, and rebuilds when it is finished; empty if there are none.
+    pub indexes_to_rebuild: Vec<String>,
 }
 
 /// How far an import is.
@@ -58,7 +63,7 @@ pub struct ImportStatus {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ImportState {
-    /// All its chunks are committed.
+    /// All its chunks are committed, and the indexes rebuilt that it dropped.
     Finished,
     /// A session works on it.
     Running,
@@ -102,11 +107,12 @@ impl Ledger {
         Ok(imports)
     }
 
-    /// Forget the import `id`: its rows stay in the table, and a load with this ID begins anew.
+    /// Forget the import `id`: its rows stay in the table, and a load with this ID begins anew. First rebuild the indexes that it
+    /// dropped and has not rebuilt, and return their names.
     ///
     /// # Errors
-    /// When there is none, or a session works on it.
-    pub async fn forget(&self, database: &Database, id: &str) -> Result<()> {
+    /// When there is none, a session works on it, or an index cannot be rebuilt.
+    pub async fn forget(&self, database: &Database, id: &str) -> Result<Vec<String>> {
         let client = database.connection_to(HostChoice::Primary).await?;
         let failed = |error| Error::database(&format!("forget import {id}"), error);
         let unknown = || {
@@ -118,19 +124,45 @@ impl Ledger {
         }
         client.batch_execute("BEGIN").await.map_err(failed)?;
         let forgotten = self.delete(&client, id).await;
-        let end = if matches!(forgotten, Ok(true)) { "COMMIT" } else { "ROLLBACK" };
-        client.batch_execute(end).await.map_err(failed)?;
-        if forgotten? { Ok(()) } else { Err(unknown()) }
+        let end = if matches!(forgotten, Ok(Some(_))) { "COMMIT" } else { "ROLLBACK" };
+        let ended = client.batch_execute(end).await.map_err(failed);
+        let rebuilt = forgotten?.ok_or_else(unknown)?;
+        ended.map(|()| rebuilt)
     }
 
-    async fn delete(&self, client: &Client, id: &str) -> Result<bool> {
+    /// Delete the import `id` after its indexes are rebuilt, and return their names; `None` if there is no such import.
+    async fn delete(&self, client: &Client, id: &str) -> Result<Option<Vec<String>>> {
         let failed = |error| Error::database(&format!("forget import {id}"), error);
         let lock = LockName::of_import(id);
         if !lock.try_for_transaction(client).await.map_err(failed)? {
             return Err(in_use(id, &lock.holders(client).await.map_err(failed)?));
         }
-        let sql = format!("DELETE FROM {} WHERE id = $1", self.tables.imports);
-        Ok(client.execute(&sql, &[&id]).await.map_err(failed)? > 0)
+        let Some(import) = Import::find(client, &self.tables, id).await? else { return Ok(None) };
+        let mut rebuilt = Vec::new();
+        if !import.indexes.is_empty() {
+            let indexes = import.lock_indexes(client, &self.tables, || ()).await?;
+            if indexes.have_table(client).await.map_err(failed)? {
+                indexes.restore(client).await.map_err(|error| self.by_hand(id, &indexes, error))?;
+                rebuilt = indexes.deferred;
+            }
+        }
+        let sql = format!("DELETE FROM {} WHERE import = $1", self.tables.imports);
+        client.execute(&sql, &[&import.number]).await.map_err(failed)?;
+        Ok(Some(rebuilt))
+    }
+
+    /// `error`, at which `indexes` of the import `id` cannot be rebuilt, with the statements with which a user can rebuild them,
+    /// or decide not to.
+    fn by_hand(&self, id: &str, indexes: &DeferredIndexes, error: PgError) -> Error {
+        let statements = indexes.statements().join(";\n");
+        let imports = &self.tables.imports;
+        let cleared = format!("UPDATE {imports} SET indexes = NULL WHERE id = {}", literal(id));
+        Error::database("rebuild the indexes that the import dropped", error)
+            .and(&format!("import {id} was not forgotten"))
+            .with_help(format!(
+                "remove the cause, and try again; or execute those of these statements that you want, and try again:\n\
+                 BEGIN;\n{statements};\n{cleared};\nCOMMIT;"
+            ))
     }
 
     fn query(&self) -> String {
@@ -145,7 +177,9 @@ impl Ledger {
                     COALESCE(pg_catalog.sum(rows_inserted + rows_updated), 0)::bigint,
                     COALESCE(pg_catalog.sum(rows_skipped), 0)::bigint,
                     COALESCE(pg_catalog.sum(rows_rejected), 0)::bigint,
-                    pg_catalog.sum(seconds), pg_catalog.max(input_bytes)::float8, pg_catalog.max(committed)::text
+                    pg_catalog.sum(seconds), pg_catalog.max(input_bytes)::float8, pg_catalog.max(committed)::text,
+                    -- A ledger of an earlier version has no such column.
+                    ARRAY(SELECT pg_catalog.jsonb_array_elements_text(pg_catalog.to_jsonb(i) #> '{{indexes,names}}'))
              FROM {imports} AS i LEFT JOIN {chunks} AS c ON c.import = i.import
              GROUP BY i.import ORDER BY started DESC"
         )
@@ -179,6 +213,7 @@ impl ImportStatus {
             started: row.get(3),
             last_commit: row.get(13),
             finished,
+            indexes_to_rebuild: row.get(14),
         }
     }
 }

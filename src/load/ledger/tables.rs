@@ -73,6 +73,24 @@ impl LedgerTables {
         created.await.map_err(failed)
     }
 
+    /// Give a ledger that an earlier version created the column for the indexes of its imports, in the open transaction of
+    /// `client`.
+    ///
+    /// # Errors
+    /// When the server refuses: only the owner of the ledger may do so.
+    pub(crate) async fn add_indexes_column(&self, client: &Client) -> Result<()> {
+        let failed = |error| Error::database(&format!("add a column to the ledger {}", self.name), error);
+        // Even if the column exists, IF NOT EXISTS locks the table, and needs the privilege to alter it.
+        let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute
+                                  WHERE attrelid = pg_catalog.to_regclass($1) AND attname = 'indexes'
+                                    AND NOT attisdropped)";
+        if !client.query_one(sql, &[&self.imports]).await.map_err(failed)?.get::<_, bool>(0) {
+            let add = format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS indexes jsonb", self.imports);
+            client.batch_execute(&add).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn statements(&self) -> String {
         let LedgerTables { chunks, imports, rejects, .. } = self;
         format!(
@@ -87,7 +105,8 @@ impl LedgerTables {
                  files jsonb NOT NULL,
                  program_version text NOT NULL,
                  started timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-                 finished timestamptz
+                 finished timestamptz,
+                 indexes jsonb
              );
              CREATE TABLE {chunks} (
                  import bigint NOT NULL REFERENCES {imports} ON DELETE CASCADE,

@@ -5,12 +5,16 @@
 //! `pg_get_indexdef` returns. This happens inside the load's transaction: no other session ever sees the table without
 //! its indexes, and after an error they are unchanged. If one index cannot be restored exactly, all stay in place.
 //!
+//! An import does it in two transactions: the one that begins it drops them, and the one that finishes it rebuilds them from
+//! what the ledger has kept. So the statements mean the same in a session with other settings.
+//!
 //! An index of a partitioned table holds nothing itself: each partition has one of its own that is attached to it. Dropping
 //! the former drops the latter. They are rebuilt from the leaves upwards, as `pg_dump` restores them: first those of the
 //! partitions, then that of the partitioned table, without descending, to which they are attached. It becomes valid with the
 //! last one.
 
-use tokio_postgres::{Client, GenericClient, Row};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::{Client, Error as PgError, GenericClient, Row};
 
 use crate::catalog::{Table, TableName};
 use crate::csv::Inputs;
@@ -22,12 +26,16 @@ use crate::sql::{literal, quote};
 use crate::{Error, Result};
 
 /// The indexes that a load dropped, and how to restore them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct DeferredIndexes {
     /// Names of the indexes that were dropped. That of a partitioned table stands for those attached to it.
+    #[serde(rename = "names")]
     pub deferred: Vec<String>,
     /// Why they stayed in place; `None` if they did not, or were expected to.
+    #[serde(skip)]
     pub kept_because: Option<String>,
+    /// Their table, as SQL.
+    table: String,
     /// For each index, the statements that restore it, in order.
     restore: Vec<Vec<String>>,
 }
@@ -122,6 +130,14 @@ const INDEXES: &str = "
          LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace
     ORDER BY level DESC, t.oid, c.oid";
 
+/// Settings under which the server writes definitions that mean the same in every session: with all names qualified, and with
+/// constants that can be read in one way only.
+const PORTABLE: &str = "SET LOCAL search_path = ''; SET LOCAL extra_float_digits = 3;
+                        SET LOCAL DateStyle = ISO; SET LOCAL IntervalStyle = postgres";
+
+/// Settings under which such constants are read.
+const READ_PORTABLE: [&str; 2] = ["SET LOCAL DateStyle = ISO", "SET LOCAL IntervalStyle = postgres"];
+
 impl DeferredIndexes {
     /// Drop the indexes of `table` before `inputs` are loaded, unless they cannot be restored, or there is another reason not
     /// to drop them, which [`DeferIndexes::Always`] overrides.
@@ -164,7 +180,7 @@ impl DeferredIndexes {
         }
         // Another session may have changed them in the meantime: lock them, then look them up again.
         execute_each(client, &lock_statements(&indexes, name)).await.map_err(failed)?;
-        let locked = client.query(&of_indexes, &[&table.oid]).await.map_err(failed)?;
+        let locked = look_up_portable(client, &of_indexes, table.oid).await.map_err(failed)?;
         let oids = |indexes: &[Row]| indexes.iter().map(|index| index.get("oid")).collect::<Vec<u32>>();
         if oids(&locked) != oids(&indexes) || locked.iter().any(|index| index_reason(index).is_some()) {
             let kept_because = Some("another session changed them at the same time".to_owned());
@@ -178,11 +194,40 @@ impl DeferredIndexes {
         Ok(DeferredIndexes {
             deferred: whole().map(|index| index.get("relname")).collect(),
             kept_because: None,
+            table: name.sql(),
             restore: (0..indexes.len()).map(|number| restore_statements(&indexes, number)).collect(),
         })
     }
 
-    /// Rebuild the indexes, and show in `progress` which one. This sets `default_tablespace` for the rest of the transaction.
+    /// Whether none was dropped.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.restore.is_empty()
+    }
+
+    /// The statements that restore them, in order, for one transaction.
+    pub(crate) fn statements(&self) -> Vec<String> {
+        self.restore.concat()
+    }
+
+    /// Whether their table exists; without it, they are gone as well.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn have_table(&self, client: &Client) -> Result<bool, PgError> {
+        let sql = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
+        Ok(client.query_one(sql, &[&self.table]).await?.get(0))
+    }
+
+    /// Restore them without showing any progress; otherwise as [`DeferredIndexes::rebuild`].
+    ///
+    /// # Errors
+    /// As [`DeferredIndexes::rebuild`].
+    pub(crate) async fn restore(&self, client: &Client) -> Result<(), PgError> {
+        execute_each(client, &self.statements()).await
+    }
+
+    /// Rebuild the indexes, and show in `progress` which one. This sets `default_tablespace`, `DateStyle` and `IntervalStyle` for
+    /// the rest of the transaction.
     ///
     /// # Errors
     /// When the server refuses because a key is a duplicate or too long. It does not tell which rows are at fault.
@@ -191,8 +236,8 @@ impl DeferredIndexes {
         client: &Client,
         pool: &SessionPool,
         progress: &Progress,
-    ) -> Result<(), tokio_postgres::Error> {
-        if self.restore.is_empty() {
+    ) -> Result<(), PgError> {
+        if self.is_empty() {
             return Ok(());
         }
         let pid = index_progress::backend(client, pool).await;
@@ -206,6 +251,29 @@ impl DeferredIndexes {
         }
         Ok(())
     }
+}
+
+/// Whether `table`, or one of its partitions, has an index.
+///
+/// # Errors
+/// When the server does not answer.
+pub(crate) async fn has_indexes(client: &Client, table: &Table) -> Result<bool> {
+    let sql = format!(
+        "{TREE} SELECT EXISTS (SELECT FROM tree JOIN pg_catalog.pg_index ON indrelid = relid) AS has_indexes"
+    );
+    let row = client.query_one(&sql, &[&table.oid]).await;
+    let row =
+        row.map_err(|error| Error::database(&format!("look up the indexes of {}", table.name), error))?;
+    Ok(row.get(0))
+}
+
+/// The rows of [`INDEXES`] for the table `oid`, with definitions that mean the same in every session.
+async fn look_up_portable(client: &impl GenericClient, sql: &str, oid: u32) -> Result<Vec<Row>, PgError> {
+    // Undone below, for the rows are to be read with the settings of the session.
+    client.batch_execute(&format!("SAVEPOINT look_up; {PORTABLE}")).await?;
+    let rows = client.query(sql, &[&oid]).await?;
+    client.batch_execute("ROLLBACK TO look_up; RELEASE look_up").await?;
+    Ok(rows)
 }
 
 /// Why `count` indexes should stay in place while files of this size, in `bytes`, are loaded; `None` if there is no reason.
@@ -294,7 +362,8 @@ fn create_statements(index: &Row) -> Vec<String> {
 fn restore_statements(indexes: &[Row], number: usize) -> Vec<String> {
     let index = &indexes[number];
     let (table, name) = (sql_name(index, "table_name"), quote(index.get("relname")));
-    let mut statements = Vec::new();
+    let first = if number == 0 { &READ_PORTABLE[..] } else { &[] };
+    let mut statements: Vec<String> = first.iter().map(|&set| set.to_owned()).collect();
     // The server's definition does not name the tablespace.
     let tablespace: &str = index.get("tablespace");
     if number == 0 || indexes[number - 1].get::<_, &str>("tablespace") != tablespace {

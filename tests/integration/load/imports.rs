@@ -411,9 +411,9 @@ async fn what_an_import_cannot_do_is_said_before_anything_is_written() {
         (&["-t", "t", "--create", "--replace"], 2, "--replace cannot be combined with --import-id"),
         (&["-t", "t", "--connections", "2"], 2, "several processes with --share"),
         (
-            &["-t", "t", "--defer-indexes", "always"],
+            &["-t", "t", "--defer-indexes", "always", "--on-conflict", "skip"],
             2,
-            "--import-id cannot be combined with --defer-indexes always",
+            "--on-conflict cannot be combined with --defer-indexes always",
         ),
         (&["-t", "t", "--chunk-rows", "0"], 2, "--chunk-rows 0"),
         (

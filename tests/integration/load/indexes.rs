@@ -4,7 +4,7 @@ use crate::support::load::MODES;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Everything that the catalog says of the indexes of `t` except their OIDs, and the OIDs.
-async fn indexes(workplace: &Workplace) -> (Vec<String>, Vec<u32>) {
+pub(super) async fn indexes(workplace: &Workplace) -> (Vec<String>, Vec<u32>) {
     let sql = "
         SELECT c.oid, concat_ws(' | ', c.relname, pg_get_indexdef(c.oid), s.spcname, c.relowner,
                    array_to_string(c.reloptions, ','), i.indisclustered, i.indisreplident, i.indisvalid,

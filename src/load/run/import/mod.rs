@@ -5,6 +5,7 @@
 //! a chunk whose answer was lost, or whose connection, is looked up before it is tried again.
 
 mod chunk;
+mod finish;
 mod plan;
 mod reader;
 mod session;
@@ -25,11 +26,12 @@ use crate::load::chunk::section::Section;
 use crate::load::ledger::chunks::{CommittedChunk, ImportTotals};
 use crate::load::ledger::import::changed_input;
 use crate::load::ledger::locks::{Access, LockName, in_use};
-use crate::load::options::{ImportOptions, Mode};
+use crate::load::options::{DeferIndexes, ImportOptions, Mode};
 use crate::load::reject::files::{RejectFiles, log_path};
 use crate::load::reject::sink::{rejects_help, too_many_rejects};
 use crate::load::report::{ImportReport, Phases};
 use crate::load::run::import::chunk::Attempt;
+use crate::load::run::import::finish::{Finisher, Rebuilt};
 use crate::load::run::import::plan::ImportPlan;
 use crate::load::run::import::reader::ImportReader;
 use crate::load::run::import::session::{ImportSession, PAUSE, Retries};
@@ -68,11 +70,14 @@ pub(crate) async fn load(
     announce(&plan, progress);
     let prepare_seconds = started.elapsed().as_secs_f64();
     let run = ImportRun { plan: &plan, session, retries, progress, done: Done::default() };
-    let (totals, import) = run.load(files, connections).await?;
-    let write_seconds = started.elapsed().as_secs_f64() - prepare_seconds;
-    let phases = Phases { prepare_seconds, write_seconds, ..Phases::default() };
+    let (done, import) = run.load(files, connections).await?;
+    let Done { totals, rebuilt: Rebuilt { names, seconds: finish_seconds }, .. } = done;
+    let write_seconds = started.elapsed().as_secs_f64() - prepare_seconds - finish_seconds;
+    let phases = Phases { prepare_seconds, write_seconds, finish_seconds, ..Phases::default() };
+    let mut prepared = plan.prepared;
+    prepared.indexes.deferred = names;
     Ok(RunResult {
-        prepared: plan.prepared,
+        prepared,
         totals,
         phases,
         transactions: Vec::new(),
@@ -125,6 +130,11 @@ fn announce(plan: &ImportPlan<'_>, progress: &Progress) {
             "import {id} keeps the chunks of up to {rows} rows that it began with (--chunk-rows ignored)"
         ));
     }
+    if !import.indexes.is_empty() && plan.settings.defer_indexes != DeferIndexes::Always {
+        progress.note(&format!(
+            "import {id} began with --defer-indexes always: it rebuilds the indexes when all rows are loaded"
+        ));
+    }
     if !plan.inputs.can_be_read_again() {
         progress.note(&format!("to continue import {id} after an interruption, give all of the input again"));
     }
@@ -157,6 +167,8 @@ struct Done {
     found: (u64, u64),
     /// The totals of the chunk whose COMMIT was not answered; `None` if there is none.
     uncertain: Option<LoadTotals>,
+    /// The indexes that it has rebuilt.
+    rebuilt: Rebuilt,
 }
 
 /// A run of an import.
@@ -178,14 +190,14 @@ enum ChunkEnd {
 
 impl ImportRun<'_> {
     /// Load everything, and write the rejects files, also after an error.
-    async fn load(mut self, files: Files, connections: &SessionPool) -> Result<(LoadTotals, ImportReport)> {
+    async fn load(mut self, files: Files, connections: &SessionPool) -> Result<(Done, ImportReport)> {
         let loaded = self.load_all(files).await;
         // After an interruption every statement is cancelled; the next run writes them.
         let rejects = if self.progress.is_cancelled() { Ok(Vec::new()) } else { self.write_rejects().await };
         let committed = loaded.map_err(|error| self.explain(connections.messages().explain(error)))?;
         self.done.totals.rejects = rejects.map_err(|error| self.explain(error))?;
         let import = report(self.plan, committed, self.done.chunks, self.retries.total);
-        Ok((self.done.totals, import))
+        Ok((self.done, import))
     }
 
     /// Load all chunks, or wait for the other processes that do, and finish the import; return its totals.
@@ -402,7 +414,7 @@ impl ImportRun<'_> {
         self.ask(async |client| plan.ledger().all(client).await).await
     }
 
-    /// Record that the import is finished, and return its totals.
+    /// Rebuild the indexes that the import dropped, record that it is finished, and return its totals.
     async fn finish(&mut self) -> Result<ImportTotals> {
         let plan = self.plan;
         let totals = self.ask(async |client| plan.ledger().totals(client).await).await?;
@@ -412,7 +424,12 @@ impl ImportRun<'_> {
             let rejects = &plan.settings.rejects;
             return Err(error.with_help(rejects_help(std::slice::from_ref(rejects), &log_path(rejects))));
         }
-        self.ask(async |client| plan.import.finish(client, &plan.tables).await).await?;
+        if plan.import.indexes.is_empty() {
+            self.ask(async |client| plan.import.finish(client, &plan.tables).await).await?;
+        } else {
+            let (finisher, progress) = (Finisher::new(plan, self.session.pool()), self.progress);
+            self.done.rebuilt = self.ask(async |client| finisher.finish(client, progress).await).await?;
+        }
         Ok(totals)
     }
 
@@ -451,7 +468,7 @@ impl ImportRun<'_> {
 
     /// `error`, with what is committed, and how to continue.
     fn explain(&self, error: Error) -> Error {
-        let Done { chunks, totals, found, uncertain } = &self.done;
+        let Done { chunks, totals, found, uncertain, .. } = &self.done;
         let id = &self.plan.options.id;
         let (chunks, rows) = (chunks + found.0, totals.read + found.1);
         let error = if uncertain.is_some() {
@@ -466,6 +483,15 @@ impl ImportRun<'_> {
             1 => format!("1 chunk of import {id}, with {rows} records, is committed and stays"),
             _ => format!("{chunks} chunks of import {id}, with {rows} records, are committed and stay"),
         };
+        let ImportPlan { import, prepared, .. } = self.plan;
+        let missing = match &import.indexes.deferred[..] {
+            [] => String::new(),
+            names => {
+                let (table, names) = (&prepared.table.name, names.join(", "));
+                format!("; indexes of {table} are missing until the import is finished: {names}")
+            }
+        };
+        let committed = committed + &missing;
         if error.help().is_some_and(|help| help.contains("--forget")) {
             // The same command would fail again.
             return error.and(&committed);

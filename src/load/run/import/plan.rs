@@ -11,10 +11,11 @@ use crate::load::ledger::chunks::ChunkLedger;
 use crate::load::ledger::import::{Import, ImportRequest};
 use crate::load::ledger::locks::LockName;
 use crate::load::ledger::tables::LedgerTables;
-use crate::load::options::ImportOptions;
+use crate::load::options::{DeferIndexes, ImportOptions};
 use crate::load::settings::LoadSettings;
 use crate::load::table::create::NewTable;
-use crate::load::table::prepare::{PreparedTable, prepare_table};
+use crate::load::table::indexes::{DeferredIndexes, has_indexes};
+use crate::load::table::prepare::{PreparedTable, defer_indexes, prepare_table};
 use crate::{Error, Result};
 
 /// An import that is in the ledger, and all that its chunks have in common.
@@ -61,12 +62,19 @@ impl<'a> ImportPlan<'a> {
         let request = ImportRequest::new(settings, files, &prepared);
         let import = if let Some(import) = found {
             import.check(id, &request)?;
+            check_rejects(settings, id, &import)?;
             prepared.truncate = false;
             import
         } else {
             prepared.empty(client).await?;
-            Import::add(client, &tables, options, request).await?
+            let indexes = match settings.defer_indexes {
+                DeferIndexes::Always => defer_indexes(client, settings, &prepared, files.inputs()).await?,
+                // Others use the table until the import is finished, which may never be.
+                DeferIndexes::Auto | DeferIndexes::Never => DeferredIndexes::default(),
+            };
+            Import::add(client, &tables, options, request, indexes).await?
         };
+        prepared.indexes.kept_because = kept_because(client, settings, &import, &prepared.table).await?;
         client.batch_execute("COMMIT").await.map_err(failed)?;
         Ok(ImportPlan {
             settings,
@@ -89,6 +97,39 @@ impl<'a> ImportPlan<'a> {
     pub(super) fn ledger(&self) -> ChunkLedger<'_> {
         ChunkLedger { tables: &self.tables, import: &self.import }
     }
+}
+
+/// Check that rows need not be rejected because of a key whose index the import has dropped.
+fn check_rejects(settings: &LoadSettings, id: &str, import: &Import) -> Result<()> {
+    if import.indexes.is_empty() || !settings.max_rejects.allows_any() {
+        return Ok(());
+    }
+    let indexes = import.indexes.deferred.join(", ");
+    Err(Error::usage(format!(
+        "--max-rejects needs the indexes for every row, and import {id} began with --defer-indexes always: {indexes}"
+    ))
+    .with_help("leave it out"))
+}
+
+/// Why the indexes of `table` stay in place during `import`; `None` if they do not, or nobody would expect anything else.
+async fn kept_because(
+    client: &Client,
+    settings: &LoadSettings,
+    import: &Import,
+    table: &Table,
+) -> Result<Option<String>> {
+    let reason = match settings.defer_indexes {
+        DeferIndexes::Never => return Ok(None),
+        DeferIndexes::Auto => {
+            "others use them during an import, unless it begins with --defer-indexes always"
+        }
+        DeferIndexes::Always => "the import began with them in place",
+    };
+    let is_over = import.finished.is_some() || !import.indexes.is_empty();
+    if is_over || !has_indexes(client, table).await? {
+        return Ok(None);
+    }
+    Ok(import.indexes.kept_because.clone().or_else(|| Some(reason.to_owned())))
 }
 
 /// Check that what is committed in `table` stays together with the ledger, and that any part of the rows can be committed
