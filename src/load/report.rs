@@ -81,7 +81,7 @@ pub struct LoadReport {
     pub connections: usize,
     /// Maximum number of INSERTs that shared a Sync.
     pub sync_every: NonZero<usize>,
-    /// Why the INSERTs of modes `rows` and `batch` went through the driver; `None` if they went over the lane beside it, which takes
+    /// Why the INSERTs of mode `rows` went through the driver; `None` if they went over the lane beside it, which takes
     /// less of the client's CPU, and in other modes.
     pub through_driver: Option<&'static str>,
     /// Whether every row was committed separately.
@@ -348,7 +348,7 @@ pub(crate) fn build(
 
 /// As [`LoadReport::through_driver`].
 fn through_driver(mode: Mode, server: Option<&ServerFacts>) -> Option<&'static str> {
-    let server = server.filter(|_| matches!(mode, Mode::Rows | Mode::Batch))?;
+    let server = server.filter(|_| mode == Mode::Rows)?;
     let reasons = [
         (server.pooler, "connections go through a pooler"),
         (!server.named_statements, "statements have no names"),

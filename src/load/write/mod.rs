@@ -5,10 +5,9 @@
 
 pub(crate) mod array;
 pub(crate) mod batch;
-mod completed;
 pub(crate) mod conflict;
 pub(crate) mod copy;
-mod lane_inserts;
+pub(crate) mod lane_rows;
 pub(crate) mod outcome;
 pub(crate) mod params;
 pub(crate) mod rows;
@@ -42,8 +41,8 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// Prepare the mode that `settings` name; for `freeze` see [`CopyWriter::prepare`], `lane` is that of
-    /// the connection, for the other modes.
+    /// Prepare the mode that `settings` name; for `freeze` see [`CopyWriter::prepare`], for `lane`
+    /// [`RowWriter::over_lane`].
     ///
     /// # Errors
     /// When the server refuses to prepare the statement, or to create the temporary table for `clause`.
@@ -67,7 +66,6 @@ impl Writer {
                 clause,
                 settings.batch_size,
                 settings.pipeline_depth,
-                lane,
             )),
             Mode::Copy => Writer::Copy(CopyWriter::prepare(client, table, mapping, clause, freeze).await?),
             Mode::Null => unreachable!("mode null has no connection"),
