@@ -427,7 +427,7 @@ impl From<Syntax> for postgres_etl::csv::Syntax {
 pub(crate) enum Infer {
     /// by meaning, in any spelling; the report lists spellings that PostgreSQL prints differently
     Natural,
-    /// only types that print every value as it is in the file
+    /// only types that print every value as it is in the file, up to the spellings of ISO 8601
     Exact,
 }
 

@@ -87,11 +87,40 @@ struct ObservedColumn {
     has_value: bool,
     /// Whether there was an object or an array.
     has_nested: bool,
+    /// The words for booleans, if the others of it are words as well.
+    words: WordsSeen,
     changes: Vec<(Change, SpellingChange)>,
     /// The value that made it text; `None` if it is not text, or was nothing else before.
     text_because: Option<TextCause>,
     /// What it would be with another flag, once it is text.
     other: Option<OtherReading>,
+}
+
+/// Which words for booleans a column has. `NO` may be a country, and `F` a sex: such a word is one for false only beside one
+/// for true.
+#[derive(Debug, Clone, Copy, Default)]
+struct WordsSeen {
+    for_true: bool,
+    for_false: bool,
+    /// A word that may stand for something else.
+    short: bool,
+}
+
+impl WordsSeen {
+    /// Add a word; `is_declared` tells that the user has declared it as one for a boolean.
+    fn add(&mut self, word: &[u8], is_declared: bool) {
+        if is_declared {
+            (self.for_true, self.for_false) = (true, true);
+        }
+        let word = word.trim_ascii();
+        self.for_true |= word.first().is_some_and(|first| b"tTyY".contains(first));
+        self.for_false |= word.first().is_some_and(|first| b"fFnN".contains(first));
+        self.short |= word.len() < b"true".len();
+    }
+
+    fn are_boolean(self) -> bool {
+        !self.short || (self.for_true && self.for_false)
+    }
 }
 
 /// A column of text as another flag would read it.
@@ -172,6 +201,7 @@ impl Inference {
             kinds: self.kinds,
             has_value: false,
             has_nested: false,
+            words: WordsSeen::default(),
             changes: Vec::new(),
             text_because: None,
             other: None,
@@ -222,6 +252,9 @@ impl Inference {
             let cause = |before: Kind| TextCause { value, file, line, until_then: before.sql() };
             column.text_because = before.map(cause);
             column.changes = Vec::new();
+        } else if column.kinds.preferred() == Some(Kind::Boolean) {
+            column.words.add(value, is_word);
+            reading.changes().for_each(|change| column.count(change, value, file, line));
         } else if reading.is_changed() {
             reading.changes().for_each(|change| column.count(change, value, file, line));
         }
@@ -313,6 +346,9 @@ impl ObservedColumn {
     /// The kind chosen; `None` for text.
     fn kind(&self) -> Option<Kind> {
         let found = self.kinds.preferred().filter(|_| self.has_value && !self.has_nested)?;
+        if found == Kind::Boolean && !self.words.are_boolean() {
+            return None;
+        }
         // Of what was inferred, only the order of dates matters to a declared type.
         let fits = self.declared.as_ref().is_none_or(|declared| {
             let is_moment =
@@ -383,7 +419,15 @@ mod tests {
             assert_eq!(type_of(Infer::Exact, values), expected, "{values:?}");
             let natural = inferred(Infer::Natural, values);
             assert_eq!(natural.columns()[0].sql_type, expected, "{values:?}");
-            assert_eq!(natural.report(), [], "{values:?}");
+            let changed: Vec<&str> = natural
+                .report()
+                .iter()
+                .flat_map(|column| &column.changes)
+                .map(|change| change.what)
+                .collect();
+            let iso = Change::IsoSpelling.name();
+            let is_printed_otherwise = values.iter().any(|value| value.contains(['T', '+']));
+            assert_eq!(changed, if is_printed_otherwise { vec![iso] } else { vec![] }, "{values:?}");
         }
     }
 
@@ -461,6 +505,9 @@ mod tests {
             &["25:00:00"],
             &["2021-12-31", "2021-12-31 23:59:59"],
             &["Y", "N"],
+            &["NO", "no"],
+            &["F"],
+            &["t", "true"],
             &["1", "true"],
             &["1", "  "],
             &["", ""],

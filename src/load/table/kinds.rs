@@ -147,18 +147,20 @@ pub(crate) enum Change {
     BarePoint,
     NegativeZero,
     DateSpelling,
+    IsoSpelling,
     NoSeconds,
     CapitalUuid,
 }
 
 impl Change {
-    pub(crate) const ALL: [Change; 8] = [
+    pub(crate) const ALL: [Change; 9] = [
         Change::Blanks,
         Change::Word,
         Change::Exponent,
         Change::BarePoint,
         Change::NegativeZero,
         Change::DateSpelling,
+        Change::IsoSpelling,
         Change::NoSeconds,
         Change::CapitalUuid,
     ];
@@ -172,6 +174,7 @@ impl Change {
             Change::BarePoint => "a decimal point without digits on one side",
             Change::NegativeZero => "a minus before zero",
             Change::DateSpelling => "a date or time in another spelling than ISO 8601",
+            Change::IsoSpelling => "a T, an offset from UTC, or final zeros of a fraction",
             Change::NoSeconds => "a time without seconds",
             Change::CapitalUuid => "capitals in a UUID",
         }
@@ -200,9 +203,9 @@ impl Reading {
         Reading { changes: self.changes | if is_made { change.bit() } else { 0 }, ..self }
     }
 
-    /// The kinds, if they change nothing about the spelling.
+    /// The kinds, if they change nothing about the spelling, or only from one of ISO 8601 to another.
     pub(crate) fn unchanged(self) -> Kinds {
-        if self.is_changed() { Kinds::NONE } else { self.kinds }
+        if self.changes & !Change::IsoSpelling.bit() == 0 { self.kinds } else { Kinds::NONE }
     }
 
     pub(crate) fn is_changed(self) -> bool {
@@ -328,6 +331,7 @@ fn moment(value: &[u8]) -> Option<Reading> {
         let is_time = clock.zone.is_empty();
         let reading = Reading::new(if is_time { Kinds::TIME } else { Kinds::NONE });
         let reading = reading.changing(Change::NoSeconds, clock.second.is_none());
+        let reading = reading.changing(Change::IsoSpelling, clock.fraction.ends_with(b"0"));
         return Some(reading.changing(Change::DateSpelling, clock.hour.len() < 2));
     };
     if moment.clock.is_some_and(|clock| !is_kept(&clock)) {
@@ -351,6 +355,9 @@ fn moment(value: &[u8]) -> Option<Reading> {
     }
     let is_iso_clock = moment.clock.is_none_or(|clock| clock.hour.len() == 2 && clock.is_morning.is_none());
     let reading = Reading::new(kinds).changing(Change::DateSpelling, !is_iso || !is_iso_clock);
+    let is_printed_otherwise =
+        moment.clock.is_some_and(|clock| !clock.zone.is_empty() || clock.fraction.ends_with(b"0"));
+    let reading = reading.changing(Change::IsoSpelling, is_printed_otherwise || value.contains(&b'T'));
     let has_seconds = moment.clock.is_none_or(|clock| clock.second.is_some());
     Some(reading.changing(Change::NoSeconds, !has_seconds))
 }
