@@ -137,7 +137,10 @@ impl<'a> Bench<'a> {
             progress,
             tally: Tally::new(options),
         };
-        bench.fill(show).await?;
+        if let Err(error) = bench.fill(show).await {
+            bench.server.close().await.ok();
+            return Err(error);
+        }
         Ok(bench)
     }
 

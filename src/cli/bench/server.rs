@@ -1,6 +1,8 @@
 //! The server's side of a comparison: tables of the same definition, what is in them, and what was written.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -141,10 +143,19 @@ impl BenchServer {
     /// Fill the table `name` by the server's own COPY of the file.
     pub(super) async fn copy(&self, name: &str, file: &Path) -> Result<()> {
         let copy = format!("COPY {name} FROM STDIN (FORMAT csv, HEADER)");
-        let text = std::fs::read(file).map_err(|error| Error::io(ErrorKind::Input, "read", file, error))?;
+        let unreadable = |error| Error::io(ErrorKind::Input, "read", file, error);
+        let mut text = File::open(file).map_err(unreadable)?;
         let sink = self.client.copy_in::<_, Bytes>(&copy).await.map_err(failed("copy the file"))?;
         let mut sink = std::pin::pin!(sink);
-        sink.send(text.into()).await.map_err(failed("copy the file"))?;
+        // A message may have a gigabyte at most.
+        let mut block = vec![0; 256 * 1024];
+        loop {
+            let read = text.read(&mut block).map_err(unreadable)?;
+            if read == 0 {
+                break;
+            }
+            sink.send(Bytes::copy_from_slice(&block[..read])).await.map_err(failed("copy the file"))?;
+        }
         sink.finish().await.map_err(failed("copy the file"))?;
         let rest = format!("VACUUM ANALYZE {name}");
         self.client.batch_execute(&rest).await.map_err(failed("analyze the table"))

@@ -114,7 +114,7 @@ fn options(flags: &args::Bench) -> BenchOptions {
         grid: flags.full,
         only: flags.only.clone(),
         baseline: flags.baseline.clone(),
-        time_limit: flags.time_limit.or((!is_chosen).then_some(FIRST_IMPRESSION)),
+        time_limit: flags.time_limit.or((flags.quick || !is_chosen).then_some(FIRST_IMPRESSION)),
         seed: flags.seed.unwrap_or(1),
     }
 }

@@ -1,5 +1,7 @@
 //! What a page shows of a comparison.
 
+use std::collections::HashSet;
+
 use postgres_etl::statistics;
 
 use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Fairness, Run, Section};
@@ -404,7 +406,14 @@ fn map(report: &BenchReport, title: &str, sections: &[&Section], contender: &Con
     };
     let cells = down.iter().map(|row| across.iter().map(|column| cell(*row, *column)).collect()).collect();
     let names = |values: &[usize]| values.iter().map(ToString::to_string).collect();
-    let baseline = sections.first().map_or("", |section| report.title_of(&section.baseline));
+    let mut baselines: Vec<&str> =
+        sections.iter().map(|section| report.title_of(&section.baseline)).collect();
+    let mut seen = HashSet::new();
+    baselines.retain(|title| seen.insert(*title));
+    let baseline = match baselines.as_slice() {
+        [one] => (*one).to_owned(),
+        several => format!("the baseline of each load: {}", several.join(", or ")),
+    };
     let mut chart = HeatChart {
         title: format!("{}: {title}", contender.title),
         verdict: String::new(),

@@ -48,6 +48,12 @@ pub(in crate::cli::page) struct RatioBar {
 /// The height of a group's heading.
 const HEADING: f64 = 28.0;
 
+/// Ticks of the axis, at most.
+const MOST_TICKS: usize = 9;
+
+/// Between the texts of two ticks, at least.
+const GAP: f64 = 8.0;
+
 /// The places of the parts of a chart.
 struct Layout {
     is_narrow: bool,
@@ -102,6 +108,26 @@ impl RatioChart {
     }
 }
 
+/// Ticks, as many as have room for their texts, and where the middles of these are.
+fn labels(scale: &Scale, width: f64) -> Vec<(f64, f64, String)> {
+    let of = |most: usize| -> Vec<(f64, f64, String)> {
+        let label = |tick: f64| {
+            let text = format!("{}×", round(tick));
+            let half = text_width(&text) / 2.0;
+            (tick, scale.at(tick).min(width - half).max(half), text)
+        };
+        scale.ticks(most).into_iter().map(label).collect()
+    };
+    let are_apart = |labels: &[(f64, f64, String)]| {
+        labels.windows(2).all(|pair| {
+            let [(_, left, before), (_, right, after)] = pair else { return true };
+            right - left > (text_width(before) + text_width(after)) / 2.0 + GAP
+        })
+    };
+    let fitting = (2..=MOST_TICKS).rev().map(of).find(|labels| are_apart(labels));
+    fitting.unwrap_or_else(|| of(1))
+}
+
 impl Chart for RatioChart {
     fn title(&self) -> String {
         self.title.clone()
@@ -128,14 +154,10 @@ impl Chart for RatioChart {
         let bottom = top + headings * HEADING + rows * layout.row + 6.0;
         let mut svg = Svg::new(width, bottom + 44.0);
         draw_key(&mut svg, self.colours);
-        let most = ((layout.right - layout.left) / 44.0) as usize;
-        for tick in scale.ticks(most.min(9)) {
+        for (tick, at, text) in labels(&scale, width) {
             let x = scale.at(tick);
             svg.line("grid", (x, top), (x, bottom));
-            let text = format!("{}×", round(tick));
-            let half = text_width(&text) / 2.0;
-            let x = x.min(width - half).max(half);
-            svg.text("quiet", (x, bottom + 16.0), Anchor::Middle, &text);
+            svg.text("quiet", (at, bottom + 16.0), Anchor::Middle, &text);
         }
         svg.line("axis", (scale.at(1.0), top), (scale.at(1.0), bottom));
         let kind = if layout.is_narrow { "" } else { ", logarithmic" };
