@@ -81,8 +81,8 @@ pub struct LoadReport {
     pub connections: usize,
     /// Maximum number of INSERTs that shared a Sync.
     pub sync_every: NonZero<usize>,
-    /// Why the INSERTs of mode `rows` went through the driver; `None` if they went over the lane beside it, which takes
-    /// less of the client's CPU, and in other modes.
+    /// Why INSERTs went through the driver; `None` if they went over the lane beside it, which takes less of the client's CPU,
+    /// and in modes `copy` and `null`. Rows that are tried one by one, to find those to reject, always go through the driver.
     pub through_driver: Option<&'static str>,
     /// Whether every row was committed separately.
     pub autocommit: bool,
@@ -348,8 +348,9 @@ pub(crate) fn build(
 
 /// As [`LoadReport::through_driver`].
 fn through_driver(mode: Mode, server: Option<&ServerFacts>) -> Option<&'static str> {
-    let server = server.filter(|_| mode == Mode::Rows)?;
+    let server = server.filter(|_| matches!(mode, Mode::Rows | Mode::Batch))?;
     let reasons = [
+        (mode == Mode::Batch, "it sends one batch while the next is made"),
         (server.pooler, "connections go through a pooler"),
         (!server.named_statements, "statements have no names"),
     ];

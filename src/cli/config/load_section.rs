@@ -134,7 +134,7 @@ impl Default for Load {
             partitions: PartitionRouting::Root,
             analyze: true,
             batch_size: 1000,
-            pipeline_depth: 256,
+            pipeline_depth: 1024,
             sync_every: 256,
             autocommit: false,
             connections: 1,

@@ -106,6 +106,7 @@ impl<'a> Insertion<'a> {
             let counts = counts.map_err(|failure| stop_or_retry(failure, &feed, settings, table))?;
             LoadTotals { read: feed.rows(), encoded: feed.rows(), counts, ..LoadTotals::default() }
         };
+        writer.close().await;
         if skips {
             totals.skipped = totals.read - totals.rejected - totals.counts.inserted;
         }

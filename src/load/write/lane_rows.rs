@@ -63,6 +63,16 @@ impl RowLane {
         let returns_rows = !prepared.columns().is_empty();
         Ok(Some(LaneInserts { pipeline, statement, returns_rows, counts: RowCounts::default() }))
     }
+
+    /// Close the statement on the server, where it would stay until the session ends.
+    pub(super) async fn close(&mut self) {
+        if let Some((_, statement)) = self.prepared.take()
+            && let Ok(mut pipeline) = self.lane.pipeline(self.sync_every).await
+        {
+            // If the connection is lost, so is the statement.
+            pipeline.close(statement).await.ok();
+        }
+    }
 }
 
 impl LaneInserts {

@@ -72,6 +72,13 @@ impl Writer {
         })
     }
 
+    /// Give up what is prepared on the server: the session may go on with another writer.
+    pub(super) async fn close(&mut self) {
+        if let Writer::Rows(rows) = self {
+            rows.close().await;
+        }
+    }
+
     /// Write the rows of `feed`; return the server's counts.
     ///
     /// # Errors

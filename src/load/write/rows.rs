@@ -112,6 +112,13 @@ impl RowWriter {
         self.insert_through_driver(client, feed, completed).await
     }
 
+    /// Close what is prepared on the lane; the driver closes its own statements.
+    pub(super) async fn close(&mut self) {
+        if let Some(lane) = &mut self.lane {
+            lane.close().await;
+        }
+    }
+
     /// Take the lane; `None` if the rows have to go through the driver.
     async fn begin_over_lane(&mut self) -> Result<Option<LaneInserts>> {
         let RowWriter { table, mapping, suffix, prepared: (formats, statement), lane, .. } = self;

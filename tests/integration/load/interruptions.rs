@@ -170,11 +170,15 @@ async fn rejecting_rows_prepares_no_more_statements() {
     .await;
     let rows: Vec<String> = (0..2000).map(|id| id.to_string()).collect();
     workplace.write("data.csv", format!("id\n{}\n", rows.join("\n")));
-    let flags = ["--mode", "rows", "--max-rejects", "50"];
-    workplace.run(&[&["load", "data.csv", "-t", "t"], &flags[..]].concat());
-    assert_eq!(workplace.count("t").await, 1960);
-    let most = workplace.value::<i64>("SELECT max(prepared) FROM t").await;
-    assert!(most < 12, "{most} statements were prepared");
+    let rejecting = ["load", "data.csv", "-t", "t", "--mode", "rows", "--max-rejects", "50"];
+    // Each of its chunks is written by a writer of its own.
+    let import = [&rejecting[..], &["--truncate", "--import-id", "i", "--chunk-rows", "50"]].concat();
+    for load in [&rejecting[..], &import] {
+        workplace.run(load);
+        assert_eq!(workplace.count("t").await, 1960);
+        let most = workplace.value::<i64>("SELECT max(prepared) FROM t").await;
+        assert!(most < 12, "{most} statements were prepared: {load:?}");
+    }
 }
 
 /// Values are encoded for the types that the load finds, before it waits for the session that alters or drops one.

@@ -149,7 +149,10 @@ impl Pipeline {
     async fn answer_alone(&mut self) -> Result<(), Error> {
         self.add_to_group();
         self.sync();
-        match self.next(|_| ()).await {
+        let answer = self.next(|_| ()).await;
+        // The end of the group, if it was refused: without it, the stream could not be given back.
+        while self.next(|_| ()).await.is_some() {}
+        match answer {
             Some(answer) => answer.map(drop),
             None => unreachable!("a message is in flight"),
         }
@@ -291,8 +294,11 @@ impl Pipeline {
     /// error is reported by `next`.
     pub fn poll_send(&mut self, cx: &mut Context<'_>) {
         self.sync();
-        if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
-            self.broken = Some(error.kind());
+        match self.poll_drain(cx) {
+            // What the server said before it closed the connection is still to be read.
+            Poll::Ready(Err(error)) if is_about_peer(&error) => self.out.clear(),
+            Poll::Ready(Err(error)) => self.broken = Some(error.kind()),
+            _ => {}
         }
     }
 
