@@ -3,7 +3,7 @@
 
     benches/lane.py [--rounds N] [--look-ups N] [--only PART,…] [--other PROGRAM] [--save FILE] URL
 
-PART is one of look-ups-2, look-ups-4, latency and rows. URL names a server on this machine that nobody else uses, with
+PART is one of look-ups-2, look-ups-4, latency, rows, and rows-settings: mode rows with other settings. URL names a server on this machine that nobody else uses, with
 its host as a parameter: postgresql:///postgres?host=/var/run/postgresql&user=postgres. The program is that of
 target/release, or the one that POSTGRES_ETL names; --other is another build of it, which takes part as well. The tables
 are in the schema lane_bench, which is dropped at the end. It needs psql, pgbench, and Linux.
@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 PEERS = pathlib.Path(os.environ.get("POSTGRES_ETL_PEERS_DIR") or CACHE / "postgres-etl/peers") / "build/release"
 CORES = len(os.sched_getaffinity(0))
-PARTS = ["look-ups-2", "look-ups-4", "latency", "rows"]
+PARTS = ["look-ups-2", "look-ups-4", "latency", "rows", "rows-settings"]
 PEOPLE = 100_000
 DEPTH = 256
 SQL = "SELECT name FROM lane_bench.persons WHERE id = $1"
@@ -148,9 +148,18 @@ def load(command, name):
     return run
 
 
-def etl_rows(program):
-    return lambda bench, table: [program, "load", bench.people, "-t", table, "--mode", "rows", "--truncate",
-                                 "--no-analyze", "--quiet", "--no-env-file", "--database-url", bench.server.url]
+def etl_rows(program, *flags, setting=None):
+    """`load` in mode rows, with other flags, or a setting of the session."""
+    def command(bench, table):
+        url = bench.server.url + (f"&options=-c%20{setting}" if setting else "")
+        return [program, "load", bench.people, "-t", table, "--mode", "rows", "--truncate", "--no-analyze", "--quiet",
+                "--no-env-file", "--database-url", url, *flags]
+    return command
+
+
+def groups(count, size):
+    """The flags for that many groups in flight, with so many INSERTs to a Sync."""
+    return ["--pipeline-depth", count * size, "--sync-every", size]
 
 
 def sqlx_rows(bench, table):
@@ -190,6 +199,18 @@ class Bench:
             if (PEERS / "sqlx-load").exists():
                 contenders["sqlx, row by row"] = load(sqlx_rows, "sqlx_rows")
             return {**contenders, "loop in the server": load(loop_rows, "loop_rows")}
+        if part == "rows-settings":
+            settings = {
+                "ours": etl_rows(self.program),
+                "2 groups of 128": etl_rows(self.program, *groups(2, 128)),
+                "16 groups of 256": etl_rows(self.program, *groups(16, 256)),
+                "4 groups of 4,096": etl_rows(self.program, *groups(4, 4096)),
+                "index kept": etl_rows(self.program, "--defer-indexes", "never"),
+                "generic plan": etl_rows(self.program, setting="plan_cache_mode%3Dforce_generic_plan"),
+                "no activity tracked": etl_rows(self.program, setting="track_activities%3Doff"),
+                "loop in the server": loop_rows,
+            }
+            return {name: load(command, f"rows_{number}") for number, (name, command) in enumerate(settings.items())}
         if part == "latency":
             contenders = {name: etl_query(program, 8, 1, 1) for name, program in self.programs.items()}
             return {**contenders, "pgbench": pgbench(8, 1)}

@@ -14,7 +14,7 @@ use crate::load::mapping::{ColumnMapping, MappedColumn, ValueSource};
 use crate::load::options::ImportOptions;
 use crate::load::settings::LoadSettings;
 use crate::load::spelling::Conversion;
-use crate::load::table::indexes::DeferredIndexes;
+use crate::load::table::indexes::{DeferredIndexes, IndexedTable};
 use crate::load::table::prepare::PreparedTable;
 use crate::{Error, ErrorKind, Result};
 
@@ -276,6 +276,22 @@ impl Import {
         };
         let forgotten = || Error::new(ErrorKind::Database, "the import was forgotten while it was loaded");
         parse_indexes(tables, row.ok_or_else(forgotten)?.get(0))
+    }
+
+    /// Whether the table still exists whose indexes the import dropped.
+    ///
+    /// # Errors
+    /// When it was renamed: the statements that rebuild them would fail, or change the table that has its name now.
+    pub(crate) async fn has_indexed_table(&self, client: &Client) -> Result<bool> {
+        let found = self.indexes.find_table(client, self.table_oid).await;
+        match found.map_err(|error| Error::database("find the table of the import", error))? {
+            IndexedTable::Unchanged => Ok(true),
+            IndexedTable::Gone => Ok(false),
+            IndexedTable::Renamed { from, to } => {
+                let message = format!("the import dropped indexes of {from}, which is called {to} now");
+                Err(Error::usage(message).with_help("rename it back, and try again"))
+            }
+        }
     }
 
     /// Record that no index is left to be rebuilt, in the transaction of `client` that has rebuilt them.

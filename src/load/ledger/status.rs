@@ -141,7 +141,7 @@ impl Ledger {
         let mut rebuilt = Vec::new();
         if !import.indexes.is_empty() {
             let indexes = import.lock_indexes(client, &self.tables, || ()).await?;
-            if indexes.have_table(client).await.map_err(failed)? {
+            if !indexes.is_empty() && import.has_indexed_table(client).await? {
                 indexes.restore(client).await.map_err(|error| self.by_hand(id, &indexes, error))?;
                 rebuilt = indexes.deferred;
             }

@@ -40,6 +40,17 @@ pub(crate) struct DeferredIndexes {
     restore: Vec<Vec<String>>,
 }
 
+/// What has become of a table whose indexes are dropped.
+#[derive(Debug)]
+pub(crate) enum IndexedTable {
+    /// It has its name.
+    Unchanged,
+    /// It has another name, or is in another schema.
+    Renamed { from: String, to: String },
+    /// It was dropped, and its indexes with it.
+    Gone,
+}
+
 /// Up to this number of indexes, it takes no noticeable time to drop and to rebuild them when there are no rows: about a
 /// millisecond each.
 const FEW: usize = 64;
@@ -209,13 +220,19 @@ impl DeferredIndexes {
         self.restore.concat()
     }
 
-    /// Whether their table exists; without it, they are gone as well.
+    /// Where their table is now, which has this `oid`: the statements that restore them have its old name.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub(crate) async fn have_table(&self, client: &Client) -> Result<bool, PgError> {
-        let sql = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
-        Ok(client.query_one(sql, &[&self.table]).await?.get(0))
+    pub(crate) async fn find_table(&self, client: &Client, oid: u32) -> Result<IndexedTable, PgError> {
+        let sql = "SELECT c.oid::pg_catalog.regclass::pg_catalog.text,
+                          COALESCE(pg_catalog.to_regclass($1)::pg_catalog.oid = c.oid, false)
+                   FROM pg_catalog.pg_class AS c WHERE c.oid = $2";
+        Ok(match client.query_opt(sql, &[&self.table, &oid]).await? {
+            None => IndexedTable::Gone,
+            Some(row) if row.get(1) => IndexedTable::Unchanged,
+            Some(row) => IndexedTable::Renamed { from: self.table.clone(), to: row.get(0) },
+        })
     }
 
     /// Restore them without showing any progress; otherwise as [`DeferredIndexes::rebuild`].

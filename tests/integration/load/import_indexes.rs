@@ -3,6 +3,7 @@
 
 use super::imports::at_commit;
 use super::indexes::indexes;
+use crate::support::load::wait_until;
 use crate::support::proxy::{Fate, Plan, Proxy, is_query};
 use crate::support::workplace::{ProgramOutput, Workplace};
 use crate::support::{self, TestDb};
@@ -152,9 +153,7 @@ async fn a_process_that_dies_while_it_rebuilds_indexes_is_replaced_by_one_that_w
     let other = workplace.start(&import(&["--share", "--json"]));
     let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
                  WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    while !workplace.value::<bool>(waits).await {
-        tokio::task::yield_now().await;
-    }
+    wait_until("that the other process waits", async || workplace.value::<bool>(waits).await).await;
     dead.kill().unwrap();
     dead.wait().unwrap();
     let ran = ProgramOutput::from_child(other);
@@ -227,6 +226,68 @@ async fn an_import_is_forgotten_together_with_its_indexes_only_if_the_table_is_d
     workplace.execute("DROP TABLE t").await;
     assert_eq!(workplace.succeed(&forget).stdout, "forgot import i; the rows that it loaded stay\n");
     assert_eq!(workplace.succeed(&["imports"]).stdout, "no imports\n");
+}
+
+/// The statements that rebuild them have the old name, under which there may be another table.
+#[tokio::test]
+async fn a_table_that_was_renamed_keeps_an_import_from_rebuilding_its_indexes() {
+    let workplace = Workplace::with_sql(TABLE).await.csv("data.csv", "id,v\n1,a\n2,b\nx,c\n");
+    let before = indexes(&workplace).await.0;
+    workplace.fail(&import(&[]), 1);
+    workplace.write("data.csv", "id,v\n1,a\n2,b\n3,c\n");
+    workplace.execute("ALTER TABLE t RENAME TO u; CREATE TABLE t (id int, v text)").await;
+    let into_u = ["load", "data.csv", "-t", "u", "--import-id", "i"];
+    for run in [&["imports", "--forget", "i"][..], &into_u] {
+        let error = workplace.fail(run, 2);
+        assert!(error.contains("the import dropped indexes of \"public\".\"t\", which is called u now"), "{error}");
+        assert!(error.contains("rename it back, and try again"), "{error}");
+    }
+    workplace.execute("DROP TABLE t; ALTER TABLE u RENAME TO t").await;
+    workplace.succeed(&import(&[]));
+    assert_eq!(indexes(&workplace).await.0, before);
+}
+
+#[tokio::test]
+async fn the_indexes_of_a_partitioned_table_stay_during_an_import() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY HASH (id);
+         CREATE TABLE t0 PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+    )
+    .await
+    .csv("data.csv", CSV);
+    let error = workplace.fail(&import(&[]), 2);
+    assert!(error.contains("t is partitioned, and the indexes of its partitions have to stay"), "{error}");
+    assert_eq!(workplace.succeed(&["imports"]).stdout, "no imports\n");
+}
+
+/// A server that is at work does not read, and so does not notice by itself that its client is gone.
+#[tokio::test]
+async fn a_server_notices_that_an_import_was_killed_while_it_builds_an_index() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int, v text);
+         CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN $1; END';
+         CREATE INDEX slowly ON t (slow(id))",
+    )
+    .await
+    .csv("data.csv", CSV);
+    let other = workplace.client();
+    other.execute("SELECT pg_advisory_lock(1)", &[]).await.unwrap();
+    let builder = "SELECT COALESCE(max(pid), 0) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event = 'advisory' AND query LIKE 'CREATE INDEX%'";
+    let mut killed = workplace.start(&import(&[]));
+    wait_until("that the index is built", async || workplace.value::<i32>(builder).await > 0).await;
+    let pid: i32 = workplace.value(builder).await;
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let next = workplace.start(&import(&["--json"]));
+    let session = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}");
+    wait_until("that the server ends the session", async || workplace.value::<i64>(&session).await == 0)
+        .await;
+    other.execute("SELECT pg_advisory_unlock(1)", &[]).await.unwrap();
+    let ran = ProgramOutput::from_child(next);
+    assert!(ran.status.success(), "{ran:#?}");
+    assert_eq!(ran.json()["indexes_deferred"], serde_json::json!(["slowly"]), "{ran:#?}");
 }
 
 #[tokio::test]

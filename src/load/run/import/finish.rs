@@ -49,6 +49,11 @@ impl<'a> Finisher<'a> {
             progress.note(&format!("another process is finishing import {}: waiting for it", options.id));
         };
         let indexes = import.lock_indexes(client, tables, wait).await?;
+        if !indexes.is_empty() {
+            // A key needs this lock at its end; to take a weaker one before would be a cause of deadlocks.
+            let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", self.plan.prepared.table.name.sql());
+            client.batch_execute(&lock).await.map_err(failed)?;
+        }
         indexes.rebuild(client, self.pool, progress).await.map_err(|error| self.explain(error))?;
         import.clear_indexes(client, tables).await?;
         import.finish(client, tables).await?;
@@ -69,12 +74,13 @@ impl<'a> Finisher<'a> {
             "run the same command again, or postgres-etl imports --forget {}: both rebuild the indexes",
             crate::escape::escape(id)
         );
-        let refusal =
-            refusal_error(&format!("rebuild the indexes of {table}"), error).and("all rows are loaded");
+        let action = format!("rebuild the indexes of {table}");
         if is_duplicate {
-            refusal.with_help(format!("remove the duplicates from {table}, then {again}"))
+            let help = format!("remove the duplicates from {table}, then {again}");
+            refusal_error(&action, error).and("all rows are loaded").with_help(help)
         } else {
-            refusal.and_help(&again)
+            // Not what helps while rows are loaded.
+            Error::database(&action, error).and("all rows are loaded").with_help(again)
         }
     }
 }

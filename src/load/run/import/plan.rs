@@ -63,11 +63,17 @@ impl<'a> ImportPlan<'a> {
         let import = if let Some(import) = found {
             import.check(id, &request)?;
             check_rejects(settings, id, &import)?;
+            if !import.indexes.is_empty() {
+                import.has_indexed_table(client).await?;
+            }
             prepared.truncate = false;
             import
         } else {
             prepared.empty(client).await?;
             let indexes = match settings.defer_indexes {
+                DeferIndexes::Always if prepared.table.is_partitioned => {
+                    return Err(keeps_partitioned(&prepared.table));
+                }
                 DeferIndexes::Always => defer_indexes(client, settings, &prepared, files.inputs()).await?,
                 // Others use the table until the import is finished, which may never be.
                 DeferIndexes::Auto | DeferIndexes::Never => DeferredIndexes::default(),
@@ -97,6 +103,15 @@ impl<'a> ImportPlan<'a> {
     pub(super) fn ledger(&self) -> ChunkLedger<'_> {
         ChunkLedger { tables: &self.tables, import: &self.import }
     }
+}
+
+/// The error for a partitioned `table`, whose partitions may be others when its indexes are to be rebuilt.
+fn keeps_partitioned(table: &Table) -> Error {
+    Error::usage(format!(
+        "--defer-indexes always: {} is partitioned, and the indexes of its partitions have to stay in place during an import",
+        table.name
+    ))
+    .with_help("use --defer-indexes auto, or never; or load into the partitions")
 }
 
 /// Check that rows need not be rejected because of a key whose index the import has dropped.

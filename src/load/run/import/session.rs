@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// How long a lock may be held by a session whose program was killed just now: the server notices when it next reads from
-/// the connection.
+/// the connection, or looks after it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pause between two looks at a lock.
@@ -24,6 +24,11 @@ pub(super) const PAUSE: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Lets the server look every two seconds whether the program is still there, unless it looks anyway. Settings that it does
+/// not know, as before version 14, are not in that view.
+const NOTICE_DEATH: &str = "SELECT pg_catalog.set_config(name, '2000', false) FROM pg_catalog.pg_settings
+                            WHERE name = 'client_connection_check_interval' AND setting = '0'";
 
 /// The connection of an import, and its lock on the import.
 pub(super) struct ImportSession<'a> {
@@ -96,6 +101,9 @@ impl<'a> ImportSession<'a> {
             return Ok(());
         }
         let failed = |error| Error::database(&format!("lock import {}", self.id), error);
+        // While it is at work, a server does not notice that this process has died, unless it looks: it would finish a long
+        // statement first, and keep the lock. Not every system can look.
+        client.execute(NOTICE_DEATH, &[]).await.ok();
         let started = Instant::now();
         let pid = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await.map_err(failed)?.get(0);
         while !self.lock.try_for_session(client, self.access).await.map_err(failed)? {
