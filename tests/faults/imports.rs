@@ -139,8 +139,8 @@ async fn kill_with_deferred_indexes(mode: &'static str) {
 /// As [`behind`], with 200 records and an empty table with two indexes.
 async fn indexed_behind(database: &TestDb, plan: Plan) -> (Proxy, Workplace) {
     let proxy = Proxy::start(database, plan);
-    let rows = (0..200).map(|id| format!("{id},v{id}\n")).collect::<String>();
-    let workplace = proxy.workplace(database).await.csv("data.csv", format!("id,v\n{rows}"));
+    let rows: Vec<String> = (0..200).map(|id| format!("{id},v{id}\n")).collect();
+    let workplace = proxy.workplace(database).await.csv("data.csv", format!("id,v\n{}", rows.concat()));
     workplace.execute(INDEXED).await;
     (proxy, workplace)
 }

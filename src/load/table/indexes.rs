@@ -26,6 +26,7 @@ use crate::sql::{literal, quote};
 use crate::{Error, Result};
 
 /// The indexes that a load dropped, and how to restore them.
+#[expect(clippy::unsafe_derive_deserialize, reason = "the only unsafe code is that of tokio::select!")]
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct DeferredIndexes {
     /// Names of the indexes that were dropped. That of a partitioned table stands for those attached to it.

@@ -128,8 +128,8 @@ async fn an_import_that_loses_its_connection_while_it_rebuilds_its_indexes_compl
 async fn of_the_processes_that_share_an_import_one_rebuilds_its_indexes() {
     let workplace = Workplace::with_sql(TABLE).await;
     let before = indexes(&workplace).await.0;
-    let rows = (0..1000).map(|id| format!("{id},v{id}\n")).collect::<String>();
-    workplace.write("data.csv", format!("id,v\n{rows}"));
+    let rows: Vec<String> = (0..1000).map(|id| format!("{id},v{id}\n")).collect();
+    workplace.write("data.csv", format!("id,v\n{}", rows.concat()));
     let flags = import(&["--share", "--json", "--chunk-rows", "20"]);
     let flags: Vec<&str> = [&flags[..5], &flags[7..]].concat();
     let processes = [workplace.start(&flags), workplace.start(&flags), workplace.start(&flags)];
@@ -239,7 +239,10 @@ async fn a_table_that_was_renamed_keeps_an_import_from_rebuilding_its_indexes() 
     let into_u = ["load", "data.csv", "-t", "u", "--import-id", "i"];
     for run in [&["imports", "--forget", "i"][..], &into_u] {
         let error = workplace.fail(run, 2);
-        assert!(error.contains("the import dropped indexes of \"public\".\"t\", which is called u now"), "{error}");
+        assert!(
+            error.contains("the import dropped indexes of \"public\".\"t\", which is called u now"),
+            "{error}"
+        );
         assert!(error.contains("rename it back, and try again"), "{error}");
     }
     workplace.execute("DROP TABLE t; ALTER TABLE u RENAME TO t").await;

@@ -121,7 +121,7 @@ fn labels(scale: &Scale, width: f64) -> Vec<(f64, f64, String)> {
     let are_apart = |labels: &[(f64, f64, String)]| {
         labels.windows(2).all(|pair| {
             let [(_, left, before), (_, right, after)] = pair else { return true };
-            right - left > (text_width(before) + text_width(after)) / 2.0 + GAP
+            right - left > f64::midpoint(text_width(before), text_width(after)) + GAP
         })
     };
     let fitting = (2..=MOST_TICKS).rev().map(of).find(|labels| are_apart(labels));
