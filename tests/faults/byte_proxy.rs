@@ -78,7 +78,9 @@ impl ByteProxy {
         let accepting = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming() {
-                serve(&client.unwrap(), &upstream, &accepting);
+                let client = client.unwrap();
+                client.set_nodelay(true).unwrap();
+                serve(&client, &upstream, &accepting);
             }
         });
         ByteProxy { url, state }

@@ -91,6 +91,8 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
+                // The server's short messages are passed on one by one.
+                client.set_nodelay(true).unwrap();
                 if !accepting.is_closed.load(SeqCst) {
                     accepting.connections.lock().unwrap().push(client.try_clone().unwrap());
                     State::serve(&accepting, client);
