@@ -13,7 +13,7 @@ use crate::load::date_order::DateOrder;
 use crate::load::hints;
 use crate::load::options::Infer;
 use crate::load::spelling::{BooleanWords, NumberStyle, Spelling};
-use crate::load::table::kinds::{Change, Kind, Kinds, Reading, read};
+use crate::load::table::kinds::{Change, Kind, Kinds, Reading, WordsSeen, read};
 use crate::sql::quote;
 
 /// A type that was inferred from values spelled otherwise than PostgreSQL prints them, or that one value made text.
@@ -94,33 +94,6 @@ struct ObservedColumn {
     text_because: Option<TextCause>,
     /// What it would be with another flag, once it is text.
     other: Option<OtherReading>,
-}
-
-/// Which words for booleans a column has. `NO` may be a country, and `F` a sex: such a word is one for false only beside one
-/// for true.
-#[derive(Debug, Clone, Copy, Default)]
-struct WordsSeen {
-    for_true: bool,
-    for_false: bool,
-    /// A word that may stand for something else.
-    short: bool,
-}
-
-impl WordsSeen {
-    /// Add a word; `is_declared` tells that the user has declared it as one for a boolean.
-    fn add(&mut self, word: &[u8], is_declared: bool) {
-        if is_declared {
-            (self.for_true, self.for_false) = (true, true);
-        }
-        let word = word.trim_ascii();
-        self.for_true |= word.first().is_some_and(|first| b"tTyY".contains(first));
-        self.for_false |= word.first().is_some_and(|first| b"fFnN".contains(first));
-        self.short |= word.len() < b"true".len();
-    }
-
-    fn are_boolean(self) -> bool {
-        !self.short || (self.for_true && self.for_false)
-    }
 }
 
 /// A column of text as another flag would read it.

@@ -311,6 +311,34 @@ fn is_kept_by_double(value: &[u8], length: usize, exponent: &[u8]) -> bool {
     text.parse().is_ok_and(is_kept)
 }
 
+/// Which words for booleans a column has. `NO` may be a country, and `F` a sex: such a word is one for false only beside one
+/// for true.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WordsSeen {
+    for_true: bool,
+    for_false: bool,
+    /// A word that may stand for something else.
+    short: bool,
+}
+
+impl WordsSeen {
+    /// Add a word; `is_declared` tells that the user has declared it as one for a boolean.
+    pub(crate) fn add(&mut self, word: &[u8], is_declared: bool) {
+        if is_declared {
+            (self.for_true, self.for_false) = (true, true);
+        }
+        let word = word.trim_ascii();
+        self.for_true |= word.first().is_some_and(|first| b"tTyY".contains(first));
+        self.for_false |= word.first().is_some_and(|first| b"fFnN".contains(first));
+        self.short |= word.len() < b"true".len();
+    }
+
+    /// Whether all of them are words for booleans.
+    pub(crate) fn are_boolean(self) -> bool {
+        !self.short || (self.for_true && self.for_false)
+    }
+}
+
 /// Read a word for a boolean, or NaN.
 fn word(value: &[u8]) -> Option<Reading> {
     let is_one_of = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
