@@ -350,7 +350,6 @@ pub(crate) fn build(
 fn through_driver(mode: Mode, server: Option<&ServerFacts>) -> Option<&'static str> {
     let server = server.filter(|_| matches!(mode, Mode::Rows | Mode::Batch))?;
     let reasons = [
-        (mode == Mode::Batch, "it sends one batch while the next is made"),
         (server.pooler, "connections go through a pooler"),
         (!server.named_statements, "statements have no names"),
     ];

@@ -81,7 +81,8 @@ impl<'a> Insertion<'a> {
         } else {
             None
         };
-        let lane = if settings.input.mode == Mode::Rows { connections.lane_of(client).await } else { None };
+        let has_lane = matches!(settings.input.mode, Mode::Rows | Mode::Batch);
+        let lane = if has_lane { connections.lane_of(client).await } else { None };
         let writer = Writer::prepare((client, lane), settings, &table.name, mapping, clause, freeze).await?;
         Ok(Insertion { client, settings, prepared, writer, row_writer, skips })
     }

@@ -3,18 +3,23 @@
 //! A batch of any size has as many parameters as columns, so it never reaches the protocol's limit of 65,535
 //! parameters. [`ArrayFormat`] says how the array of a column is sent, so that the server reads every value as COPY does.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error as PgError, Statement};
+use tokio_postgres_sync_batching::{Lane, Row};
 
 use crate::catalog::{Column, TableName};
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::mapping::{ColumnMapping, ValueFormat};
+use crate::load::options::Mode;
 use crate::load::write::array::{ArrayBuilder, TextArrayBuilder, array_type};
+use crate::load::write::completed::CompletedInserts;
 use crate::load::write::conflict::ConflictClause;
+use crate::load::write::lane_inserts::{InsertLane, LaneInserts};
 use crate::load::write::outcome::{RowCounts, WriteFailure};
 use crate::load::write::params::EncodedParam;
 use crate::postgres::pipeline::Pipeline;
@@ -63,18 +68,24 @@ pub(crate) struct BatchWriter {
     depth: usize,
     /// The statement, and the formats for which it was prepared.
     prepared: Option<(Arc<[ValueFormat]>, Statement)>,
+    /// The lane of the connection; `None` if the batches go through the driver.
+    lane: Option<InsertLane>,
 }
 
 impl BatchWriter {
-    /// Insert batches of `batch_size` rows, with up to `depth` batches in flight, but no more than [`MAX_BATCHES`].
+    /// Insert batches of `batch_size` rows, with up to `depth` batches in flight, but no more than [`MAX_BATCHES`]; over
+    /// `lane`, where the connection has one and allows it.
     pub(crate) fn new(
         table: TableName,
         mapping: Arc<ColumnMapping>,
         clause: Option<ConflictClause>,
         batch_size: usize,
         depth: usize,
+        lane: Option<Lane>,
     ) -> BatchWriter {
-        BatchWriter { table, mapping, clause, batch_size, depth: depth.min(MAX_BATCHES), prepared: None }
+        let depth = depth.min(MAX_BATCHES);
+        let lane = lane.map(|lane| InsertLane::new(lane, NonZero::<usize>::MIN, counts_from_lane));
+        BatchWriter { table, mapping, clause, batch_size, depth, prepared: None, lane }
     }
 
     /// Insert the rows of `feed`.
@@ -82,6 +93,120 @@ impl BatchWriter {
     /// # Errors
     /// At the first batch that the server refuses, with the range of its rows, and at an error of the feed.
     pub(crate) async fn insert(
+        &mut self,
+        client: &Client,
+        feed: &mut ChunkFeed<'_>,
+    ) -> Result<RowCounts, WriteFailure> {
+        let formats = self.mapping.formats(Mode::Batch);
+        let Some(lane) = self.begin_over_lane(client, &formats).await? else {
+            return self.insert_through_driver(client, feed).await;
+        };
+        let (mut lane, mut completed) = (Some(lane), CompletedInserts::new(None));
+        let ended = self.insert_over_lane(&mut lane, client, feed, &mut completed).await;
+        if let Some(lane) = &mut lane {
+            completed.drain_lane(lane).await;
+        }
+        // The refusal of an earlier batch takes precedence.
+        completed.outcome?;
+        ended?;
+        Ok(completed.counts)
+    }
+
+    /// Close what is prepared on the lane; the driver closes its own statements.
+    pub(super) async fn close(&mut self) {
+        if let Some(lane) = &mut self.lane {
+            lane.close().await;
+        }
+    }
+
+    /// Take the lane for values in `formats`; `None` if the batches have to go through the driver.
+    async fn begin_over_lane(
+        &mut self,
+        client: &Client,
+        formats: &Arc<[ValueFormat]>,
+    ) -> Result<Option<LaneInserts>> {
+        if self.lane.is_none() {
+            return Ok(None);
+        }
+        let statement = self.statement(client, formats).await?;
+        let sql = self.sql(formats).0;
+        let Some(lane) = &mut self.lane else { return Ok(None) };
+        let begun = lane.begin(formats, || sql, &statement).await;
+        begun
+            .map_err(|error| Error::database(&format!("prepare the batch INSERT into {}", self.table), error))
+    }
+
+    /// As [`insert`](Self::insert), over the lane, up to the first batch that is known to be refused.
+    ///
+    /// # Errors
+    /// An error of the feed, or of preparing the statement again.
+    async fn insert_over_lane(
+        &mut self,
+        lane: &mut Option<LaneInserts>,
+        client: &Client,
+        feed: &mut ChunkFeed<'_>,
+        completed: &mut CompletedInserts,
+    ) -> Result<()> {
+        let mut batch = Batch::default();
+        let mut rows = 0;
+        while let Some(chunk) = completed.next_chunk(lane, client, feed).await? {
+            if let Some(lane) = lane {
+                // The rest of a batch that the connection did not take at once.
+                lane.send().await;
+            }
+            if batch.formats.as_ref() != Some(&chunk.formats) {
+                self.send_over_lane(lane, client, &mut batch, completed).await?;
+                batch = Batch::new(rows, Arc::clone(&chunk.formats), &self.mapping);
+            }
+            for row in 0..chunk.rows() {
+                batch.push(chunk.fields(row));
+                rows += 1;
+                if batch.is_complete(self.batch_size) {
+                    self.send_over_lane(lane, client, &mut batch, completed).await?;
+                }
+            }
+        }
+        self.send_over_lane(lane, client, &mut batch, completed).await
+    }
+
+    /// Send `batch` over the lane, unless it is empty or an earlier one is known to be refused.
+    async fn send_over_lane(
+        &mut self,
+        lane: &mut Option<LaneInserts>,
+        client: &Client,
+        batch: &mut Batch,
+        completed: &mut CompletedInserts,
+    ) -> Result<()> {
+        let Some(formats) = batch.formats.clone().filter(|_| batch.rows() > 0) else { return Ok(()) };
+        let is_prepared = self.prepared.as_ref().is_some_and(|(prepared_for, _)| *prepared_for == formats);
+        if let Some(mut other) = lane.take_if(|_| !is_prepared) {
+            completed.drain_lane(&mut other).await;
+        }
+        while let Some(lane) = lane.as_mut().filter(|lane| !lane.have_room(self.depth))
+            && completed.outcome.is_ok()
+        {
+            completed.record_arrived(lane).await;
+        }
+        if completed.outcome.is_err() {
+            return Ok(());
+        }
+        let inserts = match lane {
+            Some(lane) => lane,
+            None => {
+                let begun = self.begin_over_lane(client, &formats).await?;
+                lane.insert(begun.ok_or_else(|| Error::closed("insert more rows"))?)
+            }
+        };
+        let EncodedBatch { arrays, rows: (first, last) } = batch.take(&self.mapping);
+        inserts
+            .insert(arrays, last + 1 - first)
+            .map_err(|error| Error::database(&format!("insert into {}", self.table), error))?;
+        inserts.send().await;
+        Ok(())
+    }
+
+    /// As [`insert`](Self::insert), through the driver.
+    async fn insert_through_driver(
         &mut self,
         client: &Client,
         feed: &mut ChunkFeed<'_>,
@@ -99,7 +224,7 @@ impl BatchWriter {
             for row in 0..chunk.rows() {
                 batch.push(chunk.fields(row));
                 rows += 1;
-                if batch.rows() >= self.batch_size as u64 || batch.is_large() {
+                if batch.is_complete(self.batch_size) {
                     counts += self.send(client, &mut batch, &mut pipeline).await?;
                 }
             }
@@ -140,6 +265,16 @@ impl BatchWriter {
         {
             return Ok(statement.clone());
         }
+        let (sql, types) = self.sql(formats);
+        let statement = client.prepare_typed(&sql, &types).await.map_err(|error| {
+            Error::database(&format!("prepare the batch INSERT into {}", self.table), error)
+        })?;
+        self.prepared = Some((Arc::clone(formats), statement.clone()));
+        Ok(statement)
+    }
+
+    /// The statement for `formats`, and the types of its parameters.
+    fn sql(&self, formats: &[ValueFormat]) -> (String, Vec<Type>) {
         let (mut types, mut parameters, mut names, mut values) = (vec![], vec![], vec![], vec![]);
         for (index, mapped) in self.mapping.columns.iter().enumerate() {
             let name = format!("c{index}");
@@ -165,11 +300,7 @@ impl BatchWriter {
             Some(clause) => clause.insert_from(&insert, &names, &source, "ord"),
             None => format!("{insert} SELECT {names} FROM {source}"),
         };
-        let statement = client.prepare_typed(&sql, &types).await.map_err(|error| {
-            Error::database(&format!("prepare the batch INSERT into {}", self.table), error)
-        })?;
-        self.prepared = Some((Arc::clone(formats), statement.clone()));
-        Ok(statement)
+        (sql, types)
     }
 }
 
@@ -196,6 +327,14 @@ async fn insert_one(client: &Client, statement: Statement, batch: EncodedBatch) 
 /// The counts in the row that a statement of [`ConflictClause::insert_from`] returns.
 pub(crate) fn counts_from_row(row: &tokio_postgres::Row) -> RowCounts {
     RowCounts { inserted: row.get::<_, i64>(0) as u64, updated: row.get::<_, i64>(1) as u64 }
+}
+
+/// As [`counts_from_row`], from a row in binary format.
+fn counts_from_lane(row: Row<'_>) -> RowCounts {
+    let count =
+        |value: Option<&[u8]>| value.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+    let mut counts = row.values().map(count);
+    RowCounts { inserted: counts.next().unwrap_or(0), updated: counts.next().unwrap_or(0) }
 }
 
 fn count(result: BatchResult) -> Result<RowCounts, WriteFailure> {
@@ -239,8 +378,9 @@ impl Batch {
         self.end += 1;
     }
 
-    fn is_large(&self) -> bool {
-        self.columns.iter().any(|column| column.len() > MAX_COLUMN_BYTES)
+    /// Whether it has `most` rows, or large values.
+    fn is_complete(&self, most: usize) -> bool {
+        self.rows() >= most as u64 || self.columns.iter().any(|column| column.len() > MAX_COLUMN_BYTES)
     }
 
     /// Take the rows out, leaving an empty batch that begins after them.

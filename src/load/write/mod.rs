@@ -5,9 +5,10 @@
 
 pub(crate) mod array;
 pub(crate) mod batch;
+mod completed;
 pub(crate) mod conflict;
 pub(crate) mod copy;
-pub(crate) mod lane_rows;
+mod lane_inserts;
 pub(crate) mod outcome;
 pub(crate) mod params;
 pub(crate) mod rows;
@@ -41,8 +42,8 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// Prepare the mode that `settings` name; for `freeze` see [`CopyWriter::prepare`], for `lane`
-    /// [`RowWriter::over_lane`].
+    /// Prepare the mode that `settings` name; for `freeze` see [`CopyWriter::prepare`]. The other modes use the `lane` of the
+    /// connection, if there is one.
     ///
     /// # Errors
     /// When the server refuses to prepare the statement, or to create the temporary table for `clause`.
@@ -66,6 +67,7 @@ impl Writer {
                 clause,
                 settings.batch_size,
                 settings.pipeline_depth,
+                lane,
             )),
             Mode::Copy => Writer::Copy(CopyWriter::prepare(client, table, mapping, clause, freeze).await?),
             Mode::Null => unreachable!("mode null has no connection"),
@@ -74,8 +76,10 @@ impl Writer {
 
     /// Give up what is prepared on the server: the session may go on with another writer.
     pub(super) async fn close(&mut self) {
-        if let Writer::Rows(rows) = self {
-            rows.close().await;
+        match self {
+            Writer::Rows(rows) => rows.close().await,
+            Writer::Batch(batches) => batches.close().await,
+            Writer::Copy(_) => {}
         }
     }
 

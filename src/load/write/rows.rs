@@ -4,21 +4,20 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use futures::future::join3;
 use tokio_postgres::{Client, Error as PgError, Statement};
-use tokio_postgres_sync_batching::Lane;
+use tokio_postgres_sync_batching::{Lane, Row};
 
 use crate::catalog::{Column, TableName};
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::chunk::{Chunk, Tuple};
 use crate::load::mapping::{ColumnMapping, ValueFormat};
 use crate::load::options::Mode;
+use crate::load::write::completed::CompletedInserts;
 use crate::load::write::conflict::ConflictClause;
-use crate::load::write::lane_rows::{LaneInserts, RowLane};
+use crate::load::write::lane_inserts::{InsertLane, LaneInserts};
 use crate::load::write::outcome::{RowCounts, WriteFailure};
-use crate::load::write::params;
-use crate::postgres::connect_error::is_answer_lost;
+use crate::load::write::params::{self, EncodedParam};
 use crate::postgres::pipeline::Pipeline;
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -37,7 +36,7 @@ pub(crate) struct RowWriter {
     /// Where to count rows as committed, if each INSERT is a transaction of its own.
     commits: Option<Arc<Progress>>,
     /// The lane of the connection; `None` if the INSERTs go through the driver.
-    lane: Option<RowLane>,
+    lane: Option<InsertLane>,
 }
 
 impl RowWriter {
@@ -73,7 +72,7 @@ impl RowWriter {
         // With at least two groups in flight, the server works on one while another is made. Four make a load faster by a
         // few percent, sixteen do not.
         let half = NonZero::new(self.depth / 2).unwrap_or(NonZero::<usize>::MIN);
-        RowWriter { lane: lane.map(|lane| RowLane::new(lane, sync_every.min(half))), ..self }
+        RowWriter { lane: lane.map(|lane| InsertLane::new(lane, sync_every.min(half), count_row)), ..self }
     }
 
     /// The same writer, outside a transaction: `progress` counts the rows that are committed.
@@ -99,7 +98,7 @@ impl RowWriter {
         client: &Client,
         feed: &mut ChunkFeed<'_>,
     ) -> (RowCounts, Result<(), WriteFailure>) {
-        let mut completed = CompletedInserts { commits: self.commits.clone(), ..CompletedInserts::default() };
+        let mut completed = CompletedInserts::new(self.commits.clone());
         match self.begin_over_lane().await {
             Ok(Some(lane)) => {
                 let ended = self.insert_over_lane(lane, client, feed, &mut completed).await;
@@ -146,7 +145,7 @@ impl RowWriter {
     ) -> Result<()> {
         let mut lane = Some(lane);
         let ended = loop {
-            let chunk = match next_meanwhile(&mut lane, client, feed, completed).await {
+            let chunk = match completed.next_chunk(&mut lane, client, feed).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
@@ -187,15 +186,14 @@ impl RowWriter {
                 return Err(Error::interrupted());
             }
             while !lane.have_room(self.depth) && completed.outcome.is_ok() {
-                completed.record(lane.next().await);
-                while let Some(result) = lane.next_arrived() {
-                    completed.record(Some(result));
-                }
+                completed.record_arrived(lane).await;
             }
             if completed.outcome.is_err() {
                 return Ok(());
             }
-            lane.insert(chunk, row)
+            let fields = chunk.fields(row).zip(chunk.formats.iter());
+            let parameters = fields.map(|(value, &format)| EncodedParam { value, format });
+            lane.insert(parameters, 1)
                 .map_err(|error| Error::database(&format!("insert into {}", self.table), error))?;
             if let Some(commits) = &self.commits {
                 commits.begin_commit(1, None);
@@ -235,7 +233,8 @@ impl RowWriter {
                     return (completed.counts, completed.outcome.and(Err(Error::interrupted().into())));
                 }
                 while pipeline.is_full() && completed.outcome.is_ok() {
-                    completed.record(pipeline.pop().await);
+                    let Some(result) = pipeline.pop().await else { break };
+                    completed.record((1, result));
                 }
                 if completed.outcome.is_err() {
                     break;
@@ -293,33 +292,6 @@ impl RowWriter {
         client.batch_execute("RELEASE one_row").await.map_err(failed)?;
         Ok(results)
     }
-}
-
-/// The next chunk of `feed`; `None` at its end, and if a row is refused before. The results that arrive over `lane`
-/// meanwhile are recorded, and then it is given up: the driver notices if the server ends the session.
-async fn next_meanwhile(
-    lane: &mut Option<LaneInserts>,
-    client: &Client,
-    feed: &mut ChunkFeed<'_>,
-    completed: &mut CompletedInserts,
-) -> Result<Option<Chunk>> {
-    let mut next = std::pin::pin!(feed.next_for(client));
-    while completed.outcome.is_ok() {
-        let Some(inserts) = lane else { return next.await };
-        if inserts.len() == 0 {
-            if let Some(chunk) = next.as_mut().now_or_never() {
-                return chunk;
-            }
-            *lane = None;
-            continue;
-        }
-        tokio::select! {
-            biased;
-            chunk = &mut next => return chunk,
-            result = inserts.next() => completed.record(result),
-        }
-    }
-    Ok(None)
 }
 
 /// Prepare the INSERT for values in `formats`.
@@ -399,60 +371,10 @@ fn insert_one<'a>(
     }
 }
 
-/// The results of the INSERTs completed so far.
-struct CompletedInserts {
-    counts: RowCounts,
-    /// Number of INSERTs completed, which is the row of the next one.
-    rows: u64,
-    /// The first refusal, if there was one.
-    outcome: Result<(), WriteFailure>,
-    /// As in [`RowWriter`].
-    commits: Option<Arc<Progress>>,
-}
-
-impl Default for CompletedInserts {
-    fn default() -> Self {
-        CompletedInserts { counts: RowCounts::default(), rows: 0, outcome: Ok(()), commits: None }
-    }
-}
-
-impl CompletedInserts {
-    /// Add the next result. Only the first error is kept: in a transaction it causes all later ones.
-    fn record(&mut self, result: Option<Result<RowCounts, PgError>>) {
-        let row = self.rows;
-        if let Some(commits) = &self.commits {
-            match &result {
-                Some(Ok(counts)) => {
-                    let written = counts.inserted + counts.updated;
-                    commits.confirm_commit(written);
-                    // A row may be skipped.
-                    commits.refuse_commit(1_u64.saturating_sub(written));
-                }
-                Some(Err(error)) if is_answer_lost(error) => {}
-                _ => commits.refuse_commit(1),
-            }
-        }
-        match result {
-            Some(Ok(counts)) => self.counts += counts,
-            Some(Err(error)) if self.outcome.is_ok() => {
-                self.outcome = Err(WriteFailure::Server { error, rows: Some((row, row)) });
-            }
-            _ => {}
-        }
-        self.rows += 1;
-    }
-
-    /// Add the results of all INSERTs in flight on `lane`.
-    async fn drain_lane(&mut self, lane: &mut LaneInserts) {
-        while let Some(result) = lane.next().await {
-            self.record(Some(result));
-        }
-    }
-
-    /// Add the results of all INSERTs in flight.
-    async fn drain<F: Future<Output = Result<RowCounts, PgError>>>(&mut self, pipeline: &mut Pipeline<F>) {
-        while let Some(result) = pipeline.pop().await {
-            self.record(Some(result));
-        }
+/// The count of a row that was written, whose only column tells whether it is new.
+fn count_row(row: Row<'_>) -> RowCounts {
+    match row.values().next() {
+        Some(Some([0])) => RowCounts { inserted: 0, updated: 1 },
+        _ => RowCounts { inserted: 1, updated: 0 },
     }
 }

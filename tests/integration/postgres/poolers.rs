@@ -205,19 +205,22 @@ async fn a_plain_server_is_not_taken_for_a_pooler() {
     let database = support::database().await;
     let workplace = Workplace::on(&database).await.csv("a.csv", csv("a", 3));
     workplace.execute("CREATE TABLE ta (v text)").await;
-    let load = ["load", "a.csv", "-t", "ta", "--json", "--append", "--mode", "rows"];
-    for (prepare, is_named) in [("auto", true), ("always", true), ("never", false)] {
-        let report = workplace.succeed(&[&load[..], &["--prepare", prepare]].concat()).json();
-        assert_eq!(report["server"]["pooler"], false);
-        assert_eq!(report["server"]["named_statements"], is_named, "{prepare}");
-        let unnamed = (!is_named).then_some("statements have no names");
-        assert_eq!(report["through_driver"].as_str(), unnamed, "{prepare}");
-    }
     let pooler = PgBouncer::start(&database, PoolMode::Session, 1);
-    let report = pooler.workplace().await.csv("a.csv", csv("a", 3)).succeed(&load).json();
-    assert_eq!(report["server"]["pooler"], true);
-    assert_eq!(report["server"]["named_statements"], false);
-    assert_eq!(report["through_driver"], "connections go through a pooler");
+    let behind_pooler = pooler.workplace().await.csv("a.csv", csv("a", 3));
+    for mode in ["rows", "batch"] {
+        let load = ["load", "a.csv", "-t", "ta", "--json", "--append", "--mode", mode];
+        for (prepare, is_named) in [("auto", true), ("always", true), ("never", false)] {
+            let report = workplace.succeed(&[&load[..], &["--prepare", prepare]].concat()).json();
+            assert_eq!(report["server"]["pooler"], false);
+            assert_eq!(report["server"]["named_statements"], is_named, "{prepare}");
+            let unnamed = (!is_named).then_some("statements have no names");
+            assert_eq!(report["through_driver"].as_str(), unnamed, "{mode} {prepare}");
+        }
+        let report = behind_pooler.succeed(&load).json();
+        assert_eq!(report["server"]["pooler"], true);
+        assert_eq!(report["server"]["named_statements"], false);
+        assert_eq!(report["through_driver"], "connections go through a pooler", "{mode}");
+    }
 }
 
 #[tokio::test]

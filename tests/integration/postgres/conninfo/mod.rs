@@ -224,9 +224,17 @@ async fn the_lane_is_used_over_tls() {
     let workplace = Workplace::without_database().csv("rows.csv", format!("id,v\n{rows}"));
     let url = server.settings("sslmode=require");
     let flags = ["--json", "--database-url", &url];
-    let load = ["load", "rows.csv", "-t", "tls_lane", "--append", "--mode", "rows"];
-    let report = workplace.succeed(&[&load[..], &flags].concat()).json();
-    assert_eq!((&report["through_driver"], &report["rows_loaded"]), (&serde_json::Value::Null, &2000.into()));
+    let exact = "SELECT count(*) = 2000 AND bool_and(v IS NOT DISTINCT FROM CASE WHEN id % 7 > 0 THEN
+        id || ' ü' || repeat('x', CASE WHEN id % 500 = 0 THEN 20000 ELSE id % 50 END) END) FROM tls_lane";
+    let pool = pool(&conninfo(&url, &[]), 1, Timeouts::default(), SessionOptions::default()).unwrap();
+    for mode in ["rows", "batch"] {
+        let load = ["load", "rows.csv", "-t", "tls_lane", "--truncate", "--mode", mode];
+        let report = workplace.succeed(&[&load[..], &flags].concat()).json();
+        let outcome = (&report["through_driver"], &report["rows_loaded"]);
+        assert_eq!(outcome, (&serde_json::Value::Null, &2000.into()), "{mode}");
+        let row = pool.get().await.unwrap().query_one(exact, &[]).await.unwrap();
+        assert!(row.get::<_, bool>(0), "{mode}");
+    }
     let query = [
         "query",
         "--sql",
@@ -248,10 +256,6 @@ async fn the_lane_is_used_over_tls() {
         ]),
         expected
     );
-    let exact = "SELECT count(*) = 2000 AND bool_and(v IS NOT DISTINCT FROM CASE WHEN id % 7 > 0 THEN
-        id || ' ü' || repeat('x', CASE WHEN id % 500 = 0 THEN 20000 ELSE id % 50 END) END) FROM tls_lane";
-    let pool = pool(&conninfo(&url, &[]), 1, Timeouts::default(), SessionOptions::default()).unwrap();
-    assert!(pool.get().await.unwrap().query_one(exact, &[]).await.unwrap().get::<_, bool>(0));
 }
 
 #[tokio::test]

@@ -1,17 +1,25 @@
-//! Rows over the lane of a connection: INSERTs written straight into its stream, beside the driver.
+//! INSERTs over the lane of a connection: of rows or batches, written straight into its stream, beside the driver.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::task::Poll;
 
+use tokio_postgres::types::BorrowToSql;
 use tokio_postgres::{Error as PgError, Statement};
 use tokio_postgres_sync_batching::{Lane, LaneStatement, Pipeline, Row};
 
-use crate::load::chunk::Chunk;
 use crate::load::mapping::ValueFormat;
 use crate::load::write::outcome::RowCounts;
-use crate::load::write::params::EncodedParam;
 
-/// INSERTs of single rows in flight on a lane, and their results in order.
+/// The counts in a row that an INSERT returns.
+pub(super) type CountRow = fn(Row<'_>) -> RowCounts;
+
+/// The number of rows of an INSERT, and what became of them.
+pub(super) type InsertResult = (u64, Result<RowCounts, PgError>);
+
+/// INSERTs in flight on a lane, and their results in order.
 ///
 /// While there is one, requests of the driver wait, and nobody notices that the server ends an idle session. Dropped with
 /// none in flight, it gives the stream back.
@@ -19,25 +27,29 @@ use crate::load::write::params::EncodedParam;
 pub(super) struct LaneInserts {
     pipeline: Pipeline,
     statement: LaneStatement,
-    /// Whether the statement returns a row for each row that it writes: whether that was inserted.
-    returns_rows: bool,
+    /// `None` if the statement returns no rows, so that the server's count says how many were inserted.
+    count_row: Option<CountRow>,
     /// What the INSERT that is answered next has returned so far.
     counts: RowCounts,
+    /// The number of rows of each INSERT in flight.
+    rows: VecDeque<u64>,
 }
 
 /// A lane for INSERTs, and the statement that is prepared there.
 #[derive(Debug)]
-pub(super) struct RowLane {
+pub(super) struct InsertLane {
     lane: Lane,
     /// How many INSERTs share a Sync, at most.
     sync_every: NonZero<usize>,
-    /// The statement, and the formats for which it was prepared; `None` before the first row.
+    count_row: CountRow,
+    /// The statement, and the formats for which it was prepared; `None` before the first INSERT.
     prepared: Option<(Arc<[ValueFormat]>, LaneStatement)>,
 }
 
-impl RowLane {
-    pub(super) fn new(lane: Lane, sync_every: NonZero<usize>) -> RowLane {
-        RowLane { lane, sync_every, prepared: None }
+impl InsertLane {
+    /// A lane for statements of whose rows, if they return any, `count_row` makes counts.
+    pub(super) fn new(lane: Lane, sync_every: NonZero<usize>, count_row: CountRow) -> InsertLane {
+        InsertLane { lane, sync_every, count_row, prepared: None }
     }
 
     /// Take the stream to send INSERTs for values in `formats`: `sql`, which the driver has prepared as `prepared`. `None`
@@ -60,8 +72,9 @@ impl RowLane {
             None => pipeline.prepare(&sql(), prepared.params()).await?,
         };
         self.prepared = Some((Arc::clone(formats), statement.clone()));
-        let returns_rows = !prepared.columns().is_empty();
-        Ok(Some(LaneInserts { pipeline, statement, returns_rows, counts: RowCounts::default() }))
+        let count_row = (!prepared.columns().is_empty()).then_some(self.count_row);
+        let (counts, rows) = (RowCounts::default(), VecDeque::new());
+        Ok(Some(LaneInserts { pipeline, statement, count_row, counts, rows }))
     }
 
     /// Close the statement on the server, where it would stay until the session ends.
@@ -86,42 +99,57 @@ impl LaneInserts {
         self.pipeline.len() < depth && !self.pipeline.is_full()
     }
 
-    /// Insert row `row` of `chunk`, from 0; [`LaneInserts::next`] sends it.
+    /// Insert `rows` rows with these parameters of the statement; [`LaneInserts::send`] or [`LaneInserts::next`] sends it.
     ///
     /// # Errors
-    /// When the row is too large for a message.
-    pub(super) fn insert(&mut self, chunk: &Chunk, row: usize) -> Result<(), PgError> {
-        let fields = chunk.fields(row).zip(chunk.formats.iter());
-        let parameters = fields.map(|(value, &format)| EncodedParam { value, format });
-        self.pipeline.execute(&self.statement, parameters)
+    /// When they are too large for a message.
+    pub(super) fn insert<P: BorrowToSql>(
+        &mut self,
+        parameters: impl IntoIterator<Item = P>,
+        rows: u64,
+    ) -> Result<(), PgError> {
+        self.pipeline.execute(&self.statement, parameters)?;
+        self.rows.push_back(rows);
+        Ok(())
+    }
+
+    /// Send as much as the connection takes at once.
+    pub(super) async fn send(&mut self) {
+        poll_fn(|cx| {
+            self.pipeline.poll_send(cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Send what is to be sent, and wait for the result of the oldest INSERT; `None` if none is in flight.
     ///
     /// Cancel safe: dropping the returned future before it completes loses no result.
-    pub(super) async fn next(&mut self) -> Option<Result<RowCounts, PgError>> {
-        let LaneInserts { pipeline, counts, .. } = self;
-        let result = pipeline.next(|row| add(counts, row)).await?;
+    pub(super) async fn next(&mut self) -> Option<InsertResult> {
+        let LaneInserts { pipeline, counts, count_row, .. } = self;
+        let result = pipeline.next(|row| add(counts, *count_row, row)).await?;
         Some(self.complete(result))
     }
 
     /// The result of the oldest INSERT if it has arrived.
-    pub(super) fn next_arrived(&mut self) -> Option<Result<RowCounts, PgError>> {
-        let LaneInserts { pipeline, counts, .. } = self;
-        let result = pipeline.next_arrived(|row| add(counts, row))?;
+    pub(super) fn next_arrived(&mut self) -> Option<InsertResult> {
+        let LaneInserts { pipeline, counts, count_row, .. } = self;
+        let result = pipeline.next_arrived(|row| add(counts, *count_row, row))?;
         Some(self.complete(result))
     }
 
-    fn complete(&mut self, result: Result<u64, PgError>) -> Result<RowCounts, PgError> {
+    fn complete(&mut self, result: Result<u64, PgError>) -> InsertResult {
         let returned = std::mem::take(&mut self.counts);
-        result.map(|inserted| if self.returns_rows { returned } else { RowCounts { inserted, updated: 0 } })
+        let counts = result.map(|inserted| match self.count_row {
+            Some(_) => returned,
+            None => RowCounts { inserted, updated: 0 },
+        });
+        (self.rows.pop_front().unwrap_or(1), counts)
     }
 }
 
-/// Count a row that was written, whose only column tells whether it is new.
-fn add(counts: &mut RowCounts, row: Row<'_>) {
-    match row.values().next() {
-        Some(Some([0])) => counts.updated += 1,
-        _ => counts.inserted += 1,
+fn add(counts: &mut RowCounts, count_row: Option<CountRow>, row: Row<'_>) {
+    if let Some(count_row) = count_row {
+        *counts += count_row(row);
     }
 }
