@@ -4,29 +4,35 @@ use std::fmt;
 use std::io::{self, IsTerminal as _};
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::terminal::messages::say;
 
-/// What the driver logs of each statement without its parameters, which may be secret.
-const SQL: &str = "tokio_postgres::prepare=debug,tokio_postgres::simple_query=debug";
-
 /// Start logging as much as `verbose`, the number of -v, asks for.
 pub(crate) fn start(verbose: u8) {
-    let filter = match verbose {
+    let all = |level| Targets::new().with_default(level);
+    let targets = match verbose {
         // The pool warns of every lost connection, which the command reports anyway.
-        0 => "warn,deadpool.postgres=error".to_owned(),
-        1 => "warn,postgres_etl=debug".to_owned(),
-        _ => format!("info,postgres_etl=trace,{SQL}"),
+        0 => all(Level::WARN).with_target("deadpool.postgres", Level::ERROR),
+        1 => all(Level::WARN).with_target("postgres_etl", Level::DEBUG),
+        _ => all(Level::INFO)
+            .with_target("postgres_etl", Level::TRACE)
+            // What the driver logs of each statement without its parameters, which may be secret.
+            .with_target("tokio_postgres::prepare", Level::DEBUG)
+            .with_target("tokio_postgres::simple_query", Level::DEBUG),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false);
+    let registry = tracing_subscriber::registry();
     if io::stderr().is_terminal() {
-        log.event_format(Plain).with_writer(|| Lines).init();
+        registry.with(lines.event_format(Plain).with_writer(|| Lines).with_filter(targets)).init();
     } else {
-        log.with_writer(io::stderr).init();
+        registry.with(lines.with_writer(io::stderr).with_filter(targets)).init();
     }
 }
 
