@@ -1,20 +1,20 @@
 //! The messages that a pipeline sends.
 
-use std::error::Error;
 use std::io;
+use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::BytesMut;
+use postgres_protocol::message::frontend::{self, BindError};
 use tokio_postgres::types::{BorrowToSql, Format, IsNull, Type};
 
-use crate::wire::frontend_tag::{CLOSE, PARSE};
-use crate::wire::put_message;
+use crate::wire::HEADER;
 
-/// The end of a Bind message, which asks for one format for all columns: binary, as the driver does.
-const END_OF_BIND: &[u8] = b"\0\x01\0\x01";
+/// Text format, in a message that says it of each value.
+const TEXT: i16 = 0;
 
-/// The end of a Bind message, and the message that executes all rows of the unnamed portal.
-const EXECUTE: &[u8] = b"\0\x01\0\x01E\0\0\0\x09\0\0\0\0\0";
+/// Binary format, as the driver asks for it.
+const BINARY: i16 = 1;
 
 /// A statement that was prepared by a [`Pipeline`](crate::Pipeline), for pipelines of the same connection.
 ///
@@ -24,10 +24,6 @@ pub struct LaneStatement {
     /// Unique in this process, so that no other connection has it.
     name: String,
     parameters: Vec<Type>,
-    /// A Bind message up to the values, whose length is still to be written, with all values in text format.
-    bind: Vec<u8>,
-    /// Where in it the formats of the values are.
-    formats: usize,
 }
 
 impl LaneStatement {
@@ -35,14 +31,7 @@ impl LaneStatement {
     pub(super) fn new(parameters: &[Type]) -> LaneStatement {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("lane{}", NEXT.fetch_add(1, Relaxed));
-        // Preparing it refuses more parameters than that.
-        let count = (parameters.len() as u16).to_be_bytes();
-        // The portal has no name.
-        let mut bind = [b"B\0\0\0\0\0", name.as_bytes(), b"\0", &count].concat();
-        let formats = bind.len();
-        bind.resize(formats + 2 * parameters.len(), 0);
-        bind.extend_from_slice(&count);
-        LaneStatement { name, parameters: parameters.to_vec(), bind, formats }
+        LaneStatement { name, parameters: parameters.to_vec() }
     }
 
     /// The types of its parameters.
@@ -54,92 +43,87 @@ impl LaneStatement {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] when the text contains a NUL, or there are more than 65,535 parameters.
+    /// [`io::ErrorKind::InvalidInput`] when the text contains a NUL, or there are more than 65,535 parameters; nothing is
+    /// appended then.
     pub(super) fn put_parse(&self, sql: &str, out: &mut BytesMut) -> io::Result<()> {
-        let count = u16::try_from(self.parameters.len()).map_err(|_| invalid("too many parameters"))?;
-        if sql.contains('\0') {
-            return Err(invalid("the statement contains a NUL"));
-        }
-        let oids: Vec<u8> = self.parameters.iter().flat_map(|type_| type_.oid().to_be_bytes()).collect();
-        put_message(
-            out,
-            PARSE,
-            &[self.name.as_bytes(), b"\0", sql.as_bytes(), b"\0", &count.to_be_bytes(), &oids],
-        );
-        Ok(())
+        let types = self.parameters.iter().map(Type::oid);
+        all_or_nothing(out, |out| frontend::parse(&self.name, sql, types, out))
     }
 
     /// Appends the message that closes it.
-    pub(super) fn put_close(&self, out: &mut BytesMut) {
-        put_message(out, CLOSE, &[b"S", self.name.as_bytes(), b"\0"]);
+    ///
+    /// # Errors
+    ///
+    /// None: the name contains no NUL.
+    pub(super) fn put_close(&self, out: &mut BytesMut) -> io::Result<()> {
+        frontend::close(b'S', &self.name, out)
     }
 
     /// Appends the messages that execute it with these `values`.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] when there are more or fewer values than parameters, or a value does not fit the
-    /// type of its parameter; nothing is appended then.
+    /// [`io::ErrorKind::InvalidInput`] when there are more or fewer values than parameters, a value does not fit the type
+    /// of its parameter, or they exceed 2 GiB; nothing is appended then.
     pub(super) fn put_execute<P: BorrowToSql>(
         &self,
         values: impl IntoIterator<Item = P>,
         out: &mut BytesMut,
     ) -> io::Result<()> {
-        let start = out.len();
-        let put = self.put_bind(values, out);
-        if put.is_err() {
-            out.truncate(start);
-            return put;
-        }
-        let length = out.len() - start - 1 + END_OF_BIND.len();
-        if i32::try_from(length).is_err() {
-            out.truncate(start);
-            return Err(invalid("the values exceed 2 GiB"));
-        }
-        out[start + 1..start + 5].copy_from_slice(&(length as u32).to_be_bytes());
-        out.extend_from_slice(EXECUTE);
-        Ok(())
+        all_or_nothing(out, |out| {
+            self.put_bind(values, out)?;
+            // All rows of the unnamed portal.
+            frontend::execute("", 0, out)
+        })
     }
 
-    /// Appends a Bind message up to its end, without its length.
+    /// Appends the message that binds these `values`, and asks for a result in binary format.
     fn put_bind<P: BorrowToSql>(
         &self,
         values: impl IntoIterator<Item = P>,
         out: &mut BytesMut,
     ) -> io::Result<()> {
-        let formats = out.len() + self.formats;
-        out.extend_from_slice(&self.bind);
+        // Behind the names of the portal, which has none, and of the statement, and the number of formats. A value tells
+        // its format only when it is its turn.
+        let formats = out.len() + HEADER + 1 + self.name.len() + 1 + 2;
         let mut values = values.into_iter();
-        for (index, type_) in self.parameters.iter().enumerate() {
-            let value = values.next().ok_or_else(|| invalid("there are fewer values than parameters"))?;
-            let value = value.borrow_to_sql();
-            if let Format::Binary = value.encode_format(type_) {
-                out[formats + 2 * index + 1] = 1;
-            }
-            put_value(out, |out| value.to_sql_checked(type_, out))?;
+        let bound = frontend::bind(
+            "",
+            &self.name,
+            iter::repeat_n(TEXT, self.parameters.len()),
+            self.parameters.iter().enumerate(),
+            |(index, type_), out| {
+                let value = values.next().ok_or("there are fewer values than parameters")?;
+                let value = value.borrow_to_sql();
+                if let Format::Binary = value.encode_format(type_) {
+                    out[formats + 2 * index..][..2].copy_from_slice(&BINARY.to_be_bytes());
+                }
+                Ok(match value.to_sql_checked(type_, out)? {
+                    IsNull::Yes => postgres_protocol::IsNull::Yes,
+                    IsNull::No => postgres_protocol::IsNull::No,
+                })
+            },
+            [BINARY],
+            out,
+        );
+        match bound {
+            Ok(()) if values.next().is_some() => Err(invalid("there are more values than parameters")),
+            Ok(()) => Ok(()),
+            Err(BindError::Conversion(error)) => Err(invalid(error)),
+            Err(BindError::Serialization(error)) => Err(error),
         }
-        if values.next().is_some() {
-            return Err(invalid("there are more values than parameters"));
-        }
-        Ok(())
     }
 }
 
-/// Appends the length of a value, -1 for NULL, and what `write` appends.
-fn put_value(
+/// Appends what `put` appends, unless it fails.
+fn all_or_nothing(
     out: &mut BytesMut,
-    write: impl FnOnce(&mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>>,
+    put: impl FnOnce(&mut BytesMut) -> io::Result<()>,
 ) -> io::Result<()> {
     let start = out.len();
-    out.put_i32(-1);
-    let is_null = write(out).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    if let IsNull::No = is_null {
-        let length = i32::try_from(out.len() - start - 4).map_err(|_| invalid("a value exceeds 2 GiB"))?;
-        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    }
-    Ok(())
+    put(out).inspect_err(|_| out.truncate(start))
 }
 
-fn invalid(message: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }

@@ -134,7 +134,7 @@ impl Pipeline {
     /// When statements are in flight, or the connection breaks.
     pub async fn close(&mut self, statement: LaneStatement) -> Result<(), Error> {
         self.check_empty()?;
-        statement.put_close(&mut self.out);
+        statement.put_close(&mut self.out).map_err(error::from_io)?;
         self.answer_alone().await
     }
 
