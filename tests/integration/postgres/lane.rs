@@ -1,8 +1,9 @@
-//! The lane beside the driver, against a real server: the same answers as through the driver.
+//! The lane beside the driver, against a real server: the same answers as through the driver, batched or not.
 
 use std::num::NonZero;
 use std::time::Duration;
 
+use futures::future::join_all;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -10,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 use tokio_postgres_sync_batching::{Lane, LaneStatement, Pipeline, SyncBatching, is_skipped};
 
 use crate::support::{self, TestDb};
@@ -19,12 +20,17 @@ use crate::support::{self, TestDb};
 const HANG: Duration = Duration::from_secs(60);
 
 /// A client whose connection is driven, and its lane.
-async fn client(db: &TestDb) -> (Client, Lane) {
+pub(super) async fn client(db: &TestDb) -> (Client, Lane) {
+    client_that(db, 64).await
+}
+
+/// As [`client`]; up to `every` statements of the driver share a Sync.
+async fn client_that(db: &TestDb, every: usize) -> (Client, Lane) {
     let config: Config = db.url().parse().unwrap();
     let Host::Unix(directory) = &config.get_hosts()[0] else { panic!("the tests use a Unix socket") };
     let socket =
         UnixStream::connect(directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]))).await.unwrap();
-    let stream = SyncBatching::new(socket, NonZero::new(64).unwrap());
+    let stream = SyncBatching::new(socket, NonZero::new(every).unwrap());
     let lane = Lane::of(&stream.control());
     let (client, connection) = config.connect_raw(stream, NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -39,7 +45,9 @@ const STATEMENTS: [&str; 4] = [
 ];
 
 /// The answer to an execution: the bytes of each value of each row, or SQLSTATE and message.
-type Answer = Result<Vec<Vec<Option<Vec<u8>>>>, String>;
+type Answer = Result<Rows, String>;
+
+type Rows = Vec<Vec<Option<Vec<u8>>>>;
 
 struct Raw(Vec<u8>);
 
@@ -58,13 +66,18 @@ fn error_text(error: &tokio_postgres::Error) -> String {
     format!("{} {}", db.code().code(), db.message())
 }
 
-async fn through_driver(client: &Client, statement: usize, value: i32) -> Answer {
+async fn through_driver(client: &Client, statement: &Statement, value: i32) -> Result<Rows, Error> {
     let values =
         |row: &Row| (0..row.len()).map(|column| row.get::<_, Option<Raw>>(column).map(|raw| raw.0)).collect();
-    match client.query(STATEMENTS[statement], &[&value]).await {
-        Ok(rows) => Ok(rows.iter().map(values).collect()),
-        Err(error) => Err(error_text(&error)),
+    Ok(client.query(statement, &[&value]).await?.iter().map(values).collect())
+}
+
+async fn prepare_in_driver(client: &Client) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    for sql in STATEMENTS {
+        statements.push(client.prepare(sql).await.unwrap());
     }
+    statements
 }
 
 async fn prepare(pipeline: &mut Pipeline) -> Vec<LaneStatement> {
@@ -75,57 +88,85 @@ async fn prepare(pipeline: &mut Pipeline) -> Vec<LaneStatement> {
     statements
 }
 
+/// The answers to `script`, a list of statements and their arguments, over the lane.
+async fn over_lane(lane: &Lane, every: usize, script: &[(usize, i32)]) -> Vec<Result<Rows, Error>> {
+    let mut pipeline = lane.pipeline(NonZero::new(every).unwrap()).await.unwrap();
+    let statements = prepare(&mut pipeline).await;
+    for (statement, value) in script {
+        pipeline.execute(&statements[*statement], [value]).unwrap();
+    }
+    let mut answers = Vec::new();
+    loop {
+        let mut rows = Rows::new();
+        let row = |row: tokio_postgres_sync_batching::Row<'_>| {
+            rows.push(row.values().map(|value| value.map(<[u8]>::to_vec)).collect());
+        };
+        let Some(answer) = pipeline.next(row).await else { return answers };
+        answers.push(answer.map(|count| {
+            assert_eq!(count, rows.len() as u64);
+            rows
+        }));
+    }
+}
+
+/// As [`over_lane`], through the driver: all are sent before an answer is awaited.
+async fn batched(client: &Client, script: &[(usize, i32)]) -> Vec<Result<Rows, Error>> {
+    let statements = prepare_in_driver(client).await;
+    let sent = script.iter().map(|&(statement, value)| through_driver(client, &statements[statement], value));
+    join_all(sent).await
+}
+
 #[test]
-fn answers_are_those_of_the_driver_unless_an_earlier_statement_of_the_group_failed() {
+fn answers_are_those_of_the_stock_driver_unless_an_earlier_statement_of_the_group_failed() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let db = runtime.block_on(support::database());
-    let (stock, _) = runtime.block_on(client(&db));
+    let stock = runtime.block_on(db.connect());
+    let stock_statements = runtime.block_on(prepare_in_driver(&stock));
     let config = ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
     let value = prop_oneof![4 => 1..20_i32, 1 => Just(0), 1 => Just(200_000)];
-    let script = (vec((0..STATEMENTS.len(), value), 0..60), 1..12_usize, any::<bool>());
-    let outcome = TestRunner::new(config).run(&script, |(script, every, in_transaction)| {
+    let script = (vec((0..STATEMENTS.len(), value), 0..60), 1..12_usize, any::<bool>(), any::<bool>());
+    let outcome = TestRunner::new(config).run(&script, |(script, every, in_transaction, takes_lane)| {
         runtime.block_on(async {
             let script: Vec<(usize, i32)> =
                 script.into_iter().map(|(s, v)| (s, if s == 0 || s == 3 { v % 50 } else { v })).collect();
-            let mut expected = Vec::new();
+            let mut expected: Vec<Answer> = Vec::new();
             for &(statement, value) in &script {
-                expected.push(through_driver(&stock, statement, value).await);
+                let answer = through_driver(&stock, &stock_statements[statement], value).await;
+                expected.push(answer.map_err(|error| error_text(&error)));
             }
-            let (client, lane) = client(&db).await;
+            let (client, lane) = client_that(&db, every).await;
             if in_transaction {
                 client.batch_execute("BEGIN").await.unwrap();
             }
-            let mut pipeline = lane.pipeline(NonZero::new(every).unwrap()).await.unwrap();
-            let statements = prepare(&mut pipeline).await;
-            for (statement, value) in &script {
-                pipeline.execute(&statements[*statement], [value]).unwrap();
-            }
+            let got = async {
+                if takes_lane {
+                    over_lane(&lane, every, &script).await
+                } else {
+                    batched(&client, &script).await
+                }
+            };
+            let got = tokio::time::timeout(HANG, got).await.unwrap();
+            prop_assert_eq!(got.len(), expected.len());
             let mut failed = None;
-            for (index, expected) in expected.iter().enumerate() {
-                let mut rows: Vec<Vec<Option<Vec<u8>>>> = Vec::new();
-                let row = |row: tokio_postgres_sync_batching::Row<'_>| {
-                    rows.push(row.values().map(|value| value.map(<[u8]>::to_vec)).collect());
-                };
-                match tokio::time::timeout(HANG, pipeline.next(row)).await.unwrap().unwrap() {
+            for (index, (got, expected)) in got.into_iter().zip(expected).enumerate() {
+                match got {
                     Err(error) if is_skipped(&error) => {
                         let failed: usize = failed.expect("one is skipped only after one that failed");
-                        prop_assert!(in_transaction || failed / every == index / every);
+                        // The driver's groups begin with what it prepares.
+                        let is_of_group =
+                            index - failed < every && (!takes_lane || failed / every == index / every);
+                        prop_assert!(in_transaction || is_of_group);
                     }
                     Err(error) if in_transaction && failed.is_some() => {
                         prop_assert_eq!(error.code(), Some(&SqlState::IN_FAILED_SQL_TRANSACTION));
                     }
-                    Err(error) => {
-                        prop_assert_eq!(&Err(error_text(&error)), expected, "at {}", index);
-                        failed = Some(index);
-                    }
-                    Ok(count) => {
-                        prop_assert_eq!(count, rows.len() as u64);
-                        prop_assert_eq!(&Ok(rows), expected, "at {}", index);
+                    got => {
+                        failed = if got.is_err() { Some(index) } else { failed };
+                        let got = got.map_err(|error| error_text(&error));
+                        prop_assert_eq!(got, expected, "at {}", index);
                     }
                 }
             }
-            prop_assert!(pipeline.next(|_| ()).await.is_none());
-            drop(pipeline);
             client.batch_execute("ROLLBACK").await.unwrap();
             prop_assert_eq!(client.query_one("SELECT 7", &[]).await.unwrap().get::<_, i32>(0), 7);
             Ok(())

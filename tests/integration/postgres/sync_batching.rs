@@ -21,13 +21,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error as PgError, NoTls, SimpleQueryMessage, Statement};
-use tokio_postgres_sync_batching::{SyncBatching, is_skipped};
+use tokio_postgres_sync_batching::{Lane, SyncBatching, is_skipped};
 
+use crate::postgres::lane;
 use crate::support::{self, TestDb};
 
 /// Far longer than anything here takes.
 const HANG: Duration = Duration::from_secs(60);
+
+/// Refuses a divisor of zero.
+const INSERT_QUOTIENT: &str = "INSERT INTO t VALUES ($1::int / $2::int)";
 
 /// A client of which up to `every` executions share a Sync; the unchanged driver if `every` is 1.
 async fn client(db: &TestDb, every: usize) -> deadpool_postgres::Object {
@@ -213,28 +218,57 @@ fn responses_are_those_without_batching_unless_an_earlier_request_of_the_group_f
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// What the server says of the INSERTs of a script, of which `false` ones fail.
+async fn inserted_by_driver(db: &TestDb, every: usize, script: &[bool]) -> Vec<Result<u64, PgError>> {
+    let batching = client(db, every).await;
+    let insert = batching.prepare(INSERT_QUOTIENT).await.unwrap();
+    let mut window = Pipeline::new(script.len());
+    for (index, &good) in (0_i32..).zip(script) {
+        let (client, insert) = (&batching, &insert);
+        window.push(async move { client.execute(insert, &[&index, &i32::from(good)]).await }).await;
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = window.pop().await {
+        answers.push(answer);
+    }
+    answers
+}
+
+/// As [`inserted_by_driver`], over the lane.
+async fn inserted_over_lane(db: &TestDb, every: usize, script: &[bool]) -> Vec<Result<u64, PgError>> {
+    let (_client, lane) = lane::client(db).await;
+    let mut pipeline = lane.pipeline(NonZero::new(every).unwrap()).await.unwrap();
+    let insert = pipeline.prepare(INSERT_QUOTIENT, &[Type::INT4, Type::INT4]).await.unwrap();
+    for (index, &good) in (0_i32..).zip(script) {
+        pipeline.execute(&insert, [index, i32::from(good)]).unwrap();
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = pipeline.next(|_| ()).await {
+        answers.push(answer);
+    }
+    answers
+}
+
 #[test]
 fn a_failed_request_rolls_back_what_the_documentation_says() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let db = runtime.block_on(support::database());
     let check = runtime.block_on(db.connect());
     runtime.block_on(check.batch_execute("CREATE TABLE t (id int PRIMARY KEY)")).unwrap();
-    // A script is a list of rows, of which `false` ones fail.
-    let script = (vec(prop::bool::weighted(0.95), 1..120), 2..20_usize);
-    let outcome = cases(40).run(&script, |(script, every)| {
+    // A script is a list of rows, of which `false` ones fail, sent by the driver or over the lane.
+    let script = (vec(prop::bool::weighted(0.95), 1..120), 2..20_usize, any::<bool>());
+    let outcome = cases(80).run(&script, |(script, every, takes_lane)| {
         runtime.block_on(async {
             check.batch_execute("TRUNCATE t").await.unwrap();
-            let batching = client(&db, every).await;
-            let insert = batching.prepare("INSERT INTO t VALUES ($1::int / $2::int)").await.unwrap();
-            let mut window = Pipeline::new(script.len());
-            for (index, &good) in (0_i32..).zip(&script) {
-                let (client, insert) = (&batching, &insert);
-                window.push(async move { client.execute(insert, &[&index, &i32::from(good)]).await }).await;
-            }
-            let mut answers = Vec::new();
-            while let Some(answer) = window.pop().await {
-                answers.push(answer);
-            }
+            let inserted = async {
+                if takes_lane {
+                    inserted_over_lane(&db, every, &script).await
+                } else {
+                    inserted_by_driver(&db, every, &script).await
+                }
+            };
+            let answers = tokio::time::timeout(HANG, inserted).await.unwrap();
+            prop_assert_eq!(answers.len(), script.len());
             let ids = check.query("SELECT id FROM t", &[]).await.unwrap();
             let ids: Vec<i32> = ids.iter().map(|row| row.get(0)).collect();
             for (index, answer) in answers.iter().enumerate() {
@@ -412,7 +446,7 @@ impl AsyncWrite for Cut {
     }
 }
 
-/// Log in over a stream that may be cut, and run a few requests and a COPY.
+/// Log in over a stream that may be cut, and run a few requests, statements over the lane, and a COPY.
 async fn session_over(db: &TestDb, left: [usize; 2], passed: Arc<[AtomicUsize; 2]>) -> Result<(), PgError> {
     let config: tokio_postgres::Config = db.url().parse().unwrap();
     let Host::Unix(directory) = &config.get_hosts()[0] else {
@@ -421,6 +455,7 @@ async fn session_over(db: &TestDb, left: [usize; 2], passed: Arc<[AtomicUsize; 2
     let path = directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]));
     let cut = Cut { stream: UnixStream::connect(path).await.unwrap(), left, is_closed: false, passed };
     let stream = SyncBatching::new(cut, NonZero::new(4).unwrap());
+    let lane = Lane::of(&stream.control());
     let (client, connection) = config.connect_raw(stream, NoTls).await?;
     let driver = tokio::spawn(connection);
     let statements = Statements::prepare(&client).await?;
@@ -441,6 +476,19 @@ async fn session_over(db: &TestDb, left: [usize; 2], passed: Arc<[AtomicUsize; 2
             return Err(error);
         }
     }
+    let mut pipeline = lane.pipeline(NonZero::new(4).unwrap()).await?;
+    let divide = pipeline.prepare("SELECT 12 / $1", &[Type::INT4]).await?;
+    for divisor in [3, 2, 0, 1, 4, 6] {
+        pipeline.execute(&divide, [divisor])?;
+    }
+    while let Some(answer) = pipeline.next(|_| ()).await {
+        if let Err(error) = answer
+            && error.as_db_error().is_none()
+        {
+            return Err(error);
+        }
+    }
+    drop(pipeline);
     let sink = client.copy_in("COPY t FROM STDIN").await?;
     let mut sink = std::pin::pin!(sink);
     sink.send(Bytes::from("1\n")).await?;

@@ -116,10 +116,7 @@ impl LaneStatement {
 }
 
 /// Appends what `put` appends, unless it fails.
-fn all_or_nothing(
-    out: &mut BytesMut,
-    put: impl FnOnce(&mut BytesMut) -> io::Result<()>,
-) -> io::Result<()> {
+fn all_or_nothing(out: &mut BytesMut, put: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> io::Result<()> {
     let start = out.len();
     put(out).inspect_err(|_| out.truncate(start))
 }
