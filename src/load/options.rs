@@ -236,7 +236,8 @@ pub struct LoadOptions {
     /// Statements in flight on each connection, from 1 to 65,536; `None` for 1,024, or 1 with
     /// `autocommit`.
     pub pipeline_depth: Option<usize>,
-    /// INSERTs that share a Sync in [`Mode::Rows`]; `None` for 256 where rows can share one, otherwise 1.
+    /// INSERTs that share a Sync in [`Mode::Rows`], but no more than half of those in flight; `None` for 256 where rows can
+    /// share one, otherwise 1.
     pub sync_every: Option<usize>,
     /// Commit every row separately.
     pub autocommit: bool,

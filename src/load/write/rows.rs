@@ -69,10 +69,7 @@ impl RowWriter {
     /// The same writer, whose [`insert`](Self::insert) goes over `lane`, where the connection has one and allows it; up to
     /// `sync_every` INSERTs share a Sync there.
     pub(crate) fn over_lane(self, lane: Option<Lane>, sync_every: NonZero<usize>) -> RowWriter {
-        // With at least two groups in flight, the server works on one while another is made. Four make a load faster by a
-        // few percent, sixteen do not.
-        let half = NonZero::new(self.depth / 2).unwrap_or(NonZero::<usize>::MIN);
-        RowWriter { lane: lane.map(|lane| InsertLane::new(lane, sync_every.min(half), count_row)), ..self }
+        RowWriter { lane: lane.map(|lane| InsertLane::new(lane, sync_every, count_row)), ..self }
     }
 
     /// The same writer, outside a transaction: `progress` counts the rows that are committed.

@@ -26,9 +26,12 @@ async fn rows_committed_one_by_one_do_not_share_a_sync() {
         |more: &[&str]| workplace.run(&[&["--json", "load", "rows.csv", "--mode", "rows"], more].concat());
     let refused = load(&["--autocommit", "--sync-every", "2"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:#?}");
-    for (more, every) in
-        [(&["--autocommit"][..], 1), (&["--truncate"], 256), (&["--truncate", "--sync-every", "1"], 1)]
-    {
+    for (more, every) in [
+        (&["--autocommit"][..], 1),
+        (&["--truncate"], 256),
+        (&["--truncate", "--sync-every", "1"], 1),
+        (&["--truncate", "--pipeline-depth", "100"], 50),
+    ] {
         let report = load(more).json();
         assert_eq!((&report["sync_every"], &report["rows_loaded"]), (&every.into(), &2.into()));
     }
