@@ -206,9 +206,11 @@ pub struct Phases {
     pub write_seconds: f64,
     /// The part of `write_seconds` that the thread of the encoder, or that which reads for several, spent reading and decompressing.
     pub read_seconds: f64,
-    /// The part of `write_seconds` that it spent splitting and encoding records; with several threads, their mean. In the
-    /// rest it waited for the server.
+    /// The part of `write_seconds` that it spent splitting and encoding records; with several threads, their mean.
     pub encode_seconds: f64,
+    /// The part of `write_seconds` from the moment when there were no more rows to send until the server had confirmed all of
+    /// them; 0 for an import. What is left of `write_seconds` went to sending rows and waiting for the server to take them.
+    pub confirm_seconds: f64,
     /// Rebuilding deferred indexes, checking deferred constraints, and replacing the old table by the new one.
     pub finish_seconds: f64,
     /// Committing.
@@ -309,6 +311,7 @@ pub(crate) fn build(
         phases: Phases {
             read_seconds: totals.encoder.read_seconds,
             encode_seconds: totals.encoder.encode_seconds,
+            confirm_seconds: if server.is_some() { totals.encoder.confirm_seconds } else { 0.0 },
             ..phases
         },
         connections: settings.connections,

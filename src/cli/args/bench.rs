@@ -45,6 +45,10 @@ pub(crate) struct Bench {
     /// Start no run after this time; report the runs made until then
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub time_limit: Option<Duration>,
+    /// End a run that takes longer, and report its contender as failed [default: 10 times as long as the longest run of
+    /// another contender, at least 5 minutes and 1 ms a row]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub run_limit: Option<Duration>,
     /// Seed of the order of the runs [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

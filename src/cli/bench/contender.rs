@@ -125,6 +125,7 @@ impl Terms {
             terms: self.method.into(),
             fairness: Some(self.fairness()),
             is_ours: false,
+            is_limit: false,
             missing,
         }
     }

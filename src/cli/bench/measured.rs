@@ -12,6 +12,7 @@ use postgres_etl::{Error, ErrorKind, Progress, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::cli::bench::processes::{children, cpu_seconds, peak_bytes};
+use crate::cli::bench::tally::roughly;
 
 /// The time between two looks at the memory of the processes.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -33,7 +34,7 @@ pub(super) struct Measured {
 }
 
 /// Run `command` to its end, beside the server whose first process is `postmaster`, if that is on this machine. It is
-/// killed when `progress` is cancelled.
+/// killed when `progress` is cancelled, and when it takes longer than `limit`.
 ///
 /// # Errors
 /// When it cannot be started, fails, or is killed.
@@ -41,6 +42,7 @@ pub(super) fn measure(
     mut command: Command,
     postmaster: Option<i32>,
     progress: &Progress,
+    limit: Duration,
 ) -> Result<Measured> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed =
@@ -53,7 +55,8 @@ pub(super) fn measure(
     let server_before = postmaster.and_then(cpu_seconds_of_all);
     let started = Instant::now();
     let mut child = command.spawn().map_err(failed)?;
-    let memory = watch(&child, postmaster, progress);
+    let has_to_end = || progress.is_cancelled() || started.elapsed() > limit;
+    let (memory, was_killed) = watch(&child, postmaster, &has_to_end);
     let seconds = started.elapsed().as_secs_f64();
     // Until it is waited for, the process is there with its times.
     let used = cpu_seconds(child.id() as i32);
@@ -61,6 +64,10 @@ pub(super) fn measure(
     let server_after = postmaster.and_then(cpu_seconds_of_all);
     if progress.is_cancelled() {
         return Err(Error::interrupted());
+    }
+    if was_killed {
+        let limit = roughly(limit.as_secs_f64());
+        return Err(Error::new(ErrorKind::Input, format!("no end after {limit}: it was killed")));
     }
     let read = |file: &mut fs::File| {
         let mut text = Vec::new();
@@ -88,10 +95,16 @@ struct PeakMemory {
     server: Option<u64>,
 }
 
-/// Wait until `child` has ended, look at the memory of the processes meanwhile, and kill it when `progress` is cancelled.
-fn watch(child: &Child, postmaster: Option<i32>, progress: &Progress) -> PeakMemory {
+/// Wait until `child` has ended, look at the memory of the processes meanwhile, and kill it once it `has_to_end`; return
+/// whether it was killed.
+fn watch(
+    child: &Child,
+    postmaster: Option<i32>,
+    has_to_end: &(dyn Fn() -> bool + Sync),
+) -> (PeakMemory, bool) {
     let pid = Pid::from_child(child);
     let (has_ended, client, server) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let was_killed = AtomicBool::new(false);
     // The peaks of older ones are not of this command.
     let older: Vec<i32> = postmaster.map(children).unwrap_or_default();
     thread::scope(|scope| {
@@ -100,9 +113,10 @@ fn watch(child: &Child, postmaster: Option<i32>, progress: &Progress) -> PeakMem
                 client.fetch_max(peak_bytes(pid.as_raw_pid()).unwrap_or(0), Relaxed);
                 let backends = postmaster.into_iter().flat_map(children).filter(|pid| !older.contains(pid));
                 server.fetch_max(backends.filter_map(peak_bytes).max().unwrap_or(0), Relaxed);
-                if progress.is_cancelled() {
+                if !has_ended.load(Relaxed) && has_to_end() {
                     // It may have ended by now.
                     let _ = kill_process_group(pid, Signal::KILL);
+                    was_killed.store(true, Relaxed);
                 }
                 thread::sleep(INTERVAL);
             }
@@ -114,7 +128,7 @@ fn watch(child: &Child, postmaster: Option<i32>, progress: &Progress) -> PeakMem
         ended.map(drop).unwrap_or_default();
     });
     let seen = |bytes: AtomicU64| Some(bytes.into_inner()).filter(|bytes| *bytes > 0);
-    PeakMemory { client: seen(client), server: seen(server) }
+    (PeakMemory { client: seen(client), server: seen(server) }, was_killed.into_inner())
 }
 
 /// The CPU time of the process `postmaster`, of its children, and of those that have ended.

@@ -18,7 +18,7 @@ mod tally;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use postgres_etl::postgres::Database;
 use postgres_etl::{Error, ErrorKind, Progress, Result, blocking, dataset};
@@ -203,9 +203,9 @@ impl<'a> Bench<'a> {
                 }
                 let work = self.tally.works()[section];
                 let what = format!("{} · {}", work.title(), self.infos[contender].title);
-                show(&tally::position(done, all, started.elapsed(), &what));
+                show(&tally::position(done, all, (started.elapsed(), self.options.time_limit), &what));
                 if !self.tally.has_failed(section, contender) {
-                    let outcome = self.one(work, contender, number == 0).await;
+                    let outcome = self.one(section, contender, number == 0).await;
                     if let Err(error) = &outcome
                         && matches!(error.kind(), ErrorKind::Database | ErrorKind::Connect)
                     {
@@ -263,12 +263,17 @@ impl<'a> Bench<'a> {
     }
 
     /// The setting with which `contender` is fastest at `question`, found by a run of each of its settings.
-    async fn fastest(&self, contender: &dyn Contender, question: &'static Question) -> Result<QueryLoad> {
+    async fn fastest(
+        &self,
+        contender: &dyn Contender,
+        question: &'static Question,
+        limit: Duration,
+    ) -> Result<QueryLoad> {
         let mut fastest = (QueryLoad::Fastest, f64::NEG_INFINITY);
         for setting in contender.settings() {
             let command = self.command(contender, &Work::Query(question, setting))?;
             let command = command.expect("every contender queries with its own settings");
-            let run = self.one_query(contender, command).await?;
+            let run = self.one_query(contender, command, limit).await?;
             if run.rate > fastest.1 {
                 fastest = (setting, run.rate);
             }
@@ -302,13 +307,14 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Let `contender` do `work` once, and check what it did; its answers only in the first round.
-    async fn one(&mut self, work: Work, index: usize, is_first: bool) -> Result<Run> {
+    /// Let a contender do the work of `section` once, and check what it did; its answers only in the first round.
+    async fn one(&mut self, section: usize, index: usize, is_first: bool) -> Result<Run> {
         let contender = Arc::clone(&self.contenders[index]);
-        let work = match work {
+        let limit = self.tally.run_limit(section, index);
+        let work = match self.tally.works()[section] {
             Work::Query(question, QueryLoad::Fastest) => {
                 if is_first {
-                    let fastest = self.fastest(&*contender, question).await?;
+                    let fastest = self.fastest(&*contender, question, limit).await?;
                     self.tally.choose(index, fastest);
                 }
                 Work::Query(question, self.tally.chosen(index))
@@ -317,12 +323,12 @@ impl<'a> Bench<'a> {
         };
         let command = self.command(&*contender, &work)?.expect("only those take part that have one");
         match work {
-            Work::Load(rows) => self.one_load(&*contender, command, rows).await,
+            Work::Load(rows) => self.one_load(&*contender, command, rows, limit).await,
             Work::Query(question, load) => {
                 if is_first {
-                    self.check_answers(&*contender, question, load).await?;
+                    self.check_answers(&*contender, question, load, limit).await?;
                 }
-                self.one_query(&*contender, command).await
+                self.one_query(&*contender, command, limit).await
             }
         }
     }
@@ -332,10 +338,11 @@ impl<'a> Bench<'a> {
         contender: &dyn Contender,
         command: std::process::Command,
         rows: u64,
+        limit: Duration,
     ) -> Result<Run> {
         self.server.fresh_table(LOADED).await?;
         let before = self.server.wal_position().await?;
-        let measured = self.measure(command).await?;
+        let measured = self.measure(command, limit).await?;
         let wal_bytes = self.server.wal_position().await?.saturating_sub(before);
         let (.., bytes, expected) =
             self.files.sizes.iter().find(|(size, ..)| *size == rows).expect("the file was generated");
@@ -350,9 +357,14 @@ impl<'a> Bench<'a> {
         Ok(Run { bytes_per_second, ..run })
     }
 
-    async fn one_query(&self, contender: &dyn Contender, command: std::process::Command) -> Result<Run> {
+    async fn one_query(
+        &self,
+        contender: &dyn Contender,
+        command: std::process::Command,
+        limit: Duration,
+    ) -> Result<Run> {
         let before = self.server.wal_position().await?;
-        let measured = self.measure(command).await?;
+        let measured = self.measure(command, limit).await?;
         let wal_bytes = self.server.wal_position().await?.saturating_sub(before);
         let figures = if contender.counts_in_server() {
             let queries = self.server.loop_answers().await?;
@@ -374,14 +386,15 @@ impl<'a> Bench<'a> {
         contender: &dyn Contender,
         question: &Question,
         load: QueryLoad,
+        limit: Duration,
     ) -> Result<()> {
         let sql = question.sql();
         let job = self.question(question, &sql, load);
         if let Some(command) = contender.check(&job)? {
-            self.measure(command).await?;
+            self.measure(command, limit).await?;
         }
         let Some(command) = contender.answers(&job)? else { return Ok(()) };
-        let printed = self.measure(command).await?.stdout;
+        let printed = self.measure(command, limit).await?.stdout;
         let found = if contender.answers_in_server() { self.server.kept_answers().await? } else { printed };
         let expected = self.server.answers(&job).await?;
         if found.trim_end() == expected.trim_end() {
@@ -393,9 +406,13 @@ impl<'a> Bench<'a> {
         Err(Error::new(ErrorKind::Input, message))
     }
 
-    async fn measure(&self, command: std::process::Command) -> Result<Measured> {
+    async fn measure(&self, command: std::process::Command, limit: Duration) -> Result<Measured> {
         let (postmaster, progress) = (self.server.postmaster, Arc::clone(self.progress));
-        blocking(move || measure(command, postmaster, &progress)).await
+        let measured = blocking(move || measure(command, postmaster, &progress, limit)).await;
+        if measured.is_err() {
+            self.server.end_sessions().await?;
+        }
+        measured
     }
 }
 

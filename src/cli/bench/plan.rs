@@ -23,6 +23,8 @@ pub(crate) struct BenchOptions {
     pub(crate) baseline: Option<String>,
     /// When to begin no further run; `None` for no limit.
     pub(crate) time_limit: Option<Duration>,
+    /// When to end a run that does not end by itself; `None` for a time that the other contenders' runs suggest.
+    pub(crate) run_limit: Option<Duration>,
     /// Seed of the order of runs, and of the questions.
     pub(crate) seed: u64,
 }

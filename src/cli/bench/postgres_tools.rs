@@ -159,7 +159,7 @@ impl Contender for ServerLoop {
                 "as many as the section says",
             )
         };
-        info("server-loop", "loop in the server", "pgbench", terms)
+        ContenderInfo { is_limit: true, ..info("server-loop", "loop in the server", "pgbench", terms) }
     }
 
     fn query(&self, job: &QueryJob<'_>) -> Result<Option<Command>> {

@@ -97,6 +97,9 @@ pub(crate) struct ContenderInfo {
     pub fairness: Option<Fairness>,
     /// Whether it is one of this program's ways.
     pub is_ours: bool,
+    /// Whether it has no client, so that it is no contender, but the limit of all of them.
+    #[serde(default)]
+    pub is_limit: bool,
     /// Why it did not take part; `None` if it did.
     pub missing: Option<String>,
 }
@@ -217,8 +220,8 @@ pub(crate) struct Run {
     pub server_peak_bytes: Option<u64>,
     /// Bytes of write-ahead log; `None` in documents that do not tell.
     pub wal_bytes: Option<u64>,
-    /// Where the time of a load went, in seconds, for this program's own ways: `prepare`, `write`, its parts `read` and
-    /// `encode`, `finish`, `commit`, `analyze`.
+    /// Where the time of a load went, in seconds, for this program's own ways: `prepare`, `write`, its parts `read`, `encode`
+    /// and `confirm`, `finish`, `commit`, `analyze`; as in the report of a load.
     #[serde(default)]
     pub phases: BTreeMap<String, f64>,
     /// Latency percentiles in microseconds, for queries: `p50`, `p90`, `p95`, `p99`, `p99.9` and `p99.99`, without those

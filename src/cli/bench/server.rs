@@ -130,6 +130,20 @@ impl BenchServer {
         self.checkpoint().await
     }
 
+    /// End the sessions that still use the tables: that of a contender that was killed goes on until it has something to send,
+    /// and keeps its locks.
+    pub(super) async fn end_sessions(&self) -> Result<()> {
+        let end = format!(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+             WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()
+               AND datname = pg_catalog.current_database()
+               AND pid IN (SELECT pid FROM pg_catalog.pg_locks WHERE relation IN (
+                   SELECT oid FROM pg_catalog.pg_class
+                   WHERE relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = '{SCHEMA}')))"
+        );
+        self.client.batch_execute(&end).await.map_err(failed("end the sessions of a contender"))
+    }
+
     /// A CHECKPOINT, if the role may make one.
     pub(super) async fn checkpoint(&self) -> Result<()> {
         match self.client.batch_execute("CHECKPOINT").await {

@@ -20,6 +20,8 @@ pub(super) struct Tally {
     too_slow: BTreeMap<usize, Vec<usize>>,
     /// The setting with which each contender is as fast as it can.
     settings: BTreeMap<usize, QueryLoad>,
+    /// The longest run of each contender in each section, in seconds; a warm-up, too.
+    longest: BTreeMap<(usize, usize), f64>,
 }
 
 /// The runs of one contender in one section.
@@ -32,7 +34,13 @@ struct Outcome {
 impl Tally {
     pub(super) fn new(options: &BenchOptions) -> Tally {
         let sections = options.works().into_iter().map(|work| (work, BTreeMap::new())).collect();
-        Tally { options: options.clone(), sections, too_slow: BTreeMap::new(), settings: BTreeMap::new() }
+        Tally {
+            options: options.clone(),
+            sections,
+            too_slow: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            longest: BTreeMap::new(),
+        }
     }
 
     /// What is compared, in order.
@@ -62,6 +70,17 @@ impl Tally {
         self.sections[section].1.get(&contender).is_some_and(|outcome| outcome.failed.is_some())
     }
 
+    /// The time after which a run of `contender` in `section` is ended: generous, as it is only to end what hangs.
+    pub(super) fn run_limit(&self, section: usize, contender: usize) -> Duration {
+        let others = self.longest.iter().filter(|((of, who), _)| *of == section && *who != contender);
+        let longest = others.map(|(_, seconds)| *seconds).fold(0.0, f64::max);
+        let rows = match self.sections[section].0 {
+            Work::Load(rows) => rows,
+            Work::Query(..) => 0,
+        };
+        self.options.run_limit.unwrap_or_else(|| run_limit(rows, longest))
+    }
+
     /// Add the outcome of a run; a warm-up only counts if it failed, and a failure only if the run was not `cancelled`.
     pub(super) fn add(
         &mut self,
@@ -71,6 +90,10 @@ impl Tally {
         is_warm_up: bool,
         cancelled: bool,
     ) {
+        if let Ok(run) = &outcome {
+            let longest = self.longest.entry((section, contender)).or_default();
+            *longest = longest.max(run.seconds);
+        }
         let so_far = self.sections[section].1.entry(contender).or_default();
         match outcome {
             Ok(run) if !is_warm_up => so_far.runs.push(run),
@@ -88,7 +111,7 @@ impl Tally {
         machine: Machine,
         started_at: String,
     ) -> BenchReport {
-        let Tally { options, sections, too_slow, settings } = self;
+        let Tally { options, sections, too_slow, settings, .. } = self;
         let names = |section: usize| {
             let too_slow = too_slow.get(&section).into_iter().flatten();
             too_slow.map(|index| infos[*index].name.clone()).collect::<Vec<String>>()
@@ -118,6 +141,14 @@ impl Tally {
             lost_server: false,
         }
     }
+}
+
+/// The limit of a run that loads `rows`, where the longest run of another contender took this many seconds: no peer that loads
+/// row by row, over a slow network, takes so long.
+fn run_limit(rows: u64, longest: f64) -> Duration {
+    const LEAST: Duration = Duration::from_secs(300);
+    let by_others = Duration::try_from_secs_f64(10.0 * longest).unwrap_or(Duration::MAX);
+    LEAST.max(Duration::from_millis(rows)).max(by_others)
 }
 
 fn describe(error: &Error) -> String {
@@ -289,19 +320,22 @@ pub(super) fn now() -> String {
 }
 
 /// What runs while `done` of `all` runs have ended in the time `elapsed`, and how much longer all take: an estimate that
-/// only runs that have ended allow.
-pub(super) fn position(done: usize, all: usize, elapsed: Duration, what: &str) -> String {
-    let left = if done == 0 {
-        String::new()
-    } else {
-        let left = elapsed.as_secs_f64() / done as f64 * all.saturating_sub(done) as f64;
-        format!(" · {} left", roughly(left))
-    };
+/// only runs that have ended allow, at most what is left of the time `limit`.
+pub(super) fn position(
+    done: usize,
+    all: usize,
+    (elapsed, limit): (Duration, Option<Duration>),
+    what: &str,
+) -> String {
+    let by_runs = (done > 0).then(|| elapsed.as_secs_f64() / done as f64 * all.saturating_sub(done) as f64);
+    let by_limit = limit.map(|limit| limit.saturating_sub(elapsed).as_secs_f64());
+    let left = by_runs.into_iter().chain(by_limit).reduce(f64::min);
+    let left = left.map_or_else(String::new, |left| format!(" · {} left", roughly(left)));
     format!("run {} of {all} · {what}{left}", done + 1)
 }
 
 /// A time in words, as precise as an estimate deserves.
-fn roughly(seconds: f64) -> String {
+pub(super) fn roughly(seconds: f64) -> String {
     match seconds.round().max(1.0) as u64 {
         seconds @ ..100 => format!("{seconds} s"),
         seconds => format!("{} min", seconds.div_ceil(60)),
@@ -321,7 +355,19 @@ mod tests {
             (3, 0.3, "run 4 of 4 · load · 1 s left"),
             (3, 600.0, "run 4 of 4 · load · 4 min left"),
         ] {
-            assert_eq!(position(done, 4, Duration::from_secs_f64(seconds), "load"), expected);
+            assert_eq!(position(done, 4, (Duration::from_secs_f64(seconds), None), "load"), expected);
         }
+        let limit = Some(Duration::from_secs(55));
+        for (done, expected) in [(0, "45 s"), (1, "30 s"), (3, "3 s")] {
+            let shown = position(done, 4, (Duration::from_secs(10), limit), "load");
+            assert!(shown.ends_with(&format!(" · {expected} left")), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_hangs_is_ended_but_nothing_that_is_only_slow() {
+        let seconds = |rows, longest| run_limit(rows, longest).as_secs();
+        assert_eq!([seconds(0, 1.0), seconds(1_000_000, 30.0), seconds(1000, 90.0)], [300, 1000, 900]);
+        assert_eq!(run_limit(1, f64::INFINITY), Duration::MAX);
     }
 }

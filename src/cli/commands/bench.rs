@@ -115,6 +115,7 @@ fn options(flags: &args::Bench) -> BenchOptions {
         only: flags.only.clone(),
         baseline: flags.baseline.clone(),
         time_limit: flags.time_limit.or((flags.quick || !is_chosen).then_some(FIRST_IMPRESSION)),
+        run_limit: flags.run_limit,
         seed: flags.seed.unwrap_or(1),
     }
 }
@@ -168,7 +169,7 @@ impl RunLine {
 }
 
 /// The columns of the file of runs: what ran, the run's own figures, and those of all runs of the contender.
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 35] = [
     "section",
     "rows",
     "connections",
@@ -183,6 +184,14 @@ const COLUMNS: [&str; 27] = [
     "client_peak_bytes",
     "server_peak_bytes",
     "wal_bytes",
+    "prepare_seconds",
+    "write_seconds",
+    "read_seconds",
+    "encode_seconds",
+    "confirm_seconds",
+    "finish_seconds",
+    "commit_seconds",
+    "analyze_seconds",
     "p50_us",
     "p90_us",
     "p95_us",
@@ -219,12 +228,13 @@ fn write_csv(mut file: AtomicFile, report: &BenchReport) -> Result<()> {
 }
 
 /// The line of a numbered `run`, with the [`COLUMNS`]; what is not known is empty.
-fn csv_line(section: &Section, result: &ContenderResult, run: Option<(usize, &Run)>) -> [String; 27] {
+fn csv_line(section: &Section, result: &ContenderResult, run: Option<(usize, &Run)>) -> [String; 35] {
     fn text(value: Option<impl ToString>) -> String {
         value.map_or_else(String::new, |value| value.to_string())
     }
     let (number, run) = run.unzip();
     let (rate, interval) = (result.rate, result.ratio_interval);
+    let phase = |name: &str| text(run.and_then(|run| run.phases.get(name)));
     let latency = |name: &str| text(run.and_then(|run| run.latency_us.get(name)));
     [
         section.title.clone(),
@@ -241,6 +251,14 @@ fn csv_line(section: &Section, result: &ContenderResult, run: Option<(usize, &Ru
         text(run.and_then(|run| run.client_peak_bytes)),
         text(run.and_then(|run| run.server_peak_bytes)),
         text(run.and_then(|run| run.wal_bytes)),
+        phase("prepare"),
+        phase("write"),
+        phase("read"),
+        phase("encode"),
+        phase("confirm"),
+        phase("finish"),
+        phase("commit"),
+        phase("analyze"),
         latency("p50"),
         latency("p90"),
         latency("p95"),

@@ -104,6 +104,8 @@ pub(crate) struct EncoderSummary {
     pub read_seconds: f64,
     /// Time spent splitting and encoding records, in seconds. The rest of its life it waited for the writers.
     pub encode_seconds: f64,
+    /// Time from the end of the chunks until the server had confirmed all rows, in seconds; 0 where that is not known.
+    pub confirm_seconds: f64,
 }
 
 /// The result of encoding a record.
@@ -158,6 +160,7 @@ impl ChunkEncoder {
             findings: self.findings,
             read_seconds: self.read_time.as_secs_f64(),
             encode_seconds: self.encode_time.as_secs_f64(),
+            confirm_seconds: 0.0,
         }
     }
 

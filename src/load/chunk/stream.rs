@@ -1,7 +1,7 @@
 //! Hands the chunks of the encoder, or a single chunk, to the writers, and locates their rows in the files.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_postgres::Client;
@@ -28,6 +28,8 @@ pub(crate) struct ChunkStream {
     progress: Arc<Progress>,
     /// Becomes true when no more chunks are to be delivered.
     stopped: watch::Sender<bool>,
+    /// When a writer first found that there are no more chunks.
+    exhausted: OnceLock<Instant>,
     encoder: Mutex<Option<tokio::task::JoinHandle<ChunkEncoder>>>,
 }
 
@@ -77,6 +79,7 @@ impl ChunkStream {
             chunks: Mutex::new(Delivery { receiver, kept }),
             progress,
             stopped: watch::Sender::new(false),
+            exhausted: OnceLock::new(),
             encoder: Mutex::new(Some(encoder)),
         }
     }
@@ -93,7 +96,12 @@ impl ChunkStream {
             _ = stopped.wait_for(|stopped| *stopped) => Ok(None),
             // The encoder may be waiting for input that never comes, as from an idle pipe.
             () = self.progress.cancelled() => Err(Error::interrupted()),
-            chunk = next => chunk,
+            chunk = next => {
+                if matches!(chunk, Ok(None)) {
+                    self.exhausted.get_or_init(Instant::now);
+                }
+                chunk
+            }
         }
     }
 
@@ -117,9 +125,11 @@ impl ChunkStream {
         self.stopped.send_replace(true);
     }
 
-    /// What the encoder tells at its end. To be called once, after the last chunk.
+    /// What the encoder tells at its end. To be called once, as soon as the server has confirmed all rows.
     pub(crate) async fn summary(&self) -> EncoderSummary {
-        self.encoder().await.map_or_else(EncoderSummary::default, ChunkEncoder::into_summary)
+        let confirm_seconds = self.exhausted.get().map_or(0.0, |at| at.elapsed().as_secs_f64());
+        let summary = self.encoder().await.map_or_else(EncoderSummary::default, ChunkEncoder::into_summary);
+        EncoderSummary { confirm_seconds, ..summary }
     }
 
     /// The encoder. To be called once, after the last chunk; `None` after that.

@@ -7,7 +7,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
 use futures::future::{join_all, try_join_all};
@@ -109,12 +109,14 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
         ));
     }
     let is_atomic = obstacle.is_none();
-    let (totals, transactions) = copy(settings, is_atomic, &committer, &client, &prepared, files).await?;
-    phases.write_seconds = started.elapsed().as_secs_f64() - phases.prepare_seconds;
+    let copied = copy(settings, is_atomic, &committer, &client, &prepared, files).await?;
+    let (totals, transactions, written_at) = copied;
+    phases.write_seconds = (written_at - started).as_secs_f64() - phases.prepare_seconds;
     Ok(RunResult { prepared, totals, phases, transactions, is_atomic, import: None })
 }
 
-/// Copy `files` while `watcher` watches for deadlocks; commit, or roll back if it is a dry run.
+/// Copy `files` while `watcher` watches for deadlocks; commit, or roll back if it is a dry run. Return also when all rows were
+/// written, before the commit.
 ///
 /// # Errors
 /// At the first row that cannot be loaded; nothing is committed then. As [`commit_all`].
@@ -125,9 +127,9 @@ async fn copy(
     watcher: &Client,
     prepared: &PreparedTable,
     files: Files,
-) -> Result<(LoadTotals, Vec<CommittedTransaction>), Stopped> {
+) -> Result<(LoadTotals, Vec<CommittedTransaction>, Instant), Stopped> {
     if prepared.mapping.columns.is_empty() {
-        return Ok(Default::default());
+        return Ok((LoadTotals::default(), Vec::new(), Instant::now()));
     }
     let progress = committer.progress();
     progress.begin(Phase::Reading, files.inputs().size().map(Total::Bytes));
@@ -148,13 +150,14 @@ async fn copy(
         }
         Err(stopped) => Err(stopped),
     };
+    let written_at = Instant::now();
     let (totals, written, ids) = match summed {
         Ok(summed) if !settings.dry_run => summed,
         other => {
             // Concurrently, because one may wait for another.
             join_all(connections.iter().map(|client| client.batch_execute("ROLLBACK"))).await;
             return match other {
-                Ok((totals, ..)) => Ok((totals, Vec::new())),
+                Ok((totals, ..)) => Ok((totals, Vec::new(), written_at)),
                 Err(stopped) => Err(interrupted(progress, stopped)),
             };
         }
@@ -167,7 +170,7 @@ async fn copy(
     } else {
         commit_all(committer, parts).await?
     };
-    Ok((totals, transactions))
+    Ok((totals, transactions, written_at))
 }
 
 /// Write the rows of `stream` over `connections`, while `watcher` watches for deadlocks.

@@ -110,6 +110,8 @@ fn all_figures_are_shown(workplace: &Workplace, flags: &[&str]) {
         ("ratio_high", interval[1].as_f64().unwrap()),
         ("median_rate", copy["rate"]["median"].as_f64().unwrap()),
         ("wal_bytes", copy["runs"][0]["wal_bytes"].as_f64().unwrap()),
+        ("write_seconds", copy["runs"][0]["phases"]["write"].as_f64().unwrap()),
+        ("confirm_seconds", copy["runs"][0]["phases"]["confirm"].as_f64().unwrap()),
     ] {
         let in_csv: f64 = line[column(name)].parse().unwrap();
         assert!((in_csv - value).abs() <= f64::EPSILON * value.abs(), "{name}: {csv}");
@@ -273,6 +275,26 @@ async fn no_run_begins_after_the_time_limit() {
     }
     let error = "error: nothing was measured, and no file was written: the time limit was reached\n";
     assert!(ran.stderr.ends_with(error), "{ran:#?}");
+}
+
+/// The second peer's session holds a lock on the table, and would keep it for ten minutes after its client was killed.
+#[tokio::test]
+async fn a_contender_that_hangs_is_ended_and_the_others_go_on() {
+    let workplace = Workplace::new().await;
+    let hang = r#"exec psql -qX "$1" -c "BEGIN; LOCK TABLE $2; SELECT pg_sleep(600)""#;
+    install(&workplace, "sqlx-load", hang);
+    let flags = ["--only", "copy,sqlx-rows,psql-copy", "--run-limit", "5s", "--html", "page.html", "--json"];
+    let ran = run(&workplace, &flags);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let report = ran.json();
+    assert_eq!(result(&report, "sqlx-rows")["failed"], "no end after 5 s: it was killed");
+    assert!(report["ended_by"].is_null(), "{report:#}");
+    for contender in ["copy", "psql-copy"] {
+        let found = result(&report, contender);
+        assert!(found["failed"].is_null() && found["runs"].as_array().unwrap().len() == 1, "{found:#}");
+    }
+    let page = workplace.read("page.html");
+    assert!(page.contains("sqlx, row by row failed (load 200 rows): no end after 5 s"), "{page:.2000}");
 }
 
 /// A commit for each of 100,001 rows.

@@ -22,6 +22,7 @@ mod null;
 mod other_relations;
 mod outputs;
 mod partitions;
+mod phases;
 mod progress;
 mod reading;
 mod receipts;
