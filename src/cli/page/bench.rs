@@ -4,16 +4,18 @@ use std::collections::HashSet;
 
 use postgres_etl::statistics;
 
-use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Fairness, Run, Section};
-use crate::cli::page::charts::cost::CostChart;
+use crate::cli::bench::report::{BenchReport, ContenderInfo, ContenderResult, Run, Section};
+use crate::cli::page::charts::cost::{CostChart, CostOfWay};
 use crate::cli::page::charts::heat::{HeatCell, HeatChart};
 use crate::cli::page::charts::latency::{LatencyChart, LatencyCurve};
+use crate::cli::page::charts::latency_grid::LatencyGrid;
 use crate::cli::page::charts::phases::{PhasesChart, PhasesOfLoad};
 use crate::cli::page::charts::ratio::{RatioBar, RatioChart, RatioGroup};
 use crate::cli::page::html::Page;
 use crate::cli::page::load::cost_of_ways;
 use crate::cli::page::table::{NOTHING, Table};
 use crate::cli::page::units::{compact, counted, rate, ratio};
+use crate::cli::page::{terms, verdicts};
 use crate::cli::render::units::{bytes, seconds};
 use crate::cli::render::{cells, heads, too_slow, unfinished};
 
@@ -30,9 +32,6 @@ pub(super) fn add(page: &mut Page, report: &BenchReport) {
         page.notice(&format!("{} failed ({}): {reason}", report.title_of(&result.contender), section.title));
     }
     for section in &report.sections {
-        if let Some(who) = too_slow(report, section) {
-            page.notice(&format!("{}: {who}.", capitalised(&section.title)));
-        }
         let lacking = unfinished(report, section);
         if !lacking.is_empty() {
             page.notice(&format!("Not complete ({}): {} are missing.", section.title, lacking.join("; ")));
@@ -47,8 +46,10 @@ pub(super) fn add(page: &mut Page, report: &BenchReport) {
     };
     add_loads(page, report, &of_kind("load"));
     add_queries(page, report, &of_kind("query"));
-    page.subheading("Who took part");
-    page.table(&contenders(&report.contenders), None);
+    page.subheading("Who took part, and on what terms");
+    for (summary, table) in terms::tables(report) {
+        page.table(&table, Some(summary));
+    }
     page.subheading("All figures");
     for section in &report.sections {
         page.table(&results(report, section), Some(&section.title));
@@ -62,39 +63,30 @@ pub(super) fn add(page: &mut Page, report: &BenchReport) {
     page.table(&settings, Some("The server's settings"));
 }
 
-impl BenchReport {
-    fn is_ours(&self, name: &str) -> bool {
-        self.info(name).is_some_and(|contender| contender.is_ours)
-    }
-}
-
-impl ContenderResult {
-    /// The median rate; 0 without runs.
-    fn median(&self) -> f64 {
-        self.rate.map_or(0.0, |rate| rate.median)
-    }
-}
-
 impl Section {
-    /// The results, those without a failure.
-    fn valid(&self) -> impl Iterator<Item = &ContenderResult> {
-        self.results.iter().filter(|result| result.failed.is_none() && !result.runs.is_empty())
-    }
-
     /// The name of its workload: the title up to the settings.
     fn workload(&self) -> &str {
         self.title.split(',').next().unwrap_or_default().trim()
     }
 
     /// The settings, for a group of sections of the same workload.
-    fn settings(&self) -> String {
-        let connections = match self.connections {
-            Some(connections) => counted(connections as u64, "connection"),
-            None => return self.title.clone(),
+    pub(super) fn settings(&self) -> String {
+        let Some(connections) = self.connections else {
+            let rest = self.title.split_once(", ").map(|(_, rest)| rest);
+            return rest.unwrap_or(&self.title).to_owned();
         };
+        let connections = counted(connections as u64, "connection");
         match self.pipeline_depth {
             Some(depth) => format!("{connections} × {depth} in flight"),
             None => connections,
+        }
+    }
+
+    /// The settings as a panel names them: `4 × 64`.
+    fn short_settings(&self) -> String {
+        match (self.connections, self.pipeline_depth) {
+            (Some(connections), Some(depth)) => format!("{connections} × {depth}"),
+            _ => "at its fastest".to_owned(),
         }
     }
 }
@@ -111,6 +103,14 @@ fn summary(report: &BenchReport) -> Vec<(&'static str, String)> {
     // Only of a server on this machine is that known.
     let is_local = runs.any(|run| run.server_cpu_seconds.is_some());
     let version = report.server.iter().find(|(name, _)| name.contains("version"));
+    let left_out: Vec<String> =
+        report.sections.iter().filter_map(|section| Some(capitalised(&too_slow(report, section)?))).collect();
+    let mut results = report.sections.iter().flat_map(|section| &section.results);
+    let intervals = if results.any(|result| result.ratio_interval.is_some()) {
+        "in parentheses, and as thin lines: those of a section hold together with 95 % confidence"
+    } else {
+        ""
+    };
     vec![
         ("Measured", format!("{}, in {}", report.started_at, duration(report.seconds))),
         (
@@ -136,6 +136,8 @@ fn summary(report: &BenchReport) -> Vec<(&'static str, String)> {
         ),
         ("Machine", format!("{}, {} cores", report.machine.processor, report.machine.cores)),
         ("Missing", missing.join("; ")),
+        ("Left out", left_out.join(". ")),
+        ("Intervals", intervals.to_owned()),
     ]
 }
 
@@ -164,36 +166,69 @@ fn add_loads(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
     let mut costs: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
     for section in sections.iter().filter(|section| section.rows > 0) {
         for result in section.valid() {
-            let title = report.title_of(&result.contender);
             let cost =
                 (section.rows as f64, median(&result.runs, |run| run.seconds) * 1e6 / section.rows as f64);
-            match costs.iter_mut().find(|(name, _)| name == title) {
+            match costs.iter_mut().find(|(name, _)| *name == result.contender) {
                 Some((_, costs)) => costs.push(cost),
-                None => costs.push((title.to_owned(), vec![cost])),
+                None => costs.push((result.contender.clone(), vec![cost])),
             }
         }
     }
-    let ways = cost_of_ways(costs);
+    let named = |way: CostOfWay| CostOfWay {
+        is_ours: report.is_ours(&way.name),
+        name: report.title_of(&way.name).to_owned(),
+        ..way
+    };
+    let ways: Vec<CostOfWay> = cost_of_ways(costs).into_iter().map(named).collect();
     if !ways.is_empty() {
         page.figure(&CostChart { title: "Cost of a row by number of rows".to_owned(), ways });
     }
-    if let Some(section) = sections.iter().max_by_key(|section| section.rows) {
-        let loads: Vec<PhasesOfLoad> =
-            section.valid().filter_map(|result| phases(report.title_of(&result.contender), result)).collect();
-        if !loads.is_empty() {
-            page.figure(&PhasesChart { title: format!("Where the time went: {}", section.title), loads });
+    add_phases(page, report, sections);
+}
+
+/// Add where the time of the largest load went, and of those that were too slow for it.
+fn add_phases(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
+    let mut by_rows = sections.to_vec();
+    by_rows.sort_by_key(|section| std::cmp::Reverse(section.rows));
+    let (Some(largest), mut seen) = (by_rows.first(), HashSet::new()) else { return };
+    let (mut loads, mut compared) = (Vec::new(), 0);
+    for section in &by_rows {
+        for result in section.valid() {
+            let title = report.title_of(&result.contender);
+            let name = if section.rows == largest.rows {
+                title.to_owned()
+            } else {
+                format!("{title}, {}", counted(section.rows, "row"))
+            };
+            let load = phases(&name, result).filter(|_| !seen.contains(&result.contender));
+            if let Some(load) = load {
+                seen.insert(result.contender.clone());
+                loads.push(load);
+            }
         }
+        if section.rows == largest.rows {
+            compared = loads.len();
+        }
+    }
+    if !loads.is_empty() {
+        let title = format!("Where the time went: {}", largest.title);
+        page.figure(&PhasesChart { title, loads, compared });
     }
 }
 
 /// The medians of the phases of a way to load; `None` if it does not report them.
 fn phases(title: &str, result: &ContenderResult) -> Option<PhasesOfLoad> {
     let is_known = result.runs.iter().any(|run| !run.phases.is_empty());
+    let cpu = |of: fn(&Run) -> Option<f64>| {
+        let used: Option<Vec<f64>> = result.runs.iter().map(of).collect();
+        statistics::median(&used?)
+    };
+    let cpu = [cpu(|run| run.client_cpu_seconds), cpu(|run| run.server_cpu_seconds)];
     let seconds = |phase: &str| {
         let is_reported = result.runs.iter().any(|run| run.phases.contains_key(phase));
         is_reported.then(|| median(&result.runs, |run| run.phases.get(phase).copied().unwrap_or_default()))
     };
-    is_known.then(|| PhasesOfLoad::new(title.to_owned(), seconds))
+    is_known.then(|| PhasesOfLoad::new(title.to_owned(), seconds).using(cpu))
 }
 
 /// The median of a figure of `runs`; 0 without any.
@@ -230,17 +265,38 @@ fn add_queries(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
                 page.figure(&map);
             }
         }
-        let latencies = sections.first().map(|section| {
-            let settings = if sections.len() > 1 { section.settings() } else { section.title.clone() };
-            (settings, curves(report, section))
-        });
-        if let Some((settings, curves)) = latencies.filter(|(_, curves)| !curves.is_empty()) {
-            let of = if sections.len() > 1 { format!("{name}, {settings}") } else { settings };
+        add_latencies(page, report, name, &sections);
+    }
+}
+
+/// Add the response times in all `sections` of the workload `name` in which contenders report them.
+fn add_latencies(page: &mut Page, report: &BenchReport, name: &str, sections: &[&Section]) {
+    let panels: Vec<(&Section, Vec<LatencyCurve>)> = sections
+        .iter()
+        .map(|section| (*section, curves(report, section)))
+        .filter(|(_, curves)| !curves.is_empty())
+        .collect();
+    match panels.as_slice() {
+        [] => {}
+        [(section, curves)] => {
+            let of = match sections {
+                [_] => section.title.clone(),
+                _ => format!("{name}, {}", section.settings()),
+            };
             let title = match curves.as_slice() {
                 [only] => format!("Response times of {} by percentile: {of}", only.name),
                 _ => format!("Response times compared, by percentile: {of}"),
             };
-            page.figure(&LatencyChart { title, curves });
+            page.figure(&LatencyChart { title, curves: curves.clone() });
+        }
+        panels => {
+            let panels: Vec<_> =
+                panels.iter().map(|(section, curves)| (section.short_settings(), curves.clone())).collect();
+            page.figure(&LatencyGrid {
+                title: format!("Response times by percentile: {name}, connections × in flight on each"),
+                verdict: verdicts::shortest(&panels),
+                panels,
+            });
         }
     }
 }
@@ -254,7 +310,7 @@ fn curves(report: &BenchReport, section: &Section) -> Vec<LatencyCurve> {
             let is_known = result.runs.iter().all(|run| run.latency_us.contains_key(name));
             is_known.then(|| (share, median(&result.runs, |run| run.latency_us[name])))
         });
-        LatencyCurve { name: report.title_of(&result.contender).to_owned(), percentiles: known.collect() }
+        LatencyCurve { name: report.spoken(&result.contender), percentiles: known.collect() }
     };
     section.valid().map(curve).filter(|curve| curve.percentiles.len() > 1).collect()
 }
@@ -263,7 +319,7 @@ fn curves(report: &BenchReport, section: &Section) -> Vec<LatencyCurve> {
 fn ratios(report: &BenchReport, title: &str, sections: &[&Section]) -> RatioChart {
     let group = |section: &&Section| RatioGroup {
         name: if sections.len() > 1 { section.settings() } else { String::new() },
-        bars: section.results.iter().map(|result| bar(report, section, result)).collect(),
+        bars: ranked(section).into_iter().map(|result| bar(report, section, result)).collect(),
     };
     let first = sections.first().map_or("", |section| section.baseline.as_str());
     let of = if sections.iter().all(|section| section.baseline == first) {
@@ -274,12 +330,26 @@ fn ratios(report: &BenchReport, title: &str, sections: &[&Section]) -> RatioChar
     let unit = if sections.iter().any(|section| section.kind == "load") { "rows/s" } else { "queries/s" };
     RatioChart {
         title: capitalised(title),
-        verdict: verdict(report, sections),
+        verdict: verdicts::fastest(report, sections),
         of,
         groups: sections.iter().map(group).collect(),
         unit,
         colours: ["postgres-etl", "others"],
     }
+}
+
+/// The results in the order of what the bars show, the best first; those without any are last.
+fn ranked(section: &Section) -> Vec<&ContenderResult> {
+    let mut results: Vec<&ContenderResult> = section.results.iter().collect();
+    let score = |result: &ContenderResult| {
+        if result.failed.is_none() && !result.runs.is_empty() {
+            section.score(result)
+        } else {
+            f64::NEG_INFINITY
+        }
+    };
+    results.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    results
 }
 
 fn bar(report: &BenchReport, section: &Section, result: &ContenderResult) -> RatioBar {
@@ -292,10 +362,11 @@ fn bar(report: &BenchReport, section: &Section, result: &ContenderResult) -> Rat
         (None, _, true) => None,
     };
     RatioBar {
-        name: report.title_of(&result.contender).to_owned(),
+        name: report.name_of(result),
         ratio: result.ratio.filter(|_| has_result && !is_baseline),
         interval: result.ratio_interval.filter(|_| has_result),
         is_ours: report.is_ours(&result.contender),
+        is_limit: report.is_limit(&result.contender),
         figure: result.rate.filter(|_| has_result).map_or_else(|| NOTHING.to_owned(), |of| rate(of.median)),
         note,
     }
@@ -305,85 +376,6 @@ fn bar(report: &BenchReport, section: &Section, result: &ContenderResult) -> Rat
 fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
-}
-
-/// Which contender is the fastest, if the runs can tell.
-fn verdict(report: &BenchReport, sections: &[&Section]) -> String {
-    match sections {
-        [section] => fastest(report, section),
-        sections => {
-            let winner = |section: &&Section| {
-                let best = section.valid().max_by(|a, b| a.median().total_cmp(&b.median()))?;
-                let mut others = section.valid().filter(|other| other.contender != best.contender);
-                let is_sure = !others.any(|other| is_level(section, best, other));
-                Some((best.contender.clone(), is_sure, best.ratio, section.settings()))
-            };
-            let winners: Vec<_> = sections.iter().filter_map(winner).collect();
-            let Some((first, ..)) = winners.first() else { return "Nothing was measured.".to_owned() };
-            let wins = winners.iter().filter(|(name, is_sure, ..)| name == first && *is_sure).count();
-            let sure = winners.iter().filter(|(_, is_sure, ..)| *is_sure);
-            let largest = sure.filter_map(|(name, _, ratio, at)| Some((name, (*ratio)?, at)));
-            let most = match largest.max_by(|a, b| a.1.total_cmp(&b.1)) {
-                Some((name, most, at)) => {
-                    format!(
-                        "; the largest lead is {}× the baseline, of {} with {at}",
-                        ratio(most),
-                        report.title_of(name)
-                    )
-                }
-                None => String::new(),
-            };
-            format!(
-                "{} is clearly the fastest in {wins} of {} settings{most}.",
-                report.title_of(first),
-                winners.len()
-            )
-        }
-    }
-}
-
-fn fastest(report: &BenchReport, section: &Section) -> String {
-    let mut valid: Vec<&ContenderResult> = section.valid().collect();
-    valid.sort_by(|a, b| b.median().total_cmp(&a.median()));
-    let Some(best) = valid.first() else { return "Nothing was measured.".to_owned() };
-    let unit = if section.kind == "load" { "rows/s" } else { "queries/s" };
-    let times = match (best.ratio, best.ratio_interval) {
-        (Some(value), Some((low, high))) => format!(
-            ", {}× {} ({} {}–{})",
-            ratio(value),
-            report.title_of(&section.baseline),
-            interval_name(section),
-            ratio(low),
-            ratio(high)
-        ),
-        (Some(value), None) => format!(", {}× {}", ratio(value), report.title_of(&section.baseline)),
-        (None, _) => String::new(),
-    };
-    let (title, figure) = (report.title_of(&best.contender), rate(best.median()));
-    let level: Vec<&str> = valid[1..]
-        .iter()
-        .filter(|other| is_level(section, best, other))
-        .map(|other| report.title_of(&other.contender))
-        .collect();
-    match level.as_slice() {
-        [] => format!("{title} is the fastest: {figure} {unit}{times}."),
-        level => format!(
-            "{title} has the highest median, {figure} {unit}{times}, but these runs do not tell it apart from {}.",
-            level.join(" or ")
-        ),
-    }
-}
-
-/// Whether the runs of `section` do not tell `best` from `other`: the intervals of their ratios overlap or, without
-/// these, the ranges of their runs.
-fn is_level(section: &Section, best: &ContenderResult, other: &ContenderResult) -> bool {
-    let interval = |result: &ContenderResult| {
-        if result.contender == section.baseline { Some((1.0, 1.0)) } else { result.ratio_interval }
-    };
-    match (interval(best), interval(other)) {
-        (Some((low, _)), Some((_, high))) => high >= low,
-        _ => other.rate.zip(best.rate).is_none_or(|(other, best)| other.max >= best.min),
-    }
 }
 
 /// The rates of `contender`, with their ratios to the baseline, by connections and depth.
@@ -406,16 +398,16 @@ fn map(report: &BenchReport, title: &str, sections: &[&Section], contender: &Con
     };
     let cells = down.iter().map(|row| across.iter().map(|column| cell(*row, *column)).collect()).collect();
     let names = |values: &[usize]| values.iter().map(ToString::to_string).collect();
-    let mut baselines: Vec<&str> =
-        sections.iter().map(|section| report.title_of(&section.baseline)).collect();
+    let mut baselines: Vec<String> =
+        sections.iter().map(|section| report.spoken(&section.baseline)).collect();
     let mut seen = HashSet::new();
-    baselines.retain(|title| seen.insert(*title));
+    baselines.retain(|title| seen.insert(title.clone()));
     let baseline = match baselines.as_slice() {
-        [one] => (*one).to_owned(),
-        several => format!("the baseline of each load: {}", several.join(", or ")),
+        [one] => one.clone(),
+        several => format!("the baseline of each setting: {}", several.join(" or ")),
     };
     let mut chart = HeatChart {
-        title: format!("{}: {title}", contender.title),
+        title: format!("Connections × depth: {}, {title}", contender.title),
         verdict: String::new(),
         settings: ["connections".to_owned(), "in flight on each".to_owned()],
         down: names(&down),
@@ -433,45 +425,6 @@ fn map(report: &BenchReport, title: &str, sections: &[&Section], contender: &Con
         );
     }
     chart
-}
-
-fn contenders(contenders: &[ContenderInfo]) -> Table {
-    let mut table = Table::new(
-        "Contenders, and what is fair to know of each",
-        [
-            "contender",
-            "version",
-            "method",
-            "connections",
-            "transactions",
-            "durability",
-            "indexes",
-            "missing because",
-        ],
-    );
-    for contender in contenders {
-        let title =
-            if contender.is_ours { format!("{} (ours)", contender.title) } else { contender.title.clone() };
-        let nothing = || Fairness {
-            connections: NOTHING.to_owned(),
-            transactions: NOTHING.to_owned(),
-            durability: NOTHING.to_owned(),
-            indexes: NOTHING.to_owned(),
-        };
-        let Fairness { connections, transactions, durability, indexes } =
-            contender.fairness.clone().unwrap_or_else(nothing);
-        table.row([
-            title,
-            contender.version.clone(),
-            contender.terms.clone(),
-            connections,
-            transactions,
-            durability,
-            indexes,
-            contender.missing.clone().unwrap_or_default(),
-        ]);
-    }
-    table
 }
 
 /// What the intervals of `section` are called.

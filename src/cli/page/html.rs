@@ -70,7 +70,8 @@ impl Page {
             self.body,
             r#"<figure id="figure-{number}"><figcaption><h3>{}</h3><p class="verdict">{}</p></figcaption>{}{}<details><summary>The figures behind this chart</summary>{}</details></figure>"#,
             escape(&title),
-            escape(&verdict),
+            // A number stays with its sign.
+            escape(&verdict).replace(" %", "\u{a0}%"),
             svg("wide", WIDE),
             svg("narrow", NARROW),
             chart.table().html()

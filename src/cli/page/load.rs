@@ -48,18 +48,19 @@ pub(super) fn compare(page: &mut Page, documents: &[Document]) {
     if !ways.is_empty() {
         page.figure(&CostChart { title: "Cost of a row by number of rows".to_owned(), ways });
     }
-    let loads = loads
+    let loads: Vec<PhasesOfLoad> = loads
         .into_iter()
         .map(|(document, load)| load.phases(format!("{} ({})", document.name, load.way())))
         .collect();
-    page.figure(&PhasesChart { title: "Where the time of the loads went".to_owned(), loads });
+    let compared = loads.len();
+    page.figure(&PhasesChart { title: "Where the time of the loads went".to_owned(), loads, compared });
 }
 
 /// The ways among `costs` that were measured with several numbers of rows.
 pub(super) fn cost_of_ways(costs: impl IntoIterator<Item = (String, Vec<(f64, f64)>)>) -> Vec<CostOfWay> {
     let way = |(name, mut costs): (String, Vec<(f64, f64)>)| {
         costs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        CostOfWay { name, costs }
+        CostOfWay { name, is_ours: false, costs }
     };
     let has_sizes = |way: &CostOfWay| match way.costs.as_slice() {
         [first, .., last] => first.0 < last.0,
@@ -83,6 +84,7 @@ pub(super) fn add(page: &mut Page, load: &LoadDocument) {
     page.figure(&PhasesChart {
         title: "Where the time went".to_owned(),
         loads: vec![load.phases(load.way())],
+        compared: 1,
     });
     if !load.files.is_empty() {
         let mut files = Table::new("Files", ["file", "size", "SHA-256"]);

@@ -1,7 +1,7 @@
 //! Pages: reports as one self-contained HTML file, with charts in SVG and the tables behind them.
 //!
 //! A page needs no script and loads nothing. `document` reads what commands print; `bench`, `query`, `search` and `load`
-//! say what is shown of it; `charts` draw, on `scale` and `svg`; `html` puts the file together.
+//! say what is shown of it, `verdicts` and `terms` for `bench`; `charts` draw, on `scale` and `svg`; `html` puts the file together.
 
 mod bench;
 mod charts;
@@ -13,7 +13,9 @@ mod scale;
 mod search;
 mod svg;
 mod table;
+mod terms;
 mod units;
+mod verdicts;
 
 use std::io::Write as _;
 use std::path::Path;

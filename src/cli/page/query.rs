@@ -243,6 +243,7 @@ fn against(comparison: &ComparisonPart) -> RatioChart {
         ratio: Some(part.ratio),
         interval: part.interval.map(|interval| (interval.low, interval.high)),
         is_ours: part.significant,
+        is_limit: false,
         figure: format!("{}, {then} {}", figure(part, part.now), figure(part, part.baseline)),
         note: None,
     };

@@ -61,6 +61,11 @@ impl Scale {
         self.from + share * (self.to - self.from)
     }
 
+    /// Whether `value` lies between its ends.
+    pub(super) fn holds(&self, value: f64) -> bool {
+        (self.low..=self.high).contains(&value)
+    }
+
     /// The values to mark, at most `most`, in ascending order.
     pub(super) fn ticks(&self, most: usize) -> Vec<f64> {
         let most = most.max(2);

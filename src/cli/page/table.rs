@@ -16,12 +16,24 @@ pub(super) struct Table {
     pub caption: String,
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
+    /// Whether its cells are folded so that all columns are seen at once in a wide window.
+    is_text: bool,
 }
 
 impl Table {
     /// A table with these column heads.
     pub(super) fn new<const N: usize>(caption: impl Into<String>, head: [&str; N]) -> Table {
-        Table { caption: caption.into(), head: head.map(str::to_owned).into(), rows: Vec::new() }
+        Table {
+            caption: caption.into(),
+            head: head.map(str::to_owned).into(),
+            rows: Vec::new(),
+            is_text: false,
+        }
+    }
+
+    /// The same table, as one of texts.
+    pub(super) fn of_text(self) -> Table {
+        Table { is_text: true, ..self }
     }
 
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
@@ -31,8 +43,9 @@ impl Table {
     /// In a container of its own, which scrolls where the window is narrower.
     pub(super) fn html(&self) -> String {
         let caption = escape(&self.caption);
+        let kind = if self.is_text { r#" class="text""# } else { "" };
         let mut html = format!(
-            r#"<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption><thead><tr>"#
+            r#"<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table{kind}><caption>{caption}</caption><thead><tr>"#
         );
         let classes: Vec<&str> = (0..self.head.len()).map(|index| self.class_of(index)).collect();
         for (head, class) in self.head.iter().zip(&classes) {
@@ -58,7 +71,7 @@ impl Table {
         let cells = || self.rows.iter().filter_map(|row| row.get(column)).filter(|cell| !cell.is_empty());
         if column > 0 && cells().next().is_some() && cells().all(|cell| is_number(cell)) {
             r#" class="number""#
-        } else if cells().any(|cell| cell.len() > LONGEST_SHORT) {
+        } else if !self.is_text && cells().any(|cell| cell.len() > LONGEST_SHORT) {
             r#" class="long""#
         } else {
             ""

@@ -243,11 +243,9 @@ fn verdicts_say_what_the_figures_say() {
         assert!(page.contains(verdict), "{verdict}");
     }
     let page = super::tests::page(&[run()]);
-    assert!(
-        page.contains(
-            "Half of the queries took at most 180 µs, and 99 % at most 900 µs: 5.00 times as long."
-        )
-    );
+    assert!(page.contains(
+        "Half of the queries took at most 180 µs, and 99\u{a0}% at most 900 µs: 5.00 times as long."
+    ));
     assert!(page.contains("Significantly different from the baseline: rate 1.25×."));
     assert!(page.contains("The rate stayed between 4,996 and 5,000 queries/s."));
 }
@@ -385,4 +383,76 @@ fn a_contender_whose_interval_holds_1_is_not_told_from_the_baseline() {
     assert!(bench_page(&report).contains("do not tell it apart from pgbench plain."));
     report.sections[0].results[0].ratio_interval = Some((1.01, 1.2));
     assert!(bench_page(&report).contains("postgres-etl query is the fastest"));
+}
+
+/// The name that documents of older versions give to the loop in the server, too.
+#[test]
+fn the_limit_of_all_clients_is_no_contender() {
+    let mut report = bench();
+    report.sections.drain(..3);
+    let limit = report.contenders.iter_mut().find(|info| info.name == "pgbench-pipeline").unwrap();
+    limit.name = "server-loop".to_owned();
+    limit.title = "loop in the server".to_owned();
+    for section in &mut report.sections {
+        for result in &mut section.results {
+            if result.contender == "pgbench-pipeline" {
+                result.contender = "server-loop".to_owned();
+                (result.ratio, result.ratio_interval) = (Some(50.0), Some((45.0, 55.0)));
+                result.rate.as_mut().unwrap().median = 1e6;
+            }
+        }
+    }
+    let page = bench_page(&report);
+    assert!(page.contains("postgres-etl query is clearly the fastest in "), "{page:.4000}");
+    let limit = "The limit is the loop in the server, which needs no client: 1,000,000 queries/s, where the fastest client, \
+                 postgres-etl query, makes ";
+    assert!(page.contains(limit) && page.contains("class=\"hollow\""));
+    report.sections.truncate(1);
+    let page = bench_page(&report);
+    assert!(
+        page.contains("The limit is the loop in the server, which needs no client: 1,000,000 queries/s.")
+    );
+}
+
+#[test]
+fn response_times_of_all_settings_are_shown() {
+    let page = bench_page(&bench());
+    for setting in ["1 × 1", "1 × 64", "4 × 8", "16 × 64"] {
+        assert!(page.contains(&format!(">{setting}</text>")), "{setting}");
+        assert!(page.contains(&format!("<th scope=\"row\">{setting}: postgres-etl query</th>")), "{setting}");
+    }
+    assert!(page.contains("postgres-etl query has the lowest p99 in "), "{page:.200}");
+}
+
+/// Too few queries for a 99th percentile still tell who is the fastest for most of them.
+#[test]
+fn percentiles_are_compared_as_far_as_all_have_them() {
+    let mut report = bench();
+    report.sections.drain(..3);
+    report.sections.truncate(1);
+    let runs = report.sections[0].results.iter_mut().flat_map(|result| &mut result.runs);
+    runs.for_each(|run| run.latency_us.retain(|name, _| ["p50", "p90"].contains(&name.as_str())));
+    assert!(bench_page(&report).contains("The lowest p90 is that of "));
+}
+
+/// The order is that of the figure that is drawn, which is not that of the medians.
+#[test]
+fn bars_are_in_the_order_of_what_they_show() {
+    let mut report = bench();
+    report.sections.truncate(1);
+    report.sections[0].results[0].ratio = Some(2.0);
+    let page = bench_page(&report);
+    let at = |name: &str| page.find(&format!("text-anchor=\"start\">{name}</text>")).unwrap();
+    assert!(at("postgres-etl rows") < at("postgres-etl copy"));
+}
+
+/// What is too slow for the most rows is shown with the most that it has loaded.
+#[test]
+fn phases_of_every_way_to_load_are_shown() {
+    let mut report = bench();
+    report.sections[2].results.retain(|result| result.contender != "autocommit");
+    let page = bench_page(&report);
+    assert!(page.contains("<th scope=\"row\">postgres-etl rows --autocommit, 100,000 rows</th>"));
+    assert!(page.contains(", while the server used "));
+    assert!(page.contains("<th scope=\"col\" class=\"number\">CPU of the server</th>"));
 }

@@ -131,6 +131,19 @@ fn a_comparison_is_legible_everywhere() {
     );
 }
 
+/// Many contenders, of which some end early, a limit far beyond the others, and response times of many settings.
+#[test]
+fn kept_comparisons_are_legible_everywhere() {
+    if chromium::is_missing() {
+        return;
+    }
+    let workplace = Workplace::without_database();
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results/*.json.gz");
+    workplace.succeed(&["report", kept, "--html", "page.html"]);
+    let page = workplace.read("page.html");
+    check(&workplace, &page, page.matches("<figure ").count());
+}
+
 /// Real reports, several of them together, with long names.
 #[tokio::test]
 async fn real_reports_are_legible_everywhere() {

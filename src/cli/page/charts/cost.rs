@@ -7,7 +7,8 @@ use crate::cli::page::charts::lines::{Axis, LinePlot, Series};
 use crate::cli::page::scale::ScaleKind;
 use crate::cli::page::svg::Svg;
 use crate::cli::page::table::{NOTHING, Table};
-use crate::cli::page::units::{compact, count, counted, round_micros, signed, small_micros};
+use crate::cli::page::units::{compact, count, counted, ratio, round_micros, signed, small_micros};
+use crate::cli::page::verdicts::spoken;
 
 /// A line for each way to load.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(in crate::cli::page) struct CostChart {
 #[derive(Debug, Clone)]
 pub(in crate::cli::page) struct CostOfWay {
     pub name: String,
+    /// Whether it stands out from the others.
+    pub is_ours: bool,
     /// Numbers of rows, and microseconds a row, in ascending order.
     pub costs: Vec<(f64, f64)>,
 }
@@ -28,6 +31,11 @@ impl CostOfWay {
     /// The exponent by which the cost of a row changes with the number of rows; 0 if it does not.
     fn slope(&self) -> Option<f64> {
         power_law(&self.costs).map(|law| law.exponent)
+    }
+
+    /// The cost with the most rows.
+    fn last(&self) -> f64 {
+        self.costs.last().map_or(f64::INFINITY, |cost| cost.1)
     }
 
     fn named(&self) -> String {
@@ -63,17 +71,25 @@ impl Chart for CostChart {
 
     fn verdict(&self) -> String {
         let Some(largest) = self.sizes().last().copied() else { return "Nothing was measured.".to_owned() };
-        let at_largest = |way: &CostOfWay| {
+        let at_largest = |way: &'_ CostOfWay| {
             let cost = way.costs.iter().find(|cost| cost.0.total_cmp(&largest).is_eq())?;
-            Some((way.named(), cost.1))
+            Some((spoken(&way.name, way.is_ours), way.slope(), cost.1))
         };
-        let cheapest = self.ways.iter().filter_map(at_largest).min_by(|a, b| a.1.total_cmp(&b.1));
-        let Some((name, cost)) = cheapest else { return "Nothing was measured.".to_owned() };
-        format!(
-            "At {} rows the cheapest is {name}: {} a row; a negative slope means that rows get cheaper the more there are.",
-            count(largest as u64),
-            small_micros(cost)
-        )
+        let cheapest = self.ways.iter().filter_map(at_largest).min_by(|a, b| a.2.total_cmp(&b.2));
+        let Some((name, slope, cost)) = cheapest else { return "Nothing was measured.".to_owned() };
+        let means = slope.map(|slope| {
+            let with_ten_times = match 10f64.powf(slope) {
+                0.98..1.02 => "costs the same".to_owned(),
+                times => format!("costs {} times as much", ratio(times)),
+            };
+            format!(
+                " Its slope is {}: with 10 times as many rows, each of them {with_ten_times}.",
+                signed(slope)
+            )
+        });
+        let rows = count(largest as u64);
+        let first = format!("With {rows} rows the cheapest is {name}: {} a row.", small_micros(cost));
+        first + &means.unwrap_or_default()
     }
 
     fn description(&self) -> String {
@@ -85,8 +101,12 @@ impl Chart for CostChart {
     }
 
     fn draw(&self, width: f64) -> Svg {
-        let series: Vec<Series> =
-            self.ways.iter().map(|way| Series { name: way.label(), points: way.costs.clone() }).collect();
+        // From top to bottom, as the lines end.
+        let mut ways: Vec<&CostOfWay> = self.ways.iter().collect();
+        ways.sort_by(|a, b| b.last().total_cmp(&a.last()));
+        let one =
+            |way: &&CostOfWay| Series { name: way.label(), is_bold: way.is_ours, points: way.costs.clone() };
+        let series: Vec<Series> = ways.iter().map(one).collect();
         let plot = LinePlot {
             series: &series,
             x: Axis { kind: ScaleKind::Log, name: "rows, logarithmic", text: compact, ticks: Vec::new() },
@@ -111,7 +131,9 @@ impl Chart for CostChart {
         table.head.extend(sizes.iter().map(|size| counted(*size as u64, "row")));
         table.head.push("slope".to_owned());
         let nothing = || NOTHING.to_owned();
-        for way in &self.ways {
+        let mut ways: Vec<&CostOfWay> = self.ways.iter().collect();
+        ways.sort_by(|a, b| a.last().total_cmp(&b.last()));
+        for way in ways {
             let mut row = vec![way.name.clone()];
             row.extend(sizes.iter().map(|size| {
                 let cost = way.costs.iter().find(|cost| cost.0.total_cmp(size).is_eq());

@@ -23,7 +23,7 @@ pub(in crate::cli::page) struct LatencyCurve {
 }
 
 /// The percentiles that are marked, with their names.
-const MARKED: [(f64, &str); 6] =
+pub(super) const MARKED: [(f64, &str); 6] =
     [(0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
 
 /// Points of a curve for each tenth of the queries that remain.
@@ -64,8 +64,27 @@ impl LatencyCurve {
     }
 }
 
+impl LatencyChart {
+    /// Which curve is the lowest at the 99th percentile, or at the highest below it that all curves have.
+    fn lowest(&self) -> String {
+        for (share, name) in MARKED.into_iter().rev().filter(|(share, _)| *share <= 0.99) {
+            let times: Option<Vec<(f64, &str)>> =
+                self.curves.iter().map(|curve| Some((curve.at(share)?, curve.name.as_str()))).collect();
+            let lowest = times.and_then(|times| times.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)));
+            if let Some((time, of)) = lowest {
+                let percent = share * 100.0;
+                return format!(
+                    "The lowest {name} is that of {of}: {percent:.0} % of its queries took at most {}.",
+                    micros(time)
+                );
+            }
+        }
+        "There are too few queries to compare percentiles.".to_owned()
+    }
+}
+
 /// Where a share is drawn: every further nine of 0.9, 0.99, 0.999 is as long as the first.
-fn nines(share: f64) -> f64 {
+pub(super) fn nines(share: f64) -> f64 {
     -(1.0 - share).max(1e-12).log10()
 }
 
@@ -81,26 +100,15 @@ impl Chart for LatencyChart {
     }
 
     fn verdict(&self) -> String {
-        let known = |curve: &LatencyCurve| Some((curve.name.clone(), curve.at(0.5)?, curve.at(0.99)?));
+        let known = |curve: &LatencyCurve| Some((curve.at(0.5)?, curve.at(0.99)?));
         match self.curves.as_slice() {
-            [first, others @ ..] if !others.is_empty() && self.title.contains("compared") => {
-                let all = self.curves.iter().filter_map(known);
-                match all.min_by(|a, b| a.2.total_cmp(&b.2)) {
-                    Some((name, _, p99)) => {
-                        format!(
-                            "The lowest p99 is that of {name}: 99 % of its queries took at most {}.",
-                            micros(p99)
-                        )
-                    }
-                    None => format!("There are too few queries to compare {} with the others.", first.name),
-                }
-            }
+            [_, _, ..] if self.title.contains("compared") => self.lowest(),
             // What differs by chance is for the ratios to tell.
             [_, _, ..] if self.title.contains("each side") => {
                 "Of each side, this is the run with the median rate.".to_owned()
             }
             [first, ..] => match known(first) {
-                Some((_, p50, p99)) => format!(
+                Some((p50, p99)) => format!(
                     "Half of the queries took at most {}, and 99 % at most {}: {} times as long.",
                     micros(p50),
                     micros(p99),
@@ -127,7 +135,7 @@ impl Chart for LatencyChart {
         let series: Vec<Series> = self
             .curves
             .iter()
-            .map(|curve| Series { name: curve.name.clone(), points: points(curve) })
+            .map(|curve| Series { name: curve.name.clone(), is_bold: false, points: points(curve) })
             .collect();
         let last = series.iter().filter_map(|series| series.points.last()).map(|point| point.0);
         let last = last.fold(nines(0.9), f64::max) + 1e-6;
@@ -151,16 +159,19 @@ impl Chart for LatencyChart {
     }
 
     fn table(&self) -> Table {
-        let mut table =
-            Table::new("Percentiles of the times", ["", "p50", "p90", "p95", "p99", "p99.9", "p99.99"]);
-        for curve in &self.curves {
-            let cells = MARKED.map(|(share, _)| curve.at(share).map_or_else(|| NOTHING.to_owned(), micros));
-            let mut row = vec![curve.name.clone()];
-            row.extend(cells);
-            table.rows.push(row);
-        }
-        table
+        percentiles(self.curves.iter().map(|curve| (curve.name.clone(), curve)))
     }
+}
+
+/// The marked percentiles of named `curves`.
+pub(super) fn percentiles<'a>(curves: impl IntoIterator<Item = (String, &'a LatencyCurve)>) -> Table {
+    let mut table =
+        Table::new("Percentiles of the times", ["", "p50", "p90", "p95", "p99", "p99.9", "p99.99"]);
+    for (name, curve) in curves {
+        let cells = MARKED.map(|(share, _)| curve.at(share).map_or_else(|| NOTHING.to_owned(), micros));
+        table.rows.push([name].into_iter().chain(cells).collect());
+    }
+    table
 }
 
 #[cfg(test)]

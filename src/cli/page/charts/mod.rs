@@ -3,6 +3,7 @@
 pub(super) mod cost;
 pub(super) mod heat;
 pub(super) mod latency;
+pub(super) mod latency_grid;
 mod lines;
 pub(super) mod phases;
 pub(super) mod ratio;

@@ -39,6 +39,8 @@ pub(in crate::cli::page) struct RatioBar {
     pub interval: Option<(f64, f64)>,
     /// Whether it has the first of the two colours.
     pub is_ours: bool,
+    /// Whether it is no contender, but what none of them can exceed: it may go beyond the scale, which is that of the others.
+    pub is_limit: bool,
     /// The figure itself, with its unit.
     pub figure: String,
     /// What stands in the place of the ratio: `baseline`, or why there is none.
@@ -50,6 +52,9 @@ const HEADING: f64 = 28.0;
 
 /// Ticks of the axis, at most.
 const MOST_TICKS: usize = 9;
+
+/// With more groups the ticks are named at the top, too.
+const FEW_GROUPS: usize = 3;
 
 /// Between the texts of two ticks, at least.
 const GAP: f64 = 8.0;
@@ -100,7 +105,7 @@ impl RatioChart {
     }
 
     fn scale(&self, layout: &Layout) -> Scale {
-        let ends = self.bars().flat_map(|bar| {
+        let ends = self.bars().filter(|bar| !bar.is_limit).flat_map(|bar| {
             let interval = bar.interval.map(|(low, high)| [low, high]);
             bar.ratio.into_iter().chain(interval.into_iter().flatten())
         });
@@ -150,14 +155,18 @@ impl Chart for RatioChart {
         let layout = self.layout(width);
         let scale = self.scale(&layout);
         let headings = self.groups.iter().filter(|group| !group.name.is_empty()).count() as f64;
-        let (top, rows) = (30.0, self.bars().count() as f64);
+        let is_tall = self.groups.len() > FEW_GROUPS;
+        let (top, rows) = (if is_tall { 48.0 } else { 30.0 }, self.bars().count() as f64);
         let bottom = top + headings * HEADING + rows * layout.row + 6.0;
         let mut svg = Svg::new(width, bottom + 44.0);
-        draw_key(&mut svg, self.colours);
+        draw_key(&mut svg, self.colours, self.bars().any(|bar| bar.is_limit));
         for (tick, at, text) in labels(&scale, width) {
             let x = scale.at(tick);
             svg.line("grid", (x, top), (x, bottom));
             svg.text("quiet", (at, bottom + 16.0), Anchor::Middle, &text);
+            if is_tall {
+                svg.text("quiet", (at, top - 6.0), Anchor::Middle, &text);
+            }
         }
         svg.line("axis", (scale.at(1.0), top), (scale.at(1.0), bottom));
         let kind = if layout.is_narrow { "" } else { ", logarithmic" };
@@ -205,9 +214,10 @@ impl Chart for RatioChart {
 }
 
 /// What the colours mean.
-fn draw_key(svg: &mut Svg, [ours, peers]: [&str; 2]) {
+fn draw_key(svg: &mut Svg, [ours, peers]: [&str; 2], has_limit: bool) {
     let mut x = 0.0;
-    for (class, name) in [("fill ours", ours), ("fill peer", peers)] {
+    let limit = if has_limit { "the limit" } else { "" };
+    for (class, name) in [("fill ours", ours), ("fill peer", peers), ("hollow", limit)] {
         if !name.is_empty() {
             svg.rect(class, (x, 4.0), (12.0, 12.0));
             svg.text("quiet", (x + 18.0, 14.0), Anchor::Start, name);
@@ -228,7 +238,11 @@ fn draw_bar(svg: &mut Svg, layout: &Layout, scale: &Scale, y: f64, bar: &RatioBa
     let (class, width) = if bar.is_ours { ("over strong", BOLD) } else { ("over", 1.0) };
     svg.text(class, name_at, Anchor::Start, &shorten(&bar.name, (room + 1.0) / width));
     svg.text("over", value_at, Anchor::End, &value);
-    let class = if bar.is_ours { "fill ours" } else { "fill peer" };
+    let class = match (bar.is_limit, bar.is_ours) {
+        (true, _) => "hollow",
+        (_, true) => "fill ours",
+        (_, false) => "fill peer",
+    };
     let (height, one) = (if layout.is_narrow { 12.0 } else { 16.0 }, scale.at(1.0));
     match bar.ratio {
         Some(ratio) => {
@@ -239,6 +253,15 @@ fn draw_bar(svg: &mut Svg, layout: &Layout, scale: &Scale, y: f64, bar: &RatioBa
         }
         None if bar.figure != NOTHING => svg.rect(class, (one - 2.0, middle - height / 2.0), (4.0, height)),
         None => {}
+    }
+    if let Some(ratio) = bar.ratio
+        && !scale.holds(ratio)
+    {
+        // What the scale has no place for ends with an arrow.
+        let end = scale.at(ratio);
+        let back = if ratio > 1.0 { end - 6.0 } else { end + 6.0 };
+        svg.polyline("mark", &[(back, middle - 5.0), (end, middle), (back, middle + 5.0)]);
+        return;
     }
     if let Some((low, high)) = bar.interval.filter(|_| bar.ratio.is_some()) {
         let (low, high) = (scale.at(low), scale.at(high));

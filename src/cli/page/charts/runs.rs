@@ -40,7 +40,7 @@ impl Chart for RunsChart {
         let series: Vec<Series> = self
             .sides
             .iter()
-            .map(|(name, rates)| Series { name: name.clone(), points: numbered(rates) })
+            .map(|(name, rates)| Series { name: name.clone(), is_bold: false, points: numbered(rates) })
             .collect();
         let runs = self.sides.iter().map(|(_, rates)| rates.len()).max().unwrap_or_default();
         let ticks = if runs > MOST_TICKS { Vec::new() } else { (1..=runs).map(|run| run as f64).collect() };

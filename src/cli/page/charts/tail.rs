@@ -48,7 +48,7 @@ impl Chart for TailChart {
         let mut points: Vec<(f64, f64)> =
             self.points.iter().filter_map(|point| Some((point.rate, point.p99_us?))).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let series = [Series { name: "p99".to_owned(), points }];
+        let series = [Series { name: "p99".to_owned(), is_bold: false, points }];
         let plot = LinePlot {
             series: &series,
             x: Axis { kind: ScaleKind::Linear, name: "offered queries/s", text: round, ticks: Vec::new() },

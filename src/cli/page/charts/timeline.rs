@@ -91,10 +91,10 @@ impl TimelineChart {
             .filter_map(|stretch| Some((stretch.from + middle, stretch.p99_us?)))
             .collect();
         let mut plots: Vec<Panel> =
-            vec![(Series { name: "rate".to_owned(), points: rates }, "queries/s", round)];
+            vec![(Series { name: "rate".to_owned(), is_bold: false, points: rates }, "queries/s", round)];
         if !p99s.is_empty() {
             let name = "99th percentile of the response time";
-            plots.push((Series { name: "p99".to_owned(), points: p99s }, name, round_micros));
+            plots.push((Series { name: "p99".to_owned(), is_bold: false, points: p99s }, name, round_micros));
         }
         plots
     }
