@@ -1,6 +1,7 @@
 //! `load --connections`: one file through several connections.
 
 use crate::support;
+use crate::support::load::wait_until;
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Each connection has its own transaction, and none commits before all of them have sent their rows.
@@ -102,7 +103,7 @@ async fn a_deadlock_by_way_of_a_stranger_ends_a_load() {
     let waiting = "SELECT count(DISTINCT locktype) FROM pg_locks
                    WHERE NOT granted AND locktype IN ('advisory', 'transactionid')
                      AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
-    while workplace.value::<i64>(waiting).await < 2 {}
+    wait_until("that both connections wait", async || workplace.value::<i64>(waiting).await == 2).await;
     holder.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
     stranger.batch_execute("INSERT INTO t VALUES (0)").await.unwrap();
     let ran = ended.await.unwrap();
@@ -127,9 +128,10 @@ async fn who_waits_for_the_table_goes_before_a_load() {
             "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted AND mode = '{mode}'"
         )
     };
-    while workplace.value::<i64>(&waiting("RowExclusiveLock")).await == 0 {}
+    let is_awaited = async |mode| workplace.value::<i64>(&waiting(mode)).await > 0;
+    wait_until("that the load waits", async || is_awaited("RowExclusiveLock").await).await;
     let locking = tokio::spawn(async move { stranger.batch_execute("BEGIN; LOCK TABLE t; COMMIT").await });
-    while workplace.value::<i64>(&waiting("AccessExclusiveLock")).await == 0 {}
+    wait_until("that the other session waits", async || is_awaited("AccessExclusiveLock").await).await;
     holder.batch_execute("ROLLBACK").await.unwrap();
     locking.await.unwrap().unwrap();
     let ran = ProgramOutput::from_child(load);

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::support::load::MODES;
+use crate::support::load::{MODES, wait_until};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// A workplace with the empty table `persons`.
@@ -207,7 +207,7 @@ async fn a_file_that_changes_while_it_is_loaded_fails_the_load() {
             let load = workplace.start(&["load", "first.csv", name, "--append", "--mode", mode]);
             // By now it has looked at the files; the table is locked before most of them is read.
             let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'persons'::regclass AND NOT granted";
-            while workplace.value::<i64>(waits).await == 0 {}
+            wait_until("that the load waits", async || workplace.value::<i64>(waits).await > 0).await;
             let file = std::fs::File::options().append(true).open(path).unwrap();
             if mode == MODES[0] && name == "data.csv" {
                 // The end of a row, so that nothing but the size tells.

@@ -6,7 +6,7 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::load::{HEADER, MODES, PERSONS, wait_for_no_session};
+use crate::support::load::{HEADER, MODES, PERSONS, wait_for_no_session, wait_until};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Ctrl-C, or SIGTERM, in the middle of a load: exit code 130 or 143, and nothing is loaded.
@@ -30,7 +30,7 @@ async fn an_interrupted_load_leaves_the_table_as_it_was() {
         // The load holds this lock once it has truncated the table, and then waits for more input.
         let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'persons'::regclass
             AND mode = 'AccessExclusiveLock' AND granted";
-        while workplace.value::<i64>(locked).await == 0 {}
+        wait_until("that the table is locked", async || workplace.value::<i64>(locked).await > 0).await;
         kill_process(Pid::from_child(&child), signal).unwrap();
         let ran = ProgramOutput::from_child(child);
         assert_eq!(ran.status.code(), Some(code), "{mode}: {ran:#?}");
@@ -57,7 +57,7 @@ async fn an_interrupted_load_that_commits_row_by_row_says_how_many_rows_stay() {
                 writeln!(stdin, "id")?;
                 (0_u64..).try_for_each(|id| writeln!(stdin, "{id}"))
             });
-            while workplace.count("t").await < 500 {}
+            wait_until("that rows are committed", async || workplace.count("t").await >= 500).await;
             kill_process(Pid::from_child(&child), signal).unwrap();
             let ran = ProgramOutput::from_child(child);
             assert_eq!(writer.join().unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
@@ -81,7 +81,8 @@ async fn a_lost_connection_is_reported() {
         writer.write_all(HEADER.as_bytes()).unwrap();
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'persons'::regclass
             AND mode = 'AccessExclusiveLock' AND granted";
-        while workplace.client().query(kill, &[]).await.unwrap().is_empty() {}
+        let is_killed = async || !workplace.client().query(kill, &[]).await.unwrap().is_empty();
+        wait_until("that the table is locked", is_killed).await;
         for id in 0..20_000 {
             // The program may have ended already.
             let _ = writeln!(writer, "{id},a,22,true,b,c,d");
@@ -126,7 +127,7 @@ async fn the_end_of_a_session_is_noticed_while_the_input_is_silent() {
             "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND granted
                 AND mode IN ('RowExclusiveLock', 'AccessExclusiveLock')"
         };
-        while workplace.value::<i64>(begun).await == 0 {}
+        wait_until("that the load has begun", async || workplace.value::<i64>(begun).await > 0).await;
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND pid <> pg_backend_pid()";
         assert!(workplace.value::<i64>(end).await > 0, "{way:?}");
@@ -201,7 +202,7 @@ async fn a_table_that_is_altered_before_it_is_locked_ends_the_load() {
         let load = workplace.start(&[&["load", "data.csv", "-t", "t"], flags].concat());
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        while workplace.value::<i64>(waits).await == 0 {}
+        wait_until("that the load waits", async || workplace.value::<i64>(waits).await > 0).await;
         workplace.execute("COMMIT").await;
         let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(1), "{flags:?}, {alteration}: {ran:#?}");

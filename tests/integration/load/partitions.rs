@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::citus::CATALOG;
-use crate::support::load::{MODES, counts};
+use crate::support::load::{MODES, counts, wait_until};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// A table that is partitioned by hash, and one of its partitions by list, with every kind of index.
@@ -171,11 +171,7 @@ async fn a_concurrent_change_to_a_partitioned_index_survives() {
     workplace.execute("BEGIN; COMMENT ON INDEX b IS 'precious'").await;
     let load = workplace.start(&["load", "data.csv", "-t", "t"]);
     let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'b'::regclass)";
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !workplace.value::<bool>(waits).await {
-        assert!(std::time::Instant::now() < deadline, "the load never waits for the change");
-        tokio::task::yield_now().await;
-    }
+    wait_until("that the load waits for the change", async || workplace.value::<bool>(waits).await).await;
     workplace.execute("COMMIT").await;
     let ran: ProgramOutput = load.wait_with_output().unwrap().into();
     assert!(ran.stdout.contains("rebuilt after loading"), "{ran:#?}");

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use crate::support;
-use crate::support::load::MODES;
+use crate::support::load::{MODES, wait_until};
 use crate::support::proxy::{Fate, Plan, Proxy};
 use crate::support::workplace::{ProgramOutput, Workplace};
 
@@ -21,7 +21,8 @@ async fn a_session_that_ends_while_the_input_is_silent_is_noticed_with_its_reaso
         // COPY and the INSERTs hold this lock; then they wait for more.
         let end = "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
             WHERE relation = 't'::regclass AND mode = 'RowExclusiveLock' AND wait_event = 'ClientRead'";
-        while workplace.client().query(end, &[]).await.unwrap().is_empty() {}
+        let is_ended = async || !workplace.client().query(end, &[]).await.unwrap().is_empty();
+        wait_until("that the load waits for input", is_ended).await;
         let ran = ProgramOutput::from_child(load);
         drop(input);
         assert!(matches!(ran.status.code(), Some(1 | 4)), "{mode}: {ran:#?}");

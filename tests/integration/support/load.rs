@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::process::Child;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::SinkExt as _;
@@ -69,9 +70,13 @@ pub(crate) async fn wait_for_no_session(client: &Client) {
 }
 
 /// Send `signal` to `child` until it has ended; signals that arrive together may count as one.
+///
+/// # Panics
+/// When it has not ended after [`PATIENCE`].
 pub(crate) fn signal_until_it_ends(child: &Child, signal: Signal) {
-    let pid = Pid::from_child(child);
+    let (pid, started) = (Pid::from_child(child), Instant::now());
     while !has_ended(pid) {
+        assert!(started.elapsed() < PATIENCE, "{signal:?} does not end the program");
         kill_process(pid, signal).unwrap();
         std::thread::yield_now();
     }
