@@ -81,8 +81,8 @@ impl Interrupt {
         let result = tokio::select! {
             result = &mut work => result,
             () = cancel => unreachable!("it never ends"),
-            () = second_signal(&mut signals, first, &stopping) => Err(given_up(&stopping)),
-            () = out_of_patience(&stopping) => Err(given_up(&stopping)),
+            () = second_signal(&mut signals, first, &stopping) => Err(given_up(&stopping, "at the second signal")),
+            () = out_of_patience(&stopping) => Err(given_up(&stopping, "because the work did not stop in time")),
         };
         // Whatever the error says, the cause is the interruption, unless it is about what was committed.
         result.map_err(|error| match error.kind() {
@@ -117,16 +117,18 @@ async fn report(stopping: &Stopping) {
     }
 }
 
-/// The error that reports what is known when the work did not stop in time.
-fn given_up(stopping: &Stopping) -> Error {
+/// The error that reports what is known when work is left that has not stopped; `why` completes "the connections were
+/// dropped".
+fn given_up(stopping: &Stopping, why: &str) -> Error {
     let is_resumable = stopping.iter().any(|(progress, _)| progress.is_resumable());
-    let unknown = stopping.iter().find_map(|(progress, _)| progress.unknown_outcome("interrupted"));
+    let cause = format!("interrupted; the connections were dropped {why}");
+    let unknown = stopping.iter().find_map(|(progress, _)| progress.unknown_outcome(&cause));
     if let Some(error) = unknown {
-        return if is_resumable { error.with_help(RESUME) } else { error };
+        return if is_resumable && error.help().is_none() { error.with_help(RESUME) } else { error };
     }
     let rest = if is_resumable { format!("; {RESUME}") } else { String::new() };
     let error = Error::interrupted()
-        .with_help(format!("the connections were dropped; nothing more is committed{rest}"));
+        .with_help(format!("the connections were dropped {why}; nothing more is committed{rest}"));
     match stopping.iter().map(|(progress, _)| progress.committed()).sum::<u64>() {
         0 => error,
         rows => error.and(&format!("rows committed before: {rows}")),

@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::load::{MODES, counts, signal_until_it_ends, wait_for_no_session};
+use crate::support::load::{MODES, counts, signal_until_it_ends, wait_for_no_session, wait_until};
 use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
 use crate::support::proxy::{Fate, Plan, Proxy, is_query};
 use crate::support::workplace::{ProgramOutput, Workplace};
@@ -84,6 +84,7 @@ async fn a_signal_while_the_answer_is_outstanding_does_not_claim_that_nothing_wa
     let ran = ProgramOutput::from_child(load);
     // The commit was found out to have happened; only the ANALYZE was left out.
     assert_eq!(ran.status.code(), Some(LOADED_BUT), "{ran:#?}");
+    assert!(ran.stderr.contains("interrupted: the table was not analyzed"), "{ran:#?}");
     assert_eq!(workplace.count("t").await, 1000);
     assert_eq!(workplace.read_json("receipt.json")["rows_loaded"], 1000);
 }
@@ -96,6 +97,7 @@ async fn a_second_signal_while_the_answer_is_outstanding_says_that_the_outcome_i
     signal_until_it_ends(&load, Signal::INT);
     let ran = ProgramOutput::from_child(load);
     assert_eq!(ran.status.code(), Some(UNKNOWN), "{ran:#?}");
+    assert!(ran.stderr.contains("the connections were dropped at the second signal"), "{ran:#?}");
     check_unknown(&workplace, &ran.stderr).await;
 }
 
@@ -278,6 +280,7 @@ async fn a_server_without_prepared_transactions_is_said_to_commit_one_after_anot
     let ran = workplace.succeed(&load);
     assert!(ran.stderr.contains("so the 2 transactions are committed one after another"), "{ran:#?}");
     assert!(ran.stdout.contains("one transaction each, committed one after another"), "{ran:#?}");
+    assert!(ran.stdout.starts_with("loaded 2 rows into t"), "{ran:#?}");
 }
 
 #[tokio::test]
@@ -324,7 +327,8 @@ async fn a_session_terminated_while_its_commit_waits_for_a_standby_is_committed(
     // ANALYZE would wait for the standby as well.
     let load = workplace.start(&[&LOAD[..], &["--no-analyze"]].concat());
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    while client.query(end, &[]).await.unwrap().is_empty() {}
+    let is_ended = async || !client.query(end, &[]).await.unwrap().is_empty();
+    wait_until("that the commit waits", is_ended).await;
     let ran = ProgramOutput::from_child(load);
     let receipt = workplace.read_json("receipt.json");
     workplace.succeed(&["server", "stop"]);
@@ -341,7 +345,8 @@ async fn check_unknown(workplace: &Workplace, stderr: &str) {
     let statement = stderr.split_once("SELECT pg_xact_status(").unwrap().1.split_once(')').unwrap().0;
     let status = format!("SELECT pg_xact_status({statement})");
     // What the proxy took for the answer may have been that to a message shortly before.
-    while workplace.value::<String>(&status).await == "in progress" {}
+    let has_ended = async || workplace.value::<String>(&status).await != "in progress";
+    wait_until("the end of the transaction", has_ended).await;
     assert_eq!(workplace.value::<String>(&status).await, "committed");
 }
 

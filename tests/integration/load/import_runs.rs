@@ -1,14 +1,14 @@
 //! `load --import-id`: several runs of one import, and runs that are left in a hurry.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Stdio};
 
 use rustix::process::Signal;
 
-use super::imports::{ADVISORY, WITH_REJECTS, at_commit, at_message, behind, wait_for_chunks};
+use super::imports::{ADVISORY, WITH_REJECTS, at_commit, behind, wait_for_chunks};
 use crate::support;
 use crate::support::import::{Expected, KEYS, dirty_csv, first_lines, import_into_t};
-use crate::support::load::{MODES, counts, signal_until_it_ends, wait_for_no_session};
+use crate::support::load::{MODES, counts, signal_until_it_ends, wait_for_no_session, wait_until};
 use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
 use crate::support::proxy::{Fate, Plan};
 use crate::support::workplace::{ProgramOutput, Workplace};
@@ -19,22 +19,46 @@ const IN_USE: i32 = 7;
 /// The exit code of a run that does not know whether its last chunk is committed.
 const UNKNOWN: i32 = 6;
 
+/// What the message says if the program has not waited for the server to stop.
+const AT_THE_SECOND_SIGNAL: &str = "the connections were dropped at the second signal";
+
 /// Whether `message` prepares the statement that records a chunk.
-fn is_record(message: &[u8]) -> bool {
+pub(super) fn is_record(message: &[u8]) -> bool {
     let sql = b"INSERT INTO \"postgres_etl\".\"ledger\" (";
     message[0] == b'P' && message.windows(sql.len()).any(|part| part == sql)
+}
+
+/// The first of two runs, which waits for input in the middle of its third chunk.
+struct FirstRun {
+    child: Child,
+    stdin: ChildStdin,
+}
+
+impl FirstRun {
+    /// Start it, and wait for its second chunk; return its arguments as well.
+    async fn start(workplace: &Workplace) -> (Vec<&'static str>, FirstRun) {
+        let load = import_into_t("-", "copy");
+        let mut command = workplace.command(&load);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(first_lines(&dirty_csv(), 700).as_bytes()).unwrap();
+        wait_for_chunks(workplace, 2).await;
+        (load, FirstRun { child, stdin })
+    }
+
+    /// Give it the rest of the input, and wait for its end.
+    fn finish(mut self) -> ProgramOutput {
+        let csv = dirty_csv();
+        self.stdin.write_all(&csv.as_bytes()[first_lines(&csv, 700).len()..]).unwrap();
+        drop(self.stdin);
+        ProgramOutput::from_child(self.child)
+    }
 }
 
 #[tokio::test]
 async fn of_two_runs_one_works_and_the_other_says_who() {
     let workplace = Workplace::with_sql(KEYS).await;
-    let load = import_into_t("-", "copy");
-    let mut command = workplace.command(&load);
-    let mut first = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdin = first.stdin.take().unwrap();
-    let csv = dirty_csv();
-    stdin.write_all(first_lines(&csv, 700).as_bytes()).unwrap();
-    wait_for_chunks(&workplace, 2).await;
+    let (load, first) = FirstRun::start(&workplace).await;
     let backend: i32 = workplace.value(&format!("SELECT pid {ADVISORY} LIMIT 1")).await;
     for other in [&load[..], &["imports", "--forget", "nightly"]] {
         let error = workplace.fail(other, IN_USE);
@@ -46,9 +70,7 @@ async fn of_two_runs_one_works_and_the_other_says_who() {
     let running = workplace.succeed(&["imports"]);
     assert!(running.stdout.starts_with("nightly into t: running"), "{running:#?}");
     assert!(running.stdout.contains(&format!("worker  session {backend}")), "{running:#?}");
-    stdin.write_all(&csv.as_bytes()[first_lines(&csv, 700).len()..]).unwrap();
-    drop(stdin);
-    assert_eq!(ProgramOutput::from_child(first).status.code(), Some(WITH_REJECTS));
+    assert_eq!(first.finish().status.code(), Some(WITH_REJECTS));
     Expected::in_mode("copy").await.check(&workplace, "two runs").await;
 }
 
@@ -62,27 +84,17 @@ async fn of_two_runs_behind_a_pooler_one_works_and_the_other_says_who() {
     database.connect().await.batch_execute(KEYS).await.unwrap();
     let pooler = PgBouncer::start(&database, PoolMode::Transaction, 2);
     let workplace = Workplace::on(&database).await.at(pooler.database().url());
-    let load = import_into_t("-", "copy");
-    let mut command = workplace.command(&load);
-    let mut first = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdin = first.stdin.take().unwrap();
-    let csv = dirty_csv();
-    stdin.write_all(first_lines(&csv, 700).as_bytes()).unwrap();
-    wait_for_chunks(&workplace, 2).await;
+    let (load, first) = FirstRun::start(&workplace).await;
     let holders = format!("SELECT pid {ADVISORY}");
-    let backend = loop {
-        // Of the third chunk: none before it is begun.
-        if let [backend] = workplace.values::<i32>(&holders).await[..] {
-            break backend;
-        }
-    };
-    let other = workplace.run_with_input(&load, &csv);
+    // Of the third chunk: none before it is begun.
+    let is_begun = async || workplace.values::<i32>(&holders).await.len() == 1;
+    wait_until("that the third chunk is begun", is_begun).await;
+    let backend: i32 = workplace.value(&holders).await;
+    let other = workplace.run_with_input(&load, dirty_csv());
     assert_eq!(other.status.code(), Some(IN_USE), "{other:#?}");
     let says = format!("another run is working on import nightly: session {backend}");
     assert!(other.stderr.contains(&says), "{other:#?}");
-    stdin.write_all(&csv.as_bytes()[first_lines(&csv, 700).len()..]).unwrap();
-    drop(stdin);
-    assert_eq!(ProgramOutput::from_child(first).status.code(), Some(WITH_REJECTS));
+    assert_eq!(first.finish().status.code(), Some(WITH_REJECTS));
     Expected::in_mode("copy").await.check(&workplace, "two runs behind a pooler").await;
     assert_eq!(workplace.values::<i32>(&holders).await, [0; 0]);
 }
@@ -173,12 +185,13 @@ impl ChunkwiseCsv {
     }
 }
 
-/// The first signal waits for an answer that does not come.
+/// The first signal waits for an answer that does not come; what the message says of the second one, it says only if that
+/// wait was not over.
 #[tokio::test]
 async fn a_second_signal_leaves_an_import_that_the_next_run_completes() {
-    for (plan, signal, code, says) in [
-        (at_message(40, Fate::Hold), Signal::TERM, 143, "to load the rest, run the same command again"),
-        (at_commit(3, Fate::Hold), Signal::INT, UNKNOWN, "rows were committed, and stay"),
+    for (plan, signal, code) in [
+        (Plan { trigger: is_record, ..at_commit(1, Fate::Hold) }, Signal::TERM, 143),
+        (at_commit(3, Fate::Hold), Signal::INT, UNKNOWN),
     ] {
         let (database, proxy, workplace) = behind(plan).await;
         let load = import_into_t("data.csv", "copy");
@@ -187,9 +200,19 @@ async fn a_second_signal_leaves_an_import_that_the_next_run_completes() {
         signal_until_it_ends(&run, signal);
         let ran = ProgramOutput::from_child(run);
         assert_eq!(ran.status.code(), Some(code), "{signal:?}: {ran:#?}");
-        assert!(ran.stderr.contains("interrupted") && ran.stderr.contains(says), "{signal:?}: {ran:#?}");
         let workplace = workplace.at(database.url());
         wait_for_no_session(workplace.client()).await;
+        let rows = workplace.count("t").await;
+        assert!(rows > 0, "{signal:?}");
+        let committed = if code == UNKNOWN {
+            format!(" and {rows} rows were committed, and stay")
+        } else {
+            format!("rows committed before: {rows}")
+        };
+        let next = "to load the rest, run the same command again";
+        for says in ["interrupted", AT_THE_SECOND_SIGNAL, &committed, next] {
+            assert!(ran.stderr.contains(says), "{signal:?}, {says}: {ran:#?}");
+        }
         let ran = workplace.run(&load);
         assert_eq!(ran.status.code(), Some(WITH_REJECTS), "{signal:?}: {ran:#?}");
         Expected::in_mode("copy").await.check(&workplace, &format!("{signal:?}")).await;
