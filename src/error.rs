@@ -26,6 +26,8 @@ pub struct Error {
     location: Option<Box<Location>>,
     /// The SQLSTATE, if it is not that of the source.
     sqlstate: Option<Box<str>>,
+    /// Whether it is that a connection cannot be opened, and its cause has to be removed: it does not pass by itself.
+    is_lasting: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -112,7 +114,15 @@ pub(crate) fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S
 impl Error {
     /// An error of `kind`; prefer the named constructors.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), help: None, location: None, sqlstate: None, source: None }
+        Error {
+            kind,
+            message: message.into(),
+            help: None,
+            location: None,
+            sqlstate: None,
+            is_lasting: false,
+            source: None,
+        }
     }
 
     /// [`ErrorKind::Usage`].
@@ -304,6 +314,17 @@ impl Error {
     pub(crate) fn with_sqlstate(mut self, code: impl Into<Box<str>>) -> Self {
         self.sqlstate = Some(code.into());
         self
+    }
+
+    /// The same error, of a connection that cannot be opened, for a cause that does not pass by itself.
+    #[must_use]
+    pub(crate) fn lasting(self) -> Self {
+        Error { is_lasting: true, ..self }
+    }
+
+    /// Whether it is that a connection cannot be opened, for a cause that does not pass by itself.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.is_lasting
     }
 
     /// The same error with the place of the record or field it is about.

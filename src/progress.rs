@@ -117,6 +117,10 @@ struct Commits {
     question: Mutex<Option<String>>,
     /// Whether transactions are being prepared, which may be cancelled; a COMMIT may not.
     is_preparing: AtomicBool,
+    /// Whether the answer to a COMMIT is awaited that is not the only one of the work.
+    is_awaited: AtomicBool,
+    /// What is not known until a COMMIT of no rows is answered; `None` if there is none without an answer.
+    unanswered: Mutex<Option<Unanswered>>,
     /// Whether everything is committed that is to be.
     is_concluded: AtomicBool,
     /// Whether the table was emptied in a transaction of its own.
@@ -127,7 +131,20 @@ struct Commits {
     ids: Mutex<Vec<String>>,
 }
 
+/// A COMMIT of no rows that was not answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unanswered {
+    /// What is not known.
+    pub(crate) unknown: &'static str,
+    /// How to find it out.
+    pub(crate) help: &'static str,
+}
+
 impl Commits {
+    fn unanswered(&self) -> MutexGuard<'_, Option<Unanswered>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn question(&self) -> MutexGuard<'_, Option<String>> {
         self.question.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -292,11 +309,35 @@ impl Progress {
 
     /// Whether the answer to a COMMIT is outstanding, which must not be cut short.
     pub fn is_committing(&self) -> bool {
-        self.is_ending() && !self.commits.is_preparing.load(Relaxed)
+        self.commits.is_awaited.load(Relaxed) || self.is_ending() && !self.commits.is_preparing.load(Relaxed)
     }
 
-    /// The error that reports, after `cause`, that the outcome of the load is not known, or that transactions may be left
-    /// prepared; `None` if neither is so.
+    /// Await the answer to `commit`, one COMMIT of several. Meanwhile an interruption cancels nothing: the server would not
+    /// wait any longer for a standby to have the commit.
+    pub(crate) async fn uncancelled<T>(&self, commit: impl Future<Output = T>) -> T {
+        self.commits.is_awaited.store(true, Relaxed);
+        let answer = commit.await;
+        self.commits.is_awaited.store(false, Relaxed);
+        answer
+    }
+
+    /// Record that a COMMIT of no rows is requested: `unanswered` is so until [`Progress::settle_step`].
+    pub(crate) fn begin_step(&self, unanswered: Unanswered) {
+        *self.commits.unanswered() = Some(unanswered);
+    }
+
+    /// Record that the outcome of the last COMMIT of no rows is known.
+    pub(crate) fn settle_step(&self) {
+        *self.commits.unanswered() = None;
+    }
+
+    /// What is not known because a COMMIT of no rows was not answered; `None` if there is no such COMMIT.
+    pub(crate) fn unanswered_step(&self) -> Option<Unanswered> {
+        *self.commits.unanswered()
+    }
+
+    /// The error that reports, after `cause`, that the outcome of the load or of its last step is not known, or that
+    /// transactions may be left prepared; `None` if nothing of this is so.
     pub fn unknown_outcome(&self, cause: &str) -> Option<Error> {
         let unknown = |message: String| Error::new(ErrorKind::OutcomeUnknown, message);
         if let Some(question) = &*self.commits.question() {
@@ -311,7 +352,11 @@ impl Progress {
             );
         }
         let (least, more) = (self.committed(), self.uncertain());
-        (more > 0).then(|| unknown(format!("{cause}; {}", committed_rows(least, more))))
+        if more > 0 {
+            return Some(unknown(format!("{cause}; {}", committed_rows(least, more))));
+        }
+        let Unanswered { unknown: what, help } = self.unanswered_step()?;
+        Some(unknown(format!("{cause}: {what}")).with_help(help))
     }
 
     /// Rows (or queries) done so far.
@@ -346,6 +391,7 @@ impl Progress {
         self.cancelled.load(Relaxed)
     }
 }
+
 /// How many rows were committed, when `least` are known to be, and `more` may be.
 pub(crate) fn committed_rows(least: u64, more: u64) -> String {
     match (least, more) {

@@ -13,6 +13,7 @@ use crate::load::options::{ImportOptions, LoadOptions, Mode};
 use crate::load::reject::orphans::Orphans;
 use crate::load::replication;
 use crate::load::report::{self, LoadReport, Phases};
+use crate::load::run::import::retries::Retries;
 use crate::load::run::stop::Stopped;
 use crate::load::run::{
     LoadRun, RowChecks, RunResult, autocommit, encode_only, import, one_transaction, parallel_copy,
@@ -212,11 +213,14 @@ impl OpenLoad<'_> {
         check_pool(self.settings.connections_needed(), database.pool_size())?;
         progress.begin(Phase::PreparingTable, None);
         let connections = database.session_pool(self.settings.session())?;
+        // Nothing of an import is done before it has begun, and so nothing can be done twice.
+        let mut retries = Retries::new(self.settings.import.as_ref().map_or(0, |import| import.retries));
         // Before a large file is read to infer types.
-        connections.check_writable(&*connections.get().await?).await?;
-        let this = self.settle_header(&connections, progress).await?;
+        let check = async || connections.check_writable(&*connections.get().await?).await;
+        retries.until_done(progress, check).await?;
+        let this = self.settle_header((&connections, &mut retries), progress).await?;
         let OpenLoad { settings, .. } = &this;
-        let new_table = this.new_table_if_needed(&connections, progress).await?;
+        let new_table = this.new_table_if_needed((&connections, &mut retries), progress).await?;
         let mut settings = (*settings).clone();
         // Three connections: two that COPY, and one that watches for deadlocks.
         let fits_two = check_pool(3, database.pool_size()).is_ok();
@@ -227,7 +231,8 @@ impl OpenLoad<'_> {
             settings.connections = 2;
             tracing::info!("two connections, because the table has rows and the files are large");
         }
-        let loaded = load_and_commit(&settings, this.files, new_table.as_ref(), &connections, progress).await;
+        let reached = (&connections, &mut retries);
+        let loaded = load_and_commit(&settings, this.files, new_table.as_ref(), reached, progress).await;
         let report = loaded.map_err(|error| {
             let error = connections.messages().explain(error);
             let is_atomic = !settings.autocommit && settings.import.is_none();
@@ -253,11 +258,16 @@ impl OpenLoad<'_> {
 
     /// The same, once it is decided whether the first record is a header, where that is to be detected: by the names of the
     /// table's columns, if there is one, and by the records.
-    async fn settle_header(self, connections: &SessionPool, progress: &Progress) -> Result<Self> {
+    async fn settle_header(
+        self,
+        (connections, retries): (&SessionPool, &mut Retries),
+        progress: &Progress,
+    ) -> Result<Self> {
         let OpenLoad { settings, mut files } = self;
         if files.format().detect.header {
             let name = &settings.input.table.name;
-            let table = Table::find(&**connections.get().await?, name).await?;
+            let find = async || Table::find(&**connections.get().await?, name).await;
+            let table = retries.until_done(progress, find).await?;
             // A table that is replaced says nothing of the new one.
             let table = table.filter(|_| !settings.create.as_ref().is_some_and(|create| create.replace));
             let names = header_names(table.as_ref(), &settings.input.naming);
@@ -297,20 +307,24 @@ impl OpenLoad<'_> {
     /// The table to create before the load; `None` if none has to be created.
     async fn new_table_if_needed(
         &self,
-        connections: &SessionPool,
+        (connections, retries): (&SessionPool, &mut Retries),
         progress: &Arc<Progress>,
     ) -> Result<Option<NewTable>> {
         let Some(create) = &self.settings.create else { return Ok(None) };
         let name: &TableName = &self.settings.input.table.name;
-        let client = connections.get().await?;
-        if let Some(ImportOptions { ledger, id, .. }) = &self.settings.import
-            && Import::find(&client, &LedgerTables::new(ledger), id).await?.is_some()
-        {
-            // It has created the table, or found it.
+        let look = async || {
+            let client = connections.get().await?;
+            if let Some(ImportOptions { ledger, id, .. }) = &self.settings.import
+                && Import::find(&client, &LedgerTables::new(ledger), id).await?.is_some()
+            {
+                return Ok(None);
+            }
+            Table::find(&**client, name).await.map(Some)
+        };
+        let Some(old) = retries.until_done(progress, look).await? else {
+            // The import has created the table, or found it.
             return Ok(None);
-        }
-        let old = Table::find(&**client, name).await?;
-        drop(client);
+        };
         if let Some(old) = &old {
             if !create.replace {
                 progress.note(&format!("{name} already exists; appending (--create ignored)"));
@@ -366,12 +380,13 @@ async fn load_and_commit(
     settings: &LoadSettings,
     files: Files,
     new_table: Option<&NewTable>,
-    connections: &SessionPool,
+    (connections, retries): (&SessionPool, &mut Retries),
     progress: &Arc<Progress>,
 ) -> Result<LoadReport> {
     let (inputs, format) = (files.inputs().clone(), files.format().clone());
+    let reached = (connections, &mut *retries);
     let stopped =
-        match load_once(settings, RowChecks::AtTheEnd, None, files, new_table, connections, progress).await {
+        match load_once(settings, RowChecks::AtTheEnd, None, files, new_table, reached, progress).await {
             Ok(report) => return Ok(report),
             Err(stopped) => stopped,
         };
@@ -388,7 +403,8 @@ async fn load_and_commit(
         let (inputs, format) = (inputs.reopened(), format.clone());
         let files = blocking(move || Files::open(inputs, format)).await?;
         let known = orphans.as_ref();
-        match load_once(&settings, RowChecks::ByRow, known, files, new_table, connections, progress).await {
+        let reached = (connections, &mut *retries);
+        match load_once(&settings, RowChecks::ByRow, known, files, new_table, reached, progress).await {
             Ok(report) => {
                 progress.note(&format!(
                     "this is the second attempt, in mode {mode} with checks at every row; the first one failed: {error}"
@@ -408,19 +424,23 @@ async fn load_once(
     orphans: Option<&Orphans>,
     files: Files,
     new_table: Option<&NewTable>,
-    connections: &SessionPool,
+    (connections, retries): (&SessionPool, &mut Retries),
     progress: &Arc<Progress>,
 ) -> Result<LoadReport, Stopped> {
     let inputs = files.inputs().clone();
     progress.begin(Phase::PreparingTable, None);
-    let client = connections.get().await?;
-    connections.check_mode(settings.input.mode == Mode::Copy)?;
-    let server = connections.server_facts(&client).await?;
+    let look = async || {
+        let client = connections.get().await?;
+        connections.check_mode(settings.input.mode == Mode::Copy)?;
+        let server = connections.server_facts(&client).await?;
+        Ok((client, server))
+    };
+    let (client, server) = retries.until_done(progress, look).await?;
     tracing::info!("PostgreSQL {} at {}", server.version, server.url());
     let started = Instant::now();
     let run = LoadRun { settings, files, new_table, connections, progress, started, orphans };
     let result = if let Some(options) = &settings.import {
-        import::load(run, options, client).await?
+        import::load(run, options, client, retries).await?
     } else if settings.autocommit {
         autocommit::load(run, client).await?
     } else if settings.connections > 1 && checks == RowChecks::AtTheEnd {

@@ -84,11 +84,12 @@ pub struct ImportOptions {
     pub ledger: TableName,
     /// Divide the chunks among all processes that run this import.
     pub share: bool,
-    /// How many times in a row to try a chunk again after a lost connection, a deadlock or a serialization failure.
+    /// How many times in a row to try again to reach the server, and to load a chunk after a lost connection, a deadlock or a
+    /// serialization failure.
     pub retries: u32,
 }
 
-/// How many times a chunk is tried again, unless [`ImportOptions::retries`] says otherwise: for about 45 seconds, in
+/// How many times something is tried again, unless [`ImportOptions::retries`] says otherwise: for about 45 seconds, in
 /// which a server can restart.
 const RETRIES: u32 = 10;
 
@@ -121,7 +122,7 @@ impl ImportOptions {
         self
     }
 
-    /// Try a chunk again this many times in a row; 0 for never.
+    /// Try again this many times in a row to reach the server, or to load a chunk; 0 for never.
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;

@@ -21,7 +21,9 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::Error;
 use crate::error::known_remedy;
-use crate::postgres::connect_failure::{ConnectFailure, FailedAttempt, FailureReason, is_tls};
+use crate::postgres::connect_failure::{
+    ConnectFailure, FailedAttempt, FailureReason, is_tls, login_may_pass,
+};
 use crate::postgres::conninfo::Conninfo;
 use crate::postgres::endpoint::HostEntry;
 use crate::postgres::target_session::TargetSession;
@@ -62,7 +64,16 @@ pub fn from_driver(conninfo: &Conninfo, error: &tokio_postgres::Error) -> Error 
         return from_failure(conninfo, failure);
     }
     let reason = explain_login(conninfo, conninfo.hosts().first(), error);
-    reason.add_help(failed(conninfo, &reason.cause))
+    let explained = reason.add_help(failed(conninfo, &reason.cause));
+    of_login(if login_may_pass(error) { explained } else { explained.lasting() }, Some(error))
+}
+
+/// `explained`, with the SQLSTATE of the `error` of a login.
+fn of_login(explained: Error, error: Option<&tokio_postgres::Error>) -> Error {
+    match error.and_then(tokio_postgres::Error::code) {
+        Some(state) => explained.with_sqlstate(state.code()),
+        None => explained,
+    }
 }
 
 /// Explain `failure`. What happened at earlier hosts is told as well; the help is about the last one.
@@ -78,7 +89,12 @@ pub(crate) fn from_failure(conninfo: &Conninfo, failure: &ConnectFailure) -> Err
             causes.map(|(attempt, explained)| format!("{}: {}", attempt.endpoint, explained.cause)).collect();
         causes.join("; ")
     };
-    last.add_help(failed(conninfo, &cause))
+    let error = last.add_help(failed(conninfo, &cause));
+    let login = failure.attempts.last().and_then(|attempt| match &attempt.reason {
+        FailureReason::Login(error) => Some(error),
+        _ => None,
+    });
+    of_login(if failure.may_pass() { error } else { error.lasting() }, login)
 }
 
 /// What went wrong at the last of the addresses of `failure`.

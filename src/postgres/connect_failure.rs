@@ -53,6 +53,21 @@ impl FailureReason {
         }
     }
 
+    /// Whether the same attempt may succeed a little later, with nothing changed here: the server is being started, say, or has
+    /// no connection left.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            FailureReason::Unresolved(error) => {
+                let text = error.to_string();
+                text.contains("Temporary failure") || text.contains("Try again")
+            }
+            FailureReason::Unreachable(error) => error.kind() != io::ErrorKind::PermissionDenied,
+            FailureReason::Silent(_) => true,
+            FailureReason::Unwanted(_) | FailureReason::WrongPeer(_) => false,
+            FailureReason::Login(error) => login_may_pass(error),
+        }
+    }
+
     /// Whether another address of the same host would answer alike.
     pub(super) fn is_about_host(&self) -> bool {
         matches!(self, FailureReason::Login(_) | FailureReason::Unwanted(_))
@@ -78,6 +93,19 @@ impl std::error::Error for ConnectFailure {
 }
 
 impl ConnectFailure {
+    /// Whether the same attempt may succeed a little later. Of several hosts, one may be about to become what is wanted.
+    pub(super) fn may_pass(&self) -> bool {
+        match self.attempts.last() {
+            Some(last) if last.reason.is_final() => last.reason.may_pass(),
+            _ => {
+                let is_unwanted =
+                    |attempt: &FailedAttempt| matches!(attempt.reason, FailureReason::Unwanted(_));
+                self.attempts.iter().any(|attempt| attempt.reason.may_pass())
+                    || self.attempts.len() > 1 && self.attempts.iter().any(is_unwanted)
+            }
+        }
+    }
+
     /// Record a failed attempt at `address`, or at none if the name of `host` could not be resolved.
     pub(super) fn add(&mut self, host: &HostEntry, address: Option<&Address>, reason: FailureReason) {
         let ip = match address {
@@ -94,6 +122,21 @@ impl ConnectFailure {
         let transport = Transport::Unreachable(Some(io::Error::other(self)));
         config.connect_raw(transport, NoTls).await.err().expect("login needs a server")
     }
+}
+
+/// As [`FailureReason::may_pass`], of the `error` of a login.
+pub(super) fn login_may_pass(error: &PgError) -> bool {
+    if let Some(code) = error.code() {
+        let code = code.code();
+        return code.starts_with("08") || matches!(code, "53300" | "57P01" | "57P02" | "57P03");
+    }
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let is_lasting = |io: &io::Error| {
+        use io::ErrorKind::{InvalidData, InvalidInput, PermissionDenied};
+        matches!(io.kind(), InvalidData | InvalidInput | PermissionDenied)
+    };
+    // What else keeps a login from succeeding is a setting.
+    !is_tls(error) && (error.is_closed() || io.is_some_and(|io| !is_lasting(io)))
 }
 
 /// Whether `error` is a failed TLS handshake or a server without TLS.

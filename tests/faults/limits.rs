@@ -3,7 +3,7 @@
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
-use crate::loads::{DROP, HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv};
+use crate::loads::{DROP, HalfLoad, KINDS, Kind, RECORDS, TABLE, TryingImport, check_complete, csv};
 use crate::support;
 use crate::support::TestDb;
 use crate::support::load::wait_until;
@@ -69,10 +69,15 @@ async fn a_time_out_of_the_server_ends_a_load_that_can_be_run_again() {
 async fn a_session_that_was_idle_in_its_transaction_for_too_long_ends_a_load() {
     let database = support::database().await;
     // A COPY that waits for rows is not idle.
-    for kind in KINDS.into_iter().filter(|kind| !kind.flags.contains(&"copy")) {
+    let import_in_rows =
+        Kind { flags: &["--mode", "rows", "--import-id", "i", "--chunk-rows", "1000"], is_import: true };
+    let kinds = KINDS.into_iter().chain([import_in_rows]);
+    for kind in kinds.filter(|kind| !kind.flags.contains(&"copy")) {
         let setting = "idle_in_transaction_session_timeout = '1s'";
         let workplace = workplace_that(&database, "NULL", setting).await;
-        let load = HalfLoad::begin(&workplace, kind, &[]);
+        // While the input is silent, it does not help to load the same records again.
+        let retries: &[&str] = if kind.is_import { &["--retries", "1"] } else { &[] };
+        let load = HalfLoad::begin(&workplace, kind, retries);
         check_failed(&workplace, kind, load.wait(), "25P03").await;
     }
 }
@@ -130,14 +135,23 @@ async fn a_server_without_a_free_connection_loads_nothing_until_it_has_one() {
             }
         };
         assert_eq!(full.code(), Some(&SqlState::TOO_MANY_CONNECTIONS), "{when}: {full}");
-        let ran = workplace.run_with_input(&kind.arguments(), csv(0, RECORDS));
+        let retries: &[&str] = if kind.is_import { &["--retries", "1"] } else { &[] };
+        let ran = workplace.run_with_input(&[&kind.arguments()[..], retries].concat(), csv(0, RECORDS));
         assert_eq!(ran.status.code(), Some(4), "{when}: {ran:#?}");
         assert!(ran.stderr.contains("too many clients already (SQLSTATE 53300)"), "{when}: {ran:#?}");
+        assert_eq!(ran.stderr.contains("trying again"), kind.is_import, "{when}: {ran:#?}");
         assert_eq!(workplace.count("t").await, 1, "{when}");
+        let waiting = kind.is_import.then(|| TryingImport::start(&workplace, &[]));
         drop(others);
-        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+        let sessions = "SELECT count(*) FROM pg_stat_activity
+                        WHERE backend_type = 'client backend' AND application_name <> 'postgres-etl'";
         let are_free = async || workplace.value::<i64>(sessions).await == 1;
         wait_until("that the other sessions end", are_free).await;
+        if let Some(import) = waiting {
+            import.succeed();
+            check_complete(&workplace, &when).await;
+            continue;
+        }
         kind.complete(&workplace, &when).await;
     }
 }

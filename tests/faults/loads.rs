@@ -1,7 +1,7 @@
 //! A load that is in the middle of its rows when something happens.
 
-use std::io::{Read as _, Write as _};
-use std::process::{Child, ChildStdin, Stdio};
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
+use std::process::{Child, ChildStderr, ChildStdin, Stdio};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
@@ -161,6 +161,33 @@ impl HalfLoad {
         let ended = ProgramOutput::from_child(self.child);
         drop(self.stdin);
         ended
+    }
+}
+
+/// An import that has not reached the server yet, and tries again.
+pub(crate) struct TryingImport {
+    child: Child,
+    /// What it notes, until which it cannot end.
+    notes: Lines<BufReader<ChildStderr>>,
+}
+
+impl TryingImport {
+    /// Start an import of all records to the server that `flags` or the workplace name, and wait until it tries again.
+    pub(crate) fn start(workplace: &Workplace, flags: &[&str]) -> TryingImport {
+        workplace.write("data.csv", csv(0, RECORDS));
+        let load = ["load", "data.csv", "-t", "t", "--append", "--import-id", "i"];
+        let mut child = workplace.start(&[&load[..], flags].concat());
+        let mut notes = BufReader::new(child.stderr.take().unwrap()).lines();
+        let tries_again = notes.any(|note| note.unwrap().contains("trying again in "));
+        assert!(tries_again, "it ends: {:?}", child.wait());
+        TryingImport { child, notes }
+    }
+
+    /// Wait for its success.
+    pub(crate) fn succeed(self) {
+        let ran = ProgramOutput::from_child(self.child);
+        let notes: Vec<String> = self.notes.map_while(Result::ok).collect();
+        assert_eq!(ran.status.code(), Some(0), "{ran:#?}, {notes:#?}");
     }
 }
 

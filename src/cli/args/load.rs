@@ -157,8 +157,8 @@ pub(crate) struct Load {
     /// Table of the committed chunks, created with two others beside it if it does not exist [default: `postgres_etl.ledger`]
     #[arg(long, value_name = "TABLE", requires = "import_id", help_heading = "Loads that can be continued")]
     pub ledger: Option<String>,
-    /// Retries in a row of a chunk after a lost connection, a deadlock or a serialization failure, with growing pauses
-    /// [default: 10]
+    /// Retries in a row, with growing pauses, while the server cannot be reached, and of a chunk after a lost connection, a
+    /// deadlock or a serialization failure [default: 10]
     #[arg(long, value_name = "N", requires = "import_id", help_heading = "Loads that can be continued")]
     pub retries: Option<u32>,
     /// Connections to write over; more than one needs --autocommit, or --mode copy --append: each connection then has its

@@ -39,8 +39,9 @@ pub(super) async fn run(context: &Context<'_>, flags: &args::Imports) -> Result<
     let mut indexes_rebuilt = Vec::new();
     if let Some(id) = &flags.forget {
         // Rebuilding indexes may take long.
-        context.interrupt.cancels(&Arc::default(), Some(&database));
-        indexes_rebuilt = ledger.forget(&database, id).await?;
+        let progress = Arc::default();
+        context.interrupt.cancels(&progress, Some(&database));
+        indexes_rebuilt = ledger.forget(&database, id, &progress).await?;
     }
     let imports = ledger.imports(&database).await?;
     database.close().await?;

@@ -10,9 +10,11 @@ use tokio_postgres::{Client, Error as PgError, Row};
 use crate::load::chunk::rejected::Reject;
 use crate::load::chunk::section::Section;
 use crate::load::ledger::import::{Import, changed_input};
+use crate::load::ledger::locks::poll;
 use crate::load::ledger::tables::LedgerTables;
 use crate::load::reject::files::RejectFiles;
 use crate::load::totals::LoadTotals;
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// A committed chunk, as far as a later run has to know it.
@@ -160,13 +162,13 @@ impl ChunkLedger<'_> {
         })
     }
 
-    /// Let no other transaction commit rejects of this import before the one of `client`, and return the totals so far.
+    /// Let no other transaction commit rejects of this import before the one of `client`, once those that are about to have
+    /// done so, and return the totals so far.
     ///
     /// # Errors
-    /// When the server refuses.
-    pub(crate) async fn lock_rejects(&self, client: &Client) -> Result<ImportTotals> {
-        let lock = format!("SELECT FROM {} WHERE import = $1 FOR NO KEY UPDATE", self.tables.imports);
-        client.execute(&lock, &[&self.import.number]).await.map_err(self.failed("lock"))?;
+    /// When the server refuses, and when `progress` is cancelled.
+    pub(crate) async fn lock_rejects(&self, client: &Client, progress: &Progress) -> Result<ImportTotals> {
+        poll(progress, async || self.import.try_lock(client, self.tables).await).await?;
         self.totals(client).await
     }
 

@@ -252,30 +252,28 @@ impl Import {
         Ok(import)
     }
 
-    /// Lock the indexes that are still to be rebuilt, in the open transaction of `client`, and return them; none if another
-    /// session has rebuilt them. If another session has locked them, call `wait` and wait for it.
+    /// Lock its row in the open transaction of `client`, and return the indexes that are still to be rebuilt: none if another
+    /// session has rebuilt them. `None` if another session has locked it.
     ///
     /// # Errors
     /// When the server refuses, or the import was forgotten.
-    pub(crate) async fn lock_indexes(
+    pub(crate) async fn try_lock(
         &self,
         client: &Client,
         tables: &LedgerTables,
-        wait: impl FnOnce(),
-    ) -> Result<DeferredIndexes> {
-        let failed =
-            |error| Error::database(&format!("look up indexes to rebuild in {}", tables.name), error);
-        let lock =
-            format!("SELECT indexes::text FROM {} WHERE import = $1 FOR NO KEY UPDATE", tables.imports);
-        let free = client.query_opt(&format!("{lock} SKIP LOCKED"), &[&self.number]).await.map_err(failed)?;
-        let row = if free.is_some() {
-            free
-        } else {
-            wait();
-            client.query_opt(&lock, &[&self.number]).await.map_err(failed)?
-        };
-        let forgotten = || Error::new(ErrorKind::Database, "the import was forgotten while it was loaded");
-        parse_indexes(tables, row.ok_or_else(forgotten)?.get(0))
+    ) -> Result<Option<DeferredIndexes>> {
+        let failed = |error| Error::database(&format!("lock the import in {}", tables.imports), error);
+        let row = |columns: &str| format!("SELECT {columns} FROM {} AS i WHERE import = $1", tables.imports);
+        // A ledger of an earlier version has no such column.
+        let lock = row("pg_catalog.to_jsonb(i) ->> 'indexes'") + " FOR NO KEY UPDATE SKIP LOCKED";
+        if let Some(locked) = client.query_opt(&lock, &[&self.number]).await.map_err(failed)? {
+            return parse_indexes(tables, locked.get(0)).map(Some);
+        }
+        if client.query_opt(&row(""), &[&self.number]).await.map_err(failed)?.is_some() {
+            return Ok(None);
+        }
+        Err(Error::new(ErrorKind::Database, "the import was forgotten while it was loaded")
+            .with_help("to load everything, run the same command again"))
     }
 
     /// Whether the table still exists whose indexes the import dropped.

@@ -1,10 +1,42 @@
 //! Advisory locks on imports and on their chunks. They end with the session, or the transaction, that holds them, however
 //! that ends.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::error::ErrorKind;
+use crate::progress::Progress;
 use crate::{Error, Result};
+
+/// The pauses between two looks at a lock, of which each is twice as long as the one before.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
+
+/// Call `attempt` until it returns something, with pauses.
+///
+/// This is how a process waits for another one of the same import, which may take hours, as while it builds an index. In a
+/// statement that waits for a lock, the `lock_timeout` and the `statement_timeout` of the session would end that. They are
+/// for locks that others hold.
+///
+/// # Errors
+/// As `attempt`, and when `progress` is cancelled.
+pub(crate) async fn poll<T>(
+    progress: &Progress,
+    mut attempt: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let [mut pause, longest] = PAUSES;
+    loop {
+        if let Some(found) = attempt().await? {
+            return Ok(found);
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = progress.cancelled() => return Err(Error::interrupted()),
+        }
+        pause = (pause * 2).min(longest);
+    }
+}
 
 /// How a process works on an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +71,11 @@ impl LockName {
         LockName(format!("postgres-etl begins {id}"))
     }
 
+    /// The creation of the table `ledger`.
+    pub(crate) fn of_creation(ledger: &str) -> Self {
+        LockName(format!("postgres-etl creates {ledger}"))
+    }
+
     /// Chunk `chunk` of the import `id`.
     pub(crate) fn of_chunk(id: &str, chunk: u64) -> Self {
         LockName(format!("postgres-etl loads chunk {chunk} of {id}"))
@@ -62,15 +99,6 @@ impl LockName {
     /// When the server does not answer.
     pub(crate) async fn try_for_transaction(&self, client: &Client) -> Result<bool, PgError> {
         self.call(client, "pg_try_advisory_xact_lock").await
-    }
-
-    /// Wait until it can be locked, and lock it until the transaction of `client` ends.
-    ///
-    /// # Errors
-    /// When the server does not answer, or does not wait any longer.
-    pub(crate) async fn for_transaction(&self, client: &Client) -> Result<(), PgError> {
-        let sql = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))";
-        client.execute(sql, &[&self.0]).await.map(drop)
     }
 
     async fn call(&self, client: &Client, function: &str) -> Result<bool, PgError> {

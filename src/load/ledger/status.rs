@@ -9,10 +9,18 @@ use crate::load::ledger::locks::{LockName, in_use};
 use crate::load::ledger::tables::LedgerTables;
 use crate::load::options::ImportOptions;
 use crate::load::table::indexes::DeferredIndexes;
+use crate::postgres::connect_error::is_answer_lost;
 use crate::postgres::server::Database;
 use crate::postgres::target_session::HostChoice;
+use crate::progress::{Progress, Unanswered};
 use crate::sql::literal;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
+
+/// What is not known until the COMMIT of a transaction is answered that forgets an import.
+const UNANSWERED: Unanswered = Unanswered {
+    unknown: "whether the import is forgotten is not known",
+    help: "postgres-etl imports lists it if it is not",
+};
 
 /// The ledger of the imports into the tables of a database; see [`ImportOptions`].
 #[derive(Debug, Clone)]
@@ -108,11 +116,12 @@ impl Ledger {
     }
 
     /// Forget the import `id`: its rows stay in the table, and a load with this ID begins anew. First rebuild the indexes that it
-    /// dropped and has not rebuilt, and return their names.
+    /// dropped and has not rebuilt, and return their names. Once [`Progress::is_committing`], nothing should cancel it.
     ///
     /// # Errors
-    /// When there is none, a session works on it, or an index cannot be rebuilt.
-    pub async fn forget(&self, database: &Database, id: &str) -> Result<Vec<String>> {
+    /// When there is none, a session works on it, or an index cannot be rebuilt;
+    /// [`ErrorKind::OutcomeUnknown`] when the answer to the COMMIT was lost.
+    pub async fn forget(&self, database: &Database, id: &str, progress: &Progress) -> Result<Vec<String>> {
         let client = database.connection_to(HostChoice::Primary).await?;
         let failed = |error| Error::database(&format!("forget import {id}"), error);
         let unknown = || {
@@ -124,10 +133,27 @@ impl Ledger {
         }
         client.batch_execute("BEGIN").await.map_err(failed)?;
         let forgotten = self.delete(&client, id).await;
-        let end = if matches!(forgotten, Ok(Some(_))) { "COMMIT" } else { "ROLLBACK" };
-        let ended = client.batch_execute(end).await.map_err(failed);
-        let rebuilt = forgotten?.ok_or_else(unknown)?;
-        ended.map(|()| rebuilt)
+        let Ok(Some(rebuilt)) = forgotten else {
+            drop(client.batch_execute("ROLLBACK").await);
+            return Err(match forgotten {
+                // Other errors are then its consequence.
+                Err(_) if progress.is_cancelled() => {
+                    Error::interrupted().and(&format!("import {id} was not forgotten"))
+                }
+                Err(error) => error,
+                Ok(_) => unknown(),
+            });
+        };
+        progress.begin_step(UNANSWERED);
+        progress.uncancelled(client.batch_execute("COMMIT")).await.map_err(|error| {
+            if is_answer_lost(&error) {
+                let error = failed(error).with_kind(ErrorKind::OutcomeUnknown);
+                return error.and(UNANSWERED.unknown).with_help(UNANSWERED.help);
+            }
+            failed(error)
+        })?;
+        progress.settle_step();
+        Ok(rebuilt)
     }
 
     /// Delete the import `id` after its indexes are rebuilt, and return their names; `None` if there is no such import.
@@ -140,7 +166,9 @@ impl Ledger {
         let Some(import) = Import::find(client, &self.tables, id).await? else { return Ok(None) };
         let mut rebuilt = Vec::new();
         if !import.indexes.is_empty() {
-            let indexes = import.lock_indexes(client, &self.tables, || ()).await?;
+            let locked = import.try_lock(client, &self.tables).await?;
+            // Behind a pooler, a run that rebuilds them has locked nothing else.
+            let indexes = locked.ok_or_else(|| in_use(id, &[]))?;
             if !indexes.is_empty() && import.has_indexed_table(client).await? {
                 indexes.restore(client).await.map_err(|error| self.by_hand(id, &indexes, error))?;
                 rebuilt = indexes.deferred;

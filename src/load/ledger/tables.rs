@@ -3,6 +3,8 @@
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::catalog::TableName;
+use crate::load::ledger::locks::{LockName, poll};
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// The names of a ledger's tables, as SQL.
@@ -41,11 +43,11 @@ impl LedgerTables {
         Ok(client.query_one(sql, &[&self.rejects]).await?.get(0))
     }
 
-    /// Create them if they do not exist, in the open transaction of `client`.
+    /// Create them if they do not exist, in the open transaction of `client`, once no other session is about to.
     ///
     /// # Errors
-    /// When the server refuses, as without the privilege to create the schema.
-    pub(crate) async fn create(&self, client: &Client) -> Result<()> {
+    /// When the server refuses, as without the privilege to create the schema, and when `progress` is cancelled.
+    pub(crate) async fn create(&self, client: &Client, progress: &Progress) -> Result<()> {
         let failed = |error| {
             Error::database(&format!("create the ledger {}", self.name), error).and_help(
                 "the ledger needs a schema in which the session's role may create tables: name another with --ledger",
@@ -55,9 +57,10 @@ impl LedgerTables {
             return Ok(());
         }
         // Held until the end of the transaction: even with IF NOT EXISTS, concurrent creation can fail.
-        let lock = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))";
+        let lock = LockName::of_creation(&self.chunks);
+        let locked = async || Ok(lock.try_for_transaction(client).await.map_err(failed)?.then_some(()));
+        poll(progress, locked).await?;
         let created = async {
-            client.execute(lock, &[&format!("postgres-etl creates {}", self.chunks)]).await?;
             if !self.exist(client).await? {
                 // Even if the schema exists, IF NOT EXISTS needs the privilege to create one.
                 let sql = "SELECT pg_catalog.to_regnamespace($1) IS NULL";

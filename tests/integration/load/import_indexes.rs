@@ -1,9 +1,11 @@
 //! `load --import-id --defer-indexes always`: the indexes are dropped when the import begins, and rebuilt when it is finished,
 //! by whichever run or process does so.
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::imports::at_commit;
 use super::indexes::indexes;
-use crate::support::load::wait_until;
+use crate::support::load::{wait_for_no_session, wait_until};
 use crate::support::proxy::{Fate, Plan, Proxy, is_query};
 use crate::support::workplace::{ProgramOutput, Workplace};
 use crate::support::{self, TestDb};
@@ -151,8 +153,9 @@ async fn a_process_that_dies_while_it_rebuilds_indexes_is_replaced_by_one_that_w
     proxy.wait_for_strike();
     let workplace = workplace.at(database.url());
     let other = workplace.start(&import(&["--share", "--json"]));
+    // Between two looks at what the first one has locked.
     let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock')";
+                 WHERE datname = current_database() AND state = 'idle' AND query = 'ROLLBACK')";
     wait_until("that the other process waits", async || workplace.value::<bool>(waits).await).await;
     dead.kill().unwrap();
     dead.wait().unwrap();
@@ -162,6 +165,50 @@ async fn a_process_that_dies_while_it_rebuilds_indexes_is_replaced_by_one_that_w
     assert_eq!(ran.json()["indexes_deferred"], serde_json::json!(NAMES));
     assert_eq!(indexes(&workplace).await.0, before);
     assert_eq!(workplace.count("t").await, 4);
+}
+
+/// All rows are committed by then, and the server rebuilds the indexes; only the program does not learn of it.
+#[tokio::test]
+async fn a_signal_while_the_answer_to_the_last_commit_is_outstanding_says_what_is_not_known() {
+    for (is_forgotten, passing, unknown, next) in [
+        (
+            false,
+            3,
+            "all rows are committed, and whether their indexes are rebuilt is not known here",
+            "run the same command again: the ledger knows",
+        ),
+        (
+            true,
+            2,
+            "whether the import is forgotten is not known",
+            "postgres-etl imports lists it if it is not",
+        ),
+    ] {
+        let (database, proxy, workplace) = behind(at_commit(passing, Fate::Hold)).await;
+        let before = indexes(&workplace).await.0;
+        if is_forgotten {
+            workplace.write("data.csv", "id,v\n1,a\n2,b\nx,c\n");
+            workplace.fail(&import(&[]), 1);
+        }
+        let whole = import(&["--receipt", "receipt.json"]);
+        let run = workplace.start(if is_forgotten { &["imports", "--forget", "i"] } else { &whole[..] });
+        proxy.wait_for_strike();
+        kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+        let ran = ProgramOutput::from_child(run);
+        assert_eq!(ran.status.code(), Some(6), "{ran:#?}");
+        assert!(ran.stderr.contains(unknown) && ran.stderr.contains(next), "{ran:#?}");
+        let workplace = workplace.at(database.url());
+        wait_for_no_session(workplace.client()).await;
+        assert_eq!(indexes(&workplace).await.0, before);
+        if is_forgotten {
+            assert_eq!(workplace.succeed(&["imports"]).stdout, "no imports\n");
+        } else {
+            let receipt = workplace.read_json("receipt.json");
+            assert_eq!((&receipt["outcome"], &receipt["rows_loaded"]), (&"unknown".into(), &4.into()));
+            let ran = workplace.succeed(&import(&[]));
+            assert!(ran.stderr.contains("import i was finished at"), "{ran:#?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::import_runs::is_record;
 use crate::support::import::{Expected, IMPORT, KEYS, dirty_csv, first_lines, import_into_t};
-use crate::support::load::{MODES, counts};
+use crate::support::load::{MODES, counts, wait_for_no_session, wait_until};
 use crate::support::pgbouncer::{self, PgBouncer, PoolMode};
 use crate::support::proxy::{Fate, Plan, Proxy, is_query};
 use crate::support::workplace::{ProgramOutput, Workplace};
@@ -93,14 +94,25 @@ async fn a_lost_connection_is_replaced_and_a_lost_answer_is_found_in_the_ledger(
 
 #[tokio::test]
 async fn without_retries_a_lost_connection_ends_the_run_and_the_next_one_continues() {
-    let (database, _proxy, workplace) = behind(at_commit(2, Fate::CutBefore)).await;
-    let ran = workplace.run(&[&import_into_t("data.csv", "copy")[..], &["--retries", "0"]].concat());
-    assert_eq!(ran.status.code(), Some(6), "{ran:#?}");
-    assert!(ran.stderr.contains("the next run finds it in the ledger"), "{ran:#?}");
-    assert!(ran.stderr.contains("run the same command again"), "{ran:#?}");
-    let workplace = workplace.at(database.url());
-    workplace.run(&import_into_t("data.csv", "copy"));
-    Expected::in_mode("copy").await.check(&workplace, "retries 0").await;
+    let expected = Expected::in_mode("copy").await;
+    let in_second_chunk = Plan { trigger: is_record, ..at_commit(1, Fate::CutBefore) };
+    for (plan, code) in [(at_commit(2, Fate::CutBefore), 6), (in_second_chunk, 4)] {
+        let (database, _proxy, workplace) = behind(plan).await;
+        let ran = workplace.run(&[&import_into_t("data.csv", "copy")[..], &["--retries", "0"]].concat());
+        assert_eq!(ran.status.code(), Some(code), "{ran:#?}");
+        assert_eq!(ran.stderr.contains("the next run finds it in the ledger"), code == 6, "{ran:#?}");
+        assert!(
+            ran.stderr.contains(" of import nightly, with 300 records, is committed and stays"),
+            "{ran:#?}"
+        );
+        assert!(ran.stderr.contains("run the same command again"), "{ran:#?}");
+        let workplace = workplace.at(database.url());
+        wait_for_no_session(workplace.client()).await;
+        let recorded = "SELECT sum(rows_inserted)::bigint FROM postgres_etl.ledger";
+        assert_eq!(workplace.count("t").await, workplace.value::<i64>(recorded).await);
+        workplace.run(&import_into_t("data.csv", "copy"));
+        expected.check(&workplace, &format!("no retries, exit code {code}")).await;
+    }
 }
 
 #[tokio::test]
@@ -133,6 +145,7 @@ async fn deadlocks_and_serialization_failures_are_retried() {
             ];
             let ran = workplace.run(&load);
             assert_eq!(ran.status.code(), Some(code), "{retries}: {ran:#?}");
+            assert!(ran.stderr.contains("trying again"), "{retries}: {ran:#?}");
             assert_eq!(workplace.count("t").await, if code == 0 { 4 } else { 2 });
         }
     }
@@ -169,13 +182,11 @@ async fn signals_end_a_run_after_the_last_whole_chunk() {
 
 /// Wait until `chunks` chunks are committed.
 pub(super) async fn wait_for_chunks(workplace: &Workplace, chunks: i64) {
-    loop {
-        let exists = "SELECT to_regclass('postgres_etl.ledger') IS NOT NULL";
-        if workplace.value::<bool>(exists).await && workplace.count("postgres_etl.ledger").await >= chunks {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
+    let exists = "SELECT to_regclass('postgres_etl.ledger') IS NOT NULL";
+    let are_committed = async || {
+        workplace.value::<bool>(exists).await && workplace.count("postgres_etl.ledger").await >= chunks
+    };
+    wait_until(&format!("that {chunks} chunks are committed"), are_committed).await;
 }
 
 /// Between two chunks the table is not locked.
@@ -200,9 +211,11 @@ async fn a_table_that_is_altered_between_two_chunks_ends_the_run() {
             drop(stdin);
             let ran = ProgramOutput::from_child(child);
             assert_eq!(ran.status.code(), Some(1), "{mode}, {alteration}: {ran:#?}");
-            assert!(ran.stderr.contains(says), "{mode}, {alteration}: {ran:#?}");
+            let says = format!("the table was altered while it was loaded: {says}");
+            assert!(ran.stderr.contains(&says), "{mode}, {alteration}: {ran:#?}");
             assert!(ran.stderr.contains("1 chunk of import i, with 2 records, is committed"), "{ran:#?}");
             if can_continue {
+                assert_eq!(workplace.count("t").await, 2, "{mode}");
                 let ran = workplace.run_with_input(&load, "id,n\n1,1\n2,2\n3,3\n4,4\n");
                 assert_eq!(ran.status.code(), Some(0), "{mode}, {alteration}: {ran:#?}");
                 assert_eq!(workplace.csv_of("SELECT * FROM t ORDER BY id").await, "1,1\n2,2\n3,3\n4,4\n");

@@ -59,11 +59,11 @@ async fn an_import_of_a_program_continues_and_is_listed() {
     assert_eq!(load(&database, &from_text(text).import(import())).await.unwrap(), 0);
     let sum = client.query_one("SELECT sum(id), count(age) FROM t", &[]).await.unwrap();
     assert_eq!((sum.get(0), sum.get(1)), (6_i64, 2_i64));
-    let ledger = Ledger::default();
+    let (ledger, progress) = (Ledger::default(), Progress::default());
     let imports = ledger.imports(&database).await.unwrap();
     assert_eq!((imports.len(), imports[0].state, imports[0].rows_loaded), (1, ImportState::Finished, 3));
-    ledger.forget(&database, "numbers").await.unwrap();
-    assert_eq!(ledger.forget(&database, "numbers").await.unwrap_err().kind(), ErrorKind::Usage);
+    ledger.forget(&database, "numbers", &progress).await.unwrap();
+    assert_eq!(ledger.forget(&database, "numbers", &progress).await.unwrap_err().kind(), ErrorKind::Usage);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod files;
 mod import_indexes;
 mod import_inputs;
 mod import_runs;
+mod import_waits;
 mod imports;
 mod indexes;
 mod interruptions;

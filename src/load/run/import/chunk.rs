@@ -21,6 +21,7 @@ use crate::load::table::constraints::check_constraints;
 use crate::load::table::prepare::set_date_style;
 use crate::load::totals::LoadTotals;
 use crate::postgres::server::SessionPool;
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// What became of an attempt to load a chunk.
@@ -41,7 +42,7 @@ pub(super) async fn write(
     plan: &ImportPlan<'_>,
     settings: &LoadSettings,
     checks: RowChecks,
-    (client, connections): (&Client, &SessionPool),
+    (client, connections, progress): (&Client, &SessionPool, &Progress),
     (reader, number): (&mut ImportReader, u64),
 ) -> Result<Attempt, Stopped> {
     let started = Instant::now();
@@ -80,7 +81,7 @@ pub(super) async fn write(
     check_at_end(client, settings, &plan.prepared.table).await?;
     let section = reader.section().await?;
     if !sink.rejects.is_empty() {
-        sink.before = ledger.lock_rejects(client).await?.rejected;
+        sink.before = ledger.lock_rejects(client, progress).await?.rejected;
         sink.check_limit(&totals)?;
     }
     let loaded = LoadedChunk {

@@ -8,6 +8,7 @@ mod chunk;
 mod finish;
 mod plan;
 mod reader;
+pub(crate) mod retries;
 mod session;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,8 @@ use crate::load::run::import::chunk::Attempt;
 use crate::load::run::import::finish::{Finisher, Rebuilt};
 use crate::load::run::import::plan::ImportPlan;
 use crate::load::run::import::reader::ImportReader;
-use crate::load::run::import::session::{ImportSession, PAUSE, Retries};
+use crate::load::run::import::retries::Retries;
+use crate::load::run::import::session::{ImportSession, PAUSE};
 use crate::load::run::stop::Stopped;
 use crate::load::run::{LoadRun, RowChecks, RunResult};
 use crate::load::settings::LoadSettings;
@@ -44,7 +46,7 @@ use crate::postgres::server::SessionPool;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Load what is left of the import of `options`.
+/// Load what is left of the import of `options`, beginning on the connection `client`.
 ///
 /// # Errors
 /// When another run works on it, the input or the options have changed, and at the first row that cannot be loaded; the
@@ -53,6 +55,7 @@ pub(crate) async fn load(
     run: LoadRun<'_>,
     options: &ImportOptions,
     client: Object,
+    retries: &mut Retries,
 ) -> Result<RunResult, Error> {
     let LoadRun { settings, files, new_table, connections, progress, started, .. } = run;
     if settings.max_rejects.allows_any() {
@@ -62,10 +65,13 @@ pub(crate) async fn load(
     let access = if options.share { Access::Shared } else { Access::Alone };
     let lock = LockName::of_import(&options.id);
     let mut session = ImportSession::new((connections, progress), &options.id, (lock, access));
-    session.begin(client).await?;
-    let mut retries = Retries::new(options.retries);
-    let begun = begin((settings, options), &files, new_table, (&mut session, &mut retries), progress).await;
-    let plan = begun.map_err(|error| connections.messages().explain(error))?;
+    let begun = async {
+        if let Err(error) = session.begin(client).await {
+            retries.pause(error, progress).await?;
+        }
+        begin((settings, options), &files, new_table, (&mut session, &mut *retries), progress).await
+    };
+    let plan = begun.await.map_err(|error| connections.messages().explain(error))?;
     progress.allow_resuming();
     announce(&plan, progress);
     let prepare_seconds = started.elapsed().as_secs_f64();
@@ -97,7 +103,7 @@ async fn begin<'a>(
     loop {
         let begun = async {
             let client = session.take().await?;
-            let begun = ImportPlan::begin(settings, options, files, new_table, &client).await;
+            let begun = ImportPlan::begin(settings, options, files, new_table, (&client, progress)).await;
             match begun {
                 Ok(_) => session.give_back(client),
                 Err(_) => session.roll_back(client).await,
@@ -169,13 +175,15 @@ struct Done {
     uncertain: Option<LoadTotals>,
     /// The indexes that it has rebuilt.
     rebuilt: Rebuilt,
+    /// Whether all chunks are loaded, and all indexes rebuilt, by whichever run.
+    is_finished: bool,
 }
 
 /// A run of an import.
 struct ImportRun<'a> {
     plan: &'a ImportPlan<'a>,
     session: ImportSession<'a>,
-    retries: Retries,
+    retries: &'a mut Retries,
     progress: &'a Arc<Progress>,
     done: Done,
 }
@@ -192,6 +200,7 @@ impl ImportRun<'_> {
     /// Load everything, and write the rejects files, also after an error.
     async fn load(mut self, files: Files, connections: &SessionPool) -> Result<(Done, ImportReport)> {
         let loaded = self.load_all(files).await;
+        self.done.is_finished = loaded.is_ok();
         // After an interruption every statement is cancelled; the next run writes them.
         let rejects = if self.progress.is_cancelled() { Ok(Vec::new()) } else { self.write_rejects().await };
         let committed = loaded.map_err(|error| self.explain(connections.messages().explain(error)))?;
@@ -288,7 +297,7 @@ impl ImportRun<'_> {
         (reader, number): (&mut ImportReader, u64),
     ) -> Result<Option<ChunkEnd>, Stopped> {
         let client = self.session.take().await?;
-        let connection = (&**client, self.session.pool());
+        let connection = (&**client, self.session.pool(), &**self.progress);
         let written = chunk::write(self.plan, settings, checks, connection, (reader, number)).await;
         let totals = match written {
             Ok(Attempt::Written(totals)) => *totals,
@@ -303,7 +312,7 @@ impl ImportRun<'_> {
         let loaded = totals.counts.inserted + totals.counts.updated;
         self.settle(false);
         self.progress.begin_commit(loaded, None);
-        match chunk::commit(&client).await {
+        match self.progress.uncancelled(chunk::commit(&client)).await {
             Ok(()) => {
                 self.session.give_back(client);
                 self.done.uncertain = Some(totals);
@@ -471,31 +480,39 @@ impl ImportRun<'_> {
         let Done { chunks, totals, found, uncertain, .. } = &self.done;
         let id = &self.plan.options.id;
         let (chunks, rows) = (chunks + found.0, totals.read + found.1);
-        let error = if uncertain.is_some() {
-            let unknown =
-                "whether the last chunk was committed is not known here; the next run finds it in the ledger";
-            error.with_kind(ErrorKind::OutcomeUnknown).and(unknown)
-        } else {
-            error
+        let unknown = match (uncertain, self.progress.unanswered_step()) {
+            (Some(_), _) => Some(
+                "whether the last chunk was committed is not known here; the next run finds it in the ledger",
+            ),
+            (None, unanswered) => unanswered.map(|step| step.unknown),
+        };
+        let error = match unknown {
+            Some(unknown) => error.with_kind(ErrorKind::OutcomeUnknown).and(unknown),
+            None => error,
         };
         let committed = match chunks {
             0 => format!("no chunk of import {id} is committed"),
             1 => format!("1 chunk of import {id}, with {rows} records, is committed and stays"),
             _ => format!("{chunks} chunks of import {id}, with {rows} records, are committed and stay"),
         };
-        let ImportPlan { import, prepared, .. } = self.plan;
-        let missing = match &import.indexes.deferred[..] {
-            [] => String::new(),
-            names => {
-                let (table, names) = (&prepared.table.name, names.join(", "));
-                format!("; indexes of {table} are missing until the import is finished: {names}")
-            }
-        };
-        let committed = committed + &missing;
+        let committed = committed + &self.missing_indexes();
         if error.help().is_some_and(|help| help.contains("--forget")) {
             // The same command would fail again.
             return error.and(&committed);
         }
         error.and(&committed).and_help("to load the rest, run the same command again")
+    }
+
+    /// What is to be said of the indexes that the import has dropped.
+    fn missing_indexes(&self) -> String {
+        let ImportPlan { import, prepared, .. } = self.plan;
+        if import.indexes.is_empty() || self.done.is_finished {
+            return String::new();
+        }
+        let (table, names) = (&prepared.table.name, import.indexes.deferred.join(", "));
+        if self.session.excludes_others() && self.progress.unanswered_step().is_none() {
+            return format!("; indexes of {table} are missing until the import is finished: {names}");
+        }
+        format!("; unless the import is finished by now, indexes of {table} are missing: {names}")
     }
 }

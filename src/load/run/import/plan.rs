@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error as PgError};
 
 use crate::catalog::Table;
 use crate::csv::{Files, InputFormat, Inputs};
 use crate::error::ErrorKind;
 use crate::load::ledger::chunks::ChunkLedger;
 use crate::load::ledger::import::{Import, ImportRequest};
-use crate::load::ledger::locks::LockName;
+use crate::load::ledger::locks::{LockName, poll};
 use crate::load::ledger::tables::LedgerTables;
 use crate::load::options::{DeferIndexes, ImportOptions};
 use crate::load::settings::LoadSettings;
 use crate::load::table::create::NewTable;
 use crate::load::table::indexes::{DeferredIndexes, has_indexes};
 use crate::load::table::prepare::{PreparedTable, defer_indexes, prepare_table};
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// An import that is in the ledger, and all that its chunks have in common.
@@ -44,14 +45,12 @@ impl<'a> ImportPlan<'a> {
         options: &'a ImportOptions,
         files: &Files,
         new_table: Option<&NewTable>,
-        client: &Client,
+        (client, progress): (&Client, &Progress),
     ) -> Result<ImportPlan<'a>> {
         let (tables, id) = (LedgerTables::new(&options.ledger), &options.id);
         let failed = |error| Error::database(&format!("begin import {id}"), error);
-        client.batch_execute("BEGIN").await.map_err(failed)?;
-        // Of two runs that begin at the same time, the second finds what the first has added.
-        LockName::of_beginning(id).for_transaction(client).await.map_err(failed)?;
-        tables.create(client).await?;
+        poll(progress, async || lock_beginning(client, id).await.map_err(failed)).await?;
+        tables.create(client, progress).await?;
         let found = Import::find(client, &tables, id).await?;
         let new_table = new_table.filter(|_| found.is_none());
         let mut prepared = prepare_table(client, settings, files, new_table).await?;
@@ -103,6 +102,17 @@ impl<'a> ImportPlan<'a> {
     pub(super) fn ledger(&self) -> ChunkLedger<'_> {
         ChunkLedger { tables: &self.tables, import: &self.import }
     }
+}
+
+/// Begin a transaction of `client`, and lock the beginning of the import `id` in it, so that of two runs that begin at the
+/// same time the second finds what the first has added; `None`, and no transaction, if another one has locked it.
+async fn lock_beginning(client: &Client, id: &str) -> Result<Option<()>, PgError> {
+    client.batch_execute("BEGIN").await?;
+    if LockName::of_beginning(id).try_for_transaction(client).await? {
+        return Ok(Some(()));
+    }
+    client.batch_execute("ROLLBACK").await?;
+    Ok(None)
 }
 
 /// The error for a partitioned `table`, whose partitions may be others when its indexes are to be rebuilt.

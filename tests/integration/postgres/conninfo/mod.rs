@@ -351,22 +351,53 @@ async fn a_refused_login_ends_a_load_before_anything_is_loaded() {
         let load = ["load", "data.csv", "-t", "refused_login", "--append", "--database-url", settings];
         workplace.run(&[&load[..], flags].concat())
     };
-    let (one, two) = (&[][..], &["--connections", "2"][..]);
+    let (one, two, import) = (&[][..], &["--connections", "2"][..], &["--import-id", "i"][..]);
     for (settings, flags, says) in [
         ("password=wrong", one, "SQLSTATE 28P01"),
         ("dbname=absent", one, "SQLSTATE 3D000"),
         (&format!("sslmode=verify-full host=localhost sslrootcert={ca}"), one, "no trusted authority issued"),
         ("user=lonely password=lonely", two, "too many connections for role \"lonely\" (SQLSTATE 53300)"),
-        ("dbname=absent", &["--import-id", "i"], "SQLSTATE 3D000"),
+        // What does not pass by itself is not tried again.
+        ("password=wrong", import, "SQLSTATE 28P01"),
+        ("dbname=absent", import, "SQLSTATE 3D000"),
+        (
+            &format!("sslmode=verify-full host=localhost sslrootcert={ca}"),
+            import,
+            "no trusted authority issued",
+        ),
     ] {
         let ran = load(&server.settings(settings), flags);
         assert_eq!(ran.status.code(), Some(4), "{settings}: {ran:#?}");
         assert!(ran.stderr.contains(says) && ran.stderr.contains("help: "), "{settings}: {ran:#?}");
+        assert!(!ran.stderr.contains("trying again"), "{settings}: {ran:#?}");
     }
     // No key is there already. The session of a load that has ended counts until its backend has noticed; so another role.
     let ran = load(&server.settings("user=alone password=alone"), one);
     assert_eq!(ran.status.code(), Some(0), "{ran:#?}");
     server.execute("DROP TABLE refused_login; DROP ROLE lonely, alone").await;
+}
+
+/// Its locks would otherwise outlast a machine that has died by hours.
+#[tokio::test]
+async fn the_server_of_an_import_looks_whether_the_machine_of_the_program_answers() {
+    let server = Server::with_tls();
+    let watched =
+        "current_setting('tcp_keepalives_idle') = '30' AND current_setting('tcp_keepalives_interval') = '10'
+                   AND current_setting('tcp_keepalives_count') = '3'";
+    server.execute(&format!("CREATE TABLE watched (a int, CONSTRAINT watched CHECK ({watched}))")).await;
+    let workplace = Workplace::without_database().csv("data.csv", "a\n1\n");
+    let load = |settings: &str, flags: &[&str]| {
+        let load = ["load", "data.csv", "-t", "watched", "--append", "--database-url", settings];
+        workplace.run(&[&load[..], flags].concat())
+    };
+    let ran = load(&server.settings(""), &[]);
+    assert!(ran.stderr.contains("constraint watched"), "a load is not watched: {ran:#?}");
+    let ran = load(&server.settings(""), &["--import-id", "watched"]);
+    assert!(ran.status.success(), "{ran:#?}");
+    // What is set stays.
+    let ran = load(&server.settings("options='-c tcp_keepalives_idle=20'"), &["--import-id", "otherwise"]);
+    assert!(ran.stderr.contains("constraint watched"), "{ran:#?}");
+    server.execute("DROP TABLE watched; DROP SCHEMA postgres_etl CASCADE").await;
 }
 
 #[tokio::test]
