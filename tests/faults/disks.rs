@@ -76,11 +76,18 @@ async fn a_full_disk_for_the_rejects_undoes_a_load_and_an_import_writes_them_lat
     assert!(error.contains("4 chunks of import i, with 4000 records, are committed and stay"), "{error}");
     assert_eq!(workplace.count("t").await, 2001);
     disk.resize("16m");
-    let ran = workplace.run(&import);
-    assert_eq!(ran.status.code(), Some(3), "{ran:#?}");
-    assert_eq!(workplace.read("small/bad.csv").lines().count(), 2001);
-    assert_eq!(workplace.read("small/bad.log.jsonl").lines().count(), 2000);
-    assert_eq!(workplace.count("t").await, 2001);
+    let check = async |load: &[&str]| {
+        let ran = workplace.run(load);
+        assert_eq!(ran.status.code(), Some(3), "{load:?}: {ran:#?}");
+        assert_eq!(workplace.read("small/bad.csv").lines().count(), 2001, "{load:?}");
+        assert_eq!(workplace.read("small/bad.log.jsonl").lines().count(), 2000, "{load:?}");
+        assert_eq!(workplace.count("t").await, 2001, "{load:?}");
+    };
+    check(&import).await;
+    for mode in ["rows", "batch", "copy"] {
+        workplace.execute(&format!("{DROP}; {TABLE}")).await;
+        check(&[&load[..], &["--mode", mode]].concat()).await;
+    }
 }
 
 #[tokio::test]
@@ -103,18 +110,54 @@ async fn a_full_disk_for_the_receipt_is_said_to_be_after_the_commit() {
     }
 }
 
-/// The table is in a tablespace on the small disk, and nothing else of the server.
-#[tokio::test]
-async fn a_full_disk_of_the_server_undoes_a_load_and_an_import_goes_on_when_there_is_room() {
-    let server = OwnServer::start();
-    let workplace = Workplace::on(&server.database()).await;
-    let Some(disk) = SmallDisk::mount(&server.dir().join("small"), "64k") else { return };
+/// A tablespace `small` of `server` on a small disk, with nothing else of the server; `None` where that is not possible.
+async fn small_tablespace(server: &OwnServer, workplace: &Workplace) -> Option<SmallDisk> {
+    let disk = SmallDisk::mount(&server.dir().join("small"), "64k")?;
     let owner = fs::metadata(server.dir().join("server/data")).unwrap().uid();
     let space = disk.0.join("space");
     fs::create_dir(&space).unwrap();
     chown(&space, Some(owner), Some(owner)).unwrap();
     fs::set_permissions(&space, Permissions::from_mode(0o700)).unwrap();
     workplace.execute(&format!("CREATE TABLESPACE small LOCATION '{}'", space.display())).await;
+    Some(disk)
+}
+
+#[tokio::test]
+async fn a_full_disk_while_an_import_rebuilds_its_indexes_leaves_that_to_the_next_run() {
+    let server = OwnServer::start();
+    let workplace = Workplace::on(&server.database()).await.csv("data.csv", crate::loads::csv(0, RECORDS));
+    let Some(disk) = small_tablespace(&server, &workplace).await else { return };
+    let index = "CREATE INDEX by_v ON public.t USING btree (v)";
+    workplace.execute(&format!("CREATE TABLE t (id int, v text); {index} TABLESPACE small")).await;
+    let load = ["load", "data.csv", "-t", "t", "--import-id", "i", "--defer-indexes", "always"];
+    let error = workplace.fail(&load, 1);
+    for says in [
+        "failed to rebuild the indexes of t",
+        NO_SPACE,
+        "53100",
+        "all rows are loaded",
+        "1 chunk of import i, with 4000 records, is committed and stays",
+        "indexes of t are missing until the import is finished: by_v",
+        "run the same command again",
+    ] {
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    wait_for_no_session(workplace.client()).await;
+    let indexes = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 't'::regclass";
+    assert_eq!(workplace.values::<String>(indexes).await, [""; 0]);
+    assert_eq!(workplace.count("t").await, i64::from(RECORDS));
+    disk.resize("64m");
+    let ran = workplace.succeed(&load);
+    assert!(ran.stdout.contains("loaded 0 rows into t"), "{ran:#?}");
+    assert_eq!(workplace.values::<String>(indexes).await, [index]);
+    assert_eq!(workplace.count("t").await, i64::from(RECORDS));
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_server_undoes_a_load_and_an_import_goes_on_when_there_is_room() {
+    let server = OwnServer::start();
+    let workplace = Workplace::on(&server.database()).await;
+    let Some(disk) = small_tablespace(&server, &workplace).await else { return };
     workplace.execute("SET default_tablespace = small").await;
     for kind in KINDS {
         let when = format!("{:?}", kind.flags);
@@ -126,6 +169,7 @@ async fn a_full_disk_of_the_server_undoes_a_load_and_an_import_goes_on_when_ther
         let ran = workplace.run_with_input(&kind.arguments(), &csv);
         assert_eq!(ran.status.code(), Some(1), "{when}: {ran:#?}");
         assert!(ran.stderr.contains(NO_SPACE) && ran.stderr.contains("53100"), "{when}: {ran:#?}");
+        assert_eq!(ran.stderr.contains(" of import i"), kind.is_import, "{when}: {ran:#?}");
         wait_for_no_session(workplace.client()).await;
         let rows = workplace.count("t").await - 1;
         assert!(rows == 0 || kind.is_import && rows % 1000 == 0, "{when}: {rows} rows");

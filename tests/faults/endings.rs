@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::limits::{SLOW_ROW, workplace_that};
 use crate::loads::{
-    DROP, HalfLoad, KINDS, Kind, RECORDS, TABLE, check_complete, csv, sessions_in_t, signal_all,
+    DROP, HalfLoad, KINDS, Kind, RECORDS, TABLE, TryingImport, check_complete, csv, sessions_in_t, signal_all,
 };
 use crate::support;
 use crate::support::load::{wait_for_no_session, wait_until};
@@ -19,7 +19,7 @@ const DEFAULTS: &str = "lock_timeout = 0";
 
 /// What happens to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(crate) enum Ending {
     /// `pg_ctl stop --mode fast`, and a start.
     Fast,
     /// `pg_ctl stop --mode immediate`, and a start, which recovers.
@@ -31,31 +31,31 @@ enum Ending {
 }
 
 impl Ending {
-    const ALL: [Ending; 4] =
+    pub(crate) const ALL: [Ending; 4] =
         [Ending::Fast, Ending::Immediate, Ending::BackendKilled, Ending::BackendTerminated];
 
-    async fn happen(self, server: &mut OwnServer, workplace: &Workplace) {
-        let backends = sessions_in_t(workplace.client()).await;
+    /// Let it happen, to `backend` if it happens to one.
+    pub(crate) async fn happen(self, server: &mut OwnServer, workplace: &Workplace, backend: i32) {
         match self {
             Ending::Fast | Ending::Immediate => {
                 server.end_with(if self == Ending::Fast { Signal::INT } else { Signal::QUIT });
                 server.start_again();
             }
             Ending::BackendKilled => {
-                kill_process(Pid::from_raw(backends[0]).unwrap(), Signal::KILL).unwrap();
+                kill_process(Pid::from_raw(backend).unwrap(), Signal::KILL).unwrap();
                 // Until the server has noticed, it accepts connections that it then ends.
                 let is_noticed = async || workplace.client().is_closed();
                 wait_until("that the server ends all sessions", is_noticed).await;
             }
             Ending::BackendTerminated => {
-                workplace.execute(&format!("SELECT pg_terminate_backend({})", backends[0])).await;
+                workplace.execute(&format!("SELECT pg_terminate_backend({backend})")).await;
             }
         }
     }
 }
 
 /// A workplace on `server`, once that accepts connections again.
-async fn workplace_on(server: &OwnServer) -> Workplace {
+pub(crate) async fn workplace_on(server: &OwnServer) -> Workplace {
     let database = server.database();
     let is_up = async || tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.is_ok();
     wait_until("that the server accepts connections", is_up).await;
@@ -71,12 +71,32 @@ async fn a_server_that_ends_leaves_all_or_nothing_and_an_import_goes_on() {
             let workplace = workplace_on(&server).await;
             workplace.execute(&format!("{DROP}; {TABLE}")).await;
             let load = HalfLoad::start(&workplace, kind).await;
-            ending.happen(&mut server, &workplace).await;
+            let backends = sessions_in_t(workplace.client()).await;
+            ending.happen(&mut server, &workplace, backends[0]).await;
             let ran = load.finish();
             let workplace = workplace_on(&server).await;
             kind.check_survived(&ran, &workplace, &when).await;
         }
     }
+}
+
+/// Before it has begun, nothing can be done twice.
+#[tokio::test]
+async fn an_import_waits_for_a_server_that_does_not_run_yet() {
+    let mut server = OwnServer::start();
+    workplace_on(&server).await.execute(TABLE).await;
+    let url = server.database().url().to_owned();
+    let workplace = Workplace::without_database().csv("data.csv", csv(0, RECORDS));
+    let load = ["load", "data.csv", "-t", "t", "--append", "--import-id", "i", "--database-url", &url];
+    server.end_with(Signal::INT);
+    for (retries, says) in [("0", "no server listens there"), ("1", "1 retry did not help")] {
+        let error = workplace.fail(&[&load[..], &["--retries", retries]].concat(), 4);
+        assert!(error.contains(says), "{error}");
+    }
+    let import = TryingImport::start(&workplace, &["--database-url", &url]);
+    server.start_again();
+    import.succeed();
+    check_complete(&workplace_on(&server).await, "a server that was started").await;
 }
 
 /// One row waits in the server, those before it are committed, and those behind it are in flight.
@@ -101,7 +121,8 @@ async fn of_rows_committed_one_by_one_a_server_that_ends_leaves_those_that_are_s
                 && !sessions_in_t(workplace.client()).await.is_empty()
         };
         wait_until("that the slow row waits", is_waiting).await;
-        ending.happen(&mut server, &workplace).await;
+        let backends = sessions_in_t(workplace.client()).await;
+        ending.happen(&mut server, &workplace, backends[0]).await;
         let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(6), "{ending:?}: {ran:#?}");
         let (_, said) = ran.stderr.split_once("between ").expect("it says how many rows stay");
@@ -144,6 +165,7 @@ async fn a_signal_cancels_what_the_server_is_doing() {
         kill_process(Pid::from_child(&load), signal).unwrap();
         let ran = ProgramOutput::from_child(load);
         assert_eq!(ran.status.code(), Some(code), "{when}: {ran:#?}");
+        assert!(ran.stderr.contains("error: interrupted"), "{when}: {ran:#?}");
         kind.check_undone(&workplace, &when).await;
     }
 }

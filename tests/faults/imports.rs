@@ -53,20 +53,31 @@ fn points(count: usize, messages: usize) -> impl Iterator<Item = usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn killed_at_any_message_the_next_run_completes_it() {
-    let seed =
-        std::env::var(SEED).map_or_else(|_| RandomState::new().hash_one(()), |seed| seed.parse().unwrap());
-    eprintln!("to repeat it, set {SEED}={seed}");
+    let seed = seed();
     all_at_once(MODES, |mode| kill_at_any_message(mode, seed)).await;
 }
 
-async fn kill_at_any_message(mode: &'static str, seed: u64) {
+/// The seed of the random points of a test.
+fn seed() -> u64 {
+    let seed =
+        std::env::var(SEED).map_or_else(|_| RandomState::new().hash_one(()), |seed| seed.parse().unwrap());
+    eprintln!("to repeat it, set {SEED}={seed}");
+    seed
+}
+
+/// [`KILLS`] points at random, among `messages`, and what becomes of the connection there.
+fn kills(seed: u64, messages: usize) -> impl Iterator<Item = (usize, Fate)> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    (0..KILLS).map(move |_| {
+        let point = random.random_range(0..messages);
+        (point, [Fate::Hold, Fate::CutBefore, Fate::CutWithin][random.random_range(0..3)])
+    })
+}
+
+async fn kill_at_any_message(mode: &'static str, seed: u64) {
     let database = support::database().await;
     let expected = Expected::in_mode(mode).await;
-    let messages = messages(&database, mode).await;
-    for _ in 0..KILLS {
-        let point = random.random_range(0..messages);
-        let fate = [Fate::Hold, Fate::CutBefore, Fate::CutWithin][random.random_range(0..3)];
+    for (point, fate) in kills(seed, messages(&database, mode).await) {
         let (proxy, workplace) = behind(&database, at_message(point, fate)).await;
         let mut load = workplace.start(&import_into_t("data.csv", mode));
         // How many messages there are varies a little with what can share a Sync.
@@ -89,8 +100,7 @@ async fn cut_off_at_any_message_the_same_run_completes_it() {
 async fn cut_off_at_any_message(mode: &'static str) {
     let database = support::database().await;
     let expected = Expected::in_mode(mode).await;
-    // Before the import has begun, a lost connection is an error like any other.
-    for point in points(CUTS, messages(&database, mode).await).filter(|point| *point > 60) {
+    for point in points(CUTS, messages(&database, mode).await) {
         let fate = [Fate::Cut, Fate::CutBefore, Fate::Reset][point % 3];
         let (_proxy, workplace) = behind(&database, at_message(point, fate)).await;
         let ran = workplace.run(&import_into_t("data.csv", mode));
@@ -108,18 +118,18 @@ const INDEXED: &str = "DROP SCHEMA IF EXISTS postgres_etl CASCADE; DROP TABLE IF
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn killed_at_any_message_the_next_run_rebuilds_the_indexes() {
-    all_at_once(MODES, kill_with_deferred_indexes).await;
+    let seed = seed();
+    all_at_once(MODES, |mode| kill_with_deferred_indexes(mode, seed)).await;
 }
 
-async fn kill_with_deferred_indexes(mode: &'static str) {
+async fn kill_with_deferred_indexes(mode: &'static str, seed: u64) {
     let database = support::database().await;
     let load = ["load", "data.csv", "-t", "t", "--import-id", "i", "--chunk-rows", "50", "--mode", mode];
     let load = [&load[..], &["--defer-indexes", "always"]].concat();
     let (proxy, workplace) = indexed_behind(&database, at_message(usize::MAX, Fate::Hold)).await;
     let before: Vec<String> = workplace.values(DEFINITIONS).await;
     workplace.succeed(&load);
-    for point in points(KILLS, proxy.seen()) {
-        let fate = if point % 2 == 0 { Fate::Hold } else { Fate::CutBefore };
+    for (point, fate) in kills(seed, proxy.seen()) {
         let (proxy, workplace) = indexed_behind(&database, at_message(point, fate)).await;
         let mut killed = workplace.start(&load);
         proxy.wait_for_strike_or_end(&mut killed);

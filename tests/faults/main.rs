@@ -20,4 +20,5 @@ mod limits;
 mod loads;
 mod network;
 mod poolers;
+mod rebuilds;
 mod standby;

@@ -65,7 +65,7 @@ async fn a_server_that_stands_still_for_40_seconds_loses_nothing() {
     let rest = (BEFORE..ROWS).fold(String::new(), |rows, id| rows + &format!("{id},{filler}\n"));
     let rest = Arc::new(rest);
     let mut loads = Vec::new();
-    for (name, kind) in [("rows", KINDS[0]), ("copy", KINDS[2]), ("import", KINDS[4])] {
+    for (name, kind) in ["rows", "batch", "copy", "connections", "import"].into_iter().zip(KINDS) {
         let database = server.new_database(name).await;
         let proxy = ByteProxy::start(&database);
         let workplace = Workplace::on(&database).await.at(proxy.url());
