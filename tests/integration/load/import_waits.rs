@@ -36,10 +36,10 @@ async fn start_waiting(workplace: &Workplace, flags: &[&str]) -> Child {
         looks.len() > 7 || child.try_wait().unwrap().is_some()
     };
     wait_until("that the process waits", has_looked).await;
-    if child.try_wait().unwrap().is_some() {
-        panic!("it has not waited: {:#?}", ProgramOutput::from_child(child));
+    match child.try_wait().unwrap() {
+        None => child,
+        Some(_) => panic!("it has not waited: {:#?}", ProgramOutput::from_child(child)),
     }
-    child
 }
 
 /// The first one waits for a stranger, who reads the table, to drop its indexes.
