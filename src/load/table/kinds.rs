@@ -6,6 +6,12 @@
 use crate::load::date_order::DateOrder::{self, Dmy, Mdy, Ymd};
 use crate::load::spelling::{WrittenClock, WrittenMoment, trim};
 
+/// The most digits of a number before its decimal point, and after it, that `numeric` keeps whatever the exponent, of which
+/// the digits are limited.
+const MOST_WHOLE_DIGITS: usize = 130_000;
+const MOST_DECIMALS: usize = 15_000;
+const MOST_EXPONENT_DIGITS: usize = 3;
+
 /// The types to choose from, besides `text` and `jsonb`, each with one way to read it. In order of preference: of those
 /// that fit all values of a column, the first is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +81,8 @@ impl Kinds {
     pub(crate) const NONE: Kinds = Kinds(0);
     pub(crate) const ALL: Kinds = Kinds(u16::MAX);
     const BOOLEAN: Kinds = Kinds(1);
-    const DOUBLE: Kinds = Kinds(1 << 4);
+    const NUMERIC: Kinds = Kinds(1 << 3);
+    pub(crate) const DOUBLE: Kinds = Kinds(1 << 4);
     /// Those of numbers.
     pub(crate) const NUMBERS: Kinds = Kinds(0b1_1110);
     /// Those of dates, also with a time.
@@ -146,6 +153,7 @@ pub(crate) enum Change {
     Exponent,
     BarePoint,
     NegativeZero,
+    DoubleSpelling,
     DateSpelling,
     IsoSpelling,
     NoSeconds,
@@ -153,12 +161,13 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    pub(crate) const ALL: [Change; 9] = [
+    pub(crate) const ALL: [Change; 10] = [
         Change::Blanks,
         Change::Word,
         Change::Exponent,
         Change::BarePoint,
         Change::NegativeZero,
+        Change::DoubleSpelling,
         Change::DateSpelling,
         Change::IsoSpelling,
         Change::NoSeconds,
@@ -173,6 +182,9 @@ impl Change {
             Change::Exponent => "an exponent",
             Change::BarePoint => "a decimal point without digits on one side",
             Change::NegativeZero => "a minus before zero",
+            Change::DoubleSpelling => {
+                "final zeros of a fraction, or too many zeros for double precision to print"
+            }
             Change::DateSpelling => "a date or time in another spelling than ISO 8601",
             Change::IsoSpelling => "a T, an offset from UTC, or final zeros of a fraction",
             Change::NoSeconds => "a time without seconds",
@@ -205,7 +217,8 @@ impl Reading {
 
     /// The kinds, if they change nothing about the spelling, or only from one of ISO 8601 to another.
     pub(crate) fn unchanged(self) -> Kinds {
-        if self.changes & !Change::IsoSpelling.bit() == 0 { self.kinds } else { Kinds::NONE }
+        let allowed = Change::IsoSpelling.bit() | Change::DoubleSpelling.bit();
+        if self.changes & !allowed == 0 { self.kinds.and(Kinds::EXACT) } else { Kinds::NONE }
     }
 
     pub(crate) fn is_changed(self) -> bool {
@@ -261,38 +274,44 @@ fn number(value: &[u8]) -> Option<Reading> {
     let has_exponent = !exponent.is_empty();
     let decimals = fraction.unwrap_or_default();
     let has_leading_zero = whole.len() > 1 && whole[0] == b'0';
-    // Longer than bigint it is more likely an identifier than a quantity, and numeric has limits too.
     if (whole.is_empty() && decimals.is_empty())
         || has_leading_zero
-        || (whole.len() > 19 && !has_exponent)
-        || decimals.len() > 16_383
+        || whole.len() > MOST_WHOLE_DIGITS
+        || decimals.len() > MOST_DECIMALS
     {
         return None;
     }
     let is_kept = is_kept_by_double(value, whole.len() + decimals.len(), exponent);
     let double = if is_kept { Kinds::DOUBLE } else { Kinds::NONE };
     let kinds = match (has_exponent, fraction) {
-        (true, _) => double,
-        (false, Some(_)) => Kinds::of(Kind::Numeric).or(double),
-        (false, None) => integers(value)?.or(double),
+        (true, _) if exponent.len() > MOST_EXPONENT_DIGITS => double,
+        (true, _) | (false, Some(_)) => Kinds::NUMERIC.or(double),
+        (false, None) => integers(value).or(double),
     };
     let is_zero = whole.iter().chain(decimals).all(|digit| *digit == b'0');
     let is_bare = fraction.is_some() && (whole.is_empty() || decimals.is_empty());
     let reading = Reading::new(kinds).changing(Change::Exponent, has_exponent);
     let reading = reading.changing(Change::BarePoint, is_bare);
+    // It prints numbers below 0.0001, and of more than 15 digits, with an exponent.
+    let is_small = matches!(whole, b"" | b"0") && decimals.starts_with(b"0000");
+    let is_printed_otherwise = decimals.ends_with(b"0") || whole.len() > 15 || is_small;
+    let reading = reading.changing(Change::DoubleSpelling, is_printed_otherwise && !has_exponent);
     Some(reading.changing(Change::NegativeZero, is_zero && value.starts_with(b"-")))
 }
 
-/// The kinds of the whole number `value`; `None` if it does not fit into bigint.
-fn integers(value: &[u8]) -> Option<Kinds> {
+/// The kinds of the whole number `value`, but for double precision.
+fn integers(value: &[u8]) -> Kinds {
     const BIG: Kinds = Kinds(0b1100);
     const SMALL: Kinds = Kinds(0b1110);
     // Nine digits and a sign always fit.
     if value.len() <= 9 {
-        return Some(SMALL);
+        return SMALL;
     }
-    let number: i64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    Some(if i32::try_from(number).is_ok() { SMALL } else { BIG })
+    match std::str::from_utf8(value).ok().and_then(|number| number.parse::<i64>().ok()) {
+        Some(number) if i32::try_from(number).is_ok() => SMALL,
+        Some(_) => BIG,
+        None => Kinds::NUMERIC,
+    }
 }
 
 /// Whether `double precision` keeps all digits of the number `value`, which has `length` digits before its `exponent`.
@@ -392,7 +411,7 @@ fn moment(value: &[u8]) -> Option<Reading> {
 
 /// Whether PostgreSQL, which stores microseconds, keeps all of `clock`.
 fn is_kept(clock: &WrittenClock<'_>) -> bool {
-    clock.fraction.len() <= 6
+    clock.fraction.len() <= 9 && clock.fraction.iter().skip(6).all(|digit| *digit == b'0')
 }
 
 /// Read a UUID: `8-4-4-4-12` hexadecimal digits.

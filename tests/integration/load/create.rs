@@ -271,3 +271,37 @@ async fn a_file_of_dates_is_appended_as_it_was_created_or_refused() {
         "2026-02-01,2\n2026-12-31,2\n"
     );
 }
+
+/// What double precision would round is numeric, and what PostgreSQL would round is text.
+#[tokio::test]
+async fn numbers_and_times_keep_every_digit() {
+    let workplace = Workplace::new().await.csv(
+        "data.csv",
+        "big,mixed,exp,at,t,fine,odd\n\
+         12345678901234567890,0.1234567890123456789,1e5,2026-01-02 03:04:05.1200000,07:00:00.0000000,1.50,07:00:00.0000001\n\
+         -1,6.5E-4,2.5,2026-01-02 03:04:06,08:30:00.123456000,1e-3,08:30:00\n",
+    );
+    let types = "SELECT string_agg(format_type(atttypid, atttypmod), ',' ORDER BY attnum) FROM pg_attribute \
+                 WHERE attrelid = 't'::regclass AND attnum > 0";
+    for mode in ["rows", "batch", "copy"] {
+        let ran =
+            workplace.succeed(&["load", "data.csv", "-t", "t", "--create", "--replace", "--mode", mode]);
+        assert_eq!(
+            workplace.value::<String>(types).await,
+            "numeric,numeric,double precision,timestamp without time zone,time without time zone,double precision,text"
+        );
+        assert_eq!(
+            workplace.csv_of("SELECT * FROM t ORDER BY t").await,
+            "12345678901234567890,0.1234567890123456789,100000,2026-01-02 03:04:05.12,07:00:00,1.5,07:00:00.0000001\n\
+             -1,0.00065,2.5,2026-01-02 03:04:06,08:30:00.123456,0.001,08:30:00\n",
+            "{mode}"
+        );
+        for says in [
+            "inferred mixed numeric: 1 value has an exponent",
+            "inferred at timestamp: 1 value has a T, an offset from UTC, or final zeros of a fraction",
+            "inferred fine double precision: 1 value has final zeros of a fraction",
+        ] {
+            assert!(ran.stdout.contains(says), "{says}: {}", ran.stdout);
+        }
+    }
+}
