@@ -57,12 +57,22 @@ impl MappedColumn {
 }
 
 impl MappedColumn {
-    /// Whether its values begin with a date, which is read as it is in the file.
+    /// Whether its values are dates, also with a time, or arrays or ranges of them, which are read as they are in the file.
     pub(super) fn is_date(&self) -> bool {
         use DateTimeType::{Date, Timestamp, TimestampTz};
         let is_read_as_written = self.conversion.is_none() && matches!(self.source, ValueSource::Field(_));
+        let name = self.column.base_name.as_str();
+        let has_dates = || {
+            let is_array =
+                name.ends_with("[]") && (name.starts_with("date") || name.starts_with("timestamp"));
+            let ranges = ["daterange", "tsrange", "tstzrange"];
+            is_array
+                || ranges.contains(&name)
+                || ranges.contains(&name.replace("multirange", "range").as_str())
+        };
         is_read_as_written
-            && matches!(self.encoder, Some(Encoder::DateTime(Date | Timestamp | TimestampTz { .. })))
+            && (matches!(self.encoder, Some(Encoder::DateTime(Date | Timestamp | TimestampTz { .. })))
+                || has_dates())
     }
 }
 

@@ -57,26 +57,44 @@ impl AmbiguousDates {
                 continue;
             }
             let Field::Value(value) = record.field(field, &mut scratch) else { continue };
-            let Some(numbers) = numbers(value) else { continue };
-            let order = mapping.date_order;
-            let Some(read) = order.read(numbers) else { continue };
-            let others =
-                || DateOrder::ALL.into_iter().filter_map(|other| Some((other, other.read(numbers)?)));
-            let Some((other_order, other)) = others().find(|(_, other)| *other != read) else {
-                self.certain += u64::from(others().count() == 1);
-                continue;
-            };
-            self.count += 1;
-            self.first.get_or_insert_with(|| AmbiguousDate {
-                file: file.to_owned(),
-                line: record.line,
-                column: mapped.column.name.clone(),
+            // Of an array or a range, each date by itself.
+            for date in value.split(|byte| b"{}[](),\"".contains(byte)) {
+                self.observe_date(date, mapping.date_order, |date| AmbiguousDate {
+                    file: file.to_owned(),
+                    line: record.line,
+                    column: mapped.column.name.clone(),
+                    ..date
+                });
+            }
+        }
+    }
+
+    /// Take `value` into account, which is read in `order`; `place` adds where it is.
+    fn observe_date(
+        &mut self,
+        value: &[u8],
+        order: DateOrder,
+        place: impl FnOnce(AmbiguousDate) -> AmbiguousDate,
+    ) {
+        let Some(numbers) = numbers(value) else { return };
+        let Some(read) = order.read(numbers) else { return };
+        let others = || DateOrder::ALL.into_iter().filter_map(|other| Some((other, other.read(numbers)?)));
+        let Some((other_order, other)) = others().find(|(_, other)| *other != read) else {
+            self.certain += u64::from(others().count() == 1);
+            return;
+        };
+        self.count += 1;
+        self.first.get_or_insert_with(|| {
+            place(AmbiguousDate {
+                file: String::new(),
+                line: 0,
+                column: String::new(),
                 value: excerpt(value),
                 read_as: iso(read),
                 order: order.name(),
                 other: iso(other),
                 other_order: other_order.name(),
-            });
-        }
+            })
+        });
     }
 }

@@ -105,3 +105,21 @@ async fn only_dates_are_helped_with_their_order() {
         assert!(csv.starts_with("day") || !error.contains("--date-style"), "{csv}: {error}");
     }
 }
+
+#[tokio::test]
+async fn dates_in_arrays_and_ranges_are_warned_of() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (a date[], r daterange, p tsrange, n int4range, v timestamptz[])")
+        .await
+        .csv(
+            "data.csv",
+            "a,r,p,n,v\n\"{08.10.2026,2026-01-02}\",\"[1/2/2026,3/4/2026)\",\"[2026-01-02 03:04,)\",\"[1,2)\",\"{\"\"5/6/2026 10:00\"\"}\"\n",
+        );
+    for mode in MODES {
+        let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--mode", mode]);
+        let says = "warning: 4 dates can be read in two ways: \"08.10.2026\" in data.csv, line 2, column a, was read as \
+                    2026-08-10 (MDY)";
+        assert!(ran.stderr.contains(says), "{mode}: {ran:#?}");
+    }
+    let ran = workplace.succeed(&["load", "data.csv", "-t", "t", "--truncate", "--date-style", "dmy"]);
+    assert!(!ran.stderr.contains("two ways"), "{ran:#?}");
+}
