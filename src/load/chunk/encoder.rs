@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 
 use crate::csv::layout::OwnHeader;
-use crate::csv::{BlankLines, Field, Files, Notation, Record, StrayQuotes, excerpt};
+use crate::csv::{BlankLines, Dialect, Field, Files, Notation, Record, StrayQuotes, excerpt};
 use crate::encode::{Encoder, Refusal};
 use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::reasons::{stray_quote, wrong_field_count, wrong_value};
@@ -51,7 +51,6 @@ pub(crate) struct EncodePlan {
 impl EncodePlan {
     /// The plan for `input`.
     pub(crate) fn new(input: &InputOptions, chunk_rows: usize, rejecting: bool) -> EncodePlan {
-        // Sniffing changes nothing of these.
         let (dialect, pad) = (&input.format.dialect, input.format.pad);
         EncodePlan {
             chunk_rows,
@@ -131,6 +130,9 @@ impl ChunkEncoder {
         plan: EncodePlan,
         formats: Arc<[ValueFormat]>,
     ) -> Self {
+        // As the files are read, which may have been detected.
+        let Dialect { blank_lines, stray_quotes, .. } = files.format().dialect;
+        let plan = EncodePlan { blank_lines, stray_quotes, ..plan };
         let watches_dates = watches_dates(&mapping, &formats, plan);
         ChunkEncoder {
             files,

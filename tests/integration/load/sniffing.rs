@@ -130,3 +130,24 @@ async fn stray_quotes_after_the_sample_are_not_taken_for_quotes() {
         assert_eq!(workplace.count("persons").await, rows, "{flags:?}");
     }
 }
+
+/// What is sniffed is what the report says of the values.
+#[tokio::test]
+async fn sniffed_stray_quotes_are_reported_as_kept() {
+    let workplace = workplace().await.csv("p.csv", "id,name\n1,\"a, b\"\n2,12\" disk\n3,tape\n");
+    let load = ["load", "p.csv", "-t", "persons", "--sniff", "--truncate"];
+    for flags in [&["--mode", "copy"][..], &["--mode", "rows"], &["--threads", "2"], &["--create"]] {
+        let ran = workplace.succeed(&[&load[..], flags, &["--receipt", "load.json"]].concat());
+        assert!(
+            ran.stderr.contains("--stray-quotes keep") && ran.stdout.contains("they were kept"),
+            "{ran:#?}"
+        );
+        let receipt = workplace.read_json("load.json");
+        assert_eq!(
+            (&receipt["stray_quotes"]["kept"], &receipt["stray_quotes"]["count"]),
+            (&true.into(), &1.into())
+        );
+        let rows = workplace.csv_of("SELECT * FROM persons ORDER BY id").await;
+        assert_eq!(rows, "1,\"a, b\"\n2,\"12\"\" disk\"\n3,tape\n");
+    }
+}
