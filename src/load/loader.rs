@@ -1,11 +1,12 @@
 //! A load, from its options to its report.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blocking::blocking;
 use crate::catalog::{Table, TableName};
-use crate::csv::{Files, Inputs, Sniffed};
+use crate::csv::{Files, Inputs, Sniffed, Syntax};
 use crate::load::ledger::import::Import;
 use crate::load::ledger::tables::LedgerTables;
 use crate::load::mapping::header_names;
@@ -52,6 +53,8 @@ const ANALYZE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct OpenLoad<'a> {
     settings: &'a LoadSettings,
     files: Files,
+    /// The file of the rejects; `None` as the settings say.
+    rejects: Option<PathBuf>,
 }
 
 /// A load that is committed, or rolled back as a dry run, but not finished: its table has not been analyzed yet.
@@ -142,7 +145,7 @@ impl Loader {
         });
         let files = files.await?;
         log_input(&files);
-        Ok(OpenLoad { settings, files })
+        Ok(OpenLoad { settings, files, rejects: None })
     }
 
     /// Open the files and load them over connections to `database`.
@@ -168,6 +171,13 @@ impl OpenLoad<'_> {
     /// The dialect detected in the first file; `None` if it was not to be detected.
     pub fn sniffed(&self) -> Option<&Sniffed> {
         self.files.sniffed()
+    }
+
+    /// Set bad rows aside in the file `path` instead, if the files are NDJSON.
+    pub fn reject_ndjson_into(&mut self, path: PathBuf) {
+        if self.files.format().syntax == Syntax::Ndjson {
+            self.rejects = Some(path);
+        }
     }
 
     /// Whether the input has a header.
@@ -222,6 +232,9 @@ impl OpenLoad<'_> {
         let OpenLoad { settings, .. } = &this;
         let new_table = this.new_table_if_needed((&connections, &mut retries), progress).await?;
         let mut settings = (*settings).clone();
+        if let Some(rejects) = &this.rejects {
+            settings.rejects.clone_from(rejects);
+        }
         // Three connections: two that COPY, and one that watches for deadlocks.
         let fits_two = check_pool(3, database.pool_size()).is_ok();
         if settings.may_use_two
@@ -263,7 +276,7 @@ impl OpenLoad<'_> {
         (connections, retries): (&SessionPool, &mut Retries),
         progress: &Progress,
     ) -> Result<Self> {
-        let OpenLoad { settings, mut files } = self;
+        let OpenLoad { settings, mut files, rejects } = self;
         if files.format().detect.header {
             let name = &settings.input.table.name;
             let find = async || Table::find(&**connections.get().await?, name).await;
@@ -286,7 +299,7 @@ impl OpenLoad<'_> {
                 progress.note(&format!("{reason}: --header {answer}"));
             }
         }
-        Ok(OpenLoad { settings, files })
+        Ok(OpenLoad { settings, files, rejects })
     }
 
     /// The table inferred from the files.

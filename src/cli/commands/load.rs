@@ -29,7 +29,7 @@ use crate::cli::terminal::progress_line::ProgressLine;
 /// When the flags are wrong, or the file was not loaded.
 pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8> {
     let planned = plan(context, flags).await;
-    let LoadCommand { options, ddl_only, receipt, html, .. } =
+    let LoadCommand { options, ddl_only, receipt, html, ndjson_rejects, .. } =
         planned.inspect_err(|error| replace_receipt(flags.receipt.as_deref(), error))?;
     let page = html.filter(|_| !ddl_only).map(|path| PageFile::open(&path)).transpose();
     let page = page.inspect_err(|error| replace_receipt(flags.receipt.as_deref(), error))?;
@@ -38,7 +38,7 @@ pub(crate) async fn run(context: &Context<'_>, flags: &args::Load) -> Result<u8>
         Some(path) => Some(Receipt::begin(path, &options, &progress)?),
         None => None,
     };
-    let done = match load(context, &options, ddl_only, &progress, receipt.as_mut()).await {
+    let done = match load(context, &options, (ddl_only, ndjson_rejects), &progress, receipt.as_mut()).await {
         Ok(Some(done)) => done,
         Ok(None) => return Ok(exit::DONE),
         Err(error) => {
@@ -176,7 +176,7 @@ struct Done {
 async fn load(
     context: &Context<'_>,
     options: &LoadOptions,
-    ddl_only: bool,
+    (ddl_only, ndjson_rejects): (bool, Option<PathBuf>),
     progress: &Arc<Progress>,
     mut receipt: Option<&mut Receipt<'_>>,
 ) -> Result<Option<Done>> {
@@ -185,7 +185,10 @@ async fn load(
     progress.begin(Phase::Opening, None);
     let line = ProgressLine::show(context.display(), progress);
     // Before a server is started for it.
-    let open = loader.open().await?;
+    let mut open = loader.open().await?;
+    if let Some(path) = ndjson_rejects {
+        open.reject_ndjson_into(path);
+    }
     if let Some(sniffed) = open.sniffed() {
         context.note(&format!("sniffed: {sniffed}"));
     }
@@ -228,7 +231,7 @@ async fn load(
 
 /// Check that no output replaces an input, a device, or another output.
 fn check_outputs(command: &LoadCommand) -> Result<()> {
-    let LoadCommand { options, receipt, html, .. } = command;
+    let LoadCommand { options, receipt, html, ndjson_rejects, .. } = command;
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     // One at a time, so that a missing file leaves the others protected.
     let found = options.input.paths.iter().flat_map(|name| Inputs::expand(std::slice::from_ref(name)));
@@ -239,15 +242,18 @@ fn check_outputs(command: &LoadCommand) -> Result<()> {
             Input::Stdin | Input::Reader(_) | Input::Spooled(..) => None,
         })
         .collect();
-    let log = log_path(&options.rejects);
-    let outputs = [
-        ("--receipt", receipt.as_deref()),
-        ("--html", html.as_deref()),
-        ("--rejects", Some(options.rejects.as_path()).filter(|_| options.max_rejects.allows_any())),
-        ("--rejects", Some(log.as_path()).filter(|_| options.max_rejects.allows_any())),
-    ];
+    let mut rejects = vec![&options.rejects];
+    // What comes from standard input may be NDJSON.
+    let reads_stdin = options.input.paths.iter().any(|path| path.as_os_str() == "-");
+    rejects.extend(ndjson_rejects.iter().filter(|path| reads_stdin && **path != options.rejects));
+    let mut logs: Vec<PathBuf> = rejects.iter().map(|path| log_path(path)).collect();
+    logs.dedup();
+    let rejects = rejects.into_iter().chain(&logs).filter(|_| options.max_rejects.allows_any());
+    let named = [("--receipt", receipt), ("--html", html)];
+    let named = named.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+    let outputs = named.chain(rejects.map(|path| ("--rejects", path)));
     let mut names: Vec<&Path> = Vec::new();
-    for (flag, path) in outputs.into_iter().filter_map(|(flag, path)| Some((flag, path?))) {
+    for (flag, path) in outputs.map(|(flag, path)| (flag, path.as_path())) {
         let refuse = |reason: &str| {
             let message = format!("{flag}: {} {reason}", escape_path(path));
             Err(Error::usage(message).with_help(format!("name another file with {flag}")))

@@ -38,6 +38,8 @@ pub(crate) struct LoadCommand {
     pub(crate) receipt: Option<PathBuf>,
     /// The file that gets the report, as a page.
     pub(crate) html: Option<PathBuf>,
+    /// The file of the rejects if the first bytes of the input tell that it is NDJSON; `None` as the options say.
+    pub(crate) ndjson_rejects: Option<PathBuf>,
 }
 
 /// The import that `flags` name.
@@ -108,10 +110,11 @@ impl Config {
         options.dry_run = flags.dry_run;
         options.input.date_style = flags.date_style.or(file.date_style);
         options.max_rejects = flags.max_rejects;
-        options.rejects = match &flags.rejects {
-            Some(path) => path.clone(),
-            None if options.input.is_ndjson_by_name() => "rejects.ndjson".into(),
-            None => options.rejects,
+        let ndjson_rejects = flags.rejects.is_none().then(|| PathBuf::from("rejects.ndjson"));
+        options.rejects = match (&flags.rejects, &ndjson_rejects) {
+            (Some(path), _) => path.clone(),
+            (None, Some(path)) if options.input.is_ndjson_by_name() => path.clone(),
+            _ => options.rejects,
         };
         options.on_conflict.clone_from(&flags.on_conflict);
         options.truncate = flags.truncate || (file.truncate && !flags.append && is_own);
@@ -141,7 +144,7 @@ impl Config {
             options.check()?;
         }
         let (receipt, html) = (flags.receipt.clone(), flags.html.clone());
-        Ok(LoadCommand { options, generate, ddl_only: flags.ddl_only, receipt, html })
+        Ok(LoadCommand { options, generate, ddl_only: flags.ddl_only, receipt, html, ndjson_rejects })
     }
 
     /// Refuse to create, for files that are named, the table that the configuration describes for others.
@@ -327,6 +330,10 @@ fn spelling(flags: &args::Format, file: &Load) -> Result<Spelling> {
                 .with_help("give a mark, such as \".\", or \"\" for none"));
         }
     };
+    if flags.decimal.is_none() && decimal.len() != 1 {
+        return Err(Error::config(format!("[load] decimal is \"{decimal}\", not one character"))
+            .with_help("give a mark, such as \",\"; without the key it is \".\""));
+    }
     let mut spelling = Spelling::default();
     spelling.decimal = Some(dialect::parse_byte("--decimal", &decimal)?);
     spelling.thousands = thousands;

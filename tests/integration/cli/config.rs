@@ -81,6 +81,7 @@ async fn the_file_says_how_files_are_written() {
         ("header = \"maybe\"", "config.toml, line 2: expected true, false or \"auto\""),
         ("add_column = { a = \"@x\" }", "[load] add_column a = \"@x\": expected now(), @file"),
         ("thousands = \"..\"", "[load] thousands is .., not one character"),
+        ("decimal = \"\"", "[load] decimal is \"\", not one character\n  help: give a mark, such as \",\""),
     ] {
         let workplace =
             Workplace::without_database().csv("x.csv", "a\n1\n").config(format!("[load]\n{key}\n"));

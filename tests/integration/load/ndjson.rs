@@ -221,3 +221,19 @@ async fn rejects_of_ndjson_are_ndjson() {
     assert!(load("fixed.ndjson", &[]).status.success());
     assert_eq!(workplace.count("t").await, 2);
 }
+
+/// The first character tells the format of standard input, and so of its rejects.
+#[tokio::test]
+async fn rejects_of_standard_input_are_named_by_its_format() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int)").await;
+    for (input, flags, file) in [
+        ("{\"id\":\"x\"}\n{\"id\":1}\n", &[][..], "rejects.ndjson"),
+        ("id\nx\n1\n", &[], "rejects.csv"),
+        ("{\"id\":\"x\"}\n{\"id\":1}\n", &["--rejects", "bad.csv"], "bad.csv"),
+    ] {
+        let load = ["load", "-", "-t", "t", "--max-rejects", "1"];
+        let ran = workplace.run_with_input(&[&load[..], flags].concat(), input);
+        assert!(ran.status.code() == Some(3) && ran.stdout.contains(file), "{ran:#?}");
+        assert!(workplace.read(file).contains('x'), "{file}");
+    }
+}
