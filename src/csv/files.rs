@@ -8,12 +8,14 @@ use encoding_rs::Encoding;
 use memchr::{memchr_iter, memrchr};
 
 use crate::csv::decompress::ByteSource;
-use crate::csv::format::{FormatReader, InputFormat, Syntax, collect_keys};
+use crate::csv::dialect::Dialect;
+use crate::csv::format::{FormatReader, InputFormat, Syntax, collect_keys, peek};
 use crate::csv::input::Inputs;
 use crate::csv::layout::{Layout, OwnHeader, Relation};
 use crate::csv::piece::PiecePosition;
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::Record;
+use crate::csv::sniff::same::{check_same, header_differs};
 use crate::csv::sniff::{Detect, HeaderVerdict, NUMBERS_MAY_BE_NAMES, SAMPLE_BYTES, Sniffed, sniff};
 use crate::error::Location;
 use crate::escape::escape;
@@ -31,6 +33,8 @@ pub struct Files {
     /// Of the file being read.
     own_header: Arc<OwnHeader>,
     sniffed: Option<Sniffed>,
+    /// What is known of how the files are written; `None` unless it is detected.
+    sniffing: Option<Sniffing>,
     /// The first file, before it is decided whether its first record is a header.
     undecided: Option<ByteSource>,
     /// Fields of which the JSON text is wanted.
@@ -40,6 +44,21 @@ pub struct Files {
     /// Records that may still be returned.
     remaining: u64,
 }
+
+/// What the dialect of further files is compared with.
+struct Sniffing {
+    /// As the caller gave it.
+    given: Dialect,
+    /// What of it was to be detected.
+    detect: Detect,
+    /// The name of the file in which it was detected.
+    first: String,
+    /// A further file that has a header, if any.
+    with_header: Option<String>,
+}
+
+/// The size of the samples of further files, in bytes.
+const FURTHER_SAMPLE_BYTES: usize = 64 * 1024;
 
 impl Files {
     /// Open the first of `inputs` and read its header. Empty files before the first header are skipped.
@@ -54,14 +73,17 @@ impl Files {
         }
         let (mut current, source) = (0, inputs.open(0)?);
         let mut source = format.detect_syntax(source, &inputs.name(0))?;
-        let mut sniffed = None;
+        let (mut sniffed, mut sniffing) = (None, None);
         if format.detect.is_any() {
             let sample;
             (current, sample, source) = first_sample(&inputs, source)?;
             let name = inputs.name(current);
-            let name = escape(&name);
+            let name = escape(&name).into_owned();
             let found = sniff(&name, &sample, &format.dialect, format.detect)?;
+            let (given, detect) = (format.dialect.clone(), format.detect);
+            sniffing = Some(Sniffing { given, detect, first: name, with_header: None });
             format.dialect = found.dialect.clone();
+            format.is_detected = format.detect.delimiter;
             format.guards_quotes = format.detect.quote && !found.has_stray_quotes;
             format.detect = Detect { header: format.detect.header, ..Detect::NONE };
             format.dialect.check()?;
@@ -83,15 +105,48 @@ impl Files {
             header,
             own_header: Arc::default(),
             sniffed,
+            sniffing,
             undecided,
             json_fields,
             to_skip,
             remaining,
         };
+        files.check_further_files()?;
         if files.undecided.is_none() {
             files.read_first_header()?;
         }
         Ok(files)
+    }
+
+    /// Check that all files that can be read again are written like the first, if it was detected how that is written.
+    fn check_further_files(&mut self) -> Result<()> {
+        if self.sniffing.is_none() {
+            return Ok(());
+        }
+        // What is read here must not be counted as read.
+        let inputs = self.inputs.reopened();
+        for index in self.current + 1..inputs.iter().len() {
+            if inputs.is_rereadable(index) {
+                self.check_dialect(index, inputs.open(index)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Check that `source`, the file at `index`, is written like the first, if it was detected how that is written. Return
+    /// the source from its beginning.
+    fn check_dialect(&mut self, index: usize, source: ByteSource) -> Result<ByteSource> {
+        let (Some(sniffing), Some(sniffed)) = (&mut self.sniffing, &self.sniffed) else { return Ok(source) };
+        let name = self.inputs.name(index);
+        let name = escape(&name);
+        let (sample, source) = peek(source, FURTHER_SAMPLE_BYTES, &name)?;
+        let is_cut = sample.len() == FURTHER_SAMPLE_BYTES;
+        let Sniffing { given, detect, first, with_header } = sniffing;
+        let header = check_same((&name, &sample, is_cut), (first, sniffed), given, *detect)?;
+        if header == HeaderVerdict::Yes {
+            with_header.get_or_insert_with(|| name.into_owned());
+        }
+        Ok(source)
     }
 
     /// Decide whether the first record is a header, if that is to be detected: by `names`, those that a header may have, and
@@ -104,6 +159,11 @@ impl Files {
         let sniffed = self.sniffed.as_mut().expect("a header is undecided only after sniffing");
         let reason = sniffed.decide_header(&escape(&self.inputs.name(self.current)), names)?;
         self.format.dialect.header = sniffed.dialect.header;
+        if let Some(Sniffing { with_header: Some(name), first, .. }) = &self.sniffing
+            && !sniffed.dialect.header
+        {
+            return Err(header_differs(name, first));
+        }
         self.format.detect.header = false;
         self.records = records(source, &self.inputs, self.current, &self.format);
         self.read_first_header()?;
@@ -304,6 +364,7 @@ impl Files {
             header: None,
             own_header: Arc::clone(&self.own_header),
             sniffed: None,
+            sniffing: None,
             undecided: None,
             json_fields: Vec::new(),
             to_skip: 0,
@@ -341,7 +402,11 @@ impl Files {
         if next == self.inputs.iter().len() {
             return Ok(false);
         }
-        self.records = records(self.inputs.open(next)?, &self.inputs, next, &self.format);
+        let mut source = self.inputs.open(next)?;
+        if !self.inputs.is_rereadable(next) {
+            source = self.check_dialect(next, source)?;
+        }
+        self.records = records(source, &self.inputs, next, &self.format);
         self.records.keep_json(&self.json_fields);
         self.current = next;
         self.read_header()?;

@@ -46,6 +46,8 @@ pub struct InputFormat {
     /// The properties of the dialect to detect from the beginning of the first file that is not empty, instead of taking
     /// them from `dialect`.
     pub detect: Detect,
+    /// Whether the delimiter was detected in a sample.
+    pub is_detected: bool,
     /// Refuse a record that takes several lines and has stray quotes. It is set where the quote was detected in a sample
     /// without any: such a quote most likely belongs to a value, and hides the rows up to the next one.
     pub guards_quotes: bool,
@@ -71,6 +73,7 @@ impl Default for InputFormat {
             ignore_other_keys: false,
             dialect: Dialect::default(),
             detect: Detect::NONE,
+            is_detected: false,
             guards_quotes: false,
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
             skip_rows: 0,
@@ -231,7 +234,7 @@ fn begins_with_brace(mut source: ByteSource, name: &str) -> Result<(bool, ByteSo
 }
 
 /// The first `count` bytes of `source`, the file `name`, and the source from its beginning.
-fn peek(mut source: ByteSource, count: usize, name: &str) -> Result<(Vec<u8>, ByteSource)> {
+pub(super) fn peek(mut source: ByteSource, count: usize, name: &str) -> Result<(Vec<u8>, ByteSource)> {
     let mut head = Vec::new();
     let read = source.by_ref().take(count as u64).read_to_end(&mut head);
     read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;

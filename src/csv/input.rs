@@ -197,6 +197,14 @@ impl Inputs {
         self.list.iter().all(Input::can_be_read_again)
     }
 
+    /// Whether input `index` can be read more than once.
+    ///
+    /// # Panics
+    /// When there is no such input.
+    pub(crate) fn is_rereadable(&self, index: usize) -> bool {
+        self.list[index].can_be_read_again()
+    }
+
     /// The same inputs, to be read again from the beginning, with all counts at 0.
     #[must_use]
     pub fn reopened(&self) -> Self {

@@ -249,9 +249,9 @@ fn check_outputs(command: &LoadCommand) -> Result<()> {
     let mut logs: Vec<PathBuf> = rejects.iter().map(|path| log_path(path)).collect();
     logs.dedup();
     let rejects = rejects.into_iter().chain(&logs).filter(|_| options.max_rejects.allows_any());
-    let named = [("--receipt", receipt), ("--html", html)];
-    let named = named.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
-    let outputs = named.chain(rejects.map(|path| ("--rejects", path)));
+    let written = [("--receipt", receipt), ("--html", html)];
+    let written = written.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+    let outputs = written.chain(rejects.map(|path| ("--rejects", path)));
     let mut names: Vec<&Path> = Vec::new();
     for (flag, path) in outputs.map(|(flag, path)| (flag, path.as_path())) {
         let refuse = |reason: &str| {

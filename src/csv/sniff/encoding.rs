@@ -55,8 +55,12 @@ pub(super) fn detect_encoding(name: &str, sample: &[u8], is_cut: bool) -> Result
         format!(": {read} in {} would be {misread} in {}", label(guess), label(other))
     });
     let likely: Vec<String> = candidates(guess, sample).into_iter().map(label).collect();
-    let message =
-        format!("{name} is not UTF-8, and too little of it is outside ASCII to tell its encoding{compared}");
+    let reason = if is_much(&guess.decode_without_bom_handling(sample).0) {
+        "no other encoding fits well enough"
+    } else {
+        "too little of it is outside ASCII to tell its encoding"
+    };
+    let message = format!("{name} is not UTF-8, and {reason}{compared}");
     let help = format!("name the encoding beside --sniff; it may be --encoding {}", likely.join(", or "));
     Err(Error::input(message).with_help(help))
 }
@@ -95,9 +99,15 @@ fn is_certain(guess: &'static Encoding, sample: &[u8]) -> bool {
         let errors = text.chars().filter(|character| *character == '\u{fffd}').count();
         return (!had_errors || errors <= 1) && wide >= ENOUGH_WIDE_CHARACTERS && wide * 10 >= count * 9;
     }
-    let letters = foreign().filter(|character| character.is_alphabetic());
-    let distinct = letters.clone().collect::<HashSet<_>>().len();
-    count >= ENOUGH_CHARACTERS && distinct >= ENOUGH_LETTERS && letters.count() * 10 >= count * 7
+    is_much(&text) && foreign().filter(|character| character.is_alphabetic()).count() * 10 >= count * 7
+}
+
+/// Whether `text` has enough characters outside ASCII to guess an encoding from.
+fn is_much(text: &str) -> bool {
+    let foreign = text.chars().filter(|character| !character.is_ascii());
+    let distinct =
+        foreign.clone().filter(|character| character.is_alphabetic()).collect::<HashSet<_>>().len();
+    foreign.count() >= ENOUGH_CHARACTERS && distinct >= ENOUGH_LETTERS
 }
 
 /// Whether `sample` has only words that the Latin encodings, of which `guess` is one, read alike.
@@ -171,6 +181,9 @@ mod tests {
         assert!(!error.to_string().contains("in  ") && !error.to_string().contains(":  "), "{error}");
         assert!(error.help().is_some_and(|help| help.contains("shift_jis")), "{:?}", error.help());
         let error = refusal(b"a\n\xe9\n");
+        assert!(error.to_string().contains("too little of it is outside ASCII"), "{error}");
+        let letters: Vec<u8> = (0x80..=0xff).flat_map(|byte| [byte, b'\n']).collect();
+        assert!(refusal(&letters).to_string().contains("no other encoding fits well enough"));
         assert!(error.help().is_some_and(|help| help.contains("windows-1250")), "{:?}", error.help());
     }
 }

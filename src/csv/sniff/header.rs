@@ -23,6 +23,9 @@ struct Evidence {
     no: Weighed,
 }
 
+/// Why the first record is not a header if its values recur below it.
+const RECURS: &str = "a value of the first record recurs below it";
+
 /// The sum of the weights, and the heaviest reason.
 #[derive(Debug, Default)]
 struct Weighed {
@@ -45,6 +48,9 @@ const STRONG: u32 = 2;
 
 /// A piece of evidence that needs another one.
 const WEAK: u32 = 1;
+
+/// The number of records that the names of columns may take at most.
+const MOST_LEVELS: usize = 5;
 
 /// Why it is unclear whether there is a header if its numbers stand above numbers, and its words above words.
 pub(crate) const NUMBERS_MAY_BE_NAMES: &str = "its numbers may be names of columns, or values as below them";
@@ -171,7 +177,12 @@ pub(super) fn detect_header(rows: &[Vec<Cell>]) -> (HeaderVerdict, &'static str)
         evidence.yes.add(STRONG, "the only record has names as programs use them");
     }
     if is_sequence(first) && rest.iter().filter(|row| is_sequence(row)).count() * 10 <= rest.len() {
-        evidence.yes.add(STRONG, "the first record has names in sequence, unlike the records below it");
+        evidence
+            .yes
+            .add(STRONG + WEAK, "the first record has names in sequence, unlike the records below it");
+    }
+    if rest.len() < 3 && most_recur(first, rest) {
+        evidence.no.add(WEAK, RECURS);
     }
     let Evidence { yes, no } = evidence;
     if yes.sum >= STRONG && yes.sum >= 3 * no.sum {
@@ -179,6 +190,15 @@ pub(super) fn detect_header(rows: &[Vec<Cell>]) -> (HeaderVerdict, &'static str)
     } else if no.sum >= STRONG && no.sum >= 3 * yes.sum && !numbers_are_names {
         if may_be_names(first, rest) {
             return (HeaderVerdict::Unclear, NUMBERS_MAY_BE_NAMES);
+        }
+        if has_levels(first, rest) {
+            return (
+                HeaderVerdict::Unclear,
+                "several records of words, which may be names, stand above values",
+            );
+        }
+        if no.heaviest < STRONG && !rest.is_empty() {
+            return (HeaderVerdict::Unclear, "it has values, but not where the records below it have them");
         }
         (HeaderVerdict::No, no.reason)
     } else if yes.sum + no.sum == 0 {
@@ -208,6 +228,35 @@ fn may_be_names(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
         }
     }
     words > 0 && numbers > 0 && !rest.is_empty()
+}
+
+/// Whether most values of the first record occur in their columns again.
+fn most_recur(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
+    let names = || first.iter().enumerate().filter(|(_, name)| !name.text.trim().is_empty());
+    let recurs = |(index, name): &(usize, &Cell)| {
+        rest.iter().filter_map(|row| row.get(*index)).any(|cell| cell.text.trim() == name.text.trim())
+    };
+    names().filter(recurs).count() * 2 > names().count()
+}
+
+/// Whether any column has words in its first record and some below it, and only numbers or times from there on: then the
+/// header may have several levels.
+fn has_levels(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
+    let is_word = |text: &str| classify(text) == ValueClass::Text;
+    (0..first.len()).filter(|index| is_word(&first[*index].text)).any(|index| {
+        let texts = rest.iter().filter_map(|row| Some(row.get(index)?.text.as_str()));
+        let mut values = texts.filter(|text| classify(text) != ValueClass::Missing).peekable();
+        let mut words = 0;
+        while values.next_if(|text| is_word(text)).is_some() {
+            words += 1;
+        }
+        let mut numbers = 0;
+        let are_typed = values.all(|text| {
+            numbers += 1;
+            matches!(classify(text), ValueClass::Number | ValueClass::Time)
+        });
+        (1..MOST_LEVELS).contains(&words) && are_typed && numbers > words
+    })
 }
 
 /// Whether `text` may be the name of a column: words, or nothing.
@@ -292,6 +341,12 @@ fn weigh_column(index: usize, name: &str, column: &[&str], numbers_are_names: bo
             evidence.yes.add(STRONG, "the first record has dates above columns of numbers");
         }
         (ValueClass::Number, Some((ValueClass::Number, _))) if numbers_are_names => {}
+        // `t` is a name, too.
+        (ValueClass::Boolean, Some((ValueClass::Boolean, _)))
+            if name.trim().len() == 1 && !column.contains(&name) =>
+        {
+            evidence.no.add(WEAK, "the first record contains values, as the others do");
+        }
         (class, Some((other, _))) if class == other => {
             evidence.no.add(STRONG, "the first record contains values, as the others do");
         }
@@ -312,10 +367,9 @@ fn weigh_words(name: &str, column: &[&str], evidence: &mut Evidence) {
         column.iter().map(|value| value.trim()).filter(|value| !value.is_empty()).collect();
     if values.contains(&name) {
         // In a few records, a value may well be called as its column.
-        if column.len() < 3 {
-            return;
+        if column.len() >= 3 {
+            evidence.no.add(STRONG, RECURS);
         }
-        evidence.no.add(STRONG, "a value of the first record recurs below it");
         return;
     }
     let plain = name.to_ascii_lowercase().replace(['_', ' ', '-', '.'], "");

@@ -5,25 +5,31 @@
 //! about as likely, or none is likely, the error shows the two best readings side by side. Detection happens only on request,
 //! and its result is printed as the equivalent flags, so that it can be checked, corrected and reused.
 
+mod alignment;
+mod choice;
 mod encoding;
 mod header;
 mod reading;
+pub(crate) mod same;
+mod sample;
 mod value;
 
-use std::borrow::Cow;
 use std::fmt;
 
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::UTF_8;
 use memchr::memchr;
 
 use crate::csv::dialect::{Dialect, StrayQuotes};
+use crate::csv::sniff::choice::{choose, percent, shown};
 use crate::csv::sniff::encoding::detect_encoding;
 use crate::csv::sniff::header::detect_header;
 use crate::csv::sniff::reading::{Cell, Reading};
+use crate::csv::sniff::sample::{Sample, decode, plural};
 use crate::{Error, Result};
 
 pub use crate::csv::sniff::header::HeaderVerdict;
 pub(crate) use crate::csv::sniff::header::NUMBERS_MAY_BE_NAMES;
+pub use crate::csv::sniff::sample::Detect;
 
 /// The size of the sample, in bytes.
 pub(crate) const SAMPLE_BYTES: usize = 1024 * 1024;
@@ -44,44 +50,8 @@ const DELIMITERS: [(u8, f64); 9] = [
 /// The weight of a single column.
 const SINGLE_COLUMN: f64 = 0.75;
 
-/// The least confidence with which a file is read.
-const LEAST_CONFIDENCE: f64 = 0.72;
-
-/// The share of agreeing records from which no other explanation is looked for.
-const BEYOND_DOUBT: f64 = 0.97;
-
-/// The largest ratio of the confidence in the second best reading to that in the best one.
-const LARGEST_RATIO: f64 = 0.92;
-
-/// What to detect of a dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Detect {
-    /// The delimiter.
-    pub delimiter: bool,
-    /// The quote and the escape, or that there is no quote.
-    pub quote: bool,
-    /// Whether there are comments.
-    pub comment: bool,
-    /// Whether the first record is a header.
-    pub header: bool,
-    /// The character encoding.
-    pub encoding: bool,
-}
-
-impl Detect {
-    /// Nothing.
-    pub const NONE: Detect =
-        Detect { delimiter: false, quote: false, comment: false, header: false, encoding: false };
-
-    /// Everything.
-    pub const ALL: Detect =
-        Detect { delimiter: true, quote: true, comment: true, header: true, encoding: true };
-
-    /// Whether anything is to be detected.
-    pub fn is_any(self) -> bool {
-        self != Detect::NONE
-    }
-}
+/// The number of values in apostrophes that may be quotes although they protect nothing.
+const FEWEST_IN_APOSTROPHES: usize = 3;
 
 /// A detected dialect, and the evidence for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,7 +81,7 @@ pub struct Sniffed {
 impl fmt::Display for Sniffed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sniffed { dialect, line_end, fields, records, confidence, header, header_reason, .. } = self;
-        let percent = confidence * 100.0;
+        let percent = percent(*confidence);
         let (fields, records) = (plural(*fields, "field"), plural(*records, "record"));
         let verdict = match header {
             HeaderVerdict::Yes => "header",
@@ -120,7 +90,7 @@ impl fmt::Display for Sniffed {
         };
         write!(
             f,
-            "{dialect}  # {fields} in {records}, {percent:.0} % confidence; {verdict}: {header_reason}; line ending {line_end}"
+            "{dialect}  # {fields} in {records}, {percent} % confidence; {verdict}: {header_reason}; line ending {line_end}"
         )
     }
 }
@@ -166,11 +136,6 @@ impl Sniffed {
     }
 }
 
-/// `count` things called `noun`.
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Detect those properties of the dialect of the file `name` that `detect` names; the others are as in `given`. `sample`
 /// is the beginning of the file.
 ///
@@ -178,7 +143,11 @@ fn plural(count: usize, noun: &str) -> String {
 /// When the file is not CSV, or the dialect cannot be told.
 pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) -> Result<Sniffed> {
     let is_cut = sample.len() >= SAMPLE_BYTES;
-    let sample = &sample[..sample.len().min(SAMPLE_BYTES)];
+    sniff_sample(name, &sample[..sample.len().min(SAMPLE_BYTES)], is_cut, given, detect)
+}
+
+/// As [`sniff`]; `is_cut` tells whether the file goes on after `sample`.
+fn sniff_sample(name: &str, sample: &[u8], is_cut: bool, given: &Dialect, detect: Detect) -> Result<Sniffed> {
     let encoding = if detect.encoding { detect_encoding(name, sample, is_cut)? } else { given.encoding };
     let text = decode(encoding, sample);
     if detect.delimiter {
@@ -195,8 +164,15 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
             let kept = read(Dialect { stray_quotes: StrayQuotes::Keep, ..reading.dialect.clone() });
             reading = if kept.strays > 0 && kept.score() >= reading.score() { kept } else { reading };
         }
-        readings.extend(is_possible(&reading, detect).then_some((weight, reading)));
+        readings.push((weight, reading));
     }
+    if detect.quote {
+        forgive_apostrophes(&mut readings);
+    }
+    let (possible, impossible): (Vec<_>, Vec<_>) =
+        readings.into_iter().partition(|(_, reading)| is_possible(reading, detect));
+    let is_possible = !possible.is_empty();
+    let readings = if is_possible { possible } else { impossible };
     let superseded: Vec<bool> = readings
         .iter()
         .map(|(_, reading)| readings.iter().any(|(_, other)| is_superseded(reading, other)))
@@ -206,7 +182,8 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
         kept.map(|((weight, reading), _)| (weigh(weight, &reading) * reading.score(), reading)).collect();
     // Stable: of equal scores, the first wins.
     readings.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let (confidence, reading) = choose(name, readings, detect)?;
+    let sample = Sample { name, encoding, detect, is_possible, read: &read };
+    let (confidence, reading) = choose(&sample, readings)?;
     let (header, header_reason) = match (detect.header, given.header) {
         (true, _) => detect_header(&reading.rows),
         (false, true) => (HeaderVerdict::Yes, "it is given"),
@@ -214,9 +191,15 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
     };
     let is_header = header != HeaderVerdict::No;
     let has_stray_quotes = reading.strays > 0;
+    // A blank line would be read as the header, or as a record of one field. A single column may begin with NULL.
+    let skips_blanks = detect.delimiter
+        && given.blank_lines.is_none()
+        && (reading.fields > 1 || header == HeaderVerdict::Yes);
+    let blank_start = reading.blank_start.filter(|_| skips_blanks);
+    let skip_lines = blank_start.unwrap_or(reading.dialect.skip_lines);
     let first_rows = reading.rows.iter().take(2).cloned().collect();
     Ok(Sniffed {
-        dialect: Dialect { encoding, header: is_header, ..reading.dialect },
+        dialect: Dialect { encoding, header: is_header, skip_lines, ..reading.dialect },
         line_end: detect_line_end(&text),
         fields: reading.fields,
         records: reading.records,
@@ -226,14 +209,6 @@ pub(crate) fn sniff(name: &str, sample: &[u8], given: &Dialect, detect: Detect) 
         has_stray_quotes,
         first_rows,
     })
-}
-
-/// `sample` in UTF-8, without a byte order mark.
-fn decode<'a>(encoding: &'static Encoding, sample: &'a [u8]) -> Cow<'a, [u8]> {
-    if encoding == UTF_8 {
-        return Cow::Borrowed(sample.strip_prefix(b"\xef\xbb\xbf").unwrap_or(sample));
-    }
-    Cow::Owned(encoding.decode_with_bom_removal(sample).0.into_owned().into_bytes())
 }
 
 /// Check that `text`, the beginning of the file `name`, is not in another format.
@@ -324,7 +299,10 @@ fn is_possible(reading: &Reading, detect: Detect) -> bool {
     }
     match quote {
         Some(b'\'') if detect.quote => {
-            reading.is_clean() && reading.agreeing >= 1.0 && reading.plausible >= 0.95
+            // A value or two in apostrophes may well be meant to have them, but hardly a name.
+            let has_quoted_name = reading.rows.first().is_some_and(|row| row.iter().any(|cell| cell.quoted));
+            let are_quotes = reading.protects || has_quoted_name || reading.enclosed >= FEWEST_IN_APOSTROPHES;
+            has_clean_apostrophes(reading) && are_quotes
         }
         // Without quotes around any field, there is no quote.
         Some(_) if detect.quote => reading.strays == 0 || reading.enclosed > 0,
@@ -336,6 +314,28 @@ fn is_possible(reading: &Reading, detect: Detect) -> bool {
             quoted == 0 || cells().filter(is_enclosed).count() * 2 < quoted
         }
         _ => true,
+    }
+}
+
+/// Whether apostrophes can be the quotes of all that `reading` reads.
+fn has_clean_apostrophes(reading: &Reading) -> bool {
+    reading.dialect.quote == Some(b'\'')
+        && reading.is_clean()
+        && reading.agreeing >= 1.0
+        && reading.plausible >= 0.95
+}
+
+/// Take apostrophes around values for parts of these where, taken for quotes, they would protect nothing.
+fn forgive_apostrophes(readings: &mut [(f64, Reading)]) {
+    let needless: Vec<u8> = readings
+        .iter()
+        .filter(|(_, reading)| has_clean_apostrophes(reading) && !reading.protects)
+        .map(|(_, reading)| reading.dialect.delimiter)
+        .collect();
+    for (_, reading) in readings {
+        if reading.dialect.quote != Some(b'\'') && needless.contains(&reading.dialect.delimiter) {
+            reading.forgive_apostrophes();
+        }
     }
 }
 
@@ -366,118 +366,6 @@ fn weigh(weight: f64, reading: &Reading) -> f64 {
         b' ' | b':' if reading.fields > 1 && reading.has_typed_column() => 0.9,
         _ => weight,
     }
-}
-
-/// The best of `readings`, which are sorted by their confidence, with that.
-///
-/// # Errors
-/// When it is not good enough, or not clearly the best.
-fn choose(name: &str, readings: Vec<(f64, Reading)>, detect: Detect) -> Result<(f64, Reading)> {
-    let mut readings = readings.into_iter();
-    let Some((confidence, best)) = readings.next() else {
-        return Err(Error::input(format!("{name}: no dialect fits")).with_help(DESCRIBE));
-    };
-    let is_empty = best.records == 0 && best.broken.is_none();
-    if !(detect.delimiter || detect.quote || detect.comment) || is_empty {
-        return Ok((confidence, best));
-    }
-    let mut others: Vec<(f64, Reading)> = readings.collect();
-    let begins_late = |reading: &&Reading| reading.fields > 1 && reading.begins_late();
-    let late = [&best].into_iter().chain(others.iter().map(|(_, other)| other)).find(begins_late);
-    if let Some(late) =
-        late.filter(|_| best.agreeing < BEYOND_DOUBT || best.fields == 1 || best.begins_late())
-    {
-        return Err(preamble(name, late));
-    }
-    let second =
-        others.iter().position(|(_, other)| other.rows != best.rows).map(|index| others.swap_remove(index));
-    // What fails in every dialect has a reason of its own.
-    if let Some(error) = best.broken {
-        return Err(error);
-    }
-    let rival = second.as_ref().is_some_and(|(other, _)| *other > LARGEST_RATIO * confidence);
-    let reason = if has_double_delimiter(&best) {
-        "the delimiter seems to be several characters, which cannot be read"
-    } else if confidence < LEAST_CONFIDENCE {
-        "no dialect fits well enough"
-    } else if rival {
-        "two dialects fit about equally well"
-    } else {
-        return Ok((confidence, best));
-    };
-    let mut shown = vec![(confidence, &best)];
-    shown.extend(second.as_ref().map(|(confidence, reading)| (*confidence, reading)));
-    Err(Error::input(format!("{name}: {reason}{}", table(&shown))).with_help(DESCRIBE))
-}
-
-/// The error for a file that begins with something else than its records, as `reading` reads them.
-fn preamble(name: &str, reading: &Reading) -> Error {
-    Error::input(format!(
-        "{name}: all records have {}, but not the first ones{}",
-        plural(reading.fields, "field"),
-        table(&[(reading.score(), reading)])
-    ))
-    .with_help(format!(
-        "if the file begins with something else, skip that: --skip-lines {}",
-        reading.first_line - 1
-    ))
-}
-
-/// What to do if the dialect cannot be told.
-const DESCRIBE: &str = "say how it is written, with --delimiter, --quote (or --quote none), --comment or --skip-lines, beside --sniff or without it";
-
-/// Whether every second column of `reading` is empty, header included, as if the delimiter had two characters.
-fn has_double_delimiter(reading: &Reading) -> bool {
-    let is_empty = |index: usize| {
-        reading.rows.iter().all(|row| row.get(index).is_none_or(|cell| cell.text.is_empty() && !cell.quoted))
-    };
-    reading.fields > 2 && reading.fields % 2 == 1 && (1..reading.fields).step_by(2).all(is_empty)
-}
-
-/// The `readings` and the confidence in each, side by side.
-fn table(readings: &[(f64, &Reading)]) -> String {
-    let byte = |byte: u8| match byte {
-        b'\t' => "tab".to_owned(),
-        b' ' => "space".to_owned(),
-        0x1f => "0x1f".to_owned(),
-        byte => char::from(byte).to_string(),
-    };
-    let mut rows = vec![
-        ["delimiter", "quote", "escape", "header", "columns", "confidence", "first record"]
-            .map(str::to_owned),
-    ];
-    for (confidence, reading) in readings {
-        let Dialect { delimiter, quote, escape, .. } = reading.dialect;
-        let header = match detect_header(&reading.rows).0 {
-            HeaderVerdict::Yes => "yes",
-            HeaderVerdict::No => "no",
-            HeaderVerdict::Unclear => "unclear",
-        };
-        rows.push([
-            byte(delimiter),
-            quote.map_or("none".to_owned(), byte),
-            quote.map_or(String::new(), |_| byte(escape)),
-            header.to_owned(),
-            reading.fields.to_string(),
-            format!("{:.0} %", confidence * 100.0),
-            reading.rows.first().map_or(String::new(), |row| shown(row, 60)),
-        ]);
-    }
-    let widths: Vec<usize> =
-        (0..7).map(|index| rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; 7]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("\n  {}", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
-/// The values of `row`, shortened to about `most` characters.
-fn shown(row: &[Cell], most: usize) -> String {
-    let values = row.iter().map(|cell| crate::escape::escape(&cell.text)).collect::<Vec<_>>().join(" | ");
-    let mut characters = values.chars();
-    let shown: String = characters.by_ref().take(most).collect();
-    if characters.next().is_some() { shown + "…" } else { shown }
 }
 
 /// The line ending of the first line of `text`.

@@ -18,6 +18,9 @@ const EXAMINED_FIELDS: usize = 50_000;
 /// The length of the record in which a sample may end, in bytes.
 const LONGEST_LAST_RECORD: u64 = 64 * 1024;
 
+/// The plausibility of a field in quotes that the dialect does not take for quotes.
+const IN_OTHER_QUOTES: f64 = 0.5;
+
 /// A field of an examined record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cell {
@@ -46,8 +49,20 @@ pub(super) struct Reading {
     pub strays: usize,
     /// Those that nevertheless begin with one.
     pub malformed: usize,
+    /// Whether quotes enclose a delimiter, a quote or a line end in any of the examined fields.
+    pub protects: bool,
+    /// The share of the examined fields that are in apostrophes which this dialect does not take for quotes.
+    in_apostrophes: f64,
     /// The line of the first record with the most common number of fields, from 1.
     pub first_line: u64,
+    /// The last record before that: its number of fields, and its line.
+    pub before: Option<(usize, u64)>,
+    /// The first record with another number of fields: that number, and its line.
+    pub odd: Option<(usize, u64)>,
+    /// Whether no record has more fields than most have.
+    pub is_widest: bool,
+    /// The number of lines before the first record, if any of them is blank.
+    pub blank_start: Option<u64>,
     /// The examined records.
     pub rows: Vec<Vec<Cell>>,
     /// The number of records from that line on, and whether all of them have that number of fields.
@@ -84,6 +99,11 @@ impl Reading {
         whole * self.agreeing * self.plausible
     }
 
+    /// Take apostrophes around fields for parts of them.
+    pub(super) fn forgive_apostrophes(&mut self) {
+        self.plausible += (1.0 - IN_OTHER_QUOTES) * self.in_apostrophes;
+    }
+
     /// Whether the first records have another number of fields than all that follow them.
     pub(super) fn begins_late(&self) -> bool {
         self.tail.0 > 1 && self.tail.1 && self.tail.0 < self.records
@@ -117,12 +137,19 @@ struct Splitter {
     enclosed: usize,
     strays: usize,
     malformed: usize,
+    /// Whether quotes enclose what would otherwise have a meaning.
+    protects: bool,
+    /// Fields in apostrophes that are no quotes.
+    in_apostrophes: usize,
+    /// Whether the first line that is no comment is blank.
+    begins_blank: bool,
 }
 
 impl Splitter {
     fn add(&mut self, record: Record<'_>) {
         // A blank line fits every dialect, or none.
         if record.is_empty() {
+            self.begins_blank |= self.counts.is_empty();
             return;
         }
         self.counts.push((record.len(), record.line));
@@ -147,7 +174,17 @@ impl Splitter {
             Cell { text, quoted: record.spans[index].quoting != Quoting::Plain }
         };
         let cells: Vec<Cell> = (0..record.len()).map(cell).collect();
-        self.enclosed += cells.iter().filter(|cell| cell.quoted).count();
+        let Dialect { delimiter, quote, .. } = record.dialect;
+        let is_special = |byte: u8| {
+            byte == *delimiter || Some(byte) == *quote || is_delimiter(byte) || b"\r\n".contains(&byte)
+        };
+        for (cell, span) in cells.iter().zip(record.spans) {
+            self.enclosed += usize::from(cell.quoted);
+            self.protects |= cell.quoted && cell.text.bytes().any(is_special);
+            let raw = &record.text[span.start as usize..span.end as usize];
+            let is_in_apostrophes = matches!(raw, [b'\'', .., b'\'']) && span.quoting == Quoting::Plain;
+            self.in_apostrophes += usize::from(is_in_apostrophes);
+        }
         self.rows.push(cells);
         self.plausible.push((0..record.len()).map(|index| plausibility(record, index)).sum());
     }
@@ -161,7 +198,10 @@ impl Splitter {
     }
 
     fn finish(self, dialect: Dialect, broken: Option<Error>) -> Reading {
-        let Splitter { counts, rows, plausible, enclosed, strays, malformed, .. } = self;
+        let blank_start = self.counts.first().filter(|_| self.begins_blank).map(|(_, line)| line - 1);
+        let Splitter {
+            counts, rows, plausible, enclosed, strays, malformed, protects, in_apostrophes, ..
+        } = self;
         let mut by_count = BTreeMap::<usize, usize>::new();
         for (count, _) in &counts {
             *by_count.entry(*count).or_default() += 1;
@@ -179,6 +219,12 @@ impl Splitter {
             enclosed,
             strays,
             malformed,
+            protects,
+            in_apostrophes: share(in_apostrophes as f64, rows.iter().map(Vec::len).sum()),
+            before: head.checked_sub(1).map(|last| counts[last]),
+            odd: counts.iter().find(|(count, _)| *count != fields).copied(),
+            is_widest: counts.iter().all(|(count, _)| *count <= fields),
+            blank_start,
             first_line: tail.first().map_or(1, |(_, line)| *line),
             tail: (tail.len(), tail.iter().all(|(count, _)| *count == fields)),
             rows,
@@ -210,7 +256,7 @@ fn plausibility(record: Record<'_>, index: usize) -> f64 {
             [] => 1.0,
             _ if classify(&String::from_utf8_lossy(raw)) != ValueClass::Text => 1.0,
             // In quotes that this dialect does not take for quotes.
-            [first @ (b'"' | b'\''), .., last] if first == last => 0.5,
+            [first @ (b'"' | b'\''), .., last] if first == last => IN_OTHER_QUOTES,
             [b'"' | b'\'', ..] | [.., b'"' | b'\''] => 0.3,
             _ if raw.windows(2).any(|pair| is_delimiter(pair[0]) && pair != b", ") => 0.5,
             _ if raw.contains(&b',') => 0.9,

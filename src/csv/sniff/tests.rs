@@ -1,6 +1,8 @@
 use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
 
 use super::*;
+use crate::csv::dialect::BlankLines;
+use crate::csv::sniff::same::check_same;
 
 fn detected(sample: impl AsRef<[u8]>) -> Result<Sniffed> {
     sniff("x.csv", sample.as_ref(), &Dialect::default(), Detect::ALL)
@@ -54,6 +56,9 @@ fn quotes_and_escapes_are_detected_by_what_they_enclose() {
     for (sample, expected) in [
         ("a;b\n\"x;y\";1\n\"z\"\"w\";2\n", "--delimiter ';'"),
         ("a,b\n'x,y',1\n'z',2\n", "--delimiter ',' --quote ''\\'''"),
+        ("a,b\n',',x\nq,y\n", "--delimiter ',' --quote ''\\'''"),
+        ("id,note\n1,'quoted'\n", "--delimiter ','"),
+        ("film_title\n'Bo'\n", "--delimiter ','"),
         ("a,b\n\"say \\\"hi\\\", she said\",1\n\"z\",2\n", "--delimiter ',' --escape '\\'"),
         ("a,b\nit's,1\nrock 'n' roll,2\n", "--delimiter ','"),
         ("a,b\n\"multi\nline, text\",1\n\"more\nlines\",2\n", "--delimiter ','"),
@@ -76,7 +81,8 @@ fn headers_are_detected_by_contrast() {
     use HeaderVerdict::{No, Unclear, Yes};
     for (sample, header) in [
         ("wpi,t,no\n30.7,1960q1,1\n30.8,1960q2,2\n", Yes),
-        ("x,t\ny,f\n", No),
+        ("x,t\ny,f\n", Unclear),
+        ("x,t\ny,f\nz,t\nw,f\n", No),
         ("id,name\n1,Ann\n2,Bo\n", Yes),
         ("1,Ann\n2,Bo\n", No),
         ("Ann,true\nBo,false\n", No),
@@ -106,6 +112,13 @@ fn headers_are_detected_by_contrast() {
         ("a,b,c\n,,\n", Yes),
         ("a,b,c\na,,\n,,c\n", Yes),
         ("V1,V2,V3\nx,y,q\nw,y,z\n", Yes),
+        ("k,,\"abc\",null\n1,,\"abc\",null\n2,,\"abc\",null\n", Unclear),
+        ("k,abc\n1,abc\n2,abc\n", Yes),
+        (
+            "net,1,1,2\nnode,1,2,1\nside,l,r,l\n,,,\n0,5.5,-3.1,0.2\n1,7.25,0.1,9.5\n2,0.3,1.5,4\n3,2.5,8.5,1\n",
+            Unclear,
+        ),
+        ("k,12,2\nz,x,c\n4,5,t\n", Unclear),
     ] {
         assert_eq!(detected(sample).unwrap().header, header, "{sample:?}");
     }
@@ -137,6 +150,20 @@ fn what_is_not_clear_is_refused_with_both_readings() {
     for (sample, part) in [
         ("a,b\n\"Pedro \"the\" legend\",1\n\"Bo\",2\n", "no dialect fits well enough"),
         ("a||b\n1||2\n3||4\n", "the delimiter seems to be several characters"),
+        ("a|||b|||c\n1|||2|||3\n3|||4|||5\n", "the delimiter seems to be several characters"),
+        ("A   B   C\n1   2   3\n4   5   6\n", "aligned by blanks"),
+        ("Ann Lee    Rome   5\nBo         Oslo   17\nCyril Fox  Lima   9\n", "aligned by blanks"),
+        ("5,Bo's,'a, it's b','x',\n", "apostrophes seem to enclose values"),
+        ("a,b\n1,'p'\n2,'q'\n3,'r'\n", "two dialects fit about equally well"),
+        ("'a','b'\n1,x\n2,y\n", "two dialects fit about equally well"),
+        ("\"k\", \"n\"\n1, \"x\"\n2, \"y, z\"\n3, \"w\"\n", "no dialect fits well enough"),
+        ("k, \"n\"\n1, \"x\"\n2, \"y\"\n", "the delimiter seems to be several characters"),
+        (
+            "\"k\", \"n\", \"m\"\n1, 2, \"x\"\n2, 4, \"y\"\n3, 8, \"w\"\n",
+            "most quotes have blanks before them",
+        ),
+        ("a,b,c\n1,2,3\n4,5\n6,7\n8,9,1\n2,4,4\n", "line 3 has 2 fields, most records have 3"),
+        ("mpg\tcyl\nMazda\t21\t6\nDatsun\t22.8\t4\n", "line 1 has 2 fields, and all records below it have 3"),
         ("Report of May\n\nid,n\n1,2\n3,4\n5,6\n", "all records have 2 fields, but not the first ones"),
         ("a,b\n1\n2,3,4\n5,6,7,8\nx\n", "no dialect fits well enough"),
         ("{\"a\": 1}\n{\"a\": 2}\n", "looks like JSON"),
@@ -148,6 +175,65 @@ fn what_is_not_clear_is_refused_with_both_readings() {
         let refused = refusal(sample);
         assert!(refused.contains(part), "{sample:?}: {refused}");
     }
+}
+
+#[test]
+fn a_refusal_says_what_would_read_the_file() {
+    for (sample, help) in [
+        ("mpg\tcyl\nMazda\t21\t6\nDatsun\t22.8\t4\n", "above the names of rows): --skip-lines 1 --header no"),
+        ("a,b\n1,2,\n3,4,\n", "if line 1 is the header, mend it, or give all 3 names yourself"),
+        ("Report of May\nid,n\n1,2\n3,4\n5,6\n", "skip that: --skip-lines 1"),
+        ("a,b,c\n1,2,3\n4,5\n6,7\n8,9,1\n2,4,4\n", "let NULL take their place: --delimiter ',' --pad"),
+        ("a,b\n1,2\n4,5,6\n6,7,8\n8,9\n", "mend line 3, or leave out --sniff"),
+        ("\"k\", \"n\"\n1, \"x\"\n2, \"y, z\"\n3, \"w\"\n", "add --trim"),
+        ("k, \"n\"\n1, \"x\"\n2, \"y\"\n3, \"w\"\n", "--delimiter , --trim"),
+    ] {
+        let error = detected(sample).unwrap_err();
+        let given = error.help().unwrap_or_default();
+        assert!(given.contains(help), "{sample:?}: {error} {given}");
+    }
+}
+
+#[test]
+fn blank_lines_before_the_first_record_are_skipped() {
+    assert_eq!(flags("\nid,n\n1,2\n"), "--delimiter ',' --skip-lines 1");
+    assert_eq!(flags("# made by hand\n\nid,n\n1,2\n"), "--delimiter ',' --comment '#' --skip-lines 2");
+    assert_eq!(flags("\r\n\r\nid\r\n1\r\n"), "--delimiter ',' --skip-lines 2");
+    // It may be a row with a NULL.
+    assert_eq!(flags("\n1\n2\n"), "--delimiter ','");
+    let given = Dialect { blank_lines: Some(BlankLines::Skip), ..Dialect::default() };
+    let sniffed = sniff("x.csv", b"\nid,n\n1,2\n", &given, Detect::ALL).unwrap();
+    assert_eq!(sniffed.dialect.skip_lines, 0);
+}
+
+#[test]
+fn confidence_is_rounded_down() {
+    for (confidence, shown) in [(0.7199, 71.0), (0.72, 72.0), (0.7, 70.0), (0.999, 99.0), (1.0, 100.0)] {
+        assert!((percent(confidence) - shown).abs() < 0.5, "{confidence}");
+    }
+}
+
+#[test]
+fn further_files_are_read_like_the_first_or_refused() {
+    let check = |first: &str, other: &str| {
+        let found = detected(first).unwrap();
+        check_same(("b.csv", other.as_bytes(), false), ("a.csv", &found), &Dialect::default(), Detect::ALL)
+            .map_err(|error| error.to_string())
+    };
+    let first = "id;name\n1;Ann\n2;Bo\n";
+    for other in [first, "id;name\n", "id;name\n1;\"x;y\"\n", ""] {
+        assert_eq!(check(first, other).err(), None, "{other:?}");
+    }
+    let error = check(first, "id,name\n1,Ann\n2,Bo\n").unwrap_err();
+    let expected = "b.csv: its dialect is --delimiter ',', but that of a.csv is --delimiter ';'
+  delimiter  quote  escape  header   columns  confidence  first record
+  ,          \"      \"       yes      2        100 %       id | name
+  ;          \"      \"       ";
+    assert!(error.starts_with(expected), "{error}");
+    let error = check("1;Ann\n2;Bo\n", first).unwrap_err();
+    assert_eq!(error, "b.csv: its first record is a header, but that of a.csv is none");
+    let error = check(first, "id;name\n1;12\" disk\n2;x\n").unwrap_err();
+    assert!(error.contains("its dialect is --delimiter ';' --quote none"), "{error}");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(crate) struct EncodePlan {
     pub blank_lines: Option<BlankLines>,
     /// What to do with stray quotes.
     pub stray_quotes: StrayQuotes,
+    /// Whether the delimiter was detected.
+    pub is_detected: bool,
     /// Whether the fields that a short record lacks at its end are NULL.
     pub pad: bool,
     /// The number of threads that encode.
@@ -59,6 +61,7 @@ impl EncodePlan {
             date_style: input.date_style,
             blank_lines: dialect.blank_lines,
             stray_quotes: dialect.stray_quotes,
+            is_detected: input.format.is_detected,
             pad,
             threads: input.threads,
         }
@@ -131,8 +134,9 @@ impl ChunkEncoder {
         formats: Arc<[ValueFormat]>,
     ) -> Self {
         // As the files are read, which may have been detected.
-        let Dialect { blank_lines, stray_quotes, .. } = files.format().dialect;
-        let plan = EncodePlan { blank_lines, stray_quotes, ..plan };
+        let format = files.format();
+        let Dialect { blank_lines, stray_quotes, .. } = format.dialect;
+        let plan = EncodePlan { blank_lines, stray_quotes, is_detected: format.is_detected, ..plan };
         let watches_dates = watches_dates(&mapping, &formats, plan);
         ChunkEncoder {
             files,
@@ -517,7 +521,8 @@ impl RecordRules<'_> {
         let is_wrong = record.len() > mapping.fields || record.misfit().is_some();
         if is_wrong || (is_short && !may_be_short) {
             let expected = record.misfit().unwrap_or(mapping.fields);
-            return Some(wrong_field_count(record, expected, mapping.is_positional));
+            let reason = wrong_field_count(record, expected, mapping.is_positional, plan.is_detected);
+            return Some(reason);
         }
         if record.is_empty() && plan.blank_lines == Some(BlankLines::Error) {
             let help = "remove the line, or choose --blank-lines row or skip".into();

@@ -57,7 +57,12 @@ fn wrong_bytes(record: &Record<'_>, mapped: &MappedColumn, value: &[u8]) -> Reas
 }
 
 /// Why a record without the `expected` number of fields is refused; `is_positional` as in [`ColumnMapping`].
-pub(super) fn wrong_field_count(record: &Record<'_>, expected: usize, is_positional: bool) -> Reason {
+pub(super) fn wrong_field_count(
+    record: &Record<'_>,
+    expected: usize,
+    is_positional: bool,
+    is_detected: bool,
+) -> Reason {
     if let Some(defect) = record.defect() {
         return Reason { help: defect.help.into(), ..Reason::new(defect.message.clone()) };
     }
@@ -70,7 +75,7 @@ pub(super) fn wrong_field_count(record: &Record<'_>, expected: usize, is_positio
             "remove the line, or skip all blank lines with --blank-lines skip".to_owned(),
         )
     } else {
-        let help = match other_delimiter(&[raw.into_owned()]).filter(|_| found == 1) {
+        let help = match other_delimiter(&[raw.into_owned()]).filter(|_| found == 1 && !is_detected) {
             Some(delimiter) => delimiter,
             None if is_positional => {
                 "without a header, the fields are the table's columns in order: name those of the file with --columns"

@@ -151,3 +151,62 @@ async fn sniffed_stray_quotes_are_reported_as_kept() {
         assert_eq!(rows, "1,\"a, b\"\n2,\"12\"\" disk\"\n3,tape\n");
     }
 }
+
+/// The dialect of the first file is that of all, or none of them is loaded.
+#[tokio::test]
+async fn every_file_is_compared_with_the_first() {
+    let workplace = workplace()
+        .await
+        .csv("a1.csv", "id;name\n1;Ann\n")
+        .csv("a3.csv", "id;name\n")
+        .csv("b.csv", "id,name\n7,Di\n");
+    let gzip = |text: &[u8]| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(text).unwrap();
+        gzip.finish().unwrap()
+    };
+    workplace.write("a2.csv.gz", gzip(b"name;id\n\"Bo;Co\";2\n"));
+    workplace.write("c.csv.gz", gzip(b"id\tname\n8\tEd\n"));
+    for flags in [&["--create"][..], &["--mode", "rows"]] {
+        workplace.succeed(&[&["load", "a*", "-t", "persons", "--sniff", "--truncate"], flags].concat());
+        assert_eq!(workplace.csv_of("SELECT * FROM persons ORDER BY id").await, "1,Ann\n2,Bo;Co\n");
+    }
+    for (files, says) in [
+        (
+            &["a1.csv", "b.csv"][..],
+            "b.csv: its dialect is --delimiter ',', but that of a1.csv is --delimiter ';'",
+        ),
+        (&["a1.csv", "c.csv.gz"], "c.csv.gz: its dialect is --delimiter tab, but that of a1.csv is"),
+        (&["a1.csv", "-"], "standard input: its dialect is --delimiter ',', but that of a1.csv is"),
+    ] {
+        for flags in [&["-t", "persons", "--truncate"][..], &["-t", "new", "--create"]] {
+            let ran = workplace
+                .run_with_input(&[&["load"], files, flags, &["--sniff"]].concat(), "id,name\n9,Flo\n");
+            assert_eq!(ran.status.code(), Some(1), "{files:?} {ran:#?}");
+            assert!(
+                ran.stderr.contains(says) && ran.stderr.contains("load files of different dialects"),
+                "{}",
+                ran.stderr
+            );
+        }
+    }
+    assert_eq!(workplace.count("persons").await, 2);
+}
+
+#[tokio::test]
+async fn a_file_that_begins_with_blank_lines_is_read() {
+    let workplace = workplace().await.csv("p.csv", "\n\nid,name\n1,Ann\n2,x\n");
+    let ran = workplace.succeed(&["load", "p.csv", "-t", "persons", "--sniff"]);
+    assert!(ran.stderr.contains("sniffed: --delimiter ',' --skip-lines 2  # "), "{ran:#?}");
+    assert_eq!(workplace.csv_of("SELECT * FROM persons ORDER BY id").await, "1,Ann\n2,x\n");
+}
+
+/// Nobody is told to do what they have done.
+#[tokio::test]
+async fn sniffing_is_no_remedy_for_what_was_sniffed() {
+    let workplace = workplace().await.csv("p.csv", "1;2\n3;4\n7;8\n5,6\n");
+    let error = workplace.fail(&["load", "p.csv", "-t", "persons", "--sniff"], 1);
+    assert!(!error.contains("or --sniff"), "{error}");
+    let error = workplace.fail(&["load", "p.csv", "-t", "persons", "--delimiter", ";", "--no-header"], 1);
+    assert!(error.contains("or --sniff"), "{error}");
+}
