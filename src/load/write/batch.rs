@@ -190,12 +190,11 @@ impl BatchWriter {
         if completed.outcome.is_err() {
             return Ok(());
         }
-        let inserts = match lane {
-            Some(lane) => lane,
-            None => {
-                let begun = self.begin_over_lane(client, &formats).await?;
-                lane.insert(begun.ok_or_else(|| Error::closed("insert more rows"))?)
-            }
+        let inserts = if let Some(lane) = lane {
+            lane
+        } else {
+            let begun = self.begin_over_lane(client, &formats).await?;
+            lane.insert(begun.ok_or_else(|| Error::closed("insert more rows"))?)
         };
         let EncodedBatch { arrays, rows: (first, last) } = batch.take(&self.mapping);
         inserts
