@@ -8,7 +8,17 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend::{self, BindError};
 use tokio_postgres::types::{BorrowToSql, Format, IsNull, Type};
 
-use crate::wire::HEADER;
+/// The size of a message's tag.
+const TAG: usize = 1;
+
+/// The size of the length of a message or value.
+const LENGTH: usize = 4;
+
+/// The length of a value that is NULL.
+const NULL: [u8; LENGTH] = (-1_i32).to_be_bytes();
+
+/// The size of the end of a message that binds values: one format for all columns.
+const FORMAT_OF_COLUMNS: usize = 4;
 
 /// Text format, in a message that says it of each value.
 const TEXT: i16 = 0;
@@ -24,14 +34,40 @@ pub struct LaneStatement {
     /// Unique in this process, so that no other connection has it.
     name: String,
     parameters: Vec<Type>,
+    /// The message that binds values to it, up to the first one. Its length and their formats are still to be written.
+    before_values: Vec<u8>,
+    /// The rest of that message, and the message that executes all rows of the unnamed portal.
+    after_values: Vec<u8>,
 }
 
 impl LaneStatement {
     /// A statement with a new name, and parameters of these types.
-    pub(super) fn new(parameters: &[Type]) -> LaneStatement {
+    ///
+    /// The messages that execute it are made once, because making all of each again takes a client a twentieth more time.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] when there are more than 65,535 parameters.
+    pub(super) fn new(parameters: &[Type]) -> io::Result<LaneStatement> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("lane{}", NEXT.fetch_add(1, Relaxed));
-        LaneStatement { name, parameters: parameters.to_vec() }
+        let mut messages = BytesMut::new();
+        let formats = iter::repeat_n(TEXT, parameters.len());
+        let null = |_, _: &mut BytesMut| Ok(postgres_protocol::IsNull::Yes);
+        frontend::bind("", &name, formats, parameters, null, [BINARY], &mut messages).map_err(|error| {
+            match error {
+                BindError::Conversion(error) => invalid(error),
+                BindError::Serialization(error) => error,
+            }
+        })?;
+        let end_of_values = messages.len() - FORMAT_OF_COLUMNS;
+        frontend::execute("", 0, &mut messages)?;
+        Ok(LaneStatement {
+            name,
+            parameters: parameters.to_vec(),
+            before_values: messages[..end_of_values - LENGTH * parameters.len()].to_vec(),
+            after_values: messages[end_of_values..].to_vec(),
+        })
     }
 
     /// The types of its parameters.
@@ -43,8 +79,7 @@ impl LaneStatement {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] when the text contains a NUL, or there are more than 65,535 parameters; nothing is
-    /// appended then.
+    /// [`io::ErrorKind::InvalidInput`] when the text contains a NUL; nothing is appended then.
     pub(super) fn put_parse(&self, sql: &str, out: &mut BytesMut) -> io::Result<()> {
         let types = self.parameters.iter().map(Type::oid);
         all_or_nothing(out, |out| frontend::parse(&self.name, sql, types, out))
@@ -59,7 +94,7 @@ impl LaneStatement {
         frontend::close(b'S', &self.name, out)
     }
 
-    /// Appends the messages that execute it with these `values`.
+    /// Appends the messages that execute it with these `values`, and ask for a result in binary format.
     ///
     /// # Errors
     ///
@@ -71,48 +106,50 @@ impl LaneStatement {
         out: &mut BytesMut,
     ) -> io::Result<()> {
         all_or_nothing(out, |out| {
-            self.put_bind(values, out)?;
-            // All rows of the unnamed portal.
-            frontend::execute("", 0, out)
+            let start = out.len();
+            self.put_values(values, out)?;
+            let length = out.len() - start - TAG + FORMAT_OF_COLUMNS;
+            put_length(&mut out[start + TAG..], length)?;
+            out.extend_from_slice(&self.after_values);
+            Ok(())
         })
     }
 
-    /// Appends the message that binds these `values`, and asks for a result in binary format.
-    fn put_bind<P: BorrowToSql>(
+    /// Appends the message that binds `values` up to the last of them, without its length.
+    fn put_values<P: BorrowToSql>(
         &self,
         values: impl IntoIterator<Item = P>,
         out: &mut BytesMut,
     ) -> io::Result<()> {
-        // Behind the names of the portal, which has none, and of the statement, and the number of formats. A value tells
-        // its format only when it is its turn.
-        let formats = out.len() + HEADER + 1 + self.name.len() + 1 + 2;
+        out.extend_from_slice(&self.before_values);
+        // The formats are followed by the number of values.
+        let formats = out.len() - 2 - 2 * self.parameters.len();
         let mut values = values.into_iter();
-        let bound = frontend::bind(
-            "",
-            &self.name,
-            iter::repeat_n(TEXT, self.parameters.len()),
-            self.parameters.iter().enumerate(),
-            |(index, type_), out| {
-                let value = values.next().ok_or("there are fewer values than parameters")?;
-                let value = value.borrow_to_sql();
-                if let Format::Binary = value.encode_format(type_) {
-                    out[formats + 2 * index..][..2].copy_from_slice(&BINARY.to_be_bytes());
-                }
-                Ok(match value.to_sql_checked(type_, out)? {
-                    IsNull::Yes => postgres_protocol::IsNull::Yes,
-                    IsNull::No => postgres_protocol::IsNull::No,
-                })
-            },
-            [BINARY],
-            out,
-        );
-        match bound {
-            Ok(()) if values.next().is_some() => Err(invalid("there are more values than parameters")),
-            Ok(()) => Ok(()),
-            Err(BindError::Conversion(error)) => Err(invalid(error)),
-            Err(BindError::Serialization(error)) => Err(error),
+        for (index, type_) in self.parameters.iter().enumerate() {
+            let value = values.next().ok_or_else(|| invalid("there are fewer values than parameters"))?;
+            let value = value.borrow_to_sql();
+            if let Format::Binary = value.encode_format(type_) {
+                out[formats + 2 * index..][..2].copy_from_slice(&BINARY.to_be_bytes());
+            }
+            let start = out.len();
+            out.extend_from_slice(&NULL);
+            if let IsNull::No = value.to_sql_checked(type_, out).map_err(invalid)? {
+                let length = out.len() - start - LENGTH;
+                put_length(&mut out[start..], length)?;
+            }
+        }
+        match values.next() {
+            None => Ok(()),
+            Some(_) => Err(invalid("there are more values than parameters")),
         }
     }
+}
+
+/// Writes the length of a message or value at the start of `out`.
+fn put_length(out: &mut [u8], length: usize) -> io::Result<()> {
+    let length = i32::try_from(length).map_err(|_| invalid("the values exceed 2 GiB"))?;
+    out[..LENGTH].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }
 
 /// Appends what `put` appends, unless it fails.

@@ -121,8 +121,8 @@ impl Pipeline {
     /// # Errors
     /// When statements are in flight, or the server refuses it.
     pub async fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<LaneStatement, Error> {
-        let statement = LaneStatement::new(types);
         self.check_empty()?;
+        let statement = LaneStatement::new(types).map_err(error::from_io)?;
         statement.put_parse(sql, &mut self.out).map_err(error::from_io)?;
         self.answer_alone().await?;
         Ok(statement)
