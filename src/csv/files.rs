@@ -339,14 +339,17 @@ impl Files {
     ///
     /// # Errors
     /// As [`Records::next`](crate::csv::Records::next).
-    #[inline]
+    #[expect(clippy::inline_always, reason = "each call that is left copies the record")]
+    #[inline(always)]
     pub fn next_in_file(&mut self) -> Result<Option<Record<'_>>> {
         if self.remaining == 0 {
             return Ok(None);
         }
-        let next = self.records.next_named()?;
-        self.remaining -= u64::from(next.is_some());
-        Ok(next.map(|(record, _)| record))
+        if !self.records.read()? {
+            return Ok(None);
+        }
+        self.remaining -= 1;
+        Ok(Some(self.records.record()))
     }
 
     /// Cut off the next records of the file being read, for another thread to read; `None` if they have to be read here.

@@ -198,10 +198,19 @@ impl RecordReader for FormatReader {
     }
 
     #[inline]
-    fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
+    fn read(&mut self) -> Result<bool> {
         match self {
-            FormatReader::Csv(records) => records.next_named(),
-            FormatReader::Ndjson(records) => records.next_named(),
+            FormatReader::Csv(records) => records.read(),
+            FormatReader::Ndjson(records) => records.read(),
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "each call that is left copies the record")]
+    #[inline(always)]
+    fn record(&self) -> Record<'_> {
+        match self {
+            FormatReader::Csv(records) => records.record(),
+            FormatReader::Ndjson(records) => records.record(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::csv::names::NameStyle;
-use crate::csv::record::{FieldSpan, Quoting};
+use crate::csv::record::FieldSpan;
 
 /// Which field of a file has each name of the first header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,11 +83,9 @@ impl Layout {
         if spans.len() != self.fields && !is_short {
             return Err(self.fields);
         }
-        let missing = FieldSpan { start: 0, end: 0, quoting: Quoting::Missing };
-        let ordered = self
-            .positions
-            .iter()
-            .map(|position| position.and_then(|position| spans.get(position).copied()).unwrap_or(missing));
+        let ordered = self.positions.iter().map(|position| {
+            position.and_then(|position| spans.get(position).copied()).unwrap_or(FieldSpan::MISSING)
+        });
         *spans = ordered.collect();
         Ok(is_short)
     }

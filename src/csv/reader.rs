@@ -17,20 +17,32 @@ pub(crate) trait RecordReader: Send {
     /// The names of the fields; `None` when there is no record.
     ///
     /// # Errors
-    /// As [`RecordReader::next_named`], and when a name is not valid in the encoding.
+    /// As [`RecordReader::read`], and when a name is not valid in the encoding.
     fn header(&mut self) -> Result<Option<Header>>;
 
     /// Whether there is another record.
     ///
     /// # Errors
-    /// As [`RecordReader::next_named`].
+    /// As [`RecordReader::read`].
     fn has_next(&mut self) -> Result<bool>;
+
+    /// Read the next record; `false` at the end of the input.
+    ///
+    /// # Errors
+    /// When reading fails, and where the bytes cannot be divided into records.
+    fn read(&mut self) -> Result<bool>;
+
+    /// The record that was read last. It is made where it is used, because a function that returned it with an error, as
+    /// [`RecordReader::next_named`] does, would copy it several times.
+    fn record(&self) -> Record<'_>;
 
     /// The next record, and the name of the input; `None` at its end.
     ///
     /// # Errors
-    /// When reading fails, and where the bytes cannot be divided into records.
-    fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>>;
+    /// As [`RecordReader::read`].
+    fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
+        Ok(if self.read()? { Some((self.record(), self.name())) } else { None })
+    }
 
     /// Put the fields of all records from now on into the order of `layout`.
     fn set_layout(&mut self, layout: Layout);

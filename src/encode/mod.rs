@@ -12,6 +12,7 @@ mod datetime;
 mod json;
 mod network;
 mod number;
+mod short;
 mod text;
 mod types;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use crate::encode::container::{ArrayEncoder, EnumLabels};
 pub use crate::encode::datetime::DateTimeType;
 pub(crate) use crate::encode::datetime::calendar::days_in_month;
+pub(crate) use crate::encode::short::SHORT;
 pub use crate::encode::types::{SessionParams, Type, TypeKind};
 
 /// Encodes the fields of one column; chosen once, by its type, when a load starts.

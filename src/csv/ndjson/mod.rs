@@ -45,7 +45,12 @@ pub(crate) struct JsonRecords<R> {
     /// Lines before the first record that are still to be skipped.
     lines_to_skip: u64,
     object: ObjectParser,
+    /// What is wrong with the line that was read last.
     defect: Option<Defect>,
+    /// Its length, with its ending.
+    length: usize,
+    /// Whether there is nothing on it.
+    is_blank: bool,
 }
 
 impl<R: Read> JsonRecords<R> {
@@ -66,6 +71,8 @@ impl<R: Read> JsonRecords<R> {
             offset: 0,
             object: ObjectParser::new(keys),
             defect: None,
+            length: 0,
+            is_blank: false,
         }
     }
 
@@ -223,14 +230,13 @@ impl<R: Read + Send> RecordReader for JsonRecords<R> {
         self.find_record()
     }
 
-    fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
+    fn read(&mut self) -> Result<bool> {
         if !self.find_record()? {
-            return Ok(None);
+            return Ok(false);
         }
-        let length = self.find_line_end()?;
-        let (start, line, offset) = (self.start, self.line, self.offset);
-        self.pass(length);
-        let raw = &self.buffer[start..start + length];
+        self.length = self.find_line_end()?;
+        self.pass(self.length);
+        let raw = &self.buffer[self.start - self.length..self.start];
         let is_blank = raw.trim_ascii().is_empty();
         self.defect = None;
         if is_blank {
@@ -241,24 +247,27 @@ impl<R: Read + Send> RecordReader for JsonRecords<R> {
         if self.defect.is_some() {
             self.object.spans.clear();
         }
-        let (text, spans) = (&*self.object.text, &*self.object.spans);
-        let (dialect, defect) = (&self.dialect, self.defect.as_ref());
-        let record = Record {
-            text,
-            raw,
-            spans,
+        self.is_blank = is_blank;
+        Ok(true)
+    }
+
+    fn record(&self) -> Record<'_> {
+        let line = self.line - 1;
+        Record {
+            text: &self.object.text,
+            raw: &self.buffer[self.start - self.length..self.start],
+            spans: &self.object.spans,
             strays: StrayFields::default(),
             positions: None,
             misfit: None,
             is_short: false,
-            is_blank,
-            dialect,
-            defect,
+            is_blank: self.is_blank,
+            dialect: &self.dialect,
+            defect: self.defect.as_ref(),
             line,
             last_line: line,
-            offset,
-        };
-        Ok(Some((record, &self.name)))
+            offset: self.offset - self.length as u64,
+        }
     }
 
     fn set_layout(&mut self, _: Layout) {

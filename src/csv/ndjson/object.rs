@@ -68,8 +68,7 @@ impl ObjectParser {
         self.text.clear();
         self.spans.clear();
         self.current += 1;
-        let absent = FieldSpan { start: 0, end: 0, quoting: Quoting::Missing };
-        self.spans.resize(self.keys.names.len(), absent);
+        self.spans.resize(self.keys.names.len(), FieldSpan::MISSING);
     }
 
     /// Parse `line` into the fields.
@@ -143,7 +142,7 @@ impl ObjectParser {
         self.indexes.insert(self.key.clone(), index);
         self.keeps_json.push(false);
         self.seen.push(0);
-        self.spans.push(FieldSpan { start: 0, end: 0, quoting: Quoting::Missing });
+        self.spans.push(FieldSpan::MISSING);
         Ok(Some(index))
     }
 
@@ -174,7 +173,7 @@ impl ObjectParser {
             self.text.extend_from_slice(&cursor.line[from..cursor.at]);
         }
         let (start, end) = (start as u32, self.text.len() as u32);
-        self.spans[index] = FieldSpan { start, end, quoting: Quoting::Verbatim(notation) };
+        self.spans[index] = FieldSpan { start, end, quoting: Quoting::Verbatim, notation };
         Ok(())
     }
 }

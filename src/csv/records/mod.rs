@@ -13,7 +13,7 @@ use crate::csv::dialect::{BlankLines, Dialect, StrayQuotes, trimmed};
 use crate::csv::layout::Layout;
 use crate::csv::limits::{LONGEST_BOM, MAX_RECORD_BYTES_CEILING, READ_BLOCK, UTF_8_MARK};
 use crate::csv::reader::{Header, RecordReader};
-use crate::csv::record::{FieldSpan, Quoting, Record, StrayFields};
+use crate::csv::record::{FieldSpan, Notation, Quoting, Record, StrayFields};
 use crate::csv::scan::{Scan, Specials, WIDTH};
 use crate::error::Location;
 use crate::{Error, Result};
@@ -75,6 +75,20 @@ pub struct Records<R> {
     strays: StrayFields,
     /// How to reorder the fields; `None` to leave them as they are.
     layout: Option<Layout>,
+    current: CurrentRecord,
+}
+
+/// The record that was read last, except for its fields.
+#[derive(Debug, Clone, Copy, Default)]
+struct CurrentRecord {
+    /// The range in the buffer of its text, without the line ending.
+    text: (usize, usize),
+    /// The range of its original bytes, as [`Records::advance`] returns it.
+    original: (usize, usize),
+    line: u64,
+    offset: u64,
+    misfit: Option<usize>,
+    is_short: bool,
 }
 
 /// The extent of a record that begins at `Records::start`, in bytes of the buffer.
@@ -124,6 +138,7 @@ impl<R: Read> Records<R> {
             spans: Vec::new(),
             strays: StrayFields::default(),
             layout: None,
+            current: CurrentRecord::default(),
             dialect,
         }
     }
@@ -190,8 +205,13 @@ impl<R: Read> Records<R> {
     /// # Errors
     /// As [`Records::next`].
     pub fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
+        Ok(if self.read_record()? { Some((self.current(), &self.name)) } else { None })
+    }
+
+    /// Read the next record, which is then the current one; `false` at the end of the input.
+    fn read_record(&mut self) -> Result<bool> {
         if !self.has_next()? {
-            return Ok(None);
+            return Ok(false);
         }
         let extent = self.split()?;
         if self.strays.count > 0 && self.guards_quotes && extent.line_feeds + extent.carriage_returns > 0 {
@@ -201,8 +221,18 @@ impl<R: Read> Records<R> {
         let (is_short, misfit) = (fitted == Ok(true), fitted.err());
         let (start, line, offset) = (self.start, self.line, self.offset);
         let original = self.advance(extent);
-        let record = Record {
-            text: &self.buffer[start..start + extent.length],
+        let text = (start, start + extent.length);
+        self.current = CurrentRecord { text, original, line, offset, misfit, is_short };
+        Ok(true)
+    }
+
+    /// The record that was read last.
+    #[expect(clippy::inline_always, reason = "each call that is left copies the record")]
+    #[inline(always)]
+    fn current(&self) -> Record<'_> {
+        let CurrentRecord { text: (start, end), original, line, offset, misfit, is_short } = self.current;
+        Record {
+            text: &self.buffer[start..],
             raw: match &self.transcoder {
                 None => &self.buffer[start..self.start],
                 Some(transcoder) => transcoder.original(original),
@@ -212,14 +242,13 @@ impl<R: Read> Records<R> {
             positions: self.layout.as_ref().filter(|_| misfit.is_none()).map(Layout::positions),
             misfit,
             is_short,
-            is_blank: extent.length == 0,
+            is_blank: start == end,
             dialect: &self.dialect,
             defect: None,
             line,
             last_line: self.line - 1,
             offset,
-        };
-        Ok(Some((record, &self.name)))
+        }
     }
 
     /// Whether there is another record. Skips what is not one.
@@ -379,7 +408,8 @@ impl<R: Read> Records<R> {
                 if self.keeps_stray_quotes { Quoting::Plain } else { Quoting::Mixed }
             }
         };
-        self.spans.push(FieldSpan { start: start as u32, end: end as u32, quoting });
+        let notation = Notation::Text;
+        self.spans.push(FieldSpan { start: start as u32, end: end as u32, quoting, notation });
     }
 
     /// The field from `start` to `end` without the blanks around it; an empty one at `start` if there is nothing else.
@@ -552,8 +582,14 @@ impl<R: Read + Send> RecordReader for Records<R> {
     }
 
     #[inline]
-    fn next_named(&mut self) -> Result<Option<(Record<'_>, &str)>> {
-        self.next_named()
+    fn read(&mut self) -> Result<bool> {
+        self.read_record()
+    }
+
+    #[expect(clippy::inline_always, reason = "each call that is left copies the record")]
+    #[inline(always)]
+    fn record(&self) -> Record<'_> {
+        self.current()
     }
 
     fn set_layout(&mut self, layout: Layout) {

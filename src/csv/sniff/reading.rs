@@ -251,7 +251,7 @@ fn plausibility(record: Record<'_>, index: usize) -> f64 {
         Quoting::Mixed if !is_enclosed(raw.trim_ascii(), record.dialect) => 0.2,
         // With blanks around them.
         Quoting::Mixed if !is_enclosed(raw, record.dialect) => 0.4,
-        Quoting::Mixed | Quoting::Enclosed | Quoting::Missing | Quoting::Verbatim(_) => 1.0,
+        Quoting::Mixed | Quoting::Enclosed | Quoting::Missing | Quoting::Verbatim => 1.0,
         Quoting::Plain => match raw {
             [] => 1.0,
             _ if classify(&String::from_utf8_lossy(raw)) != ValueClass::Text => 1.0,

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::csv::layout::OwnHeader;
 use crate::csv::{BlankLines, Dialect, Field, Files, Notation, Record, StrayQuotes, excerpt};
-use crate::encode::{Encoder, Refusal};
+use crate::encode::{Encoder, Refusal, SHORT};
 use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::reasons::{stray_quote, wrong_field_count, wrong_value};
 use crate::load::chunk::rejected::{Reason, Reject};
@@ -471,7 +471,16 @@ impl RecordRules<'_> {
                 continue;
             };
             let usual = match &mapped.conversion {
-                None => value,
+                None => {
+                    if let (ValueSource::Field(field), Some(encoder), ValueFormat::Binary) =
+                        (&mapped.source, &mapped.encoder, format)
+                        && let Some(window) = record.window::<SHORT>(*field)
+                        && encoder.encode_short(window, value.len(), tuples)
+                    {
+                        continue;
+                    }
+                    value
+                }
                 Some(conversion) => match convert(conversion, record, &mapped.source, value, converted) {
                     Ok(usual) => usual,
                     Err(expected) => return reject(wrong_value(record, mapped, value, &expected)),
