@@ -9,6 +9,7 @@ mod create;
 mod dates;
 mod errors;
 mod files;
+mod foreign_servers;
 mod import_indexes;
 mod import_inputs;
 mod import_runs;
