@@ -167,3 +167,47 @@ async fn rows_are_sharded_over_foreign_servers() {
 fn slow_note(stderr: &str) -> &str {
     stderr.lines().find(|line| line.contains("is sent to a foreign server by itself")).unwrap_or_default()
 }
+
+/// A function that refuses with the SQLSTATE 23514, or that of a lost connection, and a trigger that calls it at COMMIT.
+fn refusal_at_commit(is_lost: bool) -> String {
+    let code = if is_lost { "08006" } else { "23514" };
+    format!(
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE 'too late' USING ERRCODE = '{code}'; END $$;
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON stored DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+}
+
+/// The ledger would not know of the rows that a foreign server has committed, and the next run would load them again.
+#[tokio::test]
+async fn an_import_refuses_a_table_with_foreign_partitions() {
+    if are_missing(&Workplace::new().await).await {
+        return;
+    }
+    let servers = [OwnServer::start(), OwnServer::start()];
+    let (workplace, shards) = sharded_over(&servers).await;
+    workplace
+        .execute(
+            "CREATE TABLE u (id int, name text) PARTITION BY LIST (id);
+             CREATE TABLE u_rest PARTITION OF u DEFAULT;
+             CREATE TABLE u_7 PARTITION OF u FOR VALUES IN (7) PARTITION BY LIST (name);
+             CREATE FOREIGN TABLE u_7_away PARTITION OF u_7 DEFAULT SERVER s_1 OPTIONS (table_name 'stored')",
+        )
+        .await;
+    workplace.write("data.csv", format!("id,name\n{}", lines(1..=5_000)));
+    shards[0].execute(&refusal_at_commit(false)).await;
+    for (table, expected) in [
+        ("t", "the partitions t_0 and t_1 of t are foreign tables"),
+        ("u", "the partition u_7_away of u is a foreign table"),
+        ("t_0", "t_0 is a foreign table"),
+    ] {
+        let flags = ["load", "data.csv", "-t", table, "--import-id", "x", "--chunk-rows", "5000"];
+        let error = workplace.fail(&flags, 1);
+        assert!(error.contains(expected) && error.contains("without the ledger"), "{error}");
+        assert!(error.contains("load it without --import-id"), "{error}");
+        for shard in &shards {
+            assert_eq!(shard.count("stored").await, 0, "{table}");
+        }
+    }
+}

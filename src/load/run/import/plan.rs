@@ -157,6 +157,15 @@ async fn kept_because(
     Ok(import.indexes.kept_because.clone().or_else(|| Some(reason.to_owned())))
 }
 
+/// The first of several `names`, or their number where they are many.
+fn some_of(names: &[String]) -> String {
+    match names {
+        [first, second] => format!("{first} and {second}"),
+        [first, others @ ..] => format!("{first} and {} others", others.len()),
+        [] => String::new(),
+    }
+}
+
 /// Check that what is committed in `table` stays together with the ledger, and that any part of the rows can be committed
 /// before the others.
 async fn check_table(client: &Client, table: &Table) -> Result<()> {
@@ -170,11 +179,29 @@ async fn check_table(client: &Client, table: &Table) -> Result<()> {
             "load it without --import-id, which commits everything as one",
         );
     }
-    if !table.is_stored && !table.is_view {
-        return refuse(
-            format!("{name} is a foreign table, whose server may commit a chunk without the ledger"),
-            "load it without --import-id, or on the server that stores it",
-        );
+    if let Some(foreign) = &table.foreign_tables {
+        let of_itself = "load it without --import-id, or on the server that stores it";
+        let of_partitions =
+            "load it without --import-id, or import into each partition on the server that stores it";
+        return match &foreign.names[..] {
+            _ if !table.is_stored => refuse(
+                format!("{name} is a foreign table, whose server may commit a chunk without the ledger"),
+                of_itself,
+            ),
+            [only] => refuse(
+                format!(
+                    "the partition {only} of {name} is a foreign table, whose server may commit a chunk without the ledger"
+                ),
+                of_partitions,
+            ),
+            many => refuse(
+                format!(
+                    "the partitions {} of {name} are foreign tables, whose servers may commit a chunk without the ledger",
+                    some_of(many)
+                ),
+                of_partitions,
+            ),
+        };
     }
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class
                               WHERE relpersistence <> 'p'
