@@ -95,7 +95,8 @@ pub enum ErrorKind {
     Database,
     /// Ctrl-C or a termination signal.
     Interrupted,
-    /// The answer to a COMMIT was lost, and what became of the transaction could not be found out.
+    /// The answer to a COMMIT was lost, and what became of the transaction could not be found out; or a COMMIT failed, and
+    /// the servers of foreign tables may have kept their part of it.
     OutcomeUnknown,
 }
 

@@ -290,12 +290,19 @@ impl Progress {
         *self.commits.question() = None;
     }
 
+    /// Record that the outcome of a COMMIT will stay unknown: its rows are neither committed nor refused, and no statement
+    /// tells.
+    pub(crate) fn leave_commit(&self) {
+        *self.commits.question() = None;
+    }
+
     /// Rows that are known to be committed.
     pub fn committed(&self) -> u64 {
         self.commits.confirmed.load(Relaxed)
     }
 
-    /// Rows that may be committed as well: their commit was requested, and the answer has not arrived.
+    /// Rows that may be committed as well: their commit was requested, and the answer has not arrived, or does not tell what
+    /// foreign servers have kept.
     pub fn uncertain(&self) -> u64 {
         let Commits { requested, confirmed, refused, .. } = &self.commits;
         requested.load(Relaxed).saturating_sub(confirmed.load(Relaxed) + refused.load(Relaxed))

@@ -249,11 +249,10 @@ impl OpenLoad<'_> {
         let report = loaded.map_err(|error| {
             let error = connections.messages().explain(error);
             let is_atomic = !settings.autocommit && settings.import.is_none();
-            let is_untouched = is_atomic && progress.committed() + progress.uncertain() == 0;
-            if let Some(table) = new_table
-                .as_ref()
-                .filter(|_| is_untouched && error.kind() != crate::ErrorKind::OutcomeUnknown)
-            {
+            let is_untouched = is_atomic
+                && progress.committed() + progress.uncertain() == 0
+                && error.kind() != crate::ErrorKind::OutcomeUnknown;
+            if let Some(table) = new_table.as_ref().filter(|_| is_untouched) {
                 // The statement was printed, and that it was rolled back does not show.
                 let what = if table.replaces { "replaced" } else { "created" };
                 progress.note(&format!("table {} was not {what}", table.name));

@@ -14,6 +14,7 @@ use crate::load::chunk::encoder::{ChunkEncoder, EncodePlan};
 use crate::load::chunk::stream::{ChunkFeed, ChunkStream};
 use crate::load::mapping::ColumnMapping;
 use crate::load::report::Phases;
+use crate::load::run::commit::may_have_committed;
 use crate::load::run::stop::explain;
 use crate::load::run::{LoadRun, RunResult};
 use crate::load::settings::LoadSettings;
@@ -69,7 +70,7 @@ async fn insert(
     }
     let clause = resolve_clause(&connections[0], settings, prepared).await?;
     // As late as possible, because it is committed.
-    prepared.empty(&**connections[0]).await?;
+    empty(&connections[0], prepared).await?;
     if prepared.truncate {
         progress.empty_table();
     }
@@ -114,6 +115,25 @@ async fn insert(
         Some(error) => Err(with_remaining_rows(error, Some(settings), prepared, progress)),
         None => Ok(totals),
     }
+}
+
+/// Empty the table over `client`, if it is to be emptied.
+///
+/// # Errors
+/// When the server refuses, and [`ErrorKind::OutcomeUnknown`] when foreign servers may have emptied their tables all the
+/// same.
+async fn empty(client: &Client, prepared: &PreparedTable) -> Result<()> {
+    let foreign = prepared.table.foreign_tables.as_ref().filter(|_| prepared.truncate);
+    let Some(foreign) = foreign else { return prepared.empty(client).await };
+    // Apart from its COMMIT, so that what only the COMMIT leaves open is told from what undoes everything.
+    let failed = |error| Error::database(&format!("empty {}", prepared.table.name), error);
+    client.batch_execute("BEGIN").await.map_err(failed)?;
+    if let Err(error) = prepared.empty(client).await {
+        client.batch_execute("ROLLBACK").await.ok();
+        return Err(error);
+    }
+    let committed = client.batch_execute("COMMIT").await;
+    committed.map_err(|error| may_have_committed(foreign, failed(error)))
 }
 
 /// Inserts rows over one connection.

@@ -8,6 +8,8 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, Error as PgError, GenericClient};
 
+use crate::catalog::{ForeignTables, Table};
+use crate::error::ErrorKind;
 use crate::load::refusal::refusal_error;
 use crate::postgres::connect_error::is_answer_lost;
 use crate::postgres::server::SessionPool;
@@ -65,6 +67,8 @@ pub(super) struct Committer<'a> {
     progress: &'a Arc<Progress>,
     /// Which server, and which of its histories, the transaction IDs belong to; `None` if it does not tell.
     history: Option<String>,
+    /// The foreign tables that the transactions write to; `None` if there is none.
+    foreign: Option<ForeignTables>,
 }
 
 /// Why a search for the outcome found nothing.
@@ -78,7 +82,12 @@ impl<'a> Committer<'a> {
         progress: &'a Arc<Progress>,
     ) -> Committer<'a> {
         let history = history(client).await;
-        Committer { pool, progress, history }
+        Committer { pool, progress, history, foreign: None }
+    }
+
+    /// The same, for transactions that write to `table`.
+    pub(super) fn writing_to(self, table: &Table) -> Self {
+        Committer { foreign: table.foreign_tables.clone(), ..self }
     }
 
     /// The connections of the load.
@@ -95,7 +104,7 @@ impl<'a> Committer<'a> {
     ///
     /// # Errors
     /// When the transaction was rolled back, and [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) when
-    /// that cannot be found out.
+    /// that cannot be found out, or when foreign servers may have committed their part of it.
     pub(super) async fn commit(
         &self,
         id: String,
@@ -108,8 +117,7 @@ impl<'a> Committer<'a> {
         let confirmed_by = match self.answer(commit).await {
             Some(Ok(())) => Confirmation::Answer,
             Some(Err(error)) if !is_answer_lost(&error) => {
-                self.progress.refuse_commit(rows);
-                return Err(refusal_error("commit the load", error));
+                return Err(self.rolled_back(rows, refusal_error("commit the load", error)));
             }
             lost => self.find_out(&id, rows, lost.and_then(Result::err)).await?,
         };
@@ -137,25 +145,43 @@ impl<'a> Committer<'a> {
                 Ok(Confirmation::PgXactStatus)
             }
             Ok("aborted") => {
-                self.progress.refuse_commit(rows);
                 let error = Error::connect(format!(
                     "the answer to COMMIT was lost; the server rolled back transaction {id}"
                 ));
                 let error = error.with_help("nothing was loaded; load again");
-                Err(match lost {
+                let error = match lost {
                     Some(source) => error.with_source(source),
                     None => error,
-                })
+                };
+                Err(self.rolled_back(rows, error))
             }
             Ok(other) => Err(self.unknown(&format!("the server reports transaction {id} as {other}"))),
             Err(NotFound(why)) => Err(self.unknown(why)),
         }
     }
 
+    /// The error for a transaction with `rows` rows that the server has rolled back, because of `error`.
+    fn rolled_back(&self, rows: u64, error: Error) -> Error {
+        match &self.foreign {
+            None => {
+                self.progress.refuse_commit(rows);
+                error
+            }
+            Some(foreign) => {
+                self.progress.leave_commit();
+                may_have_committed(foreign, error)
+            }
+        }
+    }
+
     /// The error that reports that the outcome of a COMMIT is not known, because of `why`.
     pub(super) fn unknown(&self, why: &str) -> Error {
         let unknown = self.progress.unknown_outcome(&format!("the answer to COMMIT was lost ({why})"));
-        unknown.expect("a commit has begun and not ended")
+        let unknown = unknown.expect("a commit has begun and not ended");
+        match &self.foreign {
+            None => unknown,
+            Some(foreign) => unknown.and_help(&format!("if it was aborted, {}", kept_by(foreign))),
+        }
     }
 
     /// Call `look` with new connections to the server until it finds something.
@@ -217,6 +243,29 @@ impl CommittedTransaction {
             drop(Object::take(client));
         }
         CommittedTransaction { committed_at, lsn: end, ..self }
+    }
+}
+
+/// `error`, which ended the COMMIT of what was written to `foreign` tables. The server has rolled it back, but theirs commit
+/// one after another, while it prepares its own commit: those before the one that failed keep what they have.
+pub(super) fn may_have_committed(foreign: &ForeignTables, error: Error) -> Error {
+    error
+        .with_kind(ErrorKind::OutcomeUnknown)
+        .and(&kept_by(foreign))
+        .with_help(
+            "before you load again, look for the rows in the table: delete those that were kept, or load again with \
+             --on-conflict skip, if the tables on the other servers have a key",
+        )
+}
+
+/// What the servers of `foreign` tables may have done, though a transaction was rolled back.
+fn kept_by(foreign: &ForeignTables) -> String {
+    match &foreign.servers[..] {
+        [server] => format!("the server {server} commits by itself, and may have kept its part of the load"),
+        servers => format!(
+            "the servers {} each commit by themselves, and may have kept their parts of the load",
+            servers.join(", ")
+        ),
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) async fn load(
     }
     let id = transaction_id(&*transaction).await.map_err(|error| interrupted(progress, error.into()))?;
     let rows = result.totals.counts.inserted + result.totals.counts.updated;
+    let committer = committer.writing_to(&result.prepared.table);
     let ended = committer.commit(id, rows, transaction.commit()).await?;
     progress.conclude();
     result.transactions.push(ended.timed(client).await);

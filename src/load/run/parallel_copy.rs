@@ -98,7 +98,7 @@ pub(crate) async fn load(run: LoadRun<'_>, mut client: Object) -> Result<RunResu
         .into());
     }
     phases.prepare_seconds = started.elapsed().as_secs_f64();
-    let committer = Committer::new(&client, connections, progress).await;
+    let committer = Committer::new(&client, connections, progress).await.writing_to(&prepared.table);
     let obstacle = two_phase::obstacle(&client, &prepared.table, settings.connections).await?;
     let obstacle = obstacle.filter(|_| !settings.dry_run);
     if let Some(obstacle) = obstacle {

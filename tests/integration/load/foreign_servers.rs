@@ -8,7 +8,7 @@ use tokio_postgres::config::Host;
 use crate::support::load::{MODES, counts};
 use crate::support::own_server::OwnServer;
 use crate::support::pgbouncer::COMPLETE;
-use crate::support::workplace::Workplace;
+use crate::support::workplace::{ProgramOutput, Workplace};
 
 /// Whether the server of `workplace` does not have `postgres_fdw`, so that a test has to be skipped.
 ///
@@ -177,6 +177,109 @@ fn refusal_at_commit(is_lost: bool) -> String {
          CREATE CONSTRAINT TRIGGER late AFTER INSERT ON stored DEFERRABLE INITIALLY DEFERRED
              FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
+}
+
+/// Of several servers, some have committed when another one refuses.
+#[tokio::test]
+async fn a_commit_that_a_foreign_server_refuses_has_an_unknown_outcome() {
+    if are_missing(&Workplace::new().await).await {
+        return;
+    }
+    let servers = [OwnServer::start(), OwnServer::start()];
+    let (workplace, shards) = sharded_over(&servers).await;
+    workplace.write("data.csv", format!("id,name\n{}", lines(1..=200)));
+    let load = |flags: &[&str]| {
+        let all = ["load", "data.csv", "-t", "t", "--json", "--receipt", "receipt.json"];
+        workplace.run(&[&all, flags].concat())
+    };
+    let ways = [
+        &["--mode", "copy"][..],
+        &["--mode", "batch"],
+        &["--mode", "rows"],
+        &["--connections", "2"],
+        &["--on-conflict", "skip"],
+    ];
+    let mut kept = 0;
+    for (number, way) in ways.iter().enumerate() {
+        // Which of the servers commits first is not known.
+        for (failing, shard) in shards.iter().enumerate() {
+            shard.execute(&refusal_at_commit((number + failing) % 2 == 0)).await;
+            let ran = load(way);
+            let case = format!("{way:?}, {failing}: {ran:#?}");
+            assert_unknown(&ran, &workplace, 200);
+            assert_eq!(shard.count("stored").await, 0, "{case}");
+            kept += shards[1 - failing].count("stored").await;
+            shard.execute("DROP TRIGGER late ON stored").await;
+            // What the message advises.
+            let again = load(&["--on-conflict", "skip"]);
+            assert!(again.status.success(), "{again:#?}");
+            assert_eq!(workplace.csv_of("SELECT count(*), sum(id) FROM t").await, "200,20100\n", "{case}");
+            for shard in &shards {
+                shard.execute("TRUNCATE stored").await;
+            }
+        }
+    }
+    assert!(kept > 0, "no server had committed before the other one refused");
+}
+
+/// Check that `ran` says that the servers of its table may have kept up to `rows` rows, and so does its receipt.
+fn assert_unknown(ran: &ProgramOutput, workplace: &Workplace, rows: u64) {
+    assert_eq!(ran.status.code(), Some(6), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("the servers s_0, s_1 each commit by themselves, and may have kept"),
+        "{ran:#?}"
+    );
+    assert!(ran.stderr.contains("--on-conflict skip"), "{ran:#?}");
+    assert!(!ran.stderr.contains("nothing was loaded"), "{ran:#?}");
+    assert_eq!(ran.json()["error"]["kind"], "outcome_unknown", "{ran:#?}");
+    let receipt = workplace.read_json("receipt.json");
+    assert_eq!(receipt["outcome"], "unknown", "{receipt}");
+    assert_eq!(counts(&receipt, ["rows_loaded", "rows_loaded_at_most"]), [0, rows], "{receipt}");
+    let message = receipt["error"]["message"].as_str().unwrap();
+    assert!(message.contains("s_0, s_1"), "{receipt}");
+}
+
+#[tokio::test]
+async fn rows_committed_one_by_one_to_foreign_servers_are_counted() {
+    if are_missing(&Workplace::new().await).await {
+        return;
+    }
+    let servers = [OwnServer::start(), OwnServer::start()];
+    let (workplace, shards) = sharded_over(&servers).await;
+    workplace.write("data.csv", format!("id,name\n{}", lines(1..=20)));
+    let load = |flags: &[&str]| {
+        let all = ["load", "data.csv", "-t", "t", "--mode", "rows", "--autocommit", "--json"];
+        workplace.run(&[&all[..], &["--receipt", "receipt.json"], flags].concat())
+    };
+    for is_lost in [false, true] {
+        shards[0].execute(&refusal_at_commit(is_lost)).await;
+        let ran = load(&["--append"]);
+        let (kept, receipt) = (workplace.count("t").await as u64, workplace.read_json("receipt.json"));
+        // A row is on one server, whose refusal is known to undo it, unless the answer was lost.
+        assert_eq!(ran.status.code(), Some(if is_lost { 6 } else { 1 }), "{ran:#?}");
+        let most = kept + u64::from(is_lost);
+        assert_eq!(counts(&receipt, ["rows_loaded", "rows_loaded_at_most"]), [kept, most], "{receipt}");
+        shards[0].execute("DROP TRIGGER late ON stored").await;
+        for shard in &shards {
+            shard.execute("TRUNCATE stored").await;
+        }
+    }
+    // TRUNCATE reaches foreign tables from PostgreSQL 14 on.
+    if version(&workplace).await < 140_000 {
+        return;
+    }
+    load(&["--append"]);
+    shards[1]
+        .execute(&format!(
+            "CREATE TABLE log (at timestamp);
+             CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN INSERT INTO public.log VALUES (now()); RETURN NULL; END $$;
+             CREATE TRIGGER log AFTER TRUNCATE ON stored EXECUTE FUNCTION log(); {}",
+            refusal_at_commit(false).replace("INSERT ON stored", "INSERT ON log")
+        ))
+        .await;
+    assert_unknown(&load(&["--truncate"]), &workplace, 0);
+    assert!(shards[1].count("stored").await > 0, "it has not emptied its table");
 }
 
 /// The ledger would not know of the rows that a foreign server has committed, and the next run would load them again.
