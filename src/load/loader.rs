@@ -10,7 +10,7 @@ use crate::csv::{Files, Inputs, Sniffed, Syntax};
 use crate::load::ledger::import::Import;
 use crate::load::ledger::tables::LedgerTables;
 use crate::load::mapping::header_names;
-use crate::load::options::{ImportOptions, LoadOptions, Mode};
+use crate::load::options::{ImportOptions, LoadOptions, Mode, PartitionRouting};
 use crate::load::reject::orphans::Orphans;
 use crate::load::replication;
 use crate::load::report::{self, LoadReport, Phases};
@@ -22,6 +22,7 @@ use crate::load::run::{
 use crate::load::settings::LoadSettings;
 use crate::load::table::analyze::analyze;
 use crate::load::table::create::{NewTable, infer};
+use crate::load::table::partitions::PartitionsWritten;
 use crate::postgres::options::check_pool;
 use crate::postgres::server::{Database, SessionPool};
 use crate::progress::{Phase, Progress, Total};
@@ -363,6 +364,22 @@ impl OpenLoad<'_> {
     }
 }
 
+/// Why a load did not look whether it can send the rows of a partitioned table to its partitions; `None` if it has looked, or
+/// was not to do so.
+fn not_routed_because(settings: &LoadSettings, checks: RowChecks) -> Option<&'static str> {
+    if settings.partitions == PartitionRouting::Root {
+        None
+    } else if settings.autocommit {
+        Some("--autocommit commits each row by itself")
+    } else if settings.connections == 1 {
+        Some("the load uses one connection")
+    } else if checks == RowChecks::ByRow {
+        Some("the load was repeated over one connection")
+    } else {
+        None
+    }
+}
+
 /// Log what is read, and how.
 fn log_input(files: &Files) {
     let names: Vec<String> = files.inputs().iter().map(ToString::to_string).collect();
@@ -460,7 +477,10 @@ async fn load_once(
     } else {
         one_transaction::load(run, client, checks).await?
     };
-    let RunResult { prepared, totals, mut phases, transactions, is_atomic, import } = result;
+    let RunResult { prepared, mut totals, mut phases, transactions, is_atomic, import } = result;
+    if prepared.table.is_partitioned && totals.partitions == PartitionsWritten::default() {
+        totals.partitions.not_because = not_routed_because(settings, checks).map(str::to_owned);
+    }
     let seconds = started.elapsed().as_secs_f64();
     let Phases { prepare_seconds, write_seconds, finish_seconds, .. } = phases;
     phases.commit_seconds = seconds - prepare_seconds - write_seconds - finish_seconds;

@@ -107,7 +107,7 @@ pub struct LoadReport {
     /// Number of partitions that rows were sent to directly; `None` if the server found the partition of each row, or the table
     /// is not partitioned.
     pub partitions_written: Option<usize>,
-    /// Why a load over several connections into a partitioned table left it to the server to find the partition of each row;
+    /// Why a load with `partitions = "auto"` into a partitioned table left it to the server to find the partition of each row;
     /// `None` if it did not, or was to do so.
     pub partitions_not_written_because: Option<String>,
     /// Format of the files.

@@ -68,8 +68,8 @@ pub(crate) struct Partitions {
     key: Vec<(usize, HashedAs)>,
 }
 
-/// How a load over several connections reaches the partitions of its table.
-#[derive(Debug, Clone, Default)]
+/// How a load reaches the partitions of its table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PartitionsWritten {
     /// Number of partitions that rows were sent to directly; `None` if all rows were sent to the table.
     pub(crate) directly: Option<usize>,

@@ -434,6 +434,69 @@ async fn rows_are_sent_to_the_partitioned_table_where_partitions_may_differ() {
 }
 
 #[tokio::test]
+async fn one_connection_sends_rows_to_the_partitioned_table_and_says_so() {
+    let workplace = Workplace::with_sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY HASH (id);
+         CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 0);
+         CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 1);
+         CREATE TABLE plain (LIKE t)",
+    )
+    .await
+    .csv("data.csv", (0..40).fold("id,v\n".to_owned(), |csv, id| csv + &format!("{id},\n")));
+    let load = |table, flags: &[&str]| {
+        let all = ["load", "data.csv", "-t", table, "--receipt", "receipt.json", "--max-rejects", "40"];
+        let ran = workplace.run(&[&all, flags].concat());
+        assert!(matches!(ran.status.code(), Some(0 | 3)), "{flags:?}: {ran:#?}");
+        let because = workplace.read_json("receipt.json")["partitions_not_written_because"].clone();
+        (ran, because)
+    };
+    for (table, flags, reason) in [
+        ("t", &["--append", "--partitions", "auto"][..], Some("the load uses one connection")),
+        ("t", &["--truncate", "--partitions", "auto"], Some("the load uses one connection")),
+        (
+            "t",
+            &["--truncate", "--partitions", "auto", "--mode", "batch"],
+            Some("the load uses one connection"),
+        ),
+        ("t", &["--truncate", "--partitions", "root"], None),
+        ("plain", &["--truncate", "--partitions", "auto"], None),
+    ] {
+        let (ran, because) = load(table, flags);
+        assert_eq!(because.as_str(), reason, "{flags:?}");
+        let line = "rows sent to the partitioned table: the load uses one connection";
+        assert_eq!(ran.stdout.contains(line), reason.is_some(), "{flags:?}: {ran:#?}");
+        if table == "t" {
+            // Half of the hashes have no partition.
+            let stored = workplace.count("t").await;
+            let rejects = log(&workplace);
+            assert!(stored < 40 && stored + rejects.len() as i64 == 40, "{flags:?}: {rejects:?}");
+            assert!(
+                rejects.iter().all(|reject| reject["reason"]
+                    .as_str()
+                    .unwrap()
+                    .contains("no partition of relation \"t\" found for row")),
+                "{flags:?}: {rejects:?}"
+            );
+            workplace.execute("TRUNCATE t").await;
+        }
+    }
+    // Over several, no row can be rejected.
+    let several = ["load", "data.csv", "-t", "t", "--append", "--partitions", "auto", "--max-rejects", "5"];
+    let error = workplace.fail(&[&several[..], &["--connections", "2"]].concat(), 2);
+    assert!(error.contains("--connections 2 cannot be combined with --max-rejects"), "{error}");
+    workplace
+        .execute(
+            "CREATE TABLE t_2 PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 2);
+             CREATE TABLE t_3 PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 3)",
+        )
+        .await;
+    let by_row = ["--append", "--partitions", "auto", "--mode", "rows", "--autocommit", "--json"];
+    let ran = workplace.succeed(&[&["load", "data.csv", "-t", "t"], &by_row[..]].concat());
+    let because = &ran.json()["partitions_not_written_because"];
+    assert_eq!(because, "--autocommit commits each row by itself");
+}
+
+#[tokio::test]
 async fn only_an_ordinary_table_is_replaced() {
     let workplace = Workplace::with_sql(
         "CREATE TABLE whole (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF whole DEFAULT;
