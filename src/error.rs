@@ -374,7 +374,7 @@ impl fmt::Display for ConnectionClosed {
 impl std::error::Error for ConnectionClosed {}
 
 /// The worker, as host and port, that Citus names in the `context` of an error.
-fn worker(context: &str) -> Option<&str> {
+pub(crate) fn worker(context: &str) -> Option<&str> {
     let (_, rest) = context.split_once("while executing command on ")?;
     let end = rest.find(|c: char| !(c.is_alphanumeric() || ".:-_[]/".contains(c))).unwrap_or(rest.len());
     Some(&rest[..end]).filter(|worker| !worker.is_empty())

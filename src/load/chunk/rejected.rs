@@ -31,6 +31,9 @@ pub(crate) struct Reason {
     pub sqlstate: Option<String>,
     /// The constraint that the row violates; `None` if the server names none.
     pub constraint: Option<String>,
+    /// The worker of Citus that refused the row; `None` if no error tells.
+    #[serde(skip)]
+    pub worker: Option<String>,
 }
 
 impl Reason {

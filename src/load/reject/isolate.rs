@@ -16,7 +16,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::catalog::Table;
-use crate::error::Location;
+use crate::error::{Location, worker};
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::stream::ChunkFeed;
 use crate::load::chunk::{CHUNK_ROWS, Chunk};
@@ -40,6 +40,8 @@ pub(crate) struct RejectIsolator<'a> {
     row_writer: Option<RowWriter>,
     table: &'a Table,
     mapping: &'a Arc<ColumnMapping>,
+    /// Whether the load ends with the first row that is refused.
+    is_search: bool,
     /// Whether an existing key is an error, and no trigger can change the key before it is stored.
     keys_are_final: bool,
     /// For each violation of a unique key so far, by what the server calls it, the indexes that it may mean and that can be
@@ -64,14 +66,15 @@ struct WrittenRows {
 
 impl<'a> RejectIsolator<'a> {
     /// Write over `client`, which has a transaction open. `row_writer` is `None` if INSERT and
-    /// COPY do not accept the same values; `updates_keys` as for an existing key, and `any_accepted` of the files.
+    /// COPY do not accept the same values; `is_search` if the load ends with the first row that is refused; `updates_keys` as
+    /// for an existing key, and `any_accepted` of the files.
     pub(crate) fn new(
         client: &'a Client,
         writer: &'a mut Writer,
         row_writer: Option<RowWriter>,
         table: &'a Table,
         mapping: &'a Arc<ColumnMapping>,
-        (updates_keys, any_accepted): (bool, bool),
+        (is_search, updates_keys, any_accepted): (bool, bool, bool),
     ) -> Self {
         // A trigger may change the key.
         let keys_are_final = !updates_keys && table.before_insert_triggers.is_empty();
@@ -82,6 +85,7 @@ impl<'a> RejectIsolator<'a> {
             row_writer,
             table,
             mapping,
+            is_search,
             keys_are_final,
             indexes,
             piece_rows,
@@ -158,6 +162,9 @@ impl<'a> RejectIsolator<'a> {
             let rows: Vec<usize> = duplicates.keys().copied().collect();
             if let Ok(counts) = self.attempt(chunk.without(piece.clone(), &rows)).await? {
                 written.counts += counts;
+                if self.is_search && self.refused_alone(chunk, rows[0], written).await? {
+                    return Ok(piece.end);
+                }
                 let rejects = duplicates.iter().map(|(row, reason)| chunk.reject(*row, reason.clone()));
                 written.rejects.extend(rejects);
                 return Ok(piece.end);
@@ -180,6 +187,14 @@ impl<'a> RejectIsolator<'a> {
         }
         self.piece_rows = (good / 2).max(FEW_ROWS);
         Ok(piece.start)
+    }
+
+    /// Write `row`, whose key is a duplicate, by itself; whether it was rejected. Its own error names the worker that has the
+    /// key, where that of all rows is about any of them, or names none.
+    async fn refused_alone(&mut self, chunk: &Chunk, row: usize, written: &mut WrittenRows) -> Result<bool> {
+        let before = written.rejects.len();
+        self.write_row_by_row(chunk, row..row + 1, written).await?;
+        Ok(written.rejects.len() > before)
     }
 
     /// Write or reject each of `rows`.
@@ -208,8 +223,10 @@ impl<'a> RejectIsolator<'a> {
                 Err(error) if RefusalScope::new(&error) != RefusalScope::Session => {
                     let indexes = self.indexes(&error).await?;
                     let index = indexes.first().filter(|_| indexes.len() == 1);
-                    let detail = error.as_db_error().and_then(|db| db.detail()).map(str::to_owned);
-                    let reason = Reason { detail, ..self.reason(&error, index) };
+                    let db = error.as_db_error();
+                    let detail = db.and_then(|db| db.detail()).map(str::to_owned);
+                    let worker = db.and_then(|db| worker(db.where_()?)).map(str::to_owned);
+                    let reason = Reason { detail, worker, ..self.reason(&error, index) };
                     written.rejects.push(chunk.reject(row, reason));
                     if RefusalScope::new(&error) == RefusalScope::RowIfOthersPass
                         && !self.any_accepted

@@ -62,7 +62,7 @@ impl RejectingLoad<'_> {
             row_writer,
             self.table,
             self.mapping,
-            (self.settings.on_conflict.is_some(), self.any_accepted),
+            (!self.settings.max_rejects.allows_any(), self.settings.on_conflict.is_some(), self.any_accepted),
         );
         while let Some(mut chunk) = stream.next_for(self.client).await? {
             let mut rejects = std::mem::take(&mut chunk.rejects);

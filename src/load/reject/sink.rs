@@ -52,15 +52,16 @@ pub(crate) struct FirstReject<'a> {
 impl RejectSink for FirstReject<'_> {
     fn take(&mut self, rejects: Vec<Reject>, _: &[u8], _: &LoadTotals) -> Result<()> {
         let Some(first) = rejects.into_iter().next() else { return Ok(()) };
-        let Reason { reason, detail, sqlstate: Some(code), constraint, .. } = &first.reason else {
+        let Reason { reason, detail, sqlstate: Some(code), constraint, worker, .. } = &first.reason else {
             return Err(first.into_error());
         };
         let constraint = constraint.as_ref().map_or_else(String::new, |name| format!(", constraint {name}"));
         let detail =
             detail.as_ref().map_or_else(String::new, |detail| format!("; {}", detail.trim_end_matches('.')));
+        let worker = worker.as_ref().map_or_else(String::new, |worker| format!("; on the worker {worker}"));
         let (Reject { file, first_line, .. }, table) = (&first, self.table);
         let message = format!(
-            "failed to load {file}, line {first_line} into {table}: {reason} (SQLSTATE {code}{constraint}){detail}"
+            "failed to load {file}, line {first_line} into {table}: {reason} (SQLSTATE {code}{constraint}){detail}{worker}"
         );
         let error = Error::new(ErrorKind::Database, message).with_sqlstate(code.as_str());
         Err(with_remedy(error.at(Location::on_line(file, *first_line))))

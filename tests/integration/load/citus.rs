@@ -1,6 +1,6 @@
 //! `load`, `check` and `query` on a real cluster of Citus, if `CITUS_DATABASE_URL` names one.
 
-use crate::support::citus::workplace;
+use crate::support::citus::{CATALOG, workplace};
 use crate::support::load::MODES;
 use crate::support::workplace::Workplace;
 
@@ -122,8 +122,7 @@ async fn all_modes_leave_the_same_distributed_table() {
         let error = workplace.fail(&flags[..flags.len() - 2], 1);
         assert!(error.contains("line 2 ") && error.contains("(SQLSTATE 23505"), "{mode}: {error}");
         assert!(error.contains("Key (id)=(1) already exists"), "{mode}: {error}");
-        // The other errors are those of the search, which does not ask a single node.
-        assert_eq!(error.contains("; on the worker "), mode == "rows", "{mode}: {error}");
+        assert!(error.contains("; on the worker "), "{mode}: {error}");
         for action in ["skip", "update"] {
             let flags = ["load", "more.csv", "-t", "people", "--on-conflict", action, "--mode", mode];
             workplace.succeed(&flags);
@@ -154,6 +153,35 @@ async fn a_database_without_citus_cannot_distribute() {
         workplace.write("config.toml", format!("[table]\nname = 't'\n{table}"));
         let error = workplace.fail(&["load", "data.csv"], 2);
         assert!(error.contains(problem), "{error}");
+    }
+}
+
+/// A node refuses a single row with its name in the CONTEXT, which a query for all duplicates does not have.
+#[tokio::test]
+async fn a_duplicate_is_refused_by_the_worker_that_has_its_key() {
+    let workplace = Workplace::with_sql("CREATE TABLE t (id int PRIMARY KEY, name text)").await;
+    workplace.execute(&format!("{CATALOG} INSERT INTO pg_dist_partition VALUES ('t')")).await;
+    workplace.execute("INSERT INTO t SELECT generate_series(50, 60)").await;
+    // With this setting, the CONTEXT has the values of the row: those of all rows, if it is a statement for all.
+    workplace
+        .execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_parameter_max_length_on_error = -1',
+                                        current_database()); END $$",
+        )
+        .await;
+    let csv = (1..=100).fold("id,name\n".to_owned(), |csv, id| {
+        csv + &format!("{id},while executing command on worker-{id}:5432\n")
+    });
+    workplace.write("data.csv", csv);
+    // The COPY of a server without Citus names the line itself.
+    for mode in ["batch", "rows"] {
+        let error = workplace.fail(&["load", "data.csv", "-t", "t", "--append", "--mode", mode], 1);
+        assert!(error.contains("data.csv, line 51 into t: duplicate key"), "{mode}: {error}");
+        assert!(
+            error.contains("; Key (id)=(50) already exists; on the worker worker-50:5432"),
+            "{mode}: {error}"
+        );
+        assert_eq!(workplace.count("t").await, 11, "{mode}");
     }
 }
 
