@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 use memchr::{memchr_iter, memrchr};
 
 use crate::csv::decompress::ByteSource;
-use crate::csv::dialect::Dialect;
+use crate::csv::dialect::{Dialect, StrayQuotes};
 use crate::csv::format::{FormatReader, InputFormat, Syntax, collect_keys, peek};
 use crate::csv::input::Inputs;
 use crate::csv::layout::{Layout, OwnHeader, Relation};
@@ -81,11 +81,13 @@ impl Files {
             let name = escape(&name).into_owned();
             let found = sniff(&name, &sample, &format.dialect, format.detect)?;
             let (given, detect) = (format.dialect.clone(), format.detect);
-            sniffing = Some(Sniffing { given, detect, first: name, with_header: None });
             format.dialect = found.dialect.clone();
             format.is_detected = format.detect.delimiter;
-            format.guards_quotes = format.detect.quote && !found.has_stray_quotes;
+            // Who says to treat stray quotes as COPY does has decided what they are.
+            let is_settled = !detect.stray_quotes && given.stray_quotes == StrayQuotes::Postgres;
+            format.guards_quotes = detect.quote && !is_settled && !found.has_stray_quotes;
             format.detect = Detect { header: format.detect.header, ..Detect::NONE };
+            sniffing = Some(Sniffing { given, detect, first: name, with_header: None });
             format.dialect.check()?;
             sniffed = Some(found);
             source = Box::new(Cursor::new(sample).chain(source));

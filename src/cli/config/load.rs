@@ -269,7 +269,7 @@ impl Config {
             escape: optional("--escape", flags.escape.as_ref().unwrap_or(&file.escape))?
                 .or(quote)
                 .unwrap_or(b'"'),
-            stray_quotes: flags.stray_quotes.unwrap_or(file.stray_quotes),
+            stray_quotes: flags.stray_quotes.or(file.stray_quotes).unwrap_or_default(),
             skip_lines: flags.skip_lines.unwrap_or(file.skip_lines),
             blank_lines: flags.blank_lines.or(file.blank_lines),
             nulls: match flags.null.as_slice() {
@@ -367,15 +367,23 @@ fn detect(flags: &args::Format, file: &Load) -> Detect {
         || *no_header
         || header.is_some();
     let sniffs = flags.sniff || (file.sniff && !is_described);
+    // The flag has precedence over all that the file says. Beside `sniff` in the file, what is not at its default is meant.
+    let default = Load::default();
+    let is_open = |is_default: bool| sniffs && (flags.sniff || is_default);
+    let has_default_quote = file.quote == default.quote && file.escape == default.escape;
     Detect {
-        delimiter: sniffs && delimiter.is_none(),
-        quote: sniffs && quote.is_none() && escape.is_none(),
-        comment: sniffs && comment.is_none(),
-        encoding: sniffs && encoding.is_none(),
+        delimiter: is_open(file.delimiter == default.delimiter) && delimiter.is_none(),
+        quote: is_open(has_default_quote) && quote.is_none() && escape.is_none(),
+        comment: is_open(file.comment == default.comment) && comment.is_none(),
+        encoding: is_open(file.encoding == default.encoding) && encoding.is_none(),
         header: match header {
             Some(header) => *header == args::Header::Auto,
-            None => (sniffs || file.header == Header::Detected(Auto::Auto)) && !no_header,
+            None if file.header == Header::Detected(Auto::Auto) => !no_header,
+            None => is_open(file.header == default.header) && !no_header,
         },
+        stray_quotes: sniffs && flags.stray_quotes.or(file.stray_quotes).is_none(),
+        // Below lines that are skipped, blank ones are as at the beginning of a file; 0 says that the first line counts.
+        skip_lines: sniffs && flags.skip_lines != Some(0),
     }
 }
 

@@ -44,8 +44,9 @@ pub(crate) struct Load {
     /// More words for false.
     #[serde(rename = "false")]
     pub false_words: Vec<String>,
-    /// What to do with quotes inside unquoted fields.
-    pub stray_quotes: StrayQuotes,
+    /// What to do with quotes inside unquoted fields; empty for what COPY does, unless something else is detected.
+    #[serde(deserialize_with = "unless_empty")]
+    pub stray_quotes: Option<StrayQuotes>,
     /// Lines to skip at the beginning of each file.
     pub skip_lines: u64,
     /// What to do with blank lines; empty for what COPY does.
@@ -114,7 +115,7 @@ impl Default for Load {
             thousands: String::new(),
             true_words: Vec::new(),
             false_words: Vec::new(),
-            stray_quotes: StrayQuotes::Postgres,
+            stray_quotes: None,
             skip_lines: 0,
             blank_lines: None,
             pad: false,

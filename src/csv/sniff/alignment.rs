@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::csv::sniff::reading::{Cell, Reading};
+use crate::csv::sniff::reading::Reading;
+use crate::csv::sniff::rows::{Cell, Row};
 use crate::csv::sniff::sample::Detect;
 
 const ALIGNED: &str = "its columns seem to be aligned by blanks, which cannot be read";
@@ -32,22 +33,22 @@ pub(super) fn misfit(reading: &Reading, detect: Detect) -> Option<(&'static str,
     }
 }
 
-fn is_empty(cell: &Cell) -> bool {
+fn is_empty(cell: Cell<'_>) -> bool {
     cell.text.is_empty() && !cell.quoted
 }
 
 /// Whether the first record and most others have several delimiters in a row.
 fn has_runs(reading: &Reading) -> bool {
-    let has_run = |row: &&Vec<Cell>| row.iter().any(is_empty);
-    let runs = reading.rows.iter().filter(has_run).count();
-    reading.rows.first().as_ref().is_some_and(has_run) && runs * 2 >= reading.rows.len()
+    let has_run = |row: Row<'_>| row.iter().any(is_empty);
+    let runs = reading.rows.iter().filter(|row| has_run(*row)).count();
+    reading.rows.first().is_some_and(has_run) && runs * 2 >= reading.rows.len()
 }
 
 /// Whether all values of any column but the last end with the same common delimiter, as in `1, "x"`.
 fn ends_in_delimiters(reading: &Reading) -> bool {
     let ends = |index: usize, delimiter: char| {
-        let cells = reading.rows.iter().filter_map(|row| row.get(index));
-        cells.into_iter().all(|cell| !cell.quoted && cell.text.ends_with(delimiter))
+        let mut cells = reading.rows.iter().filter_map(|row| row.get(index));
+        cells.all(|cell| !cell.quoted && cell.text.ends_with(delimiter))
     };
     (0..reading.fields - 1)
         .any(|index| [',', ';', '|', '\t'].into_iter().any(|delimiter| ends(index, delimiter)))
@@ -67,7 +68,7 @@ fn has_wide_delimiter(reading: &Reading) -> bool {
 /// Whether most values of a single column have gaps of several blanks: the same number of them, or one at the same place.
 fn is_aligned(reading: &Reading) -> bool {
     let (mut numbers, mut places) = (HashMap::<usize, usize>::new(), HashMap::<usize, usize>::new());
-    let values: Vec<&str> = reading.rows.iter().filter_map(|row| Some(row.first()?.text.as_str())).collect();
+    let values: Vec<&str> = reading.rows.iter().filter_map(|row| Some(row.get(0)?.text)).collect();
     for value in &values {
         let gaps = gaps(value);
         if !gaps.is_empty() {
@@ -101,8 +102,8 @@ fn gaps(text: &str) -> Vec<usize> {
 /// it: then the delimiters between them belong to a value.
 fn splits_apostrophes(reading: &Reading) -> bool {
     let (mut beginning, mut split) = (0, 0);
-    for row in &reading.rows {
-        let texts = || row.iter().map(|cell| cell.text.as_str());
+    for row in reading.rows.iter() {
+        let texts = || row.iter().map(|cell| cell.text);
         let opens = |text: &str| text.len() > 1 && text.starts_with('\'') && !text.ends_with('\'');
         let closes = |text: &str| text.ends_with('\'') && !text.starts_with('\'');
         beginning += usize::from(texts().any(|text| text.starts_with('\'')));

@@ -5,7 +5,8 @@ use encoding_rs::Encoding;
 use crate::csv::dialect::Dialect;
 use crate::csv::sniff::alignment::misfit;
 use crate::csv::sniff::header::{HeaderVerdict, detect_header};
-use crate::csv::sniff::reading::{Cell, Reading};
+use crate::csv::sniff::reading::Reading;
+use crate::csv::sniff::rows::Row;
 use crate::csv::sniff::sample::{Sample, plural};
 use crate::{Error, Result};
 
@@ -165,7 +166,7 @@ pub(super) fn table(readings: &[(f64, &Reading)]) -> String {
     ];
     for (confidence, reading) in readings {
         let Dialect { delimiter, quote, escape, .. } = reading.dialect;
-        let header = match detect_header(&reading.rows).0 {
+        let header = match detect_header(&reading.rows).verdict {
             HeaderVerdict::Yes => "yes",
             HeaderVerdict::No => "no",
             HeaderVerdict::Unclear => "unclear",
@@ -190,8 +191,8 @@ pub(super) fn table(readings: &[(f64, &Reading)]) -> String {
 }
 
 /// The values of `row`, shortened to about `most` characters.
-pub(super) fn shown(row: &[Cell], most: usize) -> String {
-    let values = row.iter().map(|cell| crate::escape::escape(&cell.text)).collect::<Vec<_>>().join(" | ");
+pub(super) fn shown(row: Row<'_>, most: usize) -> String {
+    let values = row.iter().map(|cell| crate::escape::escape(cell.text)).collect::<Vec<_>>().join(" | ");
     let mut characters = values.chars();
     let shown: String = characters.by_ref().take(most).collect();
     if characters.next().is_some() { shown + "…" } else { shown }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::csv::sniff::reading::Cell;
+use crate::csv::sniff::levels::{levels_below, levels_of_words};
+use crate::csv::sniff::rows::{Cell, Row, Rows};
 use crate::csv::sniff::value::{ValueClass, classify, integer};
 
 /// What the records say of the first one.
@@ -49,14 +50,14 @@ const STRONG: u32 = 2;
 /// A piece of evidence that needs another one.
 const WEAK: u32 = 1;
 
-/// The number of records that the names of columns may take at most.
-const MOST_LEVELS: usize = 5;
-
 /// Why it is unclear whether there is a header if its numbers stand above numbers, and its words above words.
 pub(crate) const NUMBERS_MAY_BE_NAMES: &str = "its numbers may be names of columns, or values as below them";
 
+/// Why it is unclear whether there is a header if there may be several.
+const SEVERAL_LEVELS: &str = "several records of words, which may be names, stand above values";
+
 /// Years, which may well be names of columns.
-const YEARS: std::ops::RangeInclusive<i64> = 1500..=2100;
+pub(super) const YEARS: std::ops::RangeInclusive<i64> = 1500..=2100;
 
 /// Names that columns often have, and values rarely.
 const COMMON_NAMES: &[&str] = &[
@@ -159,8 +160,33 @@ const COMMON_NAMES: &[&str] = &[
     "zip",
 ];
 
-/// Judge the first of `rows`, and say why.
-pub(super) fn detect_header(rows: &[Vec<Cell>]) -> (HeaderVerdict, &'static str) {
+/// What the records say of a header.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeaderFinding {
+    pub verdict: HeaderVerdict,
+    /// Why.
+    pub reason: &'static str,
+    /// The number of records that seem to have names: more than one only if that is the reason.
+    pub levels: usize,
+}
+
+/// Judge the first of `rows`.
+pub(super) fn detect_header(rows: &Rows) -> HeaderFinding {
+    let rows: Vec<Vec<Cell<'_>>> = rows.iter().map(|row| Row::iter(row).collect()).collect();
+    let (verdict, reason) = judge(&rows);
+    let levels = rows.split_first().map_or(0, |(first, rest)| match verdict {
+        HeaderVerdict::No => 0,
+        HeaderVerdict::Unclear if reason == SEVERAL_LEVELS => levels_of_words(first, rest),
+        HeaderVerdict::Yes | HeaderVerdict::Unclear => levels_below(first, rest),
+    });
+    match levels {
+        0 => HeaderFinding { verdict, reason, levels: 1 },
+        below => HeaderFinding { verdict: HeaderVerdict::Unclear, reason: SEVERAL_LEVELS, levels: 1 + below },
+    }
+}
+
+/// Judge the first of `rows`, by itself, and say why.
+pub(super) fn judge(rows: &[Vec<Cell<'_>>]) -> (HeaderVerdict, &'static str) {
     let Some((first, rest)) = rows.split_first() else {
         return (HeaderVerdict::Yes, "there are no records");
     };
@@ -168,12 +194,11 @@ pub(super) fn detect_header(rows: &[Vec<Cell>]) -> (HeaderVerdict, &'static str)
     weigh_quotes(first, rest, &mut evidence);
     let numbers_are_names = weigh_numbers(first, rest, &mut evidence);
     for (index, name) in first.iter().enumerate() {
-        let column: Vec<&str> = rest.iter().filter_map(|row| Some(row.get(index)?.text.as_str())).collect();
-        weigh_column(index, &name.text, &column, numbers_are_names, &mut evidence);
+        let column: Vec<&str> = rest.iter().filter_map(|row| Some(row.get(index)?.text)).collect();
+        weigh_column(index, name.text, &column, numbers_are_names, &mut evidence);
     }
     weigh_empty_names(first, rest, &mut evidence);
-    if rest.is_empty() && first.iter().all(|name| is_identifier(&name.text)) && first.iter().any(is_compound)
-    {
+    if rest.is_empty() && first.iter().all(|name| is_identifier(name.text)) && first.iter().any(is_compound) {
         evidence.yes.add(STRONG, "the only record has names as programs use them");
     }
     if is_sequence(first) && rest.iter().filter(|row| is_sequence(row)).count() * 10 <= rest.len() {
@@ -191,11 +216,8 @@ pub(super) fn detect_header(rows: &[Vec<Cell>]) -> (HeaderVerdict, &'static str)
         if may_be_names(first, rest) {
             return (HeaderVerdict::Unclear, NUMBERS_MAY_BE_NAMES);
         }
-        if has_levels(first, rest) {
-            return (
-                HeaderVerdict::Unclear,
-                "several records of words, which may be names, stand above values",
-            );
+        if levels_of_words(first, rest) > 0 {
+            return (HeaderVerdict::Unclear, SEVERAL_LEVELS);
         }
         if no.heaviest < STRONG && !rest.is_empty() {
             return (HeaderVerdict::Unclear, "it has values, but not where the records below it have them");
@@ -210,7 +232,7 @@ pub(super) fn detect_header(rows: &[Vec<Cell>]) -> (HeaderVerdict, &'static str)
 
 /// Whether the first record may have names although some are numbers, as in `gene,10,20,50`: it has words, or nothing, above
 /// words, and numbers above numbers. A number in the first column is none, because that one has the names of the rows.
-fn may_be_names(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
+fn may_be_names(first: &[Cell<'_>], rest: &[Vec<Cell<'_>>]) -> bool {
     let (mut words, mut numbers) = (0, 0);
     for (index, cell) in first.iter().enumerate() {
         let name = cell.text.trim();
@@ -231,32 +253,12 @@ fn may_be_names(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
 }
 
 /// Whether most values of the first record occur in their columns again.
-fn most_recur(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
+fn most_recur(first: &[Cell<'_>], rest: &[Vec<Cell<'_>>]) -> bool {
     let names = || first.iter().enumerate().filter(|(_, name)| !name.text.trim().is_empty());
-    let recurs = |(index, name): &(usize, &Cell)| {
+    let recurs = |(index, name): &(usize, &Cell<'_>)| {
         rest.iter().filter_map(|row| row.get(*index)).any(|cell| cell.text.trim() == name.text.trim())
     };
     names().filter(recurs).count() * 2 > names().count()
-}
-
-/// Whether any column has words in its first record and some below it, and only numbers or times from there on: then the
-/// header may have several levels.
-fn has_levels(first: &[Cell], rest: &[Vec<Cell>]) -> bool {
-    let is_word = |text: &str| classify(text) == ValueClass::Text;
-    (0..first.len()).filter(|index| is_word(&first[*index].text)).any(|index| {
-        let texts = rest.iter().filter_map(|row| Some(row.get(index)?.text.as_str()));
-        let mut values = texts.filter(|text| classify(text) != ValueClass::Missing).peekable();
-        let mut words = 0;
-        while values.next_if(|text| is_word(text)).is_some() {
-            words += 1;
-        }
-        let mut numbers = 0;
-        let are_typed = values.all(|text| {
-            numbers += 1;
-            matches!(classify(text), ValueClass::Number | ValueClass::Time)
-        });
-        (1..MOST_LEVELS).contains(&words) && are_typed && numbers > words
-    })
 }
 
 /// Whether `text` may be the name of a column: words, or nothing.
@@ -266,12 +268,12 @@ fn may_be_name(text: &str) -> bool {
 }
 
 /// Names are often quoted where numbers are not.
-fn weigh_quotes(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence) {
+fn weigh_quotes(first: &[Cell<'_>], rest: &[Vec<Cell<'_>>], evidence: &mut Evidence) {
     let all_quoted = !first.is_empty() && first.iter().all(|name| name.quoted);
     let none_quoted = first.iter().all(|name| !name.quoted);
     let column = |index: usize| rest.iter().filter_map(move |row| row.get(index));
     let is_never_quoted = |index: usize| {
-        let mut values = column(index).filter(|cell| classify(&cell.text) != ValueClass::Missing).peekable();
+        let mut values = column(index).filter(|cell| classify(cell.text) != ValueClass::Missing).peekable();
         values.peek().is_some() && values.all(|cell| !cell.quoted)
     };
     let is_always_quoted = |index: usize| rest.len() > 1 && column(index).all(|cell| cell.quoted);
@@ -284,14 +286,14 @@ fn weigh_quotes(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence) {
 
 /// Whether the numbers of the first record may be names: years, or numbers in sequence, unlike those below them. That they
 /// are is evidence only where other names are words.
-fn weigh_numbers(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence) -> bool {
+fn weigh_numbers(first: &[Cell<'_>], rest: &[Vec<Cell<'_>>], evidence: &mut Evidence) -> bool {
     let numbers: Vec<(usize, i64)> = first
         .iter()
         .enumerate()
-        .filter(|(_, name)| classify(&name.text) == ValueClass::Number)
-        .map_while(|(index, name)| Some((index, integer(&name.text)?)))
+        .filter(|(_, name)| classify(name.text) == ValueClass::Number)
+        .map_while(|(index, name)| Some((index, integer(name.text)?)))
         .collect();
-    let all = first.iter().filter(|name| classify(&name.text) == ValueClass::Number).count();
+    let all = first.iter().filter(|name| classify(name.text) == ValueClass::Number).count();
     if numbers.is_empty() || numbers.len() < all || rest.is_empty() {
         return false;
     }
@@ -299,8 +301,8 @@ fn weigh_numbers(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence) ->
     let is_sequence =
         numbers.len() > 1 && steps(&numbers.iter().map(|(_, number)| *number).collect::<Vec<_>>());
     let are_years = numbers.iter().all(|(_, number)| YEARS.contains(number));
-    let value = |row: &[Cell], index: usize| row.get(index).and_then(|cell| integer(&cell.text));
-    let is_like_first = |row: &&Vec<Cell>| {
+    let value = |row: &[Cell<'_>], index: usize| row.get(index).and_then(|cell| integer(cell.text));
+    let is_like_first = |row: &&Vec<Cell<'_>>| {
         let values: Option<Vec<i64>> = numbers.iter().map(|(index, _)| value(row, *index)).collect();
         values.is_some_and(|values| {
             (is_sequence && steps(&values)) || (are_years && values.iter().all(|value| YEARS.contains(value)))
@@ -310,7 +312,7 @@ fn weigh_numbers(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence) ->
     if !(is_sequence || are_years) || alike * 10 > rest.len() {
         return false;
     }
-    let words = first.iter().any(|name| classify(&name.text) == ValueClass::Text);
+    let words = first.iter().any(|name| classify(name.text) == ValueClass::Text);
     if words && is_sequence && (numbers.len() > 3 || are_years) {
         evidence.yes.add(STRONG, "the first record has consecutive numbers, unlike the records below it");
     }
@@ -399,15 +401,15 @@ fn weigh_words(name: &str, column: &[&str], evidence: &mut Evidence) {
 
 /// A record that names all columns but the first, which has the names of the rows, as R writes it; or a record in which
 /// names are missing.
-fn weigh_empty_names(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence) {
+fn weigh_empty_names(first: &[Cell<'_>], rest: &[Vec<Cell<'_>>], evidence: &mut Evidence) {
     let [corner, names @ ..] = first else { return };
     let is_counted = rest.len() > 1
         && (1_i64..).zip(rest).all(|(number, row)| {
             row.first()
-                .and_then(|cell| integer(&cell.text))
+                .and_then(|cell| integer(cell.text))
                 .is_some_and(|value| [number, number - 1].contains(&value))
         });
-    let distinct: HashSet<&str> = names.iter().map(|name| name.text.as_str()).collect();
+    let distinct: HashSet<&str> = names.iter().map(|name| name.text).collect();
     let are_names = !names.is_empty()
         && names.iter().all(|name| !name.text.trim().is_empty())
         && distinct.len() == names.len();
@@ -419,7 +421,7 @@ fn weigh_empty_names(first: &[Cell], rest: &[Vec<Cell>], evidence: &mut Evidence
 }
 
 /// Whether `row` has three or more names in sequence, such as `a,b,c` or `V1,V2,V3`, and no others.
-fn is_sequence(row: &[Cell]) -> bool {
+fn is_sequence(row: &[Cell<'_>]) -> bool {
     let ordinal = |text: &str| match text.as_bytes() {
         [letter] if letter.is_ascii_alphabetic() => Some((String::new(), i64::from(*letter))),
         _ => {
@@ -433,7 +435,7 @@ fn is_sequence(row: &[Cell]) -> bool {
 }
 
 /// Whether `name` joins words, as in `first_name` or `firstName`.
-fn is_compound(name: &Cell) -> bool {
+fn is_compound(name: &Cell<'_>) -> bool {
     let has_hump = name
         .text
         .as_bytes()

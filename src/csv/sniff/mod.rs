@@ -9,12 +9,15 @@ mod alignment;
 mod choice;
 mod encoding;
 mod header;
+mod levels;
 mod reading;
+mod rows;
 pub(crate) mod same;
 mod sample;
 mod value;
 
 use std::fmt;
+use std::rc::Rc;
 
 use encoding_rs::UTF_8;
 use memchr::memchr;
@@ -22,8 +25,10 @@ use memchr::memchr;
 use crate::csv::dialect::{Dialect, StrayQuotes};
 use crate::csv::sniff::choice::{choose, percent, shown};
 use crate::csv::sniff::encoding::detect_encoding;
-use crate::csv::sniff::header::detect_header;
-use crate::csv::sniff::reading::{Cell, Reading};
+use crate::csv::sniff::header::{HeaderFinding, detect_header};
+use crate::csv::sniff::levels::MOST_LEVELS;
+use crate::csv::sniff::reading::Reading;
+use crate::csv::sniff::rows::{Row, Rows};
 use crate::csv::sniff::sample::{Sample, decode, plural};
 use crate::{Error, Result};
 
@@ -74,7 +79,9 @@ pub struct Sniffed {
     /// Whether the sample has quotes that do not enclose their fields, as this dialect reads it.
     pub(crate) has_stray_quotes: bool,
     /// The beginning of the file: its first records.
-    first_rows: Vec<Vec<Cell>>,
+    first_rows: Rows,
+    /// Where several records seem to have names: the last line of them.
+    names_end: Option<u64>,
 }
 
 /// As flags, followed by the evidence as a shell comment.
@@ -102,11 +109,14 @@ impl Sniffed {
     /// # Errors
     /// When neither tells.
     pub(crate) fn decide_header(&mut self, name: &str, names: &[&str]) -> Result<&'static str> {
+        if let Some(line) = self.names_end {
+            return Err(self.several_levels(name, line));
+        }
         let spelling = |name: &str| name.trim().to_ascii_lowercase();
         let known: Vec<String> = names.iter().map(|name| spelling(name)).collect();
-        let first = self.first_rows.first().map_or(&[][..], Vec::as_slice);
-        let words = first.iter().filter(|cell| !cell.text.trim().is_empty()).count();
-        let found = first.iter().filter(|cell| known.contains(&spelling(&cell.text))).count();
+        let first = || self.first_rows.iter().take(1).flat_map(Row::iter);
+        let words = first().filter(|cell| !cell.text.trim().is_empty()).count();
+        let found = first().filter(|cell| known.contains(&spelling(cell.text))).count();
         let is_header = match self.header {
             _ if found > 0 && found == words => true,
             HeaderVerdict::Yes => return Ok(self.settle(true, self.header_reason)),
@@ -119,13 +129,28 @@ impl Sniffed {
         if is_header {
             return Ok(self.settle(true, "the first record has the names of the table's columns"));
         }
-        let rows: Vec<String> = self.first_rows.iter().map(|row| shown(row, 100)).collect();
         Err(Error::input(format!(
-            "{name}: whether the first record is a header cannot be told, because {}:\n  {}",
+            "{name}: whether the first record is a header cannot be told, because {}:{}",
             self.header_reason,
-            rows.join("\n  ")
+            self.shown_rows(2)
         ))
         .with_help("say so: add --header yes, or --header no"))
+    }
+
+    /// The error for the file `name`, in which the records up to `line` seem to have names.
+    fn several_levels(&self, name: &str, line: u64) -> Error {
+        let (message, fields) = (self.header_reason, self.fields);
+        Error::input(format!("{name}: {message}:{}", self.shown_rows(MOST_LEVELS + 1))).with_help(format!(
+            "only one record can be the header; if all of these are names, skip them, and give {fields} names yourself: \
+             --skip-lines {line} --header no --columns NAME,…; if only the first has names: --header yes; if none has: \
+             --header no"
+        ))
+    }
+
+    /// The first `count` records, each on a line.
+    fn shown_rows(&self, count: usize) -> String {
+        let rows = self.first_rows.iter().take(count).map(|row| shown(row, 100));
+        rows.fold(String::new(), |lines, row| lines + "\n  " + &row)
     }
 
     fn settle(&mut self, is_header: bool, reason: &'static str) -> &'static str {
@@ -155,24 +180,38 @@ fn sniff_sample(name: &str, sample: &[u8], is_cut: bool, given: &Dialect, detect
     }
     let base = Dialect { encoding: UTF_8, ..given.clone() };
     let read = |dialect| Reading::new(name, &text, dialect, is_cut);
-    let mut readings = Vec::new();
+    // What no program may have written is needed only if there is nothing else.
+    let (mut possible, mut impossible) = (Vec::new(), Vec::new());
+    // The delimiters with which apostrophes, taken for quotes, would protect nothing.
+    let mut needless = Vec::new();
     for (weight, dialect) in candidates(&text, &base, detect) {
         let mut reading = read(dialect);
         // What COPY would remove is most likely a part of the value, as an inch or a nickname.
         let has_strays = reading.strays > 0 || reading.broken.is_some();
-        if detect.quote && has_strays && base.stray_quotes == StrayQuotes::Postgres {
+        if detect.quote && detect.stray_quotes && has_strays {
             let kept = read(Dialect { stray_quotes: StrayQuotes::Keep, ..reading.dialect.clone() });
             reading = if kept.strays > 0 && kept.score() >= reading.score() { kept } else { reading };
         }
-        readings.push((weight, reading));
+        if has_clean_apostrophes(&reading) && !reading.protects {
+            needless.push(reading.dialect.delimiter);
+        }
+        let others = || possible.iter().chain(&impossible);
+        let same = others().find(|(_, other): &&(f64, Reading)| other.rows == reading.rows);
+        if let Some((_, same)) = same {
+            reading.rows = Rc::clone(&same.rows);
+        }
+        if is_possible(&reading, detect) {
+            impossible = Vec::new();
+            possible.push((weight, reading));
+        } else if possible.is_empty() {
+            impossible.push((weight, reading));
+        }
     }
-    if detect.quote {
-        forgive_apostrophes(&mut readings);
-    }
-    let (possible, impossible): (Vec<_>, Vec<_>) =
-        readings.into_iter().partition(|(_, reading)| is_possible(reading, detect));
     let is_possible = !possible.is_empty();
-    let readings = if is_possible { possible } else { impossible };
+    let mut readings = if is_possible { possible } else { impossible };
+    if detect.quote {
+        forgive_apostrophes(&mut readings, &needless);
+    }
     let superseded: Vec<bool> = readings
         .iter()
         .map(|(_, reading)| readings.iter().any(|(_, other)| is_superseded(reading, other)))
@@ -184,21 +223,23 @@ fn sniff_sample(name: &str, sample: &[u8], is_cut: bool, given: &Dialect, detect
     readings.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let sample = Sample { name, encoding, detect, is_possible, read: &read };
     let (confidence, reading) = choose(&sample, readings)?;
-    let (header, header_reason) = match (detect.header, given.header) {
+    let given_header = |verdict| HeaderFinding { verdict, reason: "it is given", levels: 1 };
+    let HeaderFinding { verdict: header, reason: header_reason, levels } = match (detect.header, given.header)
+    {
         (true, _) => detect_header(&reading.rows),
-        (false, true) => (HeaderVerdict::Yes, "it is given"),
-        (false, false) => (HeaderVerdict::No, "it is given"),
+        (false, true) => given_header(HeaderVerdict::Yes),
+        (false, false) => given_header(HeaderVerdict::No),
     };
+    let below = reading.first_lines.get(levels).filter(|_| levels > 1);
     let is_header = header != HeaderVerdict::No;
     let has_stray_quotes = reading.strays > 0;
     // A blank line would be read as the header, or as a record of one field. A single column may begin with NULL.
-    let skips_blanks = detect.delimiter
-        && given.blank_lines.is_none()
-        && (reading.fields > 1 || header == HeaderVerdict::Yes);
-    let blank_start = reading.blank_start.filter(|_| skips_blanks);
-    let skip_lines = blank_start.unwrap_or(reading.dialect.skip_lines);
-    let first_rows = reading.rows.iter().take(2).cloned().collect();
+    let skips_blanks = reading.fields > 1 || header == HeaderVerdict::Yes;
+    let blank_start = reading.lines_to_skip(detect).filter(|_| skips_blanks);
+    let skip_lines = blank_start.map_or(reading.dialect.skip_lines, |(_, lines)| lines);
     Ok(Sniffed {
+        names_end: below.map(|line| line - 1),
+        first_rows: reading.rows.head(levels.max(1) + 1),
         dialect: Dialect { encoding, header: is_header, skip_lines, ..reading.dialect },
         line_end: detect_line_end(&text),
         fields: reading.fields,
@@ -207,7 +248,6 @@ fn sniff_sample(name: &str, sample: &[u8], is_cut: bool, given: &Dialect, detect
         header,
         header_reason,
         has_stray_quotes,
-        first_rows,
     })
 }
 
@@ -258,7 +298,7 @@ fn candidates(text: &[u8], given: &Dialect, detect: Detect) -> Vec<(f64, Dialect
         let escaped = [(b'"', b'\\'), (b'\'', b'\''), (b'\'', b'\\')];
         let occurs = |(quote, escape): &(u8, u8)| present(*quote) && (quote == escape || present(*escape));
         quotes.extend(escaped.into_iter().filter(occurs).map(|(quote, escape)| (Some(quote), escape)));
-        if present(b'"') {
+        if present(b'"') && may_be_unquoted(given, detect) {
             quotes.push((None, b'"'));
         }
     }
@@ -289,6 +329,11 @@ fn candidates(text: &[u8], given: &Dialect, detect: Detect) -> Vec<(f64, Dialect
     found
 }
 
+/// Whether there may be no quote in `dialect`: without one, no stray quotes are removed or rejected, as may be given.
+fn may_be_unquoted(dialect: &Dialect, detect: Detect) -> bool {
+    detect.stray_quotes || dialect.stray_quotes == StrayQuotes::Keep
+}
+
 /// Whether a program may have written what `reading` reads.
 fn is_possible(reading: &Reading, detect: Detect) -> bool {
     let Dialect { delimiter, quote, .. } = reading.dialect;
@@ -304,11 +349,13 @@ fn is_possible(reading: &Reading, detect: Detect) -> bool {
             let are_quotes = reading.protects || has_quoted_name || reading.enclosed >= FEWEST_IN_APOSTROPHES;
             has_clean_apostrophes(reading) && are_quotes
         }
-        // Without quotes around any field, there is no quote.
-        Some(_) if detect.quote => reading.strays == 0 || reading.enclosed > 0,
+        // Without quotes around any field, there is no quote, unless it is said what quotes elsewhere mean.
+        Some(_) if detect.quote => {
+            reading.strays == 0 || reading.enclosed > 0 || !may_be_unquoted(&reading.dialect, detect)
+        }
         // What encloses most of the fields in which it occurs is a quote.
         None if detect.quote => {
-            let cells = || reading.rows.iter().flatten().map(|cell| cell.text.as_str());
+            let cells = || reading.rows.iter().flat_map(Row::iter).map(|cell| cell.text);
             let is_enclosed = |text: &&str| text.len() > 1 && text.starts_with('"') && text.ends_with('"');
             let quoted = cells().filter(|text| text.contains('"')).count();
             quoted == 0 || cells().filter(is_enclosed).count() * 2 < quoted
@@ -325,13 +372,9 @@ fn has_clean_apostrophes(reading: &Reading) -> bool {
         && reading.plausible >= 0.95
 }
 
-/// Take apostrophes around values for parts of these where, taken for quotes, they would protect nothing.
-fn forgive_apostrophes(readings: &mut [(f64, Reading)]) {
-    let needless: Vec<u8> = readings
-        .iter()
-        .filter(|(_, reading)| has_clean_apostrophes(reading) && !reading.protects)
-        .map(|(_, reading)| reading.dialect.delimiter)
-        .collect();
+/// Take apostrophes around values for parts of these where the delimiter is one of `needless`: taken for quotes, they would
+/// protect nothing.
+fn forgive_apostrophes(readings: &mut [(f64, Reading)], needless: &[u8]) {
     for (_, reading) in readings {
         if reading.dialect.quote != Some(b'\'') && needless.contains(&reading.dialect.delimiter) {
             reading.forgive_apostrophes();

@@ -1,12 +1,16 @@
 //! A sample split in one dialect, and how well that fits.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use crate::Error;
 use crate::csv::dialect::Dialect;
 use crate::csv::limits::DEFAULT_MAX_RECORD_BYTES;
 use crate::csv::record::{Field, Quoting, Record};
 use crate::csv::records::Records;
+use crate::csv::sniff::levels::MOST_LEVELS;
+use crate::csv::sniff::rows::{Cell, Rows};
+use crate::csv::sniff::sample::Detect;
 use crate::csv::sniff::value::{ValueClass, classify};
 
 /// The number of records whose values are examined; of all others in the sample only the number of fields is.
@@ -20,15 +24,6 @@ const LONGEST_LAST_RECORD: u64 = 64 * 1024;
 
 /// The plausibility of a field in quotes that the dialect does not take for quotes.
 const IN_OTHER_QUOTES: f64 = 0.5;
-
-/// A field of an examined record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cell {
-    /// The value, unquoted; empty for NULL.
-    pub text: String,
-    /// Whether quotes enclose it.
-    pub quoted: bool,
-}
 
 /// A sample as one dialect reads it.
 #[derive(Debug)]
@@ -61,10 +56,12 @@ pub(super) struct Reading {
     pub odd: Option<(usize, u64)>,
     /// Whether no record has more fields than most have.
     pub is_widest: bool,
-    /// The number of lines before the first record, if any of them is blank.
-    pub blank_start: Option<u64>,
-    /// The examined records.
-    pub rows: Vec<Vec<Cell>>,
+    /// If there are blank lines before the first record, the first of them, and the number of all lines there.
+    pub blank_start: Option<(u64, u64)>,
+    /// The examined records; readings that have the same share them.
+    pub rows: Rc<Rows>,
+    /// The lines of the first of them, from 1.
+    pub first_lines: Vec<u64>,
     /// The number of records from that line on, and whether all of them have that number of fields.
     pub tail: (usize, bool),
     /// Why the sample could not be split to its end.
@@ -86,10 +83,10 @@ impl Reading {
         // The sample may end inside a record, which is then incomplete and may have an unclosed quote; but a quote that
         // takes much of it is most likely none.
         let is_cut = is_cut && sample.len() as u64 - records.offset() < LONGEST_LAST_RECORD;
-        if is_cut && broken.is_none() && splitter.counts.len() > 1 {
+        if is_cut && broken.is_none() && splitter.records > 1 {
             splitter.remove_last();
         }
-        let broken = broken.filter(|_| !is_cut || splitter.counts.len() < 2);
+        let broken = broken.filter(|_| !is_cut || splitter.records < 2);
         splitter.finish(dialect, broken)
     }
 
@@ -109,6 +106,11 @@ impl Reading {
         self.tail.0 > 1 && self.tail.1 && self.tail.0 < self.records
     }
 
+    /// The lines before the first record that are to be skipped, if any of them is blank; `detect` tells what was left open.
+    pub(super) fn lines_to_skip(&self, detect: Detect) -> Option<(u64, u64)> {
+        self.blank_start.filter(|_| detect.skip_lines && self.dialect.blank_lines.is_none())
+    }
+
     /// Whether quotes enclose fields, and occur nowhere else.
     pub(super) fn is_clean(&self) -> bool {
         self.enclosed > 0 && self.strays == 0 && self.broken.is_none()
@@ -119,21 +121,37 @@ impl Reading {
         (0..self.fields).any(|index| {
             let mut values = self.rows.iter().skip(1).filter_map(|row| row.get(index)).peekable();
             values.peek().is_some()
-                && values.all(|cell| matches!(classify(&cell.text), ValueClass::Number | ValueClass::Time))
+                && values.all(|cell| matches!(classify(cell.text), ValueClass::Number | ValueClass::Time))
         })
     }
+}
+
+/// The records with the same number of fields.
+#[derive(Debug)]
+struct Counted {
+    /// How many there are.
+    records: usize,
+    /// The index of the first of them among all records, and its line.
+    index: usize,
+    line: u64,
+    /// The record before that one: its number of fields, and its line.
+    before: Option<(usize, u64)>,
 }
 
 /// Collects what a [`Reading`] consists of.
 #[derive(Debug, Default)]
 struct Splitter {
-    /// The number of fields of each record, and its line.
-    counts: Vec<(usize, u64)>,
-    rows: Vec<Vec<Cell>>,
+    /// What is known of the records with each number of fields.
+    by_fields: BTreeMap<usize, Counted>,
+    /// The number of records.
+    records: usize,
+    /// The last record: its number of fields, and its line.
+    last: Option<(usize, u64)>,
+    /// The line of the first record.
+    first_line: Option<u64>,
+    rows: Rows,
     /// The sum over the fields of each examined record.
     plausible: Vec<f64>,
-    /// The number of fields in `rows`.
-    cells: usize,
     enclosed: usize,
     strays: usize,
     malformed: usize,
@@ -141,18 +159,22 @@ struct Splitter {
     protects: bool,
     /// Fields in apostrophes that are no quotes.
     in_apostrophes: usize,
-    /// Whether the first line that is no comment is blank.
-    begins_blank: bool,
+    /// The lines of the first records.
+    first_lines: Vec<u64>,
+    /// The first blank line before the first record.
+    blank_line: Option<u64>,
 }
 
 impl Splitter {
     fn add(&mut self, record: Record<'_>) {
         // A blank line fits every dialect, or none.
         if record.is_empty() {
-            self.begins_blank |= self.counts.is_empty();
+            if self.records == 0 {
+                self.blank_line.get_or_insert(record.line);
+            }
             return;
         }
-        self.counts.push((record.len(), record.line));
+        self.count(record.len(), record.line);
         self.strays += record.stray_fields().count as usize;
         if record.stray_fields().count > 0 {
             let is_malformed = |index: &usize| {
@@ -161,73 +183,87 @@ impl Splitter {
             };
             self.malformed += (0..record.len()).filter(is_malformed).count();
         }
-        if self.rows.len() == EXAMINED_RECORDS || self.cells > EXAMINED_FIELDS {
+        if self.rows.len() == EXAMINED_RECORDS || self.rows.cells() > EXAMINED_FIELDS {
             return;
         }
-        self.cells += record.len();
         let mut scratch = Vec::new();
-        let cell = |index: usize| {
-            let text = match record.field(index, &mut scratch) {
-                Field::Null => String::new(),
-                Field::Value(value) => String::from_utf8_lossy(value).into_owned(),
-            };
-            Cell { text, quoted: record.spans[index].quoting != Quoting::Plain }
-        };
-        let cells: Vec<Cell> = (0..record.len()).map(cell).collect();
         let Dialect { delimiter, quote, .. } = record.dialect;
         let is_special = |byte: u8| {
             byte == *delimiter || Some(byte) == *quote || is_delimiter(byte) || b"\r\n".contains(&byte)
         };
-        for (cell, span) in cells.iter().zip(record.spans) {
-            self.enclosed += usize::from(cell.quoted);
-            self.protects |= cell.quoted && cell.text.bytes().any(is_special);
+        for (index, span) in record.spans.iter().enumerate() {
+            let quoted = span.quoting != Quoting::Plain;
+            let value = match record.field(index, &mut scratch) {
+                Field::Null => &[],
+                Field::Value(value) => value,
+            };
+            self.rows.push(Cell { text: &String::from_utf8_lossy(value), quoted });
+            self.enclosed += usize::from(quoted);
+            self.protects |= quoted && value.iter().copied().any(is_special);
             let raw = &record.text[span.start as usize..span.end as usize];
-            let is_in_apostrophes = matches!(raw, [b'\'', .., b'\'']) && span.quoting == Quoting::Plain;
-            self.in_apostrophes += usize::from(is_in_apostrophes);
+            self.in_apostrophes += usize::from(matches!(raw, [b'\'', .., b'\'']) && !quoted);
         }
-        self.rows.push(cells);
+        self.rows.end_row();
+        if self.first_lines.len() < MOST_LEVELS + 1 {
+            self.first_lines.push(record.line);
+        }
         self.plausible.push((0..record.len()).map(|index| plausibility(record, index)).sum());
     }
 
+    /// Count a record on `line` that has so many `fields`.
+    fn count(&mut self, fields: usize, line: u64) {
+        let (index, before) = (self.records, self.last);
+        let first = || Counted { records: 0, index, line, before };
+        self.by_fields.entry(fields).or_insert_with(first).records += 1;
+        self.first_line.get_or_insert(line);
+        self.records += 1;
+        self.last = Some((fields, line));
+    }
+
+    /// Take back the last record, after which none is added.
     fn remove_last(&mut self) {
-        self.counts.pop();
-        if self.counts.len() < self.rows.len() {
+        let Some((fields, _)) = self.last.take() else { return };
+        if let Some(counted) = self.by_fields.get_mut(&fields) {
+            counted.records -= 1;
+        }
+        self.by_fields.retain(|_, counted| counted.records > 0);
+        self.records -= 1;
+        if self.records < self.rows.len() {
             self.rows.pop();
             self.plausible.pop();
         }
     }
 
     fn finish(self, dialect: Dialect, broken: Option<Error>) -> Reading {
-        let blank_start = self.counts.first().filter(|_| self.begins_blank).map(|(_, line)| line - 1);
-        let Splitter {
-            counts, rows, plausible, enclosed, strays, malformed, protects, in_apostrophes, ..
-        } = self;
-        let mut by_count = BTreeMap::<usize, usize>::new();
-        for (count, _) in &counts {
-            *by_count.entry(*count).or_default() += 1;
-        }
-        let (fields, agreeing) = by_count.into_iter().max_by_key(|&(_, number)| number).unwrap_or_default();
-        let head = counts.iter().take_while(|(count, _)| *count != fields).count();
-        let tail = &counts[head..];
+        let Splitter { by_fields, records, mut rows, plausible, enclosed, strays, malformed, .. } = self;
+        let Splitter { protects, in_apostrophes, first_lines, first_line, blank_line, .. } = self;
+        rows.shrink();
+        let most = by_fields.iter().max_by_key(|(_, counted)| counted.records);
+        let (fields, most) = most.map_or((0, None), |(fields, counted)| (*fields, Some(counted)));
+        let agreeing = most.map_or(0, |counted| counted.records);
+        let head = most.map_or(records, |counted| counted.index);
+        let odd = by_fields.iter().filter(|(count, _)| **count != fields);
+        let odd = odd.min_by_key(|(_, counted)| counted.index);
         let share = |part: f64, whole: usize| if whole > 0 { part / whole as f64 } else { 0.0 };
         Reading {
             dialect,
             fields,
-            agreeing: share(agreeing as f64, counts.len()),
-            plausible: share(plausible.iter().sum(), rows.iter().map(Vec::len).sum()),
-            records: counts.len(),
+            agreeing: share(agreeing as f64, records),
+            plausible: share(plausible.iter().sum(), rows.cells()),
+            records,
             enclosed,
             strays,
             malformed,
             protects,
-            in_apostrophes: share(in_apostrophes as f64, rows.iter().map(Vec::len).sum()),
-            before: head.checked_sub(1).map(|last| counts[last]),
-            odd: counts.iter().find(|(count, _)| *count != fields).copied(),
-            is_widest: counts.iter().all(|(count, _)| *count <= fields),
-            blank_start,
-            first_line: tail.first().map_or(1, |(_, line)| *line),
-            tail: (tail.len(), tail.iter().all(|(count, _)| *count == fields)),
-            rows,
+            in_apostrophes: share(in_apostrophes as f64, rows.cells()),
+            before: most.and_then(|counted| counted.before),
+            odd: odd.map(|(count, counted)| (*count, counted.line)),
+            is_widest: by_fields.last_key_value().is_none_or(|(count, _)| *count <= fields),
+            blank_start: blank_line.zip(first_line).map(|(blank, first)| (blank, first - 1)),
+            first_line: most.map_or(1, |counted| counted.line),
+            tail: (records - head, agreeing == records - head),
+            rows: Rc::new(rows),
+            first_lines,
             broken,
         }
     }

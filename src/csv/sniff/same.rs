@@ -39,6 +39,9 @@ pub(crate) fn check_same(
         }
         Err(error) => return Err(error),
     };
+    if let Some(line) = own.names_end {
+        return Err(own.several_levels(name, line));
+    }
     if own.records == 0 {
         return Ok(HeaderVerdict::Unclear);
     }

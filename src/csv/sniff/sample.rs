@@ -20,16 +20,34 @@ pub struct Detect {
     pub header: bool,
     /// The character encoding.
     pub encoding: bool,
+    /// What to do with stray quotes, if the quote is to be detected too.
+    pub stray_quotes: bool,
+    /// Whether blank lines before the first record are to be skipped, unless the dialect says what to do with them.
+    pub skip_lines: bool,
 }
 
 impl Detect {
     /// Nothing.
-    pub const NONE: Detect =
-        Detect { delimiter: false, quote: false, comment: false, header: false, encoding: false };
+    pub const NONE: Detect = Detect {
+        delimiter: false,
+        quote: false,
+        comment: false,
+        header: false,
+        encoding: false,
+        stray_quotes: false,
+        skip_lines: false,
+    };
 
     /// Everything.
-    pub const ALL: Detect =
-        Detect { delimiter: true, quote: true, comment: true, header: true, encoding: true };
+    pub const ALL: Detect = Detect {
+        delimiter: true,
+        quote: true,
+        comment: true,
+        header: true,
+        encoding: true,
+        stray_quotes: true,
+        skip_lines: true,
+    };
 
     /// Whether anything is to be detected.
     pub fn is_any(self) -> bool {

@@ -119,6 +119,21 @@ fn headers_are_detected_by_contrast() {
             Unclear,
         ),
         ("k,12,2\nz,x,c\n4,5,t\n", Unclear),
+        // What stands below may be names too, or units.
+        ("region,,sales,\ncode,name,q1,q2\nN,North,5,7\nS,South,1,2\n", Unclear),
+        ("region,,sales,\ncode,name,q1,q2\nN,North,5,7\n", Unclear),
+        ("A,A,B,B\nname,city,name,city\nAnn,Rome,Bo,Oslo\n", Unclear),
+        ("region,sales,,costs,\n,2019,2020,2019,2020\nNorth,5,7,8,9\nSouth,1,2,3,4\n", Unclear),
+        ("time,speed\ns,km/h\n0,1.5\n1,2.5\n", Unclear),
+        (
+            ",place,size,weight\n,,(cm),kg\n,,net,gross\nx,Rome,5,7\ny,Oslo,2,1\nz,Lima,2,2\nw,Bonn,3,1\n",
+            Unclear,
+        ),
+        // But values that are not known are none.
+        ("name,age\nAnn,unknown\nBo,5\nCy,6\n", Yes),
+        ("name,age,size\nAnn,**,*\nBo,5,2\nCy,6,7\n", Yes),
+        ("number,least,most\nINF,INF,INF\n1,2,3\n4,5,6\n", Yes),
+        ("id,name,,\n1,Ann,x,y\n2,Bo,z,w\n", Yes),
     ] {
         assert_eq!(detected(sample).unwrap().header, header, "{sample:?}");
     }
@@ -133,6 +148,10 @@ fn the_names_of_the_table_decide_what_the_records_leave_open() {
     assert_eq!(decide("a,b\nc,d\n", &["A", "b", "z"]), by_name);
     assert_eq!(decide("5,2\n1,2\n", &["5", "2"]), by_name);
     assert_eq!(decide("a,b,x\nc,d,y\n", &["a", "b"]), by_name);
+    // Nor are further names rows because the first ones are known.
+    let refused = decide("t,v\ns,km/h\n0,1.5\n1,2.5\n", &["t", "v"]).unwrap_err();
+    let says = "x.csv: several records of words, which may be names, stand above values:\n  t | v\n  s | km/h\n  0 | 1.5";
+    assert_eq!(refused, says);
     let refused = decide("Ann,Rome\nBo,Oslo\n", &["name", "city"]).unwrap_err();
     assert!(refused.starts_with("x.csv: whether the first record is a header cannot be told"), "{refused}");
     assert!(refused.ends_with(":\n  Ann | Rome\n  Bo | Oslo"), "{refused}");
@@ -232,6 +251,8 @@ fn further_files_are_read_like_the_first_or_refused() {
     assert!(error.starts_with(expected), "{error}");
     let error = check("1;Ann\n2;Bo\n", first).unwrap_err();
     assert_eq!(error, "b.csv: its first record is a header, but that of a.csv is none");
+    let error = check("t;v\n0;1\n", "t;v\ns;km/h\n0;1\n1;2\n").unwrap_err();
+    assert!(error.starts_with("b.csv: several records of words"), "{error}");
     let error = check(first, "id;name\n1;12\" disk\n2;x\n").unwrap_err();
     assert!(error.contains("its dialect is --delimiter ';' --quote none"), "{error}");
 }
@@ -242,6 +263,24 @@ fn what_is_given_is_not_detected() {
     let detect = Detect { delimiter: false, header: false, ..Detect::ALL };
     let sniffed = sniff("x.csv", b"a,b;c\n1,2;3\n", &given, detect).unwrap();
     assert_eq!(sniffed.dialect.to_string(), "--delimiter ';' --no-header");
+    let given = Dialect { delimiter: b',', ..Dialect::default() };
+    let detect = Detect { stray_quotes: false, ..Detect::ALL };
+    let strays = b"id,item,n\n1,\"a, b\",1\n2,12\" disk 2\",2\n";
+    let dialect = sniff("x.csv", strays, &given, detect).unwrap().dialect;
+    assert_eq!((dialect.quote, dialect.stray_quotes), (Some(b'"'), StrayQuotes::Postgres));
+    // Without a quote, none would be removed, and none rejected.
+    let pairs = b"id,item\n1,12\" disk 2\"\n2,15\" disk 1\"\n3,x\n";
+    for (stray_quotes, quote) in
+        [(StrayQuotes::Postgres, Some(b'"')), (StrayQuotes::Reject, Some(b'"')), (StrayQuotes::Keep, None)]
+    {
+        let given = Dialect { stray_quotes, ..Dialect::default() };
+        let dialect = sniff("x.csv", pairs, &given, detect).unwrap().dialect;
+        assert_eq!((dialect.quote, dialect.stray_quotes), (quote, stray_quotes));
+    }
+    let detect = Detect { skip_lines: false, ..Detect::ALL };
+    assert_eq!(sniff("x.csv", b"\nid,n\n1,2\n", &given, detect).unwrap().dialect.skip_lines, 0);
+    let detect = Detect { delimiter: false, ..Detect::ALL };
+    assert_eq!(sniff("x.csv", b"\nid,n\n1,2\n", &given, detect).unwrap().dialect.skip_lines, 1);
     let only_header = Detect { header: true, ..Detect::NONE };
     let sniffed = sniff("x.csv", b"id;n\n1;2\n", &Dialect::default(), only_header).unwrap();
     assert_eq!(sniffed.dialect.to_string(), "--delimiter ','");

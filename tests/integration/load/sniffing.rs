@@ -210,3 +210,103 @@ async fn sniffing_is_no_remedy_for_what_was_sniffed() {
     let error = workplace.fail(&["load", "p.csv", "-t", "persons", "--delimiter", ";", "--no-header"], 1);
     assert!(error.contains("or --sniff"), "{error}");
 }
+
+/// What is given is not detected, even if it is what would be read without it.
+#[tokio::test]
+async fn a_given_value_is_not_replaced_by_a_detected_one() {
+    let workplace = workplace()
+        .await
+        .csv("quotes.csv", "id,name\n1,\"a, b\"\n2,12\" disk 2\"\n3,tape\n")
+        .csv("pairs.csv", "id,name\n1,12\" disk 2\"\n2,15\" disk 1\"\n3,tape\n")
+        .csv("blank.csv", "\nid,name\n1,Ann\n")
+        .csv("report.csv", "Report\n\nid,name\n1,Ann\n")
+        .csv("semicolons.csv", "id;name,x\n1;Ann,y\n2;Bo,z\n")
+        .csv("apostrophes.csv", "id,name\n'1','a'\n'2','b, c'\n");
+    let load = |file, flags: &[&str]| {
+        workplace.run(&[&["load", file, "-t", "persons", "--sniff", "--truncate"], flags].concat())
+    };
+    let rows = async || workplace.csv_of("SELECT * FROM persons ORDER BY id").await;
+    let ran = load("quotes.csv", &["--stray-quotes", "postgres"]);
+    assert!(ran.status.success() && ran.stdout.contains("removed"), "{ran:#?}");
+    assert_eq!(rows().await, "1,\"a, b\"\n2,12 disk 2\n3,tape\n");
+    let ran = load("pairs.csv", &["--stray-quotes", "postgres"]);
+    assert!(ran.status.success(), "{ran:#?}");
+    assert_eq!(rows().await, "1,12 disk 2\n2,15 disk 1\n3,tape\n");
+    let ran = load("pairs.csv", &["--stray-quotes", "reject"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("pairs.csv, line 2"), "{ran:#?}");
+    for (file, flags) in [
+        ("blank.csv", &["--skip-lines", "0"][..]),
+        ("blank.csv", &["--blank-lines", "row"]),
+        ("semicolons.csv", &["--delimiter", ",", "--header", "yes"]),
+        ("apostrophes.csv", &["--quote", "\""]),
+    ] {
+        let ran = load(file, flags);
+        assert_ne!(ran.status.code(), Some(0), "{file} {flags:?} {ran:#?}");
+    }
+    for (file, flags, expected) in [
+        ("blank.csv", &[][..], "1,Ann\n"),
+        ("blank.csv", &["--delimiter", ","], "1,Ann\n"),
+        ("report.csv", &["--skip-lines", "1"], "1,Ann\n"),
+        ("apostrophes.csv", &[], "1,a\n2,\"b, c\"\n"),
+    ] {
+        let ran = load(file, flags);
+        assert!(ran.status.success(), "{file} {flags:?} {ran:#?}");
+        assert_eq!(rows().await, expected, "{file} {flags:?}");
+    }
+}
+
+/// Beside `sniff`, the file may say what is not to be detected.
+#[tokio::test]
+async fn what_the_configuration_says_is_not_detected() {
+    let workplace = workplace()
+        .await
+        .csv("quotes.csv", "id,name\n1,\"a, b\"\n2,12\" disk 2\"\n")
+        .csv("data.csv", "id;name\nx;Ann\ny;Bo\n");
+    for (config, file, expected) in [
+        ("", "quotes.csv", "1,\"a, b\"\n2,\"12\"\" disk 2\"\"\"\n"),
+        ("stray_quotes = \"postgres\"", "quotes.csv", "1,\"a, b\"\n2,12 disk 2\n"),
+        ("", "data.csv", "x,Ann\ny,Bo\n"),
+        ("header = false", "data.csv", "id,name\nx,Ann\ny,Bo\n"),
+        ("header = true", "data.csv", "x,Ann\ny,Bo\n"),
+    ] {
+        workplace.write("config.toml", format!("[load]\nsniff = true\n{config}\n"));
+        let ran = workplace.run(&["load", file, "-t", "persons", "--truncate"]);
+        assert!(ran.status.success(), "{config} {ran:#?}");
+        let rows = workplace.csv_of("SELECT * FROM persons ORDER BY id").await;
+        assert_eq!(rows, expected, "{config} {file}");
+    }
+    workplace.write("config.toml", "[load]\nsniff = true\ndelimiter = \",\"\nencoding = \"latin1\"\n");
+    workplace.write("data.csv", b"id;name\nx;\xe9\ny;\xfc\n");
+    workplace.succeed(&["load", "data.csv", "-t", "persons", "--truncate"]);
+    assert_eq!(workplace.csv_of("SELECT * FROM persons ORDER BY id").await, "x,é\ny,ü\n");
+}
+
+/// Names on two lines are not loaded as a row, and the advice loads the rest.
+#[tokio::test]
+async fn a_header_of_several_levels_is_refused() {
+    let workplace = Workplace::with_sql("CREATE TABLE s (a text, b text, c text, d text)")
+        .await
+        .csv("years.csv", "2019,,2020,\nname,value,name,value\nAnn,1,Bo,2\nCy,3,Di,4\n")
+        .csv("sales.csv", "region,,sales,\ncode,name,q1,q2\nN,North,5,7\nS,South,1,2\n");
+    for (file, rows) in
+        [("years.csv", "Ann,1,Bo,2\nCy,3,Di,4\n"), ("sales.csv", "N,North,5,7\nS,South,1,2\n")]
+    {
+        for flags in [&["-t", "s"][..], &["-t", "new", "--create"]] {
+            let load = [&["load", file, "--sniff"], flags].concat();
+            let error = workplace.fail(&load, 1);
+            assert!(
+                error.contains("several records of words, which may be names, stand above values:\n"),
+                "{error}"
+            );
+            assert!(error.contains(": --skip-lines 2 --header no --columns NAME,…;"), "{error}");
+            let table = flags[1];
+            let advised = ["--skip-lines", "2", "--header", "no", "--columns", "a,b,c,d"];
+            workplace.succeed(&[&load[..], &advised].concat());
+            assert_eq!(workplace.csv_of(&format!("SELECT * FROM {table} ORDER BY a")).await, rows);
+            workplace.execute("TRUNCATE s; DROP TABLE IF EXISTS new").await;
+        }
+    }
+    workplace.succeed(&["load", "sales.csv", "--sniff", "-t", "new", "--create", "--header", "yes"]);
+    assert_eq!(workplace.count("new").await, 3);
+}
