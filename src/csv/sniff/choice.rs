@@ -1,7 +1,5 @@
 //! Chooses the reading of a sample, or refuses with the best two side by side and what may help.
 
-use encoding_rs::Encoding;
-
 use crate::csv::dialect::Dialect;
 use crate::csv::sniff::alignment::misfit;
 use crate::csv::sniff::header::{HeaderVerdict, detect_header};
@@ -71,8 +69,11 @@ pub(super) fn choose(sample: &Sample<'_>, readings: Vec<(f64, Reading)>) -> Resu
         help = TRIM.into();
     } else if misfit.is_none() && is_ragged(&best) {
         let (count, line) = best.odd.unwrap_or_default();
-        odd = format!("; line {line} has {}, most records have {}", plural(count, "field"), best.fields);
-        help = ragged_help(&best, sample.encoding, (count, line));
+        let blank =
+            best.lines_to_skip(*detect).map_or(String::new(), |(line, _)| format!("; line {line} is blank"));
+        odd =
+            format!("{blank}; line {line} has {}, most records have {}", plural(count, "field"), best.fields);
+        help = ragged_help(&best, sample, (count, line));
     }
     let mut shown = vec![(confidence, &best)];
     shown.extend(second.as_ref().map(|(confidence, reading)| (*confidence, reading)));
@@ -97,8 +98,16 @@ fn is_ragged(reading: &Reading) -> bool {
 }
 
 /// What to do about records with another number of fields than most, of which the first is on `line` and has `count`.
-fn ragged_help(reading: &Reading, encoding: &'static Encoding, (count, line): (usize, u64)) -> String {
-    let flags = Dialect { encoding, ..reading.dialect.clone() };
+fn ragged_help(reading: &Reading, sample: &Sample<'_>, (count, line): (usize, u64)) -> String {
+    let Sample { encoding, detect, .. } = *sample;
+    // What sniffing would do is to be said without it.
+    let skip_lines = reading.lines_to_skip(detect).map_or(reading.dialect.skip_lines, |(_, lines)| lines);
+    let is_header = if detect.header {
+        detect_header(&reading.rows).verdict != HeaderVerdict::No
+    } else {
+        reading.dialect.header
+    };
+    let flags = Dialect { encoding, skip_lines, header: is_header, ..reading.dialect.clone() };
     if reading.first_line > line {
         header_help(reading, (count, line))
     } else if reading.is_widest {
@@ -114,7 +123,7 @@ fn ragged_help(reading: &Reading, encoding: &'static Encoding, (count, line): (u
 /// What to do about a first record on `line` that has `count` fields, which is not that of the others.
 fn header_help(reading: &Reading, (count, line): (usize, u64)) -> String {
     let Reading { fields, .. } = reading;
-    let is_one_short = count + 1 == *fields && line == reading.dialect.skip_lines + 1;
+    let is_one_short = count + 1 == *fields && reading.first_lines.first() == Some(&line);
     let row_names = if is_one_short { " (R writes none above the names of rows)" } else { "" };
     format!(
         "if line {line} is the header, mend it, or give all {fields} names yourself{row_names}: --skip-lines {line} \

@@ -197,6 +197,12 @@ fn what_is_not_clear_is_refused_with_both_readings() {
 }
 
 #[test]
+fn a_refusal_names_blank_lines_before_the_records() {
+    let refused = refusal("\n\na,b\n1,2\n4,5,6\n6,7,8\n8,9\n");
+    assert!(refused.contains("well enough; line 1 is blank; line 5 has 3 fields, most"), "{refused}");
+}
+
+#[test]
 fn a_refusal_says_what_would_read_the_file() {
     for (sample, help) in [
         ("mpg\tcyl\nMazda\t21\t6\nDatsun\t22.8\t4\n", "above the names of rows): --skip-lines 1 --header no"),
@@ -206,6 +212,15 @@ fn a_refusal_says_what_would_read_the_file() {
         ("a,b\n1,2\n4,5,6\n6,7,8\n8,9\n", "mend line 3, or leave out --sniff"),
         ("\"k\", \"n\"\n1, \"x\"\n2, \"y, z\"\n3, \"w\"\n", "add --trim"),
         ("k, \"n\"\n1, \"x\"\n2, \"y\"\n3, \"w\"\n", "--delimiter , --trim"),
+        (
+            "\n\na,b\n1,2\n4,5,6\n6,7,8\n8,9\n",
+            "reject such records: --delimiter ',' --skip-lines 2 --max-rejects 10",
+        ),
+        ("\n7,2,1\n1,5,3\n4,5\n6,9\n8,9,4\n2,3,4\n", ": --delimiter ',' --skip-lines 1 --no-header --pad"),
+        (
+            "\nmpg\tcyl\nMazda\t21\t6\nDatsun\t22.8\t4\n",
+            "above the names of rows): --skip-lines 2 --header no",
+        ),
     ] {
         let error = detected(sample).unwrap_err();
         let given = error.help().unwrap_or_default();

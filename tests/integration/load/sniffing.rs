@@ -310,3 +310,37 @@ async fn a_header_of_several_levels_is_refused() {
     workplace.succeed(&["load", "sales.csv", "--sniff", "-t", "new", "--create", "--header", "yes"]);
     assert_eq!(workplace.count("new").await, 3);
 }
+
+/// What a refusal advises works also where the file begins with a blank line.
+#[tokio::test]
+async fn ragged_records_after_a_blank_line_are_refused_with_advice_that_works() {
+    let workplace = Workplace::with_sql("CREATE TABLE r (a int, b int, c int)").await;
+    for (text, odd, advice, rows) in [
+        (
+            "\na,b,c\n1,2,3\n4,5\n6,7\n8,9,1\n2,4,4\n",
+            "; line 1 is blank; line 4 has 2 fields, most records have 3",
+            ": --delimiter ',' --skip-lines 1 --pad\n",
+            5,
+        ),
+        (
+            "\n\na,b,c\n1,2,3\n4,5,6,7\n6,7,8,9\n8,9,1\n2,4,4\n",
+            "; line 1 is blank; line 5 has 4 fields, most records have 3",
+            ": --delimiter ',' --skip-lines 2 --max-rejects 10\n",
+            3,
+        ),
+        (
+            "\n7,2,1\n1,5,3\n4,5\n6,9\n8,9,4\n2,3,4\n",
+            "; line 1 is blank;",
+            " --skip-lines 1 --no-header --pad\n",
+            6,
+        ),
+    ] {
+        workplace.write("r.csv", text);
+        let error = workplace.fail(&["load", "r.csv", "-t", "r", "--sniff"], 1);
+        assert!(error.contains(odd) && error.contains(advice), "{error}");
+        let flags = error.rsplit_once("--delimiter ',' ").unwrap().1;
+        let advised: Vec<&str> = flags.split_whitespace().collect();
+        workplace.run(&[&["load", "r.csv", "-t", "r", "--truncate"], &advised[..]].concat());
+        assert_eq!(workplace.count("r").await, rows, "{error}");
+    }
+}
