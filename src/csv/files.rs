@@ -1,7 +1,7 @@
 //! Several files read as one: opened in turn, their fields in the order of the first header.
 
 use std::collections::HashSet;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
@@ -15,6 +15,7 @@ use crate::csv::layout::{Layout, OwnHeader, Relation};
 use crate::csv::piece::PiecePosition;
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::Record;
+use crate::csv::replay::Replay;
 use crate::csv::sniff::same::{check_same, header_differs};
 use crate::csv::sniff::{Detect, HeaderVerdict, NUMBERS_MAY_BE_NAMES, SAMPLE_BYTES, Sniffed, sniff};
 use crate::error::Location;
@@ -71,12 +72,15 @@ impl Files {
         if inputs.iter().len() == 0 {
             return Err(Error::usage("no input file given").with_help("name a file, or - for standard input"));
         }
-        let (mut current, source) = (0, inputs.open(0)?);
+        // What is only looked at need not be kept where it can be read again; it is then not counted as read.
+        let is_reread = format.detect.is_any() && inputs.can_be_read_again();
+        let looked_at = if is_reread { inputs.reopened() } else { inputs.clone() };
+        let (mut current, source) = (0, looked_at.open(0)?);
         let mut source = format.detect_syntax(source, &inputs.name(0))?;
         let (mut sniffed, mut sniffing) = (None, None);
         if format.detect.is_any() {
             let sample;
-            (current, sample, source) = first_sample(&inputs, source)?;
+            (current, sample, source) = first_sample(&looked_at, source)?;
             let name = inputs.name(current);
             let name = escape(&name).into_owned();
             let found = sniff(&name, &sample, &format.dialect, format.detect)?;
@@ -90,7 +94,15 @@ impl Files {
             sniffing = Some(Sniffing { given, detect, first: name, with_header: None });
             format.dialect.check()?;
             sniffed = Some(found);
-            source = Box::new(Cursor::new(sample).chain(source));
+            if !is_reread {
+                source = Box::new(Replay::new(sample, source));
+            }
+        }
+        if is_reread {
+            // Those before the current one are empty.
+            for index in 0..=current {
+                source = inputs.open(index)?;
+            }
         }
         let mut undecided = None;
         if format.detect.header {
@@ -472,7 +484,8 @@ impl Files {
 fn first_sample(inputs: &Inputs, mut source: ByteSource) -> Result<(usize, Vec<u8>, ByteSource)> {
     let mut current = 0;
     loop {
-        let mut sample = Vec::new();
+        // It would grow to twice its size.
+        let mut sample = Vec::with_capacity(SAMPLE_BYTES);
         let read = source.by_ref().take(SAMPLE_BYTES as u64).read_to_end(&mut sample);
         read.map_err(|error| Error::input(format!("failed to read {}: {error}", inputs.name(current))))?;
         if !sample.is_empty() || current + 1 == inputs.iter().len() {

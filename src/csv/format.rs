@@ -1,6 +1,6 @@
 //! The format of files: how it is found out, and the reader of each.
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 
 use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::csv::ndjson::{JsonRecords, Keys};
 use crate::csv::reader::{Header, RecordReader};
 use crate::csv::record::Record;
 use crate::csv::records::Records;
+use crate::csv::replay::Replay;
 use crate::csv::sniff::{Detect, SAMPLE_BYTES};
 use crate::error::Location;
 use crate::{Error, Result};
@@ -239,7 +240,7 @@ fn begins_with_brace(mut source: ByteSource, name: &str) -> Result<(bool, ByteSo
             break None;
         }
     };
-    Ok((first == Some(b'{'), Box::new(Cursor::new(head).chain(source))))
+    Ok((first == Some(b'{'), Box::new(Replay::new(head, source))))
 }
 
 /// The first `count` bytes of `source`, the file `name`, and the source from its beginning.
@@ -247,7 +248,7 @@ pub(super) fn peek(mut source: ByteSource, count: usize, name: &str) -> Result<(
     let mut head = Vec::new();
     let read = source.by_ref().take(count as u64).read_to_end(&mut head);
     read.map_err(|error| Error::input(format!("failed to read {name}: {error}")))?;
-    let whole = Box::new(Cursor::new(head.clone()).chain(source));
+    let whole = Box::new(Replay::new(head.clone(), source));
     Ok((head, whole))
 }
 

@@ -14,6 +14,7 @@
 //! - `ndjson` reads JSON objects, one on each line. `reader` is the trait of what reads records; `format` finds out which
 //!   format files have, and has its reader.
 //! - `record` holds one record; [`dialect`] describes how a file is written, and `sniff` detects it.
+//! - `replay` gives back what was only looked at.
 //! - `files` reads several inputs as one, by the names in their headers (`layout`), in the style of `names`.
 
 pub(crate) mod decode;
@@ -30,6 +31,7 @@ pub(crate) mod piece;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod records;
+mod replay;
 pub(crate) mod scan;
 pub(crate) mod sniff;
 
