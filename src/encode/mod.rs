@@ -189,6 +189,21 @@ impl Encoder {
         }
     }
 
+    /// Append the length of the value that the first `length` bytes of `window` spell, and the value as
+    /// [`Encoder::encode`] writes it; `false` if only that function can do it, and nothing is appended then.
+    #[inline]
+    pub(crate) fn encode_short(&self, window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
+        match self {
+            Encoder::Text => short::put_text(window, length, out),
+            // Numbers of that many digits fit into the type.
+            Encoder::Int2 if length <= 4 => short::put_integer::<2>(window, length, out),
+            Encoder::Int4 => short::put_integer::<4>(window, length, out),
+            Encoder::Int8 => short::put_integer::<8>(window, length, out),
+            Encoder::Bool => short::put_boolean(window, length, out),
+            _ => false,
+        }
+    }
+
     /// Encode the less common types, whose encoders may fail after writing to `out`. Kept out of [`Encoder::encode`] so
     /// that the common types can be inlined.
     fn encode_rarer(&self, field: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {

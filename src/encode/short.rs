@@ -3,8 +3,6 @@
 //! Lengths are as random as values, and a processor that has guessed a branch wrong loses more time than encoding the value
 //! takes. So the same number of bytes is copied and checked for every value, and what lies behind it is masked.
 
-use crate::encode::Encoder;
-
 /// The greatest length of a short value, in bytes.
 pub(crate) const SHORT: usize = 32;
 
@@ -26,26 +24,9 @@ const MASKS: [[u64; SHORT / WORD]; SHORT + 1] = {
     masks
 };
 
-impl Encoder {
-    /// Append the length of the value that the first `length` bytes of `window` spell, and the value as
-    /// [`Encoder::encode`] writes it; `false` if only that function can do it, and nothing is appended then.
-    #[inline]
-    pub(crate) fn encode_short(&self, window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
-        match self {
-            Encoder::Text => put_text(window, length, out),
-            // Numbers of that many digits fit into the type.
-            Encoder::Int2 if length <= 4 => put_integer::<2>(window, length, out),
-            Encoder::Int4 => put_integer::<4>(window, length, out),
-            Encoder::Int8 => put_integer::<8>(window, length, out),
-            Encoder::Bool => put_boolean(window, length, out),
-            _ => false,
-        }
-    }
-}
-
 /// Append plain ASCII without zero bytes, which most text is.
 #[inline]
-fn put_text(window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
+pub(super) fn put_text(window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
     let Some(masks) = MASKS.get(length) else { return false };
     let (words, _) = window.as_chunks::<WORD>();
     let others = words.iter().zip(masks).fold(0, |others, (word, mask)| {
@@ -67,7 +48,11 @@ fn put_text(window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
 
 /// Append an integer of `BYTES` bytes that is written with one to eight digits and nothing else.
 #[inline]
-fn put_integer<const BYTES: usize>(window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
+pub(super) fn put_integer<const BYTES: usize>(
+    window: &[u8; SHORT],
+    length: usize,
+    out: &mut Vec<u8>,
+) -> bool {
     if !(1..=WORD).contains(&length) {
         return false;
     }
@@ -90,7 +75,7 @@ fn put_integer<const BYTES: usize>(window: &[u8; SHORT], length: usize, out: &mu
 
 /// Append `true` or `false`, which is how programs write booleans.
 #[inline]
-fn put_boolean(window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
+pub(super) fn put_boolean(window: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
     let word = first_word(window);
     let is_true = (length == 4) & (word & MASKS[4][0] == u64::from_le_bytes(*b"true\0\0\0\0"));
     let is_false = (length == 5) & (word & MASKS[5][0] == u64::from_le_bytes(*b"false\0\0\0"));
@@ -112,6 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encode::Encoder;
 
     /// Check that `value` is encoded as [`Encoder::encode`] does it, whatever `rest` lies behind it; return whether it is
     /// encoded as a short value.

@@ -70,7 +70,7 @@ pub(super) fn choose(sample: &Sample<'_>, readings: Vec<(f64, Reading)>) -> Resu
     } else if misfit.is_none() && is_ragged(&best) {
         let (count, line) = best.odd.unwrap_or_default();
         let blank =
-            best.lines_to_skip(*detect).map_or(String::new(), |(line, _)| format!("; line {line} is blank"));
+            detect.lines_to_skip(&best).map_or(String::new(), |(line, _)| format!("; line {line} is blank"));
         odd =
             format!("{blank}; line {line} has {}, most records have {}", plural(count, "field"), best.fields);
         help = ragged_help(&best, sample, (count, line));
@@ -101,7 +101,7 @@ fn is_ragged(reading: &Reading) -> bool {
 fn ragged_help(reading: &Reading, sample: &Sample<'_>, (count, line): (usize, u64)) -> String {
     let Sample { encoding, detect, .. } = *sample;
     // What sniffing would do is to be said without it.
-    let skip_lines = reading.lines_to_skip(detect).map_or(reading.dialect.skip_lines, |(_, lines)| lines);
+    let skip_lines = detect.lines_to_skip(reading).map_or(reading.dialect.skip_lines, |(_, lines)| lines);
     let is_header = if detect.header {
         detect_header(&reading.rows).verdict != HeaderVerdict::No
     } else {

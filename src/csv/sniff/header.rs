@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::csv::sniff::levels::{levels_below, levels_of_words};
 use crate::csv::sniff::rows::{Cell, Row, Rows};
-use crate::csv::sniff::value::{ValueClass, classify, integer};
+use crate::csv::sniff::value::{ValueClass, YEARS, classify, integer};
 
 /// What the records say of the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +55,6 @@ pub(crate) const NUMBERS_MAY_BE_NAMES: &str = "its numbers may be names of colum
 
 /// Why it is unclear whether there is a header if there may be several.
 const SEVERAL_LEVELS: &str = "several records of words, which may be names, stand above values";
-
-/// Years, which may well be names of columns.
-pub(super) const YEARS: std::ops::RangeInclusive<i64> = 1500..=2100;
 
 /// Names that columns often have, and values rarely.
 const COMMON_NAMES: &[&str] = &[
@@ -177,7 +174,9 @@ pub(super) fn detect_header(rows: &Rows) -> HeaderFinding {
     let levels = rows.split_first().map_or(0, |(first, rest)| match verdict {
         HeaderVerdict::No => 0,
         HeaderVerdict::Unclear if reason == SEVERAL_LEVELS => levels_of_words(first, rest),
-        HeaderVerdict::Yes | HeaderVerdict::Unclear => levels_below(first, rest),
+        HeaderVerdict::Yes | HeaderVerdict::Unclear => {
+            levels_below(first, rest, &|rest| judge(rest).0 == HeaderVerdict::Yes)
+        }
     });
     match levels {
         0 => HeaderFinding { verdict, reason, levels: 1 },

@@ -2,21 +2,25 @@
 
 use std::collections::HashSet;
 
-use crate::csv::sniff::header::{HeaderVerdict, YEARS, judge};
 use crate::csv::sniff::rows::Cell;
-use crate::csv::sniff::value::{ValueClass, classify, integer};
+use crate::csv::sniff::value::{ValueClass, YEARS, classify, integer};
 
 /// The number of records that the names of columns may take at most.
 pub(super) const MOST_LEVELS: usize = 5;
 
 /// The number of records at the beginning of `rest` that seem to have names as well, or units, although `first` looks like
-/// a header by itself; 0 if there are none.
-pub(super) fn levels_below(first: &[Cell<'_>], rest: &[Vec<Cell<'_>>]) -> usize {
+/// a header by itself; 0 if there are none. `begins_with_header` tells whether the first of the records given to it does, by
+/// itself.
+pub(super) fn levels_below(
+    first: &[Cell<'_>],
+    rest: &[Vec<Cell<'_>>],
+    begins_with_header: &dyn Fn(&[Vec<Cell<'_>>]) -> bool,
+) -> usize {
     let has_gaps = has_gaps(first, rest);
     let are_levels = |depth: &usize| {
         let (levels, values) = rest.split_at(*depth);
         let is_second_header = || {
-            let is_header = judge(rest).0 == HeaderVerdict::Yes;
+            let is_header = begins_with_header(rest);
             has_gaps && *depth == 1 && (is_header || has_years_alone(&levels[0], values))
         };
         let above_values = words_above_values(first.len(), levels, values);

@@ -235,7 +235,7 @@ fn sniff_sample(name: &str, sample: &[u8], is_cut: bool, given: &Dialect, detect
     let has_stray_quotes = reading.strays > 0;
     // A blank line would be read as the header, or as a record of one field. A single column may begin with NULL.
     let skips_blanks = reading.fields > 1 || header == HeaderVerdict::Yes;
-    let blank_start = reading.lines_to_skip(detect).filter(|_| skips_blanks);
+    let blank_start = detect.lines_to_skip(&reading).filter(|_| skips_blanks);
     let skip_lines = blank_start.map_or(reading.dialect.skip_lines, |(_, lines)| lines);
     Ok(Sniffed {
         names_end: below.map(|line| line - 1),

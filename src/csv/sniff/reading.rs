@@ -10,7 +10,6 @@ use crate::csv::record::{Field, Quoting, Record};
 use crate::csv::records::Records;
 use crate::csv::sniff::levels::MOST_LEVELS;
 use crate::csv::sniff::rows::{Cell, Rows};
-use crate::csv::sniff::sample::Detect;
 use crate::csv::sniff::value::{ValueClass, classify};
 
 /// The number of records whose values are examined; of all others in the sample only the number of fields is.
@@ -104,11 +103,6 @@ impl Reading {
     /// Whether the first records have another number of fields than all that follow them.
     pub(super) fn begins_late(&self) -> bool {
         self.tail.0 > 1 && self.tail.1 && self.tail.0 < self.records
-    }
-
-    /// The lines before the first record that are to be skipped, if any of them is blank; `detect` tells what was left open.
-    pub(super) fn lines_to_skip(&self, detect: Detect) -> Option<(u64, u64)> {
-        self.blank_start.filter(|_| detect.skip_lines && self.dialect.blank_lines.is_none())
     }
 
     /// Whether quotes enclose fields, and occur nowhere else.

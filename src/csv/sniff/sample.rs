@@ -53,6 +53,11 @@ impl Detect {
     pub fn is_any(self) -> bool {
         self != Detect::NONE
     }
+
+    /// The lines before the first record of `reading` that are to be skipped, if any of them is blank.
+    pub(super) fn lines_to_skip(self, reading: &Reading) -> Option<(u64, u64)> {
+        reading.blank_start.filter(|_| self.skip_lines && reading.dialect.blank_lines.is_none())
+    }
 }
 
 /// What is the same in all readings of a file's beginning.

@@ -1,5 +1,8 @@
 //! A rough classification of values, by which readings of a file are compared.
 
+/// Years, which may well be names of columns.
+pub(super) const YEARS: std::ops::RangeInclusive<i64> = 1500..=2100;
+
 /// What a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueClass {
