@@ -109,14 +109,20 @@ impl Workload {
     /// Whether it depends on the rows of the configured `table`: a statement mentions the table, or an argument its
     /// number of rows.
     pub fn needs(&self, table: &TableName) -> bool {
-        let name = table.to_string().to_lowercase();
-        let name = name.rsplit('.').next().unwrap_or_default().trim_matches('"').to_owned();
+        let name = table.table.to_lowercase();
+        let schema = table.schema.as_deref().unwrap_or("public").to_lowercase();
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
         let mentions = |sql: &str| {
             let sql = sql.to_lowercase();
             sql.match_indices(&name).any(|(at, found)| {
-                let is_word =
-                    |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$');
-                !is_word(sql[..at].chars().next_back()) && !is_word(sql[at + found.len()..].chars().next())
+                let (before, after) = (&sql[..at], &sql[at + found.len()..]);
+                let is_whole = !before.ends_with(is_word) && !after.starts_with(is_word);
+                // A table of this name in another schema is another table.
+                let other_schema = before.trim_end_matches('"').strip_suffix('.').is_some_and(|qualified| {
+                    let qualified = qualified.trim_end_matches('"');
+                    qualified.rsplit(|c| !is_word(c)).next() != Some(&schema)
+                });
+                is_whole && !other_schema
             })
         };
         let counts = |arg: &ArgSpec| match arg {
@@ -455,5 +461,6 @@ mod tests {
         };
         assert!(needs("SELECT * FROM persons") && needs("TABLE public.\"persons\""));
         assert!(!needs("SELECT * FROM persons_old") && !needs("SELECT 1"));
+        assert!(!needs("SELECT * FROM other.persons") && !needs("TABLE \"Other\".\"persons\""));
     }
 }
