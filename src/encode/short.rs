@@ -109,8 +109,8 @@ mod tests {
             assert_eq!(short, [1], "{}", value.escape_ascii());
             return false;
         }
-        let encoded = encoder.encode(value, &mut usual);
-        assert_eq!(encoded, Ok(()), "{encoder:?} {}", value.escape_ascii());
+        let result = encoder.encode(value, &mut usual);
+        assert_eq!(result, Ok(()), "{encoder:?} {}", value.escape_ascii());
         let length = usual.len() as u32 - 5;
         usual[1..5].copy_from_slice(&length.to_be_bytes());
         assert_eq!(short, usual, "{encoder:?} {}", value.escape_ascii());
