@@ -204,7 +204,7 @@ impl Splitter {
         self.plausible.push((0..record.len()).map(|index| plausibility(record, index)).sum());
     }
 
-    /// Count a record on `line` that has so many `fields`.
+    /// Count a record of `fields` fields that begins on `line`.
     fn count(&mut self, fields: usize, line: u64) {
         let (index, before) = (self.records, self.last);
         let first = || Counted { records: 0, index, line, before };

@@ -98,7 +98,7 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The field `index`, if the record has so many.
+    /// The field at `index`, from 0; `None` beyond the last one.
     pub(super) fn get(self, index: usize) -> Option<Cell<'a>> {
         let at = self.start + index;
         (at < self.end).then(|| {
