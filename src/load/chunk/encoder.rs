@@ -5,27 +5,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
-use crate::csv::layout::OwnHeader;
 use crate::csv::{BlankLines, Dialect, Field, Files, Notation, Record, StrayQuotes, excerpt};
 use crate::encode::{Encoder, Refusal, SHORT};
+use crate::load::chunk::Chunk;
+use crate::load::chunk::builder::{CarriedTuple, ChunkBuilder, SourceRecord};
 use crate::load::chunk::findings::{Findings, TextFallback};
 use crate::load::chunk::reasons::{stray_quote, wrong_field_count, wrong_value};
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::chunk::section::{OpenSection, Section, SectionLimit};
-use crate::load::chunk::{Chunk, LineMap, OriginalRecords, RecordSpan};
 use crate::load::mapping::{ColumnMapping, MappedColumn, ValueFormat, ValueSource};
 use crate::load::options::{DateStyle, InputOptions, Mode};
 use crate::load::spelling::Conversion;
 use crate::progress::Progress;
 use crate::{Error, Result};
-
-/// A chunk is complete at this size, in bytes. A COPY sends it as one message, which the server copies twice: at this
-/// size the second copy is still in the processor's cache.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// Size of a complete chunk, in bytes, where bad rows are set aside: each chunk then has its own savepoint, so that
-/// fewer and larger chunks are faster.
-const CHUNK_BYTES_REJECTING: usize = 1024 * 1024;
 
 /// How to encode.
 #[derive(Debug, Clone, Copy)]
@@ -278,15 +270,12 @@ impl ChunkEncoder {
         if carried.is_none() && !self.has_next()? {
             return Ok(None);
         }
-        let mut chunk = ChunkBuilder::new(&self.files, &self.formats);
+        let mut chunk = ChunkBuilder::new(&self.files, &self.formats, self.plan.mode, self.plan.rejecting);
         if let Some(carried) = carried {
             chunk.tuples = carried.tuple;
             chunk.add(&carried.source);
         }
-        let max_bytes = if self.plan.rejecting { CHUNK_BYTES_REJECTING } else { CHUNK_BYTES };
-        while chunk.tuples.len() + chunk.bytes.len() + chunk.rejected_bytes < max_bytes
-            && chunk.records() < self.plan.chunk_rows
-            && !self.section.as_ref().is_some_and(OpenSection::is_full)
+        while !chunk.is_full(self.plan.chunk_rows) && !self.section.as_ref().is_some_and(OpenSection::is_full)
         {
             let Some(record) = self.files.next_in_file()? else { break };
             if let Some(section) = &mut self.section {
@@ -317,105 +306,25 @@ impl ChunkEncoder {
                     self.unsent = chunk.records() + 1;
                     return Err(reject.into_error());
                 }
-                chunk.rejected_bytes += reject.raw.len();
-                chunk.rejects.push(*reject);
+                chunk.add_reject(*reject);
                 continue;
             }
             self.findings.padded += u64::from(record.len() < self.mapping.fields || record.is_short());
             if self.watches_dates {
                 self.findings.ambiguous_dates.observe(&record, &chunk.file, &self.mapping, &self.formats);
             }
-            if chunk.ends.is_empty() {
+            if chunk.is_empty() {
                 chunk.formats = Arc::clone(&self.formats);
             }
-            let source = SourceRecord::new(&record, self.plan.rejecting);
+            let source = SourceRecord::new(&record);
             if chunk.formats != self.formats || !chunk.add(&source) {
                 // It does not fit this chunk: the next one begins with it.
+                let source = source.into_owned();
                 self.carried = Some(CarriedTuple { tuple: chunk.tuples.split_off(start), source });
                 break;
             }
         }
-        Ok(Some(chunk.finish(self.plan.rejecting)))
-    }
-}
-
-/// A tuple that is already encoded, with which the next chunk begins.
-#[derive(Debug)]
-struct CarriedTuple {
-    tuple: Vec<u8>,
-    source: SourceRecord,
-}
-
-/// The position of a tuple's record in its file, and the record's bytes if it may yet be rejected.
-#[derive(Debug)]
-struct SourceRecord {
-    /// The line on which it begins, from 1.
-    line: u64,
-    /// The line on which it ends.
-    last_line: u64,
-    /// Bytes before it in the file.
-    offset: u64,
-    /// Its bytes; empty where no row can be rejected.
-    raw: Vec<u8>,
-}
-
-impl SourceRecord {
-    fn new(record: &Record<'_>, with_bytes: bool) -> Self {
-        let raw = if with_bytes { record.raw().to_vec() } else { Vec::new() };
-        SourceRecord { line: record.line, last_line: record.last_line, offset: record.offset, raw }
-    }
-}
-
-/// A [`Chunk`] under construction.
-struct ChunkBuilder {
-    tuples: Vec<u8>,
-    ends: Vec<usize>,
-    lines: LineMap,
-    file: Arc<str>,
-    header: Arc<OwnHeader>,
-    formats: Arc<[ValueFormat]>,
-    bytes: Vec<u8>,
-    spans: Vec<RecordSpan>,
-    rejects: Vec<Reject>,
-    rejected_bytes: usize,
-}
-
-impl ChunkBuilder {
-    fn new(files: &Files, formats: &Arc<[ValueFormat]>) -> Self {
-        ChunkBuilder {
-            tuples: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
-            ends: Vec::new(),
-            lines: LineMap::default(),
-            file: files.name().into(),
-            header: Arc::clone(files.own_header()),
-            formats: Arc::clone(formats),
-            bytes: Vec::new(),
-            spans: Vec::new(),
-            rejects: Vec::new(),
-            rejected_bytes: 0,
-        }
-    }
-
-    fn records(&self) -> usize {
-        self.ends.len() + self.rejects.len()
-    }
-
-    /// Record the end of the tuple just appended; `false` if its line is too far from the last one for this chunk.
-    fn add(&mut self, source: &SourceRecord) -> bool {
-        if !self.lines.push(source.line) {
-            return false;
-        }
-        self.ends.push(self.tuples.len());
-        self.bytes.extend_from_slice(&source.raw);
-        let SourceRecord { last_line, offset, .. } = *source;
-        self.spans.push(RecordSpan { end: self.bytes.len(), last_line, offset });
-        true
-    }
-
-    fn finish(self, rejecting: bool) -> Chunk {
-        let ChunkBuilder { tuples, ends, lines, file, header, formats, bytes, spans, rejects, .. } = self;
-        let originals = rejecting.then(|| OriginalRecords { bytes: bytes.into(), spans, header });
-        Chunk { tuples: tuples.into(), ends, lines, file, formats, originals, rejects }
+        Ok(Some(chunk.finish()))
     }
 }
 

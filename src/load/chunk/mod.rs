@@ -4,10 +4,11 @@
 //! the value. A Bind parameter and an array element have the same length and bytes, so every writer slices these
 //! chunks and none encodes anything.
 //!
-//! [`encoder`] fills the chunks, on several threads by [`parallel`]; [`stream`] hands them to the writers, [`rejected`] describes records that are not
-//! among them, [`findings`] and [`dates`] what a reader of the report should know of the others; [`section`] is the part
-//! of the input that an import commits as one.
+//! [`encoder`] fills the chunks, with a [`builder`] for each, and on several threads by [`parallel`]; [`stream`] hands
+//! them to the writers, [`rejected`] describes records that are not among them, [`findings`] and [`dates`] what a reader
+//! of the report should know of the others; [`section`] is the part of the input that an import commits as one.
 
+mod builder;
 pub(crate) mod dates;
 pub(crate) mod encoder;
 pub(crate) mod findings;
@@ -26,7 +27,7 @@ use crate::csv::layout::OwnHeader;
 use crate::load::chunk::rejected::{Reason, Reject};
 use crate::load::mapping::ValueFormat;
 
-/// Maximum number of rows in a chunk, unless it reaches its maximum size in bytes first, which [`encoder`] sets.
+/// Maximum number of rows in a chunk, unless it reaches its maximum size in bytes first, which [`builder`] sets.
 pub(crate) const CHUNK_ROWS: usize = 8192;
 
 /// Tuples of consecutive records of one file.
