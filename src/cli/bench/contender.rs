@@ -17,6 +17,8 @@ pub(super) struct LoadJob<'a> {
     /// The table, with its schema.
     pub(super) table: &'a str,
     pub(super) file: &'a Path,
+    /// The same rows as a binary COPY, in a file that the server can read by itself; `None` if there is none.
+    pub(super) server_file: Option<&'a Path>,
     pub(super) rows: u64,
     /// A directory for scripts.
     pub(super) scratch: &'a Path,
@@ -88,6 +90,9 @@ pub(super) const WAL: &str =
 /// The durability of a load that empties the table in its transaction.
 pub(super) const WAL_OR_TABLE: &str = "logged table; a commit waits for the WAL as the server's fsync and \
      synchronous_commit say, or with wal_level=minimal for the table itself, without WAL";
+
+/// What becomes of the index in a load that builds it once all rows are there.
+pub(super) const REBUILT: &str = "primary key dropped and rebuilt";
 
 impl Terms {
     /// Those of a load by `method` that leaves the session's settings and the index alone.
@@ -175,6 +180,11 @@ pub(super) trait Contender {
     /// The oldest major version of the server with which it works; `None` for any.
     fn least_server(&self) -> Option<u32> {
         None
+    }
+
+    /// Whether it needs [`LoadJob::server_file`] to load this number of rows.
+    fn needs_server_file(&self, _rows: u64) -> bool {
+        false
     }
 
     /// The command that does `job`; `None` if it does not load, or not that much.

@@ -16,6 +16,8 @@ pub(crate) mod report;
 mod server;
 mod tally;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ use crate::cli::bench::ours::{OurQuery, Ours};
 use crate::cli::bench::peers::PeerDirectory;
 pub(crate) use crate::cli::bench::plan::BenchOptions;
 use crate::cli::bench::plan::{QUERIED_ROWS, QUERY_SECONDS, Question, Work};
-use crate::cli::bench::postgres_tools::{Pgbench, PsqlCopy, ServerLoop};
+use crate::cli::bench::postgres_tools::{Pgbench, PsqlCopy, ServerCopy, ServerLoop};
 use crate::cli::bench::programs::{MODULE, PYTHON, ParallelCopy, PgLoader, PythonScript, RUST, RustProgram};
 use crate::cli::bench::report::{BenchReport, ContenderInfo, ContendersReport, Machine, Run};
 use crate::cli::bench::server::{BenchServer, LOADED, QUERIED};
@@ -53,7 +55,7 @@ fn all_contenders(peers: &PeerDirectory) -> Vec<Box<dyn Contender + Send + Sync>
     all.push(Box::new(ParallelCopy));
     all.push(Box::new(Pgbench { pipeline: None }));
     all.push(Box::new(Pgbench { pipeline: Some(256) }));
-    all.push(Box::new(ServerLoop));
+    all.extend([Box::new(ServerCopy) as _, Box::new(ServerLoop) as _]);
     all
 }
 
@@ -93,8 +95,26 @@ pub(crate) struct Bench<'a> {
 /// The files to load, and what tables are to hold afterwards.
 struct Files {
     directory: tempfile::TempDir,
+    /// What the server reads by itself, as another user; `None` until there is something.
+    server_directory: Option<tempfile::TempDir>,
     /// Rows, path, bytes, and the digest of the table that the server's own COPY fills.
     sizes: Vec<(u64, PathBuf, u64, String)>,
+}
+
+impl Files {
+    /// The file of `rows` rows that the server reads by itself, where it is or is to be.
+    fn for_server(&self, rows: u64) -> Option<PathBuf> {
+        Some(self.server_directory.as_ref()?.path().join(format!("{rows}.bin")))
+    }
+}
+
+/// A new directory, which everybody may read if it is `public`.
+fn new_directory(public: bool) -> Result<tempfile::TempDir> {
+    let mode = if public { 0o755 } else { 0o700 };
+    tempfile::Builder::new()
+        .permissions(Permissions::from_mode(mode))
+        .tempdir()
+        .map_err(|error| Error::new(ErrorKind::Output, format!("failed to create a directory: {error}")))
 }
 
 impl<'a> Bench<'a> {
@@ -125,19 +145,17 @@ impl<'a> Bench<'a> {
         }
         check_baseline(options, &infos)?;
         server.make_schema().await?;
-        let directory = tempfile::tempdir().map_err(|error| {
-            Error::new(ErrorKind::Output, format!("failed to create a directory: {error}"))
-        })?;
         let mut bench = Bench {
             options,
             server,
             contenders,
             infos,
-            files: Files { directory, sizes: Vec::new() },
+            files: Files { directory: new_directory(false)?, server_directory: None, sizes: Vec::new() },
             progress,
             tally: Tally::new(options),
         };
-        if let Err(error) = bench.fill(show).await {
+        let ready = bench.fill(show).await.and_then(|()| check_baseline(options, &bench.infos));
+        if let Err(error) = ready {
             bench.server.close().await.ok();
             return Err(error);
         }
@@ -155,11 +173,31 @@ impl<'a> Bench<'a> {
             self.server.copy(LOADED, &path).await?;
             let digest = self.server.digest(LOADED).await?;
             self.files.sizes.push((rows, path, bytes, digest));
+            self.export(rows).await?;
         }
         show(&format!("preparing · generating and copying {}, to be queried", title(QUERIED_ROWS)));
         let (path, _) = self.generate(QUERIED_ROWS).await?;
         self.server.fresh_table(QUERIED).await?;
         self.server.copy(QUERIED, &path).await
+    }
+
+    /// Let the server read the `rows` rows of the table by itself, if a contender needs that and it can.
+    async fn export(&mut self, rows: u64) -> Result<()> {
+        let takes_part = |info: &ContenderInfo| info.missing.is_none() && self.options.wants(&info.name);
+        let contenders = self.contenders.iter().zip(&self.infos);
+        let needs = |contender: &dyn Contender| contender.needs_server_file(rows);
+        let Some(reader) =
+            contenders.clone().position(|(contender, info)| takes_part(info) && needs(&**contender))
+        else {
+            return Ok(());
+        };
+        if self.files.server_directory.is_none() {
+            self.files.server_directory = Some(new_directory(true)?);
+        }
+        let Some(file) = self.files.for_server(rows) else { return Ok(()) };
+        self.server.export(LOADED, &file).await?;
+        self.infos[reader].missing = self.server.cannot_read(LOADED, &file).await;
+        Ok(())
     }
 
     /// The file of `rows` people.
@@ -288,8 +326,10 @@ impl<'a> Bench<'a> {
                 let Some((_, file, ..)) = self.files.sizes.iter().find(|(size, ..)| size == rows) else {
                     return Ok(None);
                 };
-                let scratch = self.files.directory.path();
-                contender.load(&LoadJob { url: &self.server.url, table: LOADED, file, rows: *rows, scratch })
+                let (url, scratch) = (self.server.url.as_str(), self.files.directory.path());
+                let server_file = self.files.for_server(*rows).filter(|_| contender.needs_server_file(*rows));
+                let server_file = server_file.as_deref();
+                contender.load(&LoadJob { url, table: LOADED, file, server_file, rows: *rows, scratch })
             }
             Work::Query(question, load) => contender.query(&self.question(question, &question.sql(), *load)),
         }

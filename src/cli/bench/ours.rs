@@ -7,7 +7,7 @@ use postgres_etl::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 use crate::cli::bench::contender::{
-    Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, Terms, WAL_OR_TABLE, cores,
+    Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, REBUILT, Terms, WAL_OR_TABLE, cores,
 };
 use crate::cli::bench::report::ContenderInfo;
 
@@ -21,8 +21,6 @@ pub(super) struct Ours {
     /// More rows would take too long.
     most_rows: u64,
 }
-
-const REBUILT: &str = "primary key dropped and rebuilt";
 
 /// The terms of a load that empties the table in its only transaction.
 const fn one_transaction(method: &'static str, indexes: &'static str) -> Terms {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use postgres_etl::{Error, ErrorKind, Result};
 
 use crate::cli::bench::contender::{
-    ANSWERS, Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, Terms, WAL_OR_TABLE, cores,
+    ANSWERS, Contender, LoadJob, QueryFigures, QueryJob, QueryLoad, REBUILT, Terms, WAL_OR_TABLE, cores,
 };
 use crate::cli::bench::report::ContenderInfo;
 use crate::cli::bench::server::{KEPT_ANSWERS, LOOP_ANSWERS};
@@ -50,10 +50,55 @@ impl Contender for PsqlCopy {
         let file = file.display().to_string().replace('\'', "''");
         let text = format!("TRUNCATE {table};\n\\copy {table} from '{file}' csv header\n");
         let script = script(scratch, "copy.sql", &text)?;
-        let mut command = Command::new("psql");
-        command.args(["-qX", url, "-v", "ON_ERROR_STOP=1", "-1", "-f"]).arg(script);
-        Ok(Some(command))
+        Ok(Some(psql_in_transaction(url, &script)))
     }
+}
+
+/// What the server does for mode copy, from a file that it reads by itself: no client that loads in this way can be faster.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServerCopy;
+
+/// Fewer rows take less time than the start of psql, and than the rebuild of the key.
+const FEWEST_ROWS_IN_SERVER: u64 = 100_000;
+
+impl Contender for ServerCopy {
+    fn info(&self) -> ContenderInfo {
+        let terms = Terms {
+            durability: WAL_OR_TABLE,
+            indexes: REBUILT,
+            ..Terms::load(
+                "binary COPY of a file that the server reads by itself",
+                "1 connection, which waits",
+                "one for all, which empties the table first",
+            )
+        };
+        ContenderInfo { is_limit: true, ..info("server-copy", "COPY in the server", "psql", terms) }
+    }
+
+    fn needs_server_file(&self, rows: u64) -> bool {
+        rows >= FEWEST_ROWS_IN_SERVER
+    }
+
+    fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {
+        let LoadJob { url, table, server_file, scratch, .. } = job;
+        let Some(file) = server_file else { return Ok(None) };
+        let file = file.display().to_string().replace('\'', "''");
+        let text = format!(
+            "TRUNCATE {table};\n\
+             ALTER TABLE {table} DROP CONSTRAINT persons_pkey;\n\
+             COPY {table} FROM '{file}' (FORMAT binary, FREEZE);\n\
+             ALTER TABLE {table} ADD PRIMARY KEY (id);\n"
+        );
+        let script = script(scratch, "server-copy.sql", &text)?;
+        Ok(Some(psql_in_transaction(url, &script)))
+    }
+}
+
+/// The command that executes `script` by psql, in one transaction.
+fn psql_in_transaction(url: &str, script: &Path) -> Command {
+    let mut command = Command::new("psql");
+    command.args(["-qX", url, "-v", "ON_ERROR_STOP=1", "-1", "-f"]).arg(script);
+    command
 }
 
 /// pgbench, with `\startpipeline` around this number of statements, or without pipelines.

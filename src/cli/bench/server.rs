@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -173,6 +173,32 @@ impl BenchServer {
         sink.finish().await.map_err(failed("copy the file"))?;
         let rest = format!("VACUUM ANALYZE {name}");
         self.client.batch_execute(&rest).await.map_err(failed("analyze the table"))
+    }
+
+    /// Write the table `name` to `file`, in the format of a binary COPY.
+    pub(super) async fn export(&self, name: &str, file: &Path) -> Result<()> {
+        let unwritable = |error| Error::io(ErrorKind::Output, "write", file, error);
+        let mut binary = BufWriter::new(File::create(file).map_err(unwritable)?);
+        let copy = format!("COPY {name} TO STDOUT (FORMAT binary)");
+        let rows = self.client.copy_out(&copy).await.map_err(failed("export the table"))?;
+        let mut rows = std::pin::pin!(rows);
+        while let Some(block) = rows.try_next().await.map_err(failed("export the table"))? {
+            binary.write_all(&block).map_err(unwritable)?;
+        }
+        binary.flush().map_err(unwritable)
+    }
+
+    /// Why the server cannot read `file`, an [export](BenchServer::export) of a table like `name`, by itself; `None` if it
+    /// can.
+    pub(super) async fn cannot_read(&self, name: &str, file: &Path) -> Option<String> {
+        if self.postmaster.is_none() {
+            return Some("the server is not known to be on this machine".to_owned());
+        }
+        let file = file.display().to_string().replace('\'', "''");
+        let read = format!("BEGIN; TRUNCATE {name}; COPY {name} FROM '{file}' (FORMAT binary); ROLLBACK");
+        let refused = self.client.batch_execute(&read).await.map_err(failed("read the file")).err()?;
+        self.client.batch_execute("ROLLBACK").await.ok();
+        Some(format!("the server {refused}"))
     }
 
     /// What is in the table `name`, and what makes it durable and unique: equal for equal rows in any order.

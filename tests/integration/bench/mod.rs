@@ -18,8 +18,10 @@ fn install(workplace: &Workplace, name: &str, script: &str) {
 
 /// `bench` with `flags`, by default with one run of each, and the peers of the workplace.
 fn bench(workplace: &Workplace, flags: &[&str]) -> Command {
-    let runs: &[&str] = if flags.contains(&"--runs") { &[] } else { &["--runs", "1"] };
-    let mut command = workplace.command(&[&["bench", "--rows", "200"], runs, flags].concat());
+    let unless_given =
+        |flag: &'static str, value| if flags.contains(&flag) { vec![] } else { vec![flag, value] };
+    let (rows, runs) = (unless_given("--rows", "200"), unless_given("--runs", "1"));
+    let mut command = workplace.command(&[&["bench"], &rows[..], &runs, flags].concat());
     command.env("POSTGRES_ETL_PEERS_DIR", workplace.path("peers"));
     command
 }
@@ -174,6 +176,48 @@ PATH=${PATH#*:} exec pgbench \"$@\"
     assert!(why.starts_with("WRONG ANSWERS: "), "{why}");
     let found = result(&report, "server-loop");
     assert!(found["failed"].is_null() && found["runs"].as_array().unwrap().len() == 1, "{found:#}");
+}
+
+/// What the server does without a client is measured, unless it may not read the file.
+#[tokio::test]
+async fn the_server_copies_a_file_by_itself_if_it_can() {
+    let workplace = Workplace::new().await;
+    let flags = ["--rows", "200,100000", "--only", "copy,server-copy", "--baseline", "server-copy", "--json"];
+    let report = ProgramOutput::from_command(bench(&workplace, &flags)).json();
+    let loads: Vec<_> =
+        report["sections"].as_array().unwrap().iter().filter(|section| section["kind"] == "load").collect();
+    let measured: Vec<Vec<_>> = loads
+        .iter()
+        .map(|section| {
+            let results = section["results"].as_array().unwrap();
+            let valid =
+                results.iter().filter(|result| result["failed"].is_null() && result["runs"][0].is_object());
+            let mut names: Vec<_> = valid.map(|result| result["contender"].as_str().unwrap()).collect();
+            names.sort_unstable();
+            names
+        })
+        .collect();
+    // Fewer rows take less time than the start of its client.
+    assert_eq!(measured, [vec!["copy"], vec!["copy", "server-copy"]], "{report:#}");
+    assert_eq!(loads[1]["baseline"], "server-copy");
+
+    let database: String = workplace.value("SELECT current_database()::text").await;
+    workplace
+        .execute(&format!("CREATE ROLE {database}; GRANT CREATE ON DATABASE {database} TO {database}"))
+        .await;
+    let as_role = |flags: &[&str]| {
+        let mut command = bench(&workplace, flags);
+        command.env("PGOPTIONS", format!("-c role={database}"));
+        ProgramOutput::from_command(command)
+    };
+    let ran = as_role(&["--rows", "100000", "--only", "copy,server-copy"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:#?}");
+    let why = "COPY in the server (the server failed to read the file: must be superuser or have privileges";
+    assert!(ran.stdout.contains(why), "{ran:#?}");
+    let ran = as_role(&flags);
+    assert_eq!(ran.status.code(), Some(2), "{ran:#?}");
+    assert!(ran.stderr.contains("--baseline: server-copy cannot take part: the server failed"), "{ran:#?}");
+    workplace.execute(&format!("DROP OWNED BY {database}; DROP ROLE {database}")).await;
 }
 
 #[tokio::test]
