@@ -53,6 +53,10 @@ results:
 bench-poolers *arguments:
     bash benches/poolers.sh {{arguments}}
 
+# Loads, checks and queries on the cluster of CITUS_DATABASE_URL, against the same on an ordinary server.
+bench-citus *arguments:
+    benches/citus.py {{arguments}}
+
 # `query` and mode rows against other programs that pipeline, on the server of this URL.
 bench-lane url *flags:
     cargo build --release
