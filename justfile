@@ -57,6 +57,10 @@ bench-poolers *arguments:
 bench-citus *arguments:
     benches/citus.py {{arguments}}
 
+# Partitioned tables, standbys and threads, against psql and pgbench, on servers of its own.
+bench-scaling *arguments:
+    benches/scaling.py {{arguments}}
+
 # `query` and mode rows against other programs that pipeline, on the server of this URL.
 bench-lane url *flags:
     cargo build --release

@@ -11,7 +11,7 @@ tables has to be what the file has: number of rows and sum of their hashes.
 
 Without --ordinary, the script starts and stops an ordinary server, with the settings of the nodes of scripts/citus-up.
 Settings that differ nevertheless are printed. Citus turns on TLS; clients use none, unless PGSSLMODE says otherwise. `load`
-analyzes the table, as it does by default, and psql does not. --rows is the size of the large table (1,000,000), of which
+has --no-analyze, as psql does not analyze either. --rows is the size of the large table (1,000,000), of which
 others have a tenth or a fiftieth; --only picks operations by a part of their titles; ETL names a program to use instead of a
 new build.
 """
@@ -21,49 +21,16 @@ import contextlib
 import json
 import os
 import pathlib
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
+from common import COLUMNS, own_server, program, sh, spread
+
 SCHEMA, SHARDS, CONNECTIONS, DEPTH, SECONDS = "citus_bench", 8, 8, 200, 3
-COLUMNS = """(id integer PRIMARY KEY, name text NOT NULL, age smallint NOT NULL, ismarried boolean NOT NULL,
-    city text NOT NULL, state text NOT NULL, country text NOT NULL)"""
 BY_ID = f"SELECT name FROM {SCHEMA}.people WHERE id = $1"
 OLDER_THAN = f"SELECT count(*) FROM {SCHEMA}.people WHERE age > $1"
-
-
-def sh(*command, code=0, cwd="/"):
-    """What the command printed: on standard output, or on standard error if it has to end with another code than 0."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd)
-    if done.returncode != code:
-        sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stderr if code else done.stdout
-
-
-@contextlib.contextmanager
-def own_server():
-    """The URL of an ordinary server, which is stopped in the end."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        # The server refuses to run as root.
-        run_as = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        if run_as:
-            shutil.chown(directory, "postgres")
-        programs, data = sh(os.environ.get("PG_CONFIG", "pg_config"), "--bindir").strip(), f"{directory}/data"
-        sh(*run_as, f"{programs}/initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", data)
-        settings = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200"
-        control = [*run_as, f"{programs}/pg_ctl", "-D", data, "-w", "-s"]
-        # Not by `sh`, which would wait until the server closes its standard output.
-        subprocess.run([*control, "start", "-l", f"{directory}/log", "-o", settings], check=True, cwd="/")
-        try:
-            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        finally:
-            sh(*control, "stop", "-m", "fast")
 
 
 class Server:
@@ -79,7 +46,7 @@ class Server:
 
     def create(self, table, *indexes):
         distribute = f"SELECT create_distributed_table('{SCHEMA}.{table}', 'id', shard_count => {SHARDS})"
-        self.psql(f"CREATE TABLE {SCHEMA}.{table} {COLUMNS}", distribute if self.is_citus else "",
+        self.psql(f"CREATE TABLE {SCHEMA}.{table} ({COLUMNS}, PRIMARY KEY (id))", distribute if self.is_citus else "",
                   *(f"CREATE INDEX ON {SCHEMA}.{table} ({columns})" for columns in indexes))
 
     def checkpoint(self):
@@ -129,7 +96,8 @@ class Bench:
     def load(self, table, rows, *flags, file=None, code=0):
         def action(server):
             shards = ["--distribute-by", "id", "--shards", SHARDS] if "--create" in flags and server.is_citus else []
-            return server.run("load", file or f"{rows}.csv", "-t", f"{SCHEMA}.{table}", "-q", *flags, *shards, code=code)
+            return server.run("load", file or f"{rows}.csv", "-t", f"{SCHEMA}.{table}", "-q", "--no-analyze", *flags,
+                              *shards, code=code)
         return lambda server: timed(action, server, lambda *_: server.contents(table) == self.expected[rows])
 
     def psql(self, rows):
@@ -137,10 +105,9 @@ class Bench:
         exact = lambda server, _: server.contents("loaded") == self.expected[rows]
         return lambda server: timed(lambda server: server.psql(*copy), server, exact)
 
-    def append(self, server):
-        load = lambda server: server.run("load", "one.csv", "-t", f"{SCHEMA}.people", "--append", "-q")
+    def append(self, action):
         delete = f"DELETE FROM {SCHEMA}.people WHERE id > {self.large} RETURNING id"
-        return timed(load, server, lambda *_: server.psql(delete) == str(self.large + 1))
+        return lambda server: timed(action, server, lambda *_: server.psql(delete) == str(self.large + 1))
 
     def check(self, server):
         return timed(lambda server: server.run("check", f"{self.large}.csv", "-t", f"{SCHEMA}.people", "-q"), server)
@@ -150,10 +117,14 @@ class Bench:
         line = f"line {self.middle * 9 // 10 + 1:,}"
         return timed(load, server, lambda _, error: line in error or line.replace(",", "") in error)
 
-    def query(self, sql, argument, *flags):
+    def analyze(self, server):
+        return timed(lambda server: server.psql(f"ANALYZE {SCHEMA}.people"), server)
+
+    def query(self, sql, argument, *flags, nodes=()):
+        """Queries per second; `nodes` are flags for the cluster only."""
         def rate(server):
             report = json.loads(server.run("query", "--sql", sql, "--arg", argument, "-c", CONNECTIONS, "-T", SECONDS,
-                                           "-n", 10**9, "--json", *flags))
+                                           "-n", 10**9, "--json", *flags, *(nodes if server.is_citus else ())))
             return report["queries_per_second"]
         return rate
 
@@ -165,50 +136,61 @@ class Bench:
         return lambda server: depth * float(sh(*command, server.url).partition("\ntps = ")[2].split()[0])
 
     def operations(self):
-        """What is measured, by title: seconds, or queries per second. Another program's comes right after ours."""
+        """What is measured, by title: seconds, or queries per second. In each group, another program does the same last."""
         large, middle, small, ids = f"{self.large:,}", f"{self.middle:,}", f"{self.small:,}", f"uniform:1:{self.large}"
         with_duplicates = lambda mode: self.load("duplicates", self.small, "--truncate", "-m", mode, "--max-rejects",
                                                  self.duplicates, file="duplicates.csv", code=3)
-        return {
-            f"`load --truncate` of {middle}": self.load("loaded", self.middle, "--truncate"),
+        load = lambda table, rows, *flags: self.load(table, rows, "--truncate", *flags)
+        append = ["load", "one.csv", "-t", f"{SCHEMA}.people", "--append", "--no-analyze", "-q"]
+        return [{
+            f"`load --truncate` of {middle}": load("loaded", self.middle),
             f"psql, TRUNCATE and `\\copy` of {middle}": self.psql(self.middle),
-            f"`load --truncate` of {large}": self.load("loaded", self.large, "--truncate"),
+        }, {
+            f"`load --truncate` of {large}": load("loaded", self.large),
             f"psql, TRUNCATE and `\\copy` of {large}": self.psql(self.large),
-            f"`load --truncate --mode batch` of {middle}": self.load("loaded", self.middle, "--truncate", "-m", "batch"),
-            f"`load --truncate --mode rows` of {small}": self.load("loaded", self.small, "--truncate", "-m", "rows"),
-            f"`load --truncate` of {middle}, two more indexes": self.load("indexed", self.middle, "--truncate"),
-            f"`load --truncate` of {large}, two more indexes": self.load("indexed", self.large, "--truncate"),
-            f"`load --append` of one row to {large}": self.append,
-            f"`check` of a table of {large}": self.check,
+        }, {
+            f"`load --append` of one row to {large}": self.append(lambda server: server.run(*append)),
+            f"psql, `\\copy` of one row to {large}": self.append(
+                lambda server: server.psql(f"\\copy {SCHEMA}.people from one.csv csv header")),
+        }, {
+            f"`load --truncate --mode batch` of {middle}": load("loaded", self.middle, "-m", "batch"),
+            f"`load --truncate --mode rows` of {small}": load("loaded", self.small, "-m", "rows"),
+            f"`load --truncate` of {middle}, two more indexes": load("indexed", self.middle),
+            f"`load --truncate` of {large}, two more indexes": load("indexed", self.large),
             **{f"`load --mode {mode} --max-rejects` of {small}, and {self.duplicates:,} duplicates": with_duplicates(mode)
                for mode in ["copy", "batch", "rows"]},
             f"`load` of {middle}, refused for one duplicate": self.duplicate,
             f"`load --create --replace` of {middle}": self.load("created", self.middle, "--create", "--replace"),
+            f"ANALYZE of {large}, as after a load": self.analyze,
+            f"`check` of a table of {large}": self.check,
+        }, {
             "`query by-id`, 1 in flight, one Sync each": self.query(BY_ID, ids, "-d", 1, "--sync-every", 1),
             "pgbench by key": self.pgbench(1),
-            "`query by-id`, 8 in flight": self.query(BY_ID, ids, "-d", 8),
+        }, {
             f"`query by-id`, {DEPTH} in flight": self.query(BY_ID, ids, "-d", DEPTH),
+            f"`query by-id`, {DEPTH} in flight, on Citus with `--nodes auto`": self.query(
+                BY_ID, ids, "-d", DEPTH, nodes=("--nodes", "auto")),
             f"pgbench by key, pipelines of {DEPTH}": self.pgbench(DEPTH),
+        }, {
             f"`query older-than` of {large}, 1 in flight": self.query(OLDER_THAN, "uniform:22:65", "-d", 1),
-        }
+        }]
 
 
-def measure(bench, rounds, only):
+def measure(operations, rounds, servers):
     """The figures of all rounds, on each server, by title."""
-    chosen = {title: run for title, run in bench.operations().items() if only in title}
-    measured = {title: ([], []) for title in chosen}
+    measured = {title: ([], []) for title in operations}
     for number in range(rounds + 1):
-        for title, run in chosen.items():
+        for title, run in operations.items():
             for which in (0, 1) if number % 2 else (1, 0):
-                bench.servers[which].checkpoint()
-                figure = run(bench.servers[which])
+                servers[which].checkpoint()
+                figure = run(servers[which])
                 if number > 0:
                     measured[title][which].append(figure)
         print(f"round {number} of {rounds} is done", file=sys.stderr)
     return measured
 
 
-def show(measured):
+def show(measured, groups):
     is_rate = lambda title: title.startswith(("`query", "pgbench"))
 
     def figure(title, values):
@@ -217,15 +199,15 @@ def show(measured):
 
     def ratio(title, slow, fast):
         """How many times as fast: median, lowest and highest."""
-        ratios = [f / s if is_rate(title) else s / f for s, f in zip(slow, fast)]
-        return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+        return spread([f / s if is_rate(title) else s / f for s, f in zip(slow, fast)])
 
     print("\n| | Citus | ordinary server | time on Citus / ordinary |\n| --- | ---: | ---: | ---: |")
     for title, own in measured.items():
         print(f"| {title} | {' | '.join(figure(title, values) for values in own)} | {ratio(title, *own)} |")
     print("\n| how many times as fast | Citus | ordinary server |\n| --- | ---: | ---: |")
-    for ours, other in zip(measured, list(measured)[1:]):
-        if ours.startswith("`") and not other.startswith("`"):
+    for group in groups:
+        *all_ours, other = [title for title in group if title in measured] or [""]
+        for ours in all_ours if other.startswith(("psql", "pgbench")) else []:
             ratios = [ratio(ours, *pair) for pair in zip(measured[other], measured[ours])]
             print(f"| {ours}, against {other} | {' | '.join(ratios)} |")
 
@@ -238,10 +220,7 @@ def main():
     parser.add_argument("--ordinary")
     options = parser.parse_args()
     citus = os.environ.get("CITUS_DATABASE_URL") or parser.error("CITUS_DATABASE_URL names no cluster: see scripts/citus-up")
-    root = pathlib.Path(__file__).resolve().parent.parent
-    if not (etl := os.environ.get("ETL")):
-        subprocess.run(["cargo", "build", "--release", "--quiet"], check=True, cwd=root)
-        etl = root / "target/release/postgres-etl"
+    etl = program()
     os.environ.setdefault("PGSSLMODE", "disable")
     with contextlib.ExitStack() as stack:
         files = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -254,7 +233,9 @@ def main():
         for name in "server_version shared_buffers max_wal_size wal_level fsync synchronous_commit full_page_writes".split():
             values = [server.psql(f"SHOW {name}") for server in servers]
             print(f"{name} {values[0]}" + ("" if values[0] == values[1] else f", on the ordinary server {values[1]}"))
-        show(measure(bench, options.rounds, options.only))
+        groups = bench.operations()
+        chosen = {title: run for group in groups for title, run in group.items() if options.only in title}
+        show(measure(chosen, options.rounds, servers), groups)
 
 
 if __name__ == "__main__":
