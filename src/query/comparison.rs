@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::query::baseline::{Samples, SavedRun};
 use crate::query::measure::batch_means::Interval;
 use crate::query::measure::latency::Latencies;
-use crate::query::report::{Basis, Comparison, Condition, Outcome, Ratio};
+use crate::query::report::{Basis, Comparison, Condition, ConditionOutcome, Ratio};
 use crate::query::workload::Workload;
 use crate::statistics::{paired_ratio, welch_ratio};
 
@@ -282,11 +282,11 @@ impl Threshold {
         });
         let outcome = match (found, worse, worse_interval) {
             (Some((ratio, _)), Some(worse), _) if ratio.significant && worse > self.percent => {
-                Outcome::Failed
+                ConditionOutcome::Failed
             }
-            (_, _, Some(interval)) if interval.high <= self.percent => Outcome::Passed,
-            (Some(_), ..) => Outcome::NotShown,
-            (None, ..) => Outcome::NotEnoughData,
+            (_, _, Some(interval)) if interval.high <= self.percent => ConditionOutcome::Passed,
+            (Some(_), ..) => ConditionOutcome::NotShown,
+            (None, ..) => ConditionOutcome::NotEnoughData,
         };
         Condition { condition: self.to_string(), figure, outcome, worse, worse_interval }
     }
@@ -297,16 +297,16 @@ impl Threshold {
         let Comparison { runs, baseline_runs, .. } = comparison;
         let Condition { figure, outcome, worse, .. } = condition;
         match outcome {
-            Outcome::Passed | Outcome::NotShown => None,
-            Outcome::Failed => Some(format!(
+            ConditionOutcome::Passed | ConditionOutcome::NotShown => None,
+            ConditionOutcome::Failed => Some(format!(
                 "{figure} is {:.1} % worse than the baseline, more than --fail-if {self} allows",
                 worse.unwrap_or_default()
             )),
-            Outcome::NotEnoughData if *runs.min(baseline_runs) < FEWEST_JUDGED => Some(format!(
+            ConditionOutcome::NotEnoughData if *runs.min(baseline_runs) < FEWEST_JUDGED => Some(format!(
                 "--fail-if {self} cannot be judged: it needs {FEWEST_JUDGED} runs or more on both sides, of which \
                  there are {runs} and {baseline_runs}"
             )),
-            Outcome::NotEnoughData => {
+            ConditionOutcome::NotEnoughData => {
                 Some(format!("--fail-if {self} cannot be judged: there is not enough data on the {figure}"))
             }
         }
@@ -414,10 +414,10 @@ mod tests {
         assert!(failures(&slower, &then, "slower:20%").is_empty());
         let noisy = (runs(1000.0, 0.1), runs(1100.0, 0.1));
         for (now, then, threshold, expected) in [
-            (&slower, &then, "slower:5%", Outcome::Failed),
-            (&slower, &then, "slower:20%", Outcome::Passed),
-            (&then, &slower, "slower:0%", Outcome::Passed),
-            (&noisy.1, &noisy.0, "slower:5%", Outcome::NotShown),
+            (&slower, &then, "slower:5%", ConditionOutcome::Failed),
+            (&slower, &then, "slower:20%", ConditionOutcome::Passed),
+            (&then, &slower, "slower:0%", ConditionOutcome::Passed),
+            (&noisy.1, &noisy.0, "slower:5%", ConditionOutcome::NotShown),
         ] {
             let conditions = compare(now, then, false, "b".into(), &[threshold.parse().unwrap()]).conditions;
             assert_eq!(conditions[0].outcome, expected, "{conditions:?}");
@@ -451,7 +451,7 @@ mod tests {
             assert!(rate.interval.unwrap().high < 0.9 && !rate.significant, "{rate:?}");
             assert!(comparison.ratios.iter().all(|ratio| !ratio.significant));
             assert!(comparison.failures[0].contains("5 runs or more"), "{:?}", comparison.failures);
-            assert_eq!(comparison.conditions[0].outcome, Outcome::NotEnoughData);
+            assert_eq!(comparison.conditions[0].outcome, ConditionOutcome::NotEnoughData);
         }
         assert!(failures(&slower[..4], &then, "slower:5%")[0].ends_with("of which there are 4 and 5"));
     }

@@ -51,8 +51,8 @@ pub use crate::query::monitor::{MeasuredPoint, RunInProgress, RunMonitor, StepIn
 pub use crate::query::options::MeterOptions;
 pub use crate::query::pgbench_tables::{NewTable, PgbenchTables, TablesReport};
 pub use crate::query::report::{
-    Basis, Comparison, Condition, ConnectionReport, HostReport, HostRole, LoadShape, OfferedReport, Outcome,
-    Ratio, ResultCheck, RunReport, StatementReport, TableReport, WorkloadReport,
+    Basis, Comparison, Condition, ConditionOutcome, ConnectionReport, HostReport, HostRole, LoadShape,
+    OfferedReport, Ratio, ResultCheck, RunReport, StatementReport, TableReport, WorkloadReport,
 };
 pub use crate::query::runs_report::{AgainstReport, FigureSummary, RunsReport};
 pub use crate::query::search::{Axis, RATES, Ramp, Search, SearchPoint, SearchReport, Setting};

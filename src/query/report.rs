@@ -375,7 +375,7 @@ pub struct Condition {
     /// The name of the figure that is judged.
     pub figure: &'static str,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: ConditionOutcome,
     /// How much worse than the baseline the figure is, in percent; negative if it is better. `None` when there is not
     /// enough data.
     #[serde(rename = "worse_percent")]
@@ -389,7 +389,7 @@ pub struct Condition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum ConditionOutcome {
     /// `passed`: the whole interval is within the limit.
     Passed,
     /// `failed`: the figure is significantly worse, by more than the limit.

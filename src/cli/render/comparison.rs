@@ -1,6 +1,6 @@
 //! Comparisons of runs, for people.
 
-use postgres_etl::query::{Basis, Comparison, Condition, Interval, Outcome, Ratio};
+use postgres_etl::query::{Basis, Comparison, Condition, ConditionOutcome, Interval, Ratio};
 
 use crate::cli::render::units::{INDENT, interval, micros, one_line, rate};
 
@@ -52,10 +52,10 @@ fn line(ratio: &Ratio) -> String {
 fn condition(condition: &Condition) -> String {
     let Condition { condition, figure, outcome, worse_interval, .. } = condition;
     let outcome = match outcome {
-        Outcome::Passed => "passed",
-        Outcome::Failed => "FAILED",
-        Outcome::NotShown => "not shown to be exceeded, nor to be kept; more runs tell",
-        Outcome::NotEnoughData => "not enough data",
+        ConditionOutcome::Passed => "passed",
+        ConditionOutcome::Failed => "FAILED",
+        ConditionOutcome::NotShown => "not shown to be exceeded, nor to be kept; more runs tell",
+        ConditionOutcome::NotEnoughData => "not enough data",
     };
     // Beyond this, more digits say no more.
     let percent = |value: f64| match value {

@@ -218,8 +218,11 @@ The tables are made from the schemas.
 #[test]
 fn the_reference_of_json_documents_is_current() {
     let schemas = schemas();
-    let parts = schemas.iter().filter_map(|(_, _, schema)| schema["$defs"].as_object()).flatten();
-    let parts = parts.map(|(name, part)| (name.as_str(), part)).collect();
+    let mut parts = BTreeMap::new();
+    for (name, part) in schemas.iter().filter_map(|(_, _, schema)| schema["$defs"].as_object()).flatten() {
+        let other = parts.insert(name.as_str(), part);
+        assert!(other.is_none_or(|other| other == part), "several types are called {name}");
+    }
     let mut reference = Reference { parts, wanted: BTreeSet::new(), text: INTRODUCTION.to_owned() };
     let load = schemas.iter().find(|(name, ..)| name == "load").map(|(_, _, schema)| &schema["properties"]);
     for (name, what, schema) in &schemas {
