@@ -9,11 +9,11 @@ after a checkpoint on all nodes. The medians are printed as a table in Markdown,
 of the rounds' ratios; then how `load` compares with psql, and `query` with pgbench, on each server. What loads leave in the
 tables has to be what the file has: number of rows and sum of their hashes.
 
-Without --ordinary, the script starts and stops an ordinary server, with the settings of the nodes of scripts/citus-up.
-Settings that differ nevertheless are printed. Citus turns on TLS; clients use none, unless PGSSLMODE says otherwise. `load`
-has --no-analyze, as psql does not analyze either. --rows is the size of the large table (1,000,000), of which
-others have a tenth or a fiftieth; --only picks operations by a part of their titles; ETL names a program to use instead of a
-new build.
+Without --ordinary, the script starts and stops an ordinary server, with the settings of the nodes of scripts/citus-up. If
+settings differ all the same, both values are printed. Citus turns on TLS; clients use none, unless PGSSLMODE says
+otherwise. `load` has --no-analyze, as psql does not analyze either. --rows is the size of the large table (1,000,000), of
+which others have a tenth or a fiftieth; --only picks operations by a part of their titles; ETL names a program to use
+instead of a new build.
 """
 
 import argparse
@@ -136,7 +136,8 @@ class Bench:
         return lambda server: depth * float(sh(*command, server.url).partition("\ntps = ")[2].split()[0])
 
     def operations(self):
-        """What is measured, by title: seconds, or queries per second. In each group, another program does the same last."""
+        """Return groups of what is measured, by title: seconds, or queries per second. If psql or pgbench is the last of a
+        group, the others are compared with it."""
         large, middle, small, ids = f"{self.large:,}", f"{self.middle:,}", f"{self.small:,}", f"uniform:1:{self.large}"
         with_duplicates = lambda mode: self.load("duplicates", self.small, "--truncate", "-m", mode, "--max-rejects",
                                                  self.duplicates, file="duplicates.csv", code=3)

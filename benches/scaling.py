@@ -3,16 +3,17 @@
 
     benches/scaling.py [--rounds N] [--rows N] [--only PART,…]
 
-PART is one of hash, range, append-hash, append-range, replicas and threads. The script starts and stops its own servers on loopback, with
-default settings. In each of ROUNDS rounds (7) after a warm-up, the contenders of a part run in turn, in the opposite order
-every other round, each after a checkpoint. Their medians are printed as tables in Markdown; the last column says how many
-times as fast the first contender is: the median of the rounds' ratios, with the lowest and the highest. What loads leave in
-the table has to be what the file has: number of rows and sum of their hashes. ETL names a program to use instead of a new
-build.
+PART is one of hash, range, append-hash, append-range, replicas and threads. The script starts and stops its own servers on
+loopback, with default settings. After a warm-up, the contenders of a part run in turn in each of 7 rounds (--rounds), in
+the opposite order every other round. A checkpoint precedes each load. Their medians are printed as tables in Markdown; the
+last column says how many times as fast the first contender is: the median of the rounds' ratios, with the lowest and the
+highest. What loads leave in the table has to be what the file has: number of rows and sum of their hashes. ETL names a
+program to use instead of a new build.
 
-hash and range fill an empty table of four partitions with a primary key and an index; append-hash and append-range add to
-one. For psql with two sessions, the file was split beforehand, by partitions or into halves. In replicas, loads go to the
-primary of three hosts, of which two are standbys, and look-ups to the standbys.
+hash and range replace all rows of a table of four partitions with a primary key and an index; append-hash and append-range
+append to the same table, emptied beforehand, and keep its indexes. For psql with two sessions, the file was split
+beforehand, by partitions or into halves. In replicas, loads go to the primary of three hosts, of which two are standbys,
+and look-ups to the standbys.
 """
 
 import argparse
@@ -34,10 +35,14 @@ DROPPED = ["ALTER TABLE people DROP CONSTRAINT people_pkey", "DROP INDEX people_
 
 
 def at_once(*commands):
-    """What each of the commands printed, which run at the same time."""
+    """Run the commands at the same time, and return what each printed."""
     commands = [[str(part) for part in command] for command in commands]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd="/") for command in commands]
-    printed = [process.communicate()[0] for process in running]
+    try:
+        printed = [process.communicate()[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
     for process in running:
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, process.args)
@@ -52,16 +57,24 @@ def psql(url, *statements):
 class Bench:
     def __init__(self, url, files, rows):
         self.url, self.files, self.rows, self.etl, self.expected = url, files, rows, program(), None
+        self.standbys = []
         self.people = files / "people.csv"
         sh(self.etl, "generate", "-n", rows, "-o", self.people, "-q")
 
-    def ask(self, *statements):
-        return sh(*psql(self.url, *statements)).strip()
+    def ask(self, *statements, url=None):
+        return sh(*psql(url or self.url, *statements)).strip()
 
-    def contents(self):
+    def contents(self, url=None):
         """The number of rows, and the sum of their hashes."""
         row = "concat_ws(',', id, name, age, ismarried, city, state, country)"
-        return self.ask(f"SELECT count(*), sum(hashtextextended({row}, 0)::numeric) FROM people")
+        return self.ask(f"SELECT count(*), sum(hashtextextended({row}, 0)::numeric) FROM people", url=url)
+
+    def wait_for_standbys(self):
+        """Return when the standbys have replayed everything."""
+        position = self.ask("SELECT pg_current_wal_lsn()")
+        for standby in self.standbys:
+            while self.ask(f"SELECT pg_last_wal_replay_lsn() >= '{position}'", url=standby) != "t":
+                time.sleep(0.05)
 
     def create(self, partitioned_by):
         """The table, in four partitions if it is partitioned, filled by psql; its rows are those to expect."""
@@ -84,14 +97,16 @@ class Bench:
             self.ask(f"\\copy people_{leaf} to '{self.files}/{leaf}.csv' (FORMAT csv)")
 
     def load(self, action, *before):
-        """The contender that loads all people by `action`, as rows per second."""
+        """Return a contender that loads all people by `action` and returns rows per second."""
         def run():
             self.ask(*before, "CHECKPOINT")
             began = time.monotonic()
             action()
             seconds = time.monotonic() - began
-            if (found := self.contents()) != self.expected:
-                raise SystemExit(f"the table holds {found}, not {self.expected}")
+            self.wait_for_standbys()
+            for url in [self.url, *self.standbys]:
+                if (found := self.contents(url)) != self.expected:
+                    raise SystemExit(f"the table on {url} holds {found}, not {self.expected}")
             return self.rows / seconds
         return run
 
@@ -113,14 +128,14 @@ class Bench:
         return {
             "`load --truncate`": self.load(self.ours("--truncate")),
             "psql, TRUNCATE and `\\copy`": self.load(lambda: self.ask("BEGIN", "TRUNCATE people", whole, "COMMIT")),
-            "psql, dropping the indexes before and rebuilding them after it": self.load(
+            "psql, dropping the indexes before `\\copy` and rebuilding them after it": self.load(
                 lambda: self.ask("BEGIN", "TRUNCATE people", *DROPPED, whole, *INDEXES, "COMMIT")),
             "psql, two sessions, each with two partitions: TRUNCATE, `\\copy … FREEZE`": self.load(
                 lambda: at_once(*by_leaf)),
         }
 
     def appending(self, kind):
-        """Contenders that append to the table of `create`, by this kind of partitions."""
+        """Return the contenders that append to the table of `create`, which is partitioned by `kind`."""
         lines = self.people.read_text().splitlines(keepends=True)[1:]
         for half, ends in enumerate([(0, len(lines) // 2), (len(lines) // 2, len(lines))]):
             (self.files / f"half{half}.csv").write_text("".join(lines[slice(*ends)]))
@@ -185,7 +200,7 @@ class Bench:
         return {
             "`load --mode null --threads 2`": encode(1, 2),
             "`load --mode null --threads 1`": encode(1, 1),
-            "the same twice at once, each with half of the files: what the cores can do": encode(2, 1),
+            "two programs at once with `--threads 1`, each with half of the files: what the cores can do": encode(2, 1),
         }
 
 
@@ -224,7 +239,7 @@ def main():
         for kind in [kind for kind in ("hash", "range") if kind in options.only]:
             bench.create(f"{kind.upper()} id")
             bench.split()
-            run(f"filling four partitions, by {kind}", "rows/s", bench.filling())
+            run(f"replacing the rows of four partitions, by {kind}", "rows/s", bench.filling())
         for kind in [kind for kind in ("hash", "range") if f"append-{kind}" in options.only]:
             bench.create(f"{kind.upper()} id")
             bench.split()
@@ -233,8 +248,8 @@ def main():
             run("reading and encoding", "rows/s", bench.threads())
         if "replicas" in options.only:
             bench.create("")
-            standbys = [stack.enter_context(own_server(standby_of=bench.url)) for _ in range(2)]
-            for title, contenders in bench.replicated(standbys):
+            bench.standbys = [stack.enter_context(own_server(standby_of=bench.url)) for _ in range(2)]
+            for title, contenders in bench.replicated(bench.standbys):
                 run(title, "rows/s" if title == "loading" else "look-ups/s", contenders)
 
 

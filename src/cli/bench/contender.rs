@@ -91,7 +91,7 @@ pub(super) const WAL: &str =
 pub(super) const WAL_OR_TABLE: &str = "logged table; a commit waits for the WAL as the server's fsync and \
      synchronous_commit say, or with wal_level=minimal for the table itself, without WAL";
 
-/// What becomes of the index in a load that builds it once all rows are there.
+/// The fate of the index in a load that drops it, and rebuilds it after the last row.
 pub(super) const REBUILT: &str = "primary key dropped and rebuilt";
 
 impl Terms {
@@ -182,9 +182,9 @@ pub(super) trait Contender {
         None
     }
 
-    /// Whether it needs [`LoadJob::server_file`] to load this number of rows.
-    fn needs_server_file(&self, _rows: u64) -> bool {
-        false
+    /// The least number of rows that it loads, from [`LoadJob::server_file`]; `None` if it needs no such file.
+    fn least_server_rows(&self) -> Option<u64> {
+        None
     }
 
     /// The command that does `job`; `None` if it does not load, or not that much.

@@ -16,7 +16,7 @@ pub(crate) mod report;
 mod server;
 mod tally;
 
-use std::fs::Permissions;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ pub(crate) struct Bench<'a> {
 /// The files to load, and what tables are to hold afterwards.
 struct Files {
     directory: tempfile::TempDir,
-    /// What the server reads by itself, as another user; `None` until there is something.
+    /// The directory of the files that the server reads, as another user; `None` until one is needed.
     server_directory: Option<tempfile::TempDir>,
     /// Rows, path, bytes, and the digest of the table that the server's own COPY fills.
     sizes: Vec<(u64, PathBuf, u64, String)>,
@@ -108,13 +108,23 @@ impl Files {
     }
 }
 
+/// Why no contender can load a file of `least_rows` rows or more that the `server` reads; `None` if one may.
+fn cannot_have_file(options: &BenchOptions, server: &BenchServer, least_rows: u64) -> Option<String> {
+    if server.postmaster.is_none() {
+        return Some("it needs a server on this machine".to_owned());
+    }
+    let is_small = options.rows.iter().all(|rows| *rows < least_rows);
+    is_small.then(|| format!("it needs --rows {least_rows} or more"))
+}
+
 /// A new directory, which everybody may read if it is `public`.
 fn new_directory(public: bool) -> Result<tempfile::TempDir> {
-    let mode = if public { 0o755 } else { 0o700 };
-    tempfile::Builder::new()
-        .permissions(Permissions::from_mode(mode))
-        .tempdir()
-        .map_err(|error| Error::new(ErrorKind::Output, format!("failed to create a directory: {error}")))
+    let failed = |error| Error::new(ErrorKind::Output, format!("failed to create a directory: {error}"));
+    let directory = tempfile::tempdir().map_err(failed)?;
+    if public {
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).map_err(failed)?;
+    }
+    Ok(directory)
 }
 
 impl<'a> Bench<'a> {
@@ -141,7 +151,9 @@ impl<'a> Bench<'a> {
         let server = BenchServer::open(database, url).await?;
         for (contender, info) in contenders.iter().zip(&mut infos) {
             let too_old = contender.least_server().and_then(|major| server.is_older_than(major));
-            info.missing = too_old.or(info.missing.take());
+            let least_rows = contender.least_server_rows();
+            let no_file = least_rows.and_then(|least| cannot_have_file(options, &server, least));
+            info.missing = too_old.or(no_file).or(info.missing.take());
         }
         check_baseline(options, &infos)?;
         server.make_schema().await?;
@@ -181,11 +193,12 @@ impl<'a> Bench<'a> {
         self.server.copy(QUERIED, &path).await
     }
 
-    /// Let the server read the `rows` rows of the table by itself, if a contender needs that and it can.
+    /// Write the `rows` rows of the table to a file that the server can read, if a contender needs one.
     async fn export(&mut self, rows: u64) -> Result<()> {
         let takes_part = |info: &ContenderInfo| info.missing.is_none() && self.options.wants(&info.name);
         let contenders = self.contenders.iter().zip(&self.infos);
-        let needs = |contender: &dyn Contender| contender.needs_server_file(rows);
+        let needs =
+            |contender: &dyn Contender| contender.least_server_rows().is_some_and(|least| rows >= least);
         let Some(reader) =
             contenders.clone().position(|(contender, info)| takes_part(info) && needs(&**contender))
         else {
@@ -195,8 +208,13 @@ impl<'a> Bench<'a> {
             self.files.server_directory = Some(new_directory(true)?);
         }
         let Some(file) = self.files.for_server(rows) else { return Ok(()) };
-        self.server.export(LOADED, &file).await?;
-        self.infos[reader].missing = self.server.cannot_read(LOADED, &file).await;
+        let exported = self.server.export(LOADED, &file).await;
+        self.infos[reader].missing = match exported {
+            Ok(()) => self.server.cannot_read(LOADED, &file).await,
+            // The others can go on without the file.
+            Err(error) if error.kind() == ErrorKind::Output => Some(error.to_string()),
+            Err(error) => return Err(error),
+        };
         Ok(())
     }
 
@@ -327,7 +345,9 @@ impl<'a> Bench<'a> {
                     return Ok(None);
                 };
                 let (url, scratch) = (self.server.url.as_str(), self.files.directory.path());
-                let server_file = self.files.for_server(*rows).filter(|_| contender.needs_server_file(*rows));
+                let least = contender.least_server_rows();
+                let server_file =
+                    self.files.for_server(*rows).filter(|_| least.is_some_and(|least| *rows >= least));
                 let server_file = server_file.as_deref();
                 contender.load(&LoadJob { url, table: LOADED, file, server_file, rows: *rows, scratch })
             }
@@ -498,8 +518,9 @@ fn check_baseline(options: &BenchOptions, infos: &[ContenderInfo]) -> Result<()>
     }
     let missing = infos.iter().find(|info| info.name == *baseline).and_then(|info| info.missing.as_ref());
     match missing {
-        Some(why) => Err(Error::usage(format!("--baseline: {baseline} cannot take part: {why}"))
-            .with_help("install it, or name another baseline; `bench --list` shows who can take part")),
+        Some(why) => Err(Error::usage(format!("--baseline: {baseline} cannot take part: {why}")).with_help(
+            "provide what this baseline needs, or name another; `bench --list` shows which contenders are installed",
+        )),
         None => Ok(()),
     }
 }

@@ -54,7 +54,7 @@ impl Contender for PsqlCopy {
     }
 }
 
-/// What the server does for mode copy, from a file that it reads by itself: no client that loads in this way can be faster.
+/// The server's part of mode copy, with a binary file that it reads without a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ServerCopy;
 
@@ -75,8 +75,8 @@ impl Contender for ServerCopy {
         ContenderInfo { is_limit: true, ..info("server-copy", "COPY in the server", "psql", terms) }
     }
 
-    fn needs_server_file(&self, rows: u64) -> bool {
-        rows >= FEWEST_ROWS_IN_SERVER
+    fn least_server_rows(&self) -> Option<u64> {
+        Some(FEWEST_ROWS_IN_SERVER)
     }
 
     fn load(&self, job: &LoadJob<'_>) -> Result<Option<Command>> {

@@ -1,8 +1,9 @@
 //! The server's side of a comparison: tables of the same definition, what is in them, and what was written.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -178,7 +179,10 @@ impl BenchServer {
     /// Write the table `name` to `file`, in the format of a binary COPY.
     pub(super) async fn export(&self, name: &str, file: &Path) -> Result<()> {
         let unwritable = |error| Error::io(ErrorKind::Output, "write", file, error);
-        let mut binary = BufWriter::new(File::create(file).map_err(unwritable)?);
+        let created = File::create(file).map_err(unwritable)?;
+        // The server has a user of its own, and the umask may keep that out.
+        created.set_permissions(Permissions::from_mode(0o644)).map_err(unwritable)?;
+        let mut binary = BufWriter::new(created);
         let copy = format!("COPY {name} TO STDOUT (FORMAT binary)");
         let rows = self.client.copy_out(&copy).await.map_err(failed("export the table"))?;
         let mut rows = std::pin::pin!(rows);
@@ -191,9 +195,6 @@ impl BenchServer {
     /// Why the server cannot read `file`, an [export](BenchServer::export) of a table like `name`, by itself; `None` if it
     /// can.
     pub(super) async fn cannot_read(&self, name: &str, file: &Path) -> Option<String> {
-        if self.postmaster.is_none() {
-            return Some("the server is not known to be on this machine".to_owned());
-        }
         let file = file.display().to_string().replace('\'', "''");
         let read = format!("BEGIN; TRUNCATE {name}; COPY {name} FROM '{file}' (FORMAT binary); ROLLBACK");
         let refused = self.client.batch_execute(&read).await.map_err(failed("read the file")).err()?;

@@ -165,7 +165,7 @@ fn add_loads(page: &mut Page, report: &BenchReport, sections: &[&Section]) {
     }
     let mut costs: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
     for section in sections.iter().filter(|section| section.rows > 0) {
-        for result in section.valid() {
+        for result in section.valid().filter(|result| !report.is_limit(&result.contender)) {
             let cost =
                 (section.rows as f64, median(&result.runs, |run| run.seconds) * 1e6 / section.rows as f64);
             match costs.iter_mut().find(|(name, _)| *name == result.contender) {

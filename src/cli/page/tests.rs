@@ -415,6 +415,20 @@ fn the_limit_of_all_clients_is_no_contender() {
 }
 
 #[test]
+fn no_limit_is_the_cheapest_way_to_load() {
+    let mut report = bench();
+    let cheapest = |report: &BenchReport| {
+        let page = bench_page(report);
+        let (_, rest) = page.split_once("the cheapest is ").unwrap();
+        rest.split_once(':').unwrap().0.to_owned()
+    };
+    let before = cheapest(&report);
+    let limit = report.contenders.iter_mut().find(|info| before.ends_with(&info.title)).unwrap();
+    limit.is_limit = true;
+    assert_ne!(cheapest(&report), before);
+}
+
+#[test]
 fn response_times_of_all_settings_are_shown() {
     let page = bench_page(&bench());
     for setting in ["1 × 1", "1 × 64", "4 × 8", "16 × 64"] {
